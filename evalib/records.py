@@ -1,0 +1,155 @@
+"""A result is a file that nobody edits: one JSON record a run."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors.torch import save_file
+from torch.nn import functional as F
+
+from evalib.checkpoints import sha256, write_atomically
+from evalib.networks import count_parameters
+from evalib.paths import root
+from evalib.training import Run, Settings, accuracy, check_same, train
+
+SCHEMA = 1
+PACKAGES = ("evalib", "torch", "torchvision", "einops", "numpy")
+
+
+def results() -> Path:
+    """Where records are kept unless another directory is named: ``results/`` of the checkout, or of here."""
+    return root() / "results"
+
+
+def record_path(settings: Settings, out: Path | None = None) -> Path:
+    """``<out>/<tier>/<experiment>-seed<seed>.json``."""
+    return Path(out or results()) / settings.tier / f"{settings.experiment}-seed{settings.seed}.json"
+
+
+def run(settings: Settings, out: Path | None = None, device: str | None = None, overwrite: bool = False) -> Run:
+    """Train, or go on training, and write the record; checkpoints and weights lie in a folder beside it.
+
+    A record that is already there is kept when its settings are these, and replaced only with ``overwrite``:
+    ``ValueError`` names each setting that differs. ``RuntimeError`` if another process has the run in hand.
+    """
+    path = record_path(settings, out)
+    directory = path.with_suffix("")
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(directory / ".lock", timeout=0):
+            if overwrite:
+                for old in (path, *directory.glob("epoch-*.safetensors")):
+                    old.unlink(missing_ok=True)
+            elif path.exists():
+                check_same(settings, Settings(**read(path)["settings"]), path)
+            finished = train(settings, directory, device)
+            weights = write_atomically(
+                directory / "weights.safetensors",
+                lambda part: save_file({k: v.cpu().contiguous() for k, v in finished.network.state_dict().items()}, part),
+            )
+            if not path.exists():
+                write(record(finished, sha256(weights)), path)
+            return finished
+    except Timeout:
+        raise RuntimeError(f"another process is making {path}: wait for it, or choose another seed or --out") from None
+
+
+def record(finished: Run, weights_sha256: str) -> dict:
+    """The record of a finished run: everything that made it, everything that it gave."""
+    settings, cifar = finished.settings, finished.cifar
+    return {
+        "schema": SCHEMA,
+        "experiment": settings.experiment,
+        "tier": settings.tier,
+        "seed": settings.seed,
+        "settings": asdict(settings),
+        "commit": commit(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": {"source": cifar.source, "sha256": cifar.fingerprint},
+        "device": device_name(finished.device),
+        "versions": versions(),
+        "parameters": count_parameters(finished.network),
+        "curve": finished.curve,
+        "validation_accuracy": finished.curve[-1]["validation_accuracy"],
+        "test": {
+            "accuracy": accuracy(finished.test_scores, cifar.test_labels),
+            "loss": F.cross_entropy(finished.test_scores, cifar.test_labels).item(),
+            "correct": (finished.test_scores.argmax(dim=1) == cifar.test_labels).sum().item(),
+            "images": len(cifar.test_labels),
+        },
+        "seconds": finished.seconds,
+        "weights_sha256": weights_sha256,
+    }
+
+
+def write(record: dict, path: Path) -> Path:
+    """Write a record atomically."""
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    return write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def read(path: Path) -> dict:
+    """The record at ``path``; ``ValueError`` naming the file if it is not one."""
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        Settings(**record["settings"])
+        if record["schema"] != SCHEMA:
+            raise ValueError(f"schema {record['schema']}, this version reads {SCHEMA}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a run record ({type(error).__name__}: {error}): move it away or run again") from None
+    return record
+
+
+def commit() -> str | None:
+    """The commit of the running code, marked ``-dirty`` if the package differs from it; ``None`` if unknown."""
+    package = Path(__file__).parent
+    try:
+        head = git(package, "rev-parse", "HEAD")
+        return head + ("-dirty" if git(package, "status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        try:
+            origin = importlib.metadata.distribution("evalib").read_text("direct_url.json")
+        except importlib.metadata.PackageNotFoundError:
+            origin = None
+        return json.loads(origin or "{}").get("vcs_info", {}).get("commit_id")
+
+
+def git(directory: Path, *arguments: str) -> str:
+    """The output of a git command."""
+    return subprocess.run(
+        ["git", "-C", str(directory), *arguments], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def device_name(device: torch.device) -> str:
+    """The device as a reader knows it: the GPU's name, or the CPU's with the number of threads used."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return f"Apple {platform.machine()} GPU"
+    return f"{processor()}, {torch.get_num_threads()} threads"
+
+
+def processor() -> str:
+    """The CPU's model where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"CPU {models[0]}" if models else f"CPU {platform.processor() or platform.machine()}"
+
+
+def versions() -> dict[str, str | None]:
+    """The versions of Python, of the packages that compute, and of CUDA where it is used."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found | {"cuda": torch.version.cuda if torch.cuda.is_available() else None}

@@ -1,0 +1,31 @@
+"""The modules import one way, in the order of the book, and stay short."""
+
+import ast
+from pathlib import Path
+
+import evalib
+
+ORDER = (
+    "paths geometry equations attention eva networks download data checkpoints training records tables figures".split()
+)
+PACKAGE = Path(evalib.__file__).parent
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "evalib":
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evalib."):
+            yield node.module.split(".")[1]
+
+
+def test_imports_run_one_way():
+    modules = {path.stem: path for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")}
+    assert set(modules) == set(ORDER)
+    for name, path in modules.items():
+        assert set(imported(path)) <= set(ORDER[: ORDER.index(name)]), name
+
+
+def test_public_names_are_documented_and_there():
+    for name in evalib.__all__:
+        assert getattr(evalib, name).__doc__ or isinstance(getattr(evalib, name), tuple | dict), name

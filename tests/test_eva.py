@@ -1,0 +1,98 @@
+"""EVA: equal to §3.1 in plain loops, and causal from ring to ring."""
+
+import oracles
+import pytest
+import torch
+
+from evalib import ExpandingVisualAttention
+from evalib.geometry import RADII, ring
+
+HEADS = 2
+
+
+@pytest.fixture
+def module():
+    return ExpandingVisualAttention(in_channels=3, model_channels=8, out_channels=5, num_heads=HEADS)
+
+
+def pixels_of(radius):
+    return [(i, j) for i in range(7) for j in range(7) if max(abs(i - 3), abs(j - 3)) == radius]
+
+
+def test_rings_have_1_8_16_24_pixels_in_row_major_order_and_cover_the_map():
+    found = [[(i + 3, j + 3) for i, j in ring(radius).T.tolist()] for radius in RADII]
+    assert [len(pixels) for pixels in found] == [1, 8, 16, 24]
+    assert found == [pixels_of(radius) for radius in RADII]
+    assert len({pixel for pixels in found for pixel in pixels}) == 49
+
+
+def test_output_and_weights_are_the_loops(module):
+    x = torch.randn(2, 3, 7, 7)
+    y, trace = module(x, trace=True)
+    expected, traces = oracles.eva(module, x, HEADS)
+    torch.testing.assert_close(y[..., 0, 0], expected, rtol=1e-12, atol=1e-12)
+    for n, (looks, recalls) in enumerate(traces):
+        for s in range(4):
+            torch.testing.assert_close(trace.look_weights[s][n], looks[s], rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(trace.recall_weights[s][n], recalls[s], rtol=1e-12, atol=1e-12)
+
+
+def test_trace_is_of_the_same_pass_and_of_the_stated_shapes(module):
+    x = torch.randn(2, 3, 7, 7)
+    y, trace = module(x, trace=True)
+    assert torch.equal(y, module(x))
+    assert y.shape == (2, 5, 1, 1)
+    assert [tuple(q.shape) for q in trace.queries] == [(2, 8)] * 4
+    assert [tuple(attn.shape) for attn in trace.looks] == [(2, 8)] * 4
+    assert [tuple(w.shape) for w in trace.look_weights] == [(2, HEADS, m) for m in (1, 8, 16, 24)]
+    assert [tuple(w.shape) for w in trace.recall_weights] == [(2, HEADS, s) for s in (2, 3, 4, 5)]
+    for weights in (*trace.look_weights, *trace.recall_weights):
+        torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, HEADS), rtol=1e-12, atol=0)
+
+
+def test_recall_reads_q0_and_every_look_so_far(module):
+    _, trace = module(torch.randn(1, 3, 7, 7), trace=True)
+    for s, recall in enumerate(module.recalls):
+        memory = torch.stack([trace.queries[0], *trace.looks[: s + 1]], dim=1)
+        q, weights = recall(trace.looks[s], memory)
+        assert torch.equal(weights, trace.recall_weights[s])
+        if s < 3:
+            assert torch.equal(q, trace.queries[s + 1])
+
+
+@pytest.mark.parametrize("radius", RADII)
+def test_a_ring_reaches_no_look_before_its_own(module, radius):
+    torch.nn.init.zeros_(module.convolution.weight)  # holds q0 fixed
+    x = torch.randn(1, 3, 7, 7)
+    _, before = module(x, trace=True)
+    for i, j in pixels_of(radius):
+        nudged = x.clone()
+        nudged[..., i, j] += 1
+        _, after = module(nudged, trace=True)
+        assert [torch.equal(a, b) for a, b in zip(before.looks, after.looks, strict=True)] == [s < radius for s in RADII]
+
+
+def test_every_pixel_reaches_the_output(module):
+    x = torch.randn(1, 3, 7, 7, requires_grad=True)
+    module(x).sum().backward()
+    assert (x.grad.abs().sum(dim=1) > 0).all()
+
+
+def test_every_parameter_but_those_of_the_lone_key_gets_a_gradient(module):
+    module(torch.randn(2, 3, 7, 7)).square().sum().backward()
+    still = {name for name, p in module.named_parameters() if not p.grad.abs().max() > 0}
+    assert still == {f"looks.0.{name}" for name in ("W_Q.weight", "W_K.weight", "rows", "cols")}
+
+
+def test_gradcheck():
+    module = ExpandingVisualAttention(2, 4, 2, num_heads=2)
+    assert torch.autograd.gradcheck(module, torch.randn(1, 2, 7, 7, requires_grad=True))
+
+
+def test_bad_input_is_named(module):
+    with pytest.raises(ValueError, match="8×8, EVA reads 7×7"):
+        module(torch.randn(1, 3, 8, 8))
+    with pytest.raises(ValueError, match="num_heads=3 does not divide channels=8"):
+        ExpandingVisualAttention(3, 8, 5, num_heads=3)
+    with pytest.raises(ValueError, match="radius=-1"):
+        ring(-1)

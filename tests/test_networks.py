@@ -1,0 +1,76 @@
+"""The six networks: as Table 1 has them, with their parameter counts pinned."""
+
+import pytest
+import torch
+
+import evalib
+from evalib.networks import BasicBlock, EVASummary, convolution_3x3, experiment
+
+PARAMETERS = {
+    "resnet20-small": 172_506,
+    "sanet20-small": 87_258,
+    "evanet20-small": 489_242,
+    "resnet20-large": 2_735_946,
+    "sanet20-large": 1_362_762,
+    "evanet20-large": 7_787_594,
+}
+
+
+def test_table_1_is_the_papers():
+    assert {row.name: row.paper_accuracy for row in evalib.TABLE_1} == {
+        "resnet20-small": 91.25,
+        "sanet20-small": 92.45,
+        "evanet20-small": 93.00,
+        "resnet20-large": 94.53,
+        "sanet20-large": 94.88,
+        "evanet20-large": 95.33,
+    }
+    for row in evalib.TABLE_1:
+        assert row.blocks == (2, 2, 2)
+        assert row.widths == ((16, 32, 64) if "small" in row.name else (64, 128, 256))
+        assert (row.eva, row.self_attention) == ("EVA" in row.model, "SA" in row.model)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_and_shapes(name):
+    network = evalib.build(name).eval()
+    assert evalib.count_parameters(network) == PARAMETERS[name]
+    x = torch.randn(2, 3, 32, 32)
+    assert network.features(x).shape == (2, experiment(name).widths[-1], 8, 8)
+    assert network(x).shape == (2, 10)
+
+
+def test_self_attention_stands_in_both_layers_of_the_third_stage_only():
+    kinds = [[type(b.mix1).__name__, type(b.mix2).__name__] for b in evalib.build("sanet20-small").stages]
+    assert kinds == [["Conv2d"] * 2] * 4 + [["RelativeSelfAttention"] * 2] * 2
+
+
+def test_shortcut_halves_the_map_and_pads_channels():
+    block = BasicBlock(4, 8, stride=2, mix=convolution_3x3).eval()
+    torch.nn.init.zeros_(block.norm2.weight)  # leaves the shortcut alone
+    x = torch.randn(1, 4, 6, 6)
+    expected = torch.cat([x[:, :, ::2, ::2], torch.zeros(1, 4, 3, 3)], dim=1).relu()
+    assert torch.equal(block(x), expected)
+
+
+def test_eva_reads_the_last_seven_rows_and_columns():
+    summary = EVASummary(8)
+    x = torch.randn(1, 8, 8, 8, requires_grad=True)
+    summary(x).sum().backward()
+    read = x.grad.abs().sum(dim=(0, 1)) > 0
+    assert read[1:, 1:].all()
+    assert not read[0].any()
+    assert not read[:, 0].any()
+
+
+def test_trace_belongs_to_the_same_pass():
+    network = evalib.build("evanet20-small").eval()
+    x = torch.randn(2, 3, 32, 32)
+    scores, trace = network(x, trace=True)
+    assert torch.equal(scores, network(x))
+    assert [w.shape[-1] for w in trace.look_weights] == [1, 8, 16, 24]
+
+
+def test_unknown_name_lists_the_known():
+    with pytest.raises(ValueError, match="'resnet18'.*resnet20-small.*evanet20-large"):
+        evalib.build("resnet18")
