@@ -1,0 +1,50 @@
+"""Make the bundled subset from the full data set: the first 100 and 50 images of each class, one row a class.
+
+Writes ``evalib/cifar10/train.png`` and ``test.png`` and prints the fingerprint to pin as ``SUBSET_SHA256``.
+The decoded arrays are the same at every run; ``pyoxipng``, if it is installed, makes the files smaller.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange, repeat
+from PIL import Image
+
+import evalib
+from evalib.download import Arrays, download, fingerprint, read
+
+FOLDER = Path(evalib.__file__).parent / "cifar10"
+
+
+def first_of_each_class(images: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """The first ``count`` images of each class in the order given, class by class: ``10·count 32 32 3``."""
+    return np.concatenate([images[np.flatnonzero(labels == label)[:count]] for label in range(10)])
+
+
+def save(images: np.ndarray, path: Path) -> None:
+    """Write ``images`` as a lossless mosaic of 10 rows."""
+    mosaic = rearrange(images, "(k n) i j c -> (k i) (n j) c", k=10)
+    Image.fromarray(mosaic).save(path, optimize=True)
+    try:
+        import oxipng
+    except ModuleNotFoundError:
+        print("pyoxipng is not installed: the file is correct, and a little larger than it could be")
+    else:
+        best = oxipng.Deflaters.zopfli(15)
+        oxipng.optimize(path, level=6, strip=oxipng.StripChunks.all(), deflate=best)
+    print(f"{path}: {path.stat().st_size} bytes")
+
+
+def main() -> None:
+    full = read(download())
+    train = first_of_each_class(full.train_images, full.train_labels, 100)
+    test = first_of_each_class(full.test_images, full.test_labels, 50)
+    FOLDER.mkdir(exist_ok=True)
+    save(train, FOLDER / "train.png")
+    save(test, FOLDER / "test.png")
+    labels = np.arange(10, dtype=np.uint8)
+    print(fingerprint(*Arrays(train, repeat(labels, "k -> (k n)", n=100), test, repeat(labels, "k -> (k n)", n=50))))
+
+
+if __name__ == "__main__":
+    main()
