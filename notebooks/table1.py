@@ -1,0 +1,159 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Table 1
+#
+# Does EVA win? The paper's claim is an order: EVANet above SANet above ResNet, in both widths. This page shows what our
+# runs say. Every number of ours is read from a record, a file that a run writes and nobody edits. A row that was not run
+# shows a dash.
+
+# %% tags=["hide-input"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("evalib") is None:  # in Colab
+    address = "git+https://github.com/expanding-visual-attention/evalib"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
+
+import math
+
+import matplotlib.pyplot as plt
+from IPython.display import Markdown, display
+
+from evalib import TABLE_1, TIERS, figures, tables
+from evalib.tables import binomial_error
+
+plt.rcParams.update(figures.STYLE)
+
+
+def table(heads, rows):
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return Markdown("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
+
+
+# %% [markdown]
+# ## The table
+
+# %%
+rows = tables.table()
+assert [row["experiment"] for row in rows] == [row.name for row in TABLE_1]
+Markdown(tables.markdown(rows))
+
+# %% [markdown]
+# "Ours" is the mean over the seeds, with the standard deviation where there are several. The paper gives one number a
+# network; it names no seed, no epoch and no device.
+#
+# ## The tiers
+#
+# A row shows the highest tier that has records.
+
+# %%
+table(["tier", "data", "epochs"], [[f"`{name}`", tier.data, tier.epochs] for name, tier in TIERS.items()])
+
+# %% [markdown]
+# A `smoke` row is the small subset bundled with the package. It shows that the code runs from end to end. It says
+# nothing about the paper's claim. A `quick` row is the full data set with a shortened schedule; only a `paper` row may
+# be held against the paper.
+
+# %%
+run = [row for row in rows if row["tier"]]
+on_paper_tier = [row for row in run if row["tier"] == "paper"]
+Markdown(f"Rows with a record: **{len(run)} of {len(rows)}**. At the `paper` tier: **{len(on_paper_tier)} of {len(rows)}**.")
+
+# %% [markdown]
+# ## How large is a gap?
+#
+# An accuracy $p$ measured on $m$ images has the binomial standard error $\sqrt{p(100-p)/m}$, in points. The difference
+# of two networks has about the root of the sum of both squares. Here are the paper's own gaps on the 10 000 test images.
+# The error covers the draw of the test images alone. That of the seed comes on top. (The networks share their test
+# images, which a paired test would use; the paper's predictions are not published.)
+
+# %%
+TEST_IMAGES = 10_000
+gaps = []
+for size in ("small", "large"):
+    resnet, sanet, evanet = (row for row in TABLE_1 if row.name.endswith(size))
+    for better, worse in ((sanet, resnet), (evanet, sanet), (evanet, resnet)):
+        gap = better.paper_accuracy - worse.paper_accuracy
+        error = math.hypot(*(binomial_error(row.paper_accuracy, TEST_IMAGES) for row in (better, worse)))
+        gaps.append([f"{better.model} − {worse.model}", f"{gap:.2f}", f"{error:.2f}", f"{gap / error:.1f}"])
+table(["Paper's gap", "Points", "Standard error", "Ratio"], gaps)
+
+# %%
+figure, axis = plt.subplots(figsize=(7, 2.8), layout="constrained")
+for y, row in enumerate(rows):
+    axis.errorbar(
+        row["paper"], y - 0.12, xerr=binomial_error(row["paper"], TEST_IMAGES), color=figures.GREY, marker="o", capsize=3,
+        label="paper" if y == 0 else None,
+    )  # fmt: skip
+for row in on_paper_tier:
+    axis.errorbar(
+        row["accuracy"], rows.index(row) + 0.12, xerr=binomial_error(row["accuracy"], TEST_IMAGES), color=figures.BLUE,
+        marker="o", capsize=3, label="ours" if row is on_paper_tier[0] else None,
+    )  # fmt: skip
+axis.set_yticks(range(len(rows)), [row["model"] for row in rows])
+axis.invert_yaxis()
+axis.set(xlabel="test accuracy, %")
+axis.legend(frameon=False)
+plt.show()
+
+# %% [markdown]
+# The paper's accuracies in grey, with one binomial standard error each way; ours in blue, where there is a record at the
+# `paper` tier.
+
+# %% [markdown]
+# ## The records
+#
+# One line a run. The commit is that of the code which ran.
+
+# %%
+records = [record for tier in reversed(TIERS) for row in TABLE_1 for record in tables.complete(row, tier)]
+
+
+def line(record):
+    """What made a record and what it gave."""
+    accuracy, images = record["test"]["accuracy"], record["test"]["images"]
+    return [
+        f"`{record['experiment']}`", record["tier"], record["seed"], record["settings"]["epochs"],
+        f"{accuracy:.2f} ± {binomial_error(accuracy, images):.2f}", images, record["data"]["source"],
+        record["device"], f"{record['seconds'] / 60:.1f}", record["versions"]["torch"], (record["commit"] or "–")[:7],
+    ]  # fmt: skip
+
+
+heads = ["run", "tier", "seed", "epochs", "test %", "images", "data", "device", "minutes", "torch", "commit"]
+table(heads, map(line, records)) if records else Markdown("No run has been recorded here.")
+
+# %% [markdown]
+# ± is one binomial standard error on the test images of that run.
+#
+# ## The curves
+
+# %%
+for record in records:
+    display(Markdown(f"`{record['experiment']}`, tier `{record['tier']}`, seed {record['seed']}"))
+    figures.curve(record["curve"])
+    plt.show()
+if not records:
+    display(Markdown("No run has been recorded here, so there is no curve."))
+
+# %% [markdown]
+# Loss and accuracy by epoch, on the training images (blue, augmented) and on the validation images (orange).
+#
+# ## In short
+#
+# The table is made of records, and of nothing else.
+# How to make more of them: [running the project](../book/running.md).

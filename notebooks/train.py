@@ -1,0 +1,132 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Training one network of Table 1
+#
+# This page is the template of every run: papermill fills in the parameters below, the cells after them train the
+# network, show what it learned, and write its record.
+#
+# ```
+# papermill notebooks/train.ipynb out.ipynb -k python3 -p experiment evanet20-small -p seed 1
+# ```
+#
+# A run that was stopped goes on from its last checkpoint when the same parameters are given again.
+
+# %% tags=["hide-input"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("evalib") is None:
+    address = "git+https://github.com/expanding-visual-attention/evalib"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
+
+from pathlib import Path
+
+from IPython.display import Markdown, display
+
+import evalib
+from evalib import data, figures, records, training
+
+# %% [markdown]
+# ## Parameters
+#
+# `experiment` is a row of `evalib.TABLE_1`. `tier` says how much is run: `smoke` takes the bundled subset and two
+# epochs, `quick` the full data set and a short schedule, `paper` the full data set and the full schedule. `epochs`
+# overrides the tier's number, and `out` the directory where the record goes.
+
+# %% tags=["parameters"]
+experiment = "evanet20-small"
+seed = 0
+tier = "smoke"
+epochs = None
+out = None
+
+# %%
+settings = evalib.Settings(experiment, seed, tier, epochs)
+settings
+
+# %% [markdown]
+# ## What is trained
+#
+# Stem, three stages of BasicBlocks, a summary of the last map (global average pooling, or EVA), and a linear
+# classifier.
+
+# %%
+network = evalib.build(experiment)
+print(f"{experiment}: {evalib.count_parameters(network):,} parameters")
+for name, part in network.named_children():
+    print(f"{name:>12} {evalib.count_parameters(part):>12,}")
+
+# %% [markdown]
+# ## Training
+#
+# Adam with learning rate 0.001, divided by ten at one half and at three quarters of the epochs; batches of 150; each
+# image padded by four pixels, cropped at random and flipped half of the time {cite}`he2015deep,kingma2014adam`.
+
+# %%
+run = evalib.run(settings, Path(out) if out else None)
+
+# %%
+path = records.record_path(settings, Path(out) if out else None)
+record = records.read(path)
+test = record["test"]
+display(
+    Markdown(
+        f"**{test['accuracy']:.2f} %** of {test['images']:,} test images right after the last epoch, on the "
+        f"{record['data']['source']} data set ({record['device']}, {record['seconds']:.0f} s of training)."
+    )
+)
+if record["data"]["source"] == "subset":
+    display(Markdown("This is the bundled subset after a few epochs: it shows that the machinery works, no more."))
+
+# %% [markdown]
+# ## How it went
+
+# %%
+figures.curve(run.curve);
+
+# %% [markdown]
+# ## What it confuses
+#
+# Each row is a class, each column what the network took its test images for, in percent of the row.
+
+# %%
+predicted = run.test_scores.argmax(dim=1)
+figures.confusion(predicted, run.cifar.test_labels);
+
+# %% [markdown]
+# ## Some test images
+#
+# One image of each class, with the class that the network gives it; in orange where it errs, the right one in
+# brackets.
+
+# %%
+shown = [(run.cifar.test_labels == label).nonzero()[0].item() for label in range(len(data.CLASSES))]
+images, labels = run.cifar.test_images[shown], run.cifar.test_labels[shown]
+figures.predictions(images, predicted[shown], labels);
+
+# %% [markdown]
+# ## Where EVA looks
+#
+# Only an EVANet has something to show here: the weights of the four rings, mean over the heads, and the weights
+# with which each stage recalls the first query and the looks so far. The weights are those of the pass that gave the
+# scores. They tell what was read, not why the network decides: attention weights are not an explanation.
+
+# %%
+if evalib.networks.experiment(experiment).eva:
+    scores, trace = training.predict_traced(run.network, images[:4])
+    figures.ring_weights(images[:4], trace)
+    figures.slot_weights(trace)

@@ -1,0 +1,232 @@
+"""Training: pure in (seed, epoch), resumable bit by bit, and honest about what it cannot do."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import evalib
+from evalib import checkpoints, data, records, tables, training
+from evalib.__main__ import main
+
+pytestmark = pytest.mark.usefixtures("float32")
+
+
+@pytest.fixture
+def float32():
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Real images, but few: the first 60 training and 20 test images of the subset, shuffled over the classes."""
+    cifar = data.load("subset")
+    order, test = torch.randperm(1000)[:60], torch.randperm(500)[:20]
+    few = cifar._replace(
+        train_images=cifar.train_images[order],
+        train_labels=cifar.train_labels[order],
+        test_images=cifar.test_images[test],
+        test_labels=cifar.test_labels[test],
+    )
+    monkeypatch.setattr(data, "load", lambda which: few)
+    return few
+
+
+def settings(**changes):
+    return evalib.Settings(**{"experiment": "evanet20-small", "epochs": 3, "batch_size": 25} | changes)
+
+
+def state(run):
+    return run.network.state_dict()
+
+
+def assert_equal(one, other):
+    for name, tensor in state(one).items():
+        assert torch.equal(tensor, state(other)[name]), name
+
+
+def without_seconds(curve):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in curve]
+
+
+def test_a_stopped_run_ends_bitwise_as_the_run_never_stopped(small, tmp_path, monkeypatch):
+    whole = evalib.train(settings(), device="cpu")
+
+    def stop(settings, row, images, bar):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "announce", stop)
+        with pytest.raises(KeyboardInterrupt):
+            evalib.train(settings(), tmp_path, device="cpu")
+    torch.manual_seed(99)
+    resumed = evalib.train(settings(), tmp_path, device="cpu")
+    assert_equal(whole, resumed)
+    assert torch.equal(whole.test_scores, resumed.test_scores)
+    assert without_seconds(whole.curve) == without_seconds(resumed.curve)
+    assert len(checkpoints.found(tmp_path)) == checkpoints.KEPT
+
+
+def test_the_seed_decides_the_run(small):
+    one, same = (evalib.train(settings(epochs=1), device="cpu") for _ in range(2))
+    other = evalib.train(settings(epochs=1, seed=1), device="cpu")
+    assert_equal(one, same)
+    assert one.curve[0]["train_loss"] != other.curve[0]["train_loss"]
+
+
+def test_the_loss_falls_on_real_images(small):
+    curve = evalib.train(settings(experiment="resnet20-small", epochs=24), device="cpu").curve
+    assert max(row["train_loss"] for row in curve[-4:]) < 0.75 * curve[0]["train_loss"]
+
+
+def test_learning_rate_falls_tenfold_at_half_and_three_quarters():
+    plan = settings(epochs=8)
+    rates = [training.learning_rate(plan, epoch) for epoch in range(8)]
+    assert rates == pytest.approx([1e-3] * 4 + [1e-4] * 2 + [1e-5] * 2)
+
+
+def test_the_test_images_decide_nothing(small, monkeypatch):
+    one = evalib.train(settings(epochs=1), device="cpu")
+    changed = small._replace(test_images=255 - small.test_images)
+    monkeypatch.setattr(data, "load", lambda which: changed)
+    other = evalib.train(settings(epochs=1), device="cpu")
+    assert_equal(one, other)
+    assert not torch.equal(one.test_scores, other.test_scores)
+
+
+@pytest.mark.parametrize("harm", [lambda b: b[: len(b) // 2], lambda b: b[:-100] + bytes([b[-100] ^ 1]) + b[-99:]])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(small, tmp_path, harm):
+    whole = evalib.train(settings(), tmp_path, device="cpu")
+    newest = checkpoints.found(tmp_path)[0]
+    newest.write_bytes(harm(newest.read_bytes()))
+    with pytest.warns(UserWarning, match=newest.name):
+        again = evalib.train(settings(), tmp_path, device="cpu")
+    assert_equal(whole, again)
+
+
+def test_other_settings_than_the_checkpoints_are_refused_by_name(small, tmp_path):
+    evalib.train(settings(), tmp_path, device="cpu")
+    with pytest.raises(ValueError, match="learning_rate was 0.001, is now 0.01"):
+        evalib.train(settings(learning_rate=0.01), tmp_path, device="cpu")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(F, "cross_entropy", lambda scores, labels: scores.sum() * float("nan"))
+    with pytest.raises(FloatingPointError, match=r"nan at epoch 1, step 1, learning rate 0.001"):
+        evalib.train(settings(), tmp_path, device="cpu")
+    assert not checkpoints.found(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"experiment": "resnet18"}, "'resnet18'"),
+        ({"tier": "huge"}, "'huge'.*smoke, quick, paper"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"epochs": 1.5}, "epochs=1.5"),
+        ({"seed": -1}, "seed=-1"),
+        ({"batch_size": 1}, "batch_size=1"),
+        ({"learning_rate": "1e-3"}, "learning_rate='1e-3'"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+    ],
+)
+def test_bad_settings_are_named(changes, named):
+    with pytest.raises(ValueError, match=named):
+        settings(**changes)
+
+
+def test_a_device_that_is_not_there_is_named():
+    for name in ("cuda:99", "tpu", "nonsense"):
+        with pytest.raises(ValueError, match=f"no device '{name}' here"):
+            training.choose_device(name)
+
+
+def test_record_tells_everything_and_is_not_overwritten(small, tmp_path):
+    plan = settings()
+    run = evalib.run(plan, tmp_path, device="cpu")
+    path = records.record_path(plan, tmp_path)
+    record = records.read(path)
+    assert record["test"]["correct"] == (run.test_scores.argmax(dim=1) == small.test_labels).sum()
+    assert record["test"]["accuracy"] == pytest.approx(100 * record["test"]["correct"] / 20)
+    assert record["data"] == {"source": "subset", "sha256": small.fingerprint}
+    assert record["parameters"] == evalib.count_parameters(run.network)
+    assert record["weights_sha256"] == checkpoints.sha256(path.with_suffix("") / "weights.safetensors")
+    assert evalib.Settings(**record["settings"]) == plan
+    assert len(record["curve"]) == 3
+    assert {"commit", "device", "versions", "seconds", "finished"} <= set(record)
+    kept = path.read_bytes()
+    evalib.run(plan, tmp_path, device="cpu")
+    assert path.read_bytes() == kept
+    with pytest.raises(ValueError, match="epochs was 3, is now 4"):
+        evalib.run(settings(epochs=4), tmp_path, device="cpu")
+    assert path.read_bytes() == kept
+    evalib.run(settings(epochs=4), tmp_path, device="cpu", overwrite=True)
+    assert len(records.read(path)["curve"]) == 4
+
+
+def test_a_second_process_does_not_write(small, tmp_path):
+    plan = settings()
+    directory = records.record_path(plan, tmp_path).with_suffix("")
+    directory.mkdir(parents=True)
+    with records.FileLock(directory / ".lock"), pytest.raises(RuntimeError, match="another process"):
+        evalib.run(plan, tmp_path, device="cpu")
+    assert not records.record_path(plan, tmp_path).exists()
+
+
+def test_table_shows_the_highest_tier_and_dashes(small, tmp_path):
+    evalib.run(evalib.Settings("resnet20-small"), tmp_path, device="cpu")
+    evalib.run(evalib.Settings("resnet20-small", seed=1), tmp_path, device="cpu")
+    evalib.run(settings(experiment="sanet20-small"), tmp_path, device="cpu")  # not the tier's own settings
+    rows = {row["experiment"]: row for row in tables.table(tmp_path)}
+    assert (rows["resnet20-small"]["tier"], rows["resnet20-small"]["seeds"]) == ("smoke", 2)
+    assert rows["resnet20-small"]["deviation"] is not None
+    assert rows["sanet20-small"]["tier"] is None
+    higher = json.loads(records.record_path(evalib.Settings("resnet20-small"), tmp_path).read_text())
+    higher["tier"] = "quick"
+    higher["settings"] |= {"tier": "quick", "epochs": training.TIERS["quick"].epochs}
+    records.write(higher, tmp_path / "quick" / "resnet20-small-seed0.json")
+    text = tables.markdown(tables.table(tmp_path))
+    assert "| ResNet-20 small | 172,506 | 91.25 |" in text
+    assert [line.count("quick") for line in text.splitlines()] == [0, 0, 1, 0, 0, 0, 0, 0]
+    assert text.count("not run") == 5
+
+
+def test_a_file_that_is_no_record_is_named(tmp_path):
+    path = tmp_path / "smoke" / "resnet20-small-seed0.json"
+    path.parent.mkdir()
+    path.write_text('{"settings": ')
+    with pytest.raises(ValueError, match="resnet20-small-seed0.json is not a run record"):
+        tables.table(tmp_path)
+
+
+def test_the_command_line_says_in_one_line_what_is_wrong(capsys):
+    assert main(["train", "--experiment", "resnet18"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("evalib: there is no experiment 'resnet18'")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("notice", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_command_goes_on_when_given_again(tmp_path, notice):
+    command = [sys.executable, "-m", "evalib", "train", "--experiment", "resnet20-small", "--epochs", "3", "--device", "cpu"]
+    command += ["--out", str(tmp_path)]
+    directory = records.record_path(evalib.Settings("resnet20-small"), tmp_path).with_suffix("")
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not checkpoints.found(directory):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, notice)
+    assert process.wait(timeout=60) != 0
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "epoch 1/3" not in again.stdout
+    assert "epoch 3/3" in again.stdout
+    assert len(records.read(directory.with_suffix(".json"))["curve"]) == 3
