@@ -21,12 +21,12 @@ def standard(record: dict) -> Settings:
     return Settings(record["experiment"], record["seed"], record["tier"])
 
 
-def table(out: Path | None = None) -> list[dict]:
-    """Table 1, a dictionary a row: the paper's accuracy beside ours at the highest tier that has records."""
+def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[dict]:
+    """Table 1, a dictionary a row: the paper's accuracy beside ours at the highest of ``tiers`` that has records."""
     rows = []
     for row in TABLE_1:
         tier, records = next(
-            ((tier, found) for tier in reversed(TIERS) if (found := complete(row, tier, out))), (None, [])
+            ((tier, found) for tier in reversed(tiers) if (found := complete(row, tier, out))), (None, [])
         )
         accuracies = [record["test"]["accuracy"] for record in records]
         rows.append(

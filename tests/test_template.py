@@ -1,0 +1,33 @@
+"""The papermill template: runs from any directory, and what it writes is the record of what it was told."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import evalib
+from evalib import records
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def papermill(directory, *arguments):
+    command = [sys.executable, "-m", "papermill", ROOT / "notebooks" / "train.ipynb", "out.ipynb", "-k", "python3"]
+    return subprocess.run([*map(str, command), "--no-progress-bar", *arguments], cwd=directory, capture_output=True, text=True)
+
+
+def test_the_template_trains_what_its_parameters_say(tmp_path):
+    done = papermill(tmp_path, "-p", "experiment", "evanet20-small", "-p", "seed", "1", "-p", "out", "results")
+    assert done.returncode == 0, done.stderr
+    record = records.read(records.record_path(evalib.Settings("evanet20-small", seed=1), tmp_path / "results"))
+    assert (record["experiment"], record["seed"], record["tier"]) == ("evanet20-small", 1, "smoke")
+    cells = json.loads((tmp_path / "out.ipynb").read_text())["cells"]
+    pictures = [o for cell in cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert len(pictures) == 5  # curve, confusion, predictions, rings, slots
+
+
+def test_a_bad_parameter_stops_the_template(tmp_path):
+    done = papermill(tmp_path, "-p", "experiment", "resnet18", "-p", "out", "results")
+    assert done.returncode != 0
+    assert "there is no experiment 'resnet18'" in done.stderr
+    assert not (tmp_path / "results").exists()
