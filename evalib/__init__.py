@@ -5,7 +5,9 @@ from evalib.equations import convolution, local_attention, relative_attention
 from evalib.eva import ExpandingVisualAttention, Trace
 from evalib.networks import TABLE_1, Experiment, build, count_parameters
 from evalib.records import run
-from evalib.training import TIERS, Settings, train
+from evalib.settings import TIERS, Settings
+from evalib.training import train
+from evalib.weights import evaluate, load_weights
 
 __all__ = [
     "TABLE_1",
@@ -18,6 +20,8 @@ __all__ = [
     "build",
     "convolution",
     "count_parameters",
+    "evaluate",
+    "load_weights",
     "local_attention",
     "relative_attention",
     "run",

@@ -1,11 +1,14 @@
-"""``python -m evalib train | table | data``: the same functions, from a shell."""
+"""``python -m evalib train | evaluate | table | data``: the same functions, from a shell."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
-from evalib import data, records, tables, training
+from evalib import data, records, tables, weights
 from evalib.networks import TABLE_1
+from evalib.progress import tensorboard
+from evalib.settings import TIERS, Settings
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,16 +19,24 @@ def parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train one row of Table 1 and write its record")
     train.add_argument("--experiment", required=True, help=", ".join(row.name for row in TABLE_1))
     train.add_argument("--seed", type=int, default=0, help="a whole number, 0 or more (default: 0)")
-    tiers = "; ".join(f"{name}: {tier.data} data, {tier.epochs} epochs" for name, tier in training.TIERS.items())
+    tiers = "; ".join(f"{name}: {tier.data} data, {tier.epochs} epochs" for name, tier in TIERS.items())
     train.add_argument("--tier", default="smoke", help=f"{tiers} (default: smoke)")
     train.add_argument("--epochs", type=int, help="instead of the tier's; such a record stays out of the table")
     train.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     train.add_argument("--overwrite", action="store_true", help="begin anew, replacing checkpoints and record")
+    train.add_argument("--batch-size", type=int, default=150, help="images a step (default: 150)")
+    train.add_argument("--compile", action="store_true", help="hand the network to torch.compile; needs a C++ compiler")
+    train.add_argument("--log", choices=["tensorboard"], help="also write the curve for TensorBoard, beside the checkpoints")
     train.set_defaults(call=call_train)
+
+    evaluate = commands.add_parser("evaluate", help="test trained weights again, and compare with their record")
+    evaluate.add_argument("--weights", required=True, help="a weights file, or the name of a row of Table 1")
+    evaluate.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    evaluate.set_defaults(call=call_evaluate)
 
     table = commands.add_parser("table", help="print Table 1 as far as there are records")
     table.set_defaults(call=lambda arguments: print(tables.markdown(tables.table(arguments.out))))
-    for command in (train, table):
+    for command in (train, evaluate, table):
         command.add_argument("--out", type=Path, help="where records are kept (default: results/)")
 
     fetch = commands.add_parser("data", help="fetch the full CIFAR-10 and verify it")
@@ -35,19 +46,31 @@ def parser() -> argparse.ArgumentParser:
 
 
 def call_train(arguments: argparse.Namespace) -> None:
-    settings = training.Settings(arguments.experiment, arguments.seed, arguments.tier, arguments.epochs)
-    records.run(settings, arguments.out, arguments.device, arguments.overwrite)
+    settings = Settings(
+        arguments.experiment, arguments.seed, arguments.tier, arguments.epochs, batch_size=arguments.batch_size
+    )
     path = records.record_path(settings, arguments.out)
+    observe = tensorboard(path.with_suffix("")) if arguments.log else None
+    records.run(settings, arguments.out, arguments.device, arguments.overwrite, observe, arguments.compile)
     record = records.read(path)
     print(f"{path}: test accuracy {record['test']['accuracy']:.2f} % ({record['data']['source']} data, {record['device']})")
+
+
+def call_evaluate(arguments: argparse.Namespace) -> None:
+    scores, record = weights.evaluate(arguments.weights, arguments.out, arguments.device)
+    labels = data.load(record["data"]["source"]).test_labels
+    correct = (scores.argmax(dim=1) == labels).sum().item()
+    print(f"{record['experiment']} seed {record['seed']}: {correct} of {len(labels)} test images right", end=" ")
+    print(f"({100 * correct / len(labels):.2f} %), recorded: {record['test']['correct']}")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; what the user can mend is one line on stderr and exit status 2."""
     arguments = parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's notice, taken like Ctrl-C
     try:
         arguments.call(arguments)
-    except (ValueError, RuntimeError, ArithmeticError, OSError) as error:
+    except (ValueError, RuntimeError, ArithmeticError, MemoryError, OSError) as error:
         print(f"evalib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

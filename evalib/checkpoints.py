@@ -1,4 +1,4 @@
-"""A run's state on disk: one checksummed safetensors file an epoch, the last two kept; nothing is unpickled."""
+"""Weights and runs on disk: safetensors files whose names carry their checksum, written whole or not at all."""
 
 import hashlib
 import json
@@ -8,84 +8,94 @@ import warnings
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save
 from torch import nn
 
 KEPT = 2
-NAME = re.compile(r"epoch-(\d{4})-([0-9a-f]{16})\.safetensors")
+"""How many checkpoints of a run stay on disk."""
+
+CHECKED = re.compile(r".+-([0-9a-f]{16})\.safetensors")
 
 
-def write_atomically(path: Path, write) -> Path:
-    """Let ``write(temporary)`` make a file beside ``path``, flush it to disk, then rename it: all of it or nothing."""
+def write_atomically(path: Path, content: bytes) -> Path:
+    """Write beside ``path``, flush to disk, then rename: a reader sees all of it or what was there before."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write(temporary)
-        with open(temporary, "rb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise OSError(f"{path} could not be written ({error.strerror}): free some space, or choose another --out") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.parent.is_dir():
+            temporary.unlink(missing_ok=True)
     return path
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def write_tensors(directory: Path, stem: str, tensors: dict, metadata: dict) -> Path:
+    """Write ``<stem>-<first 16 digits of the SHA-256>.safetensors`` into ``directory``."""
+    content = save(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {"evalib": json.dumps(metadata)}
+    )
+    return write_atomically(Path(directory) / f"{stem}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors", content)
 
 
-def save(directory: Path, epoch: int, network: nn.Module, optimiser, metadata: dict) -> Path:
-    """Write the state after ``epoch`` epochs; the file's name carries the checksum of its bytes."""
-    directory = Path(directory)
+def read_tensors(path: Path) -> tuple[dict, dict]:
+    """The tensors and the metadata of a file, after its bytes were checked against the SHA-256 in its name.
+
+    ``FileNotFoundError`` if there is no such file, ``ValueError`` if the name has no checksum or another one.
+    """
+    path = Path(path)
+    named, content = CHECKED.fullmatch(path.name), path.read_bytes()
+    if not named:
+        raise ValueError(f"{path.name} has no checksum in its name, as in weights-0123456789abcdef.safetensors: keep its first name")
+    found = hashlib.sha256(content).hexdigest()
+    if not found.startswith(named[1]):
+        raise ValueError(f"{path} is damaged: its SHA-256 begins with {found[:16]}, its name says {named[1]}; fetch or make it again")
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return load(content), json.loads(header["__metadata__"]["evalib"])
+
+
+def found(directory: Path) -> list[Path]:
+    """The checkpoints in ``directory``, newest first."""
+    return sorted((path for path in Path(directory).glob("epoch-*") if CHECKED.fullmatch(path.name)), reverse=True)
+
+
+def save_run(directory: Path, epoch: int, network: nn.Module, optimiser, metadata: dict) -> Path:
+    """Write the state after ``epoch`` epochs, and keep only the newest ``KEPT``."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": tensor for name, tensor in state.items()}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    unnamed = write_atomically(
-        directory / ".latest", lambda path: save_file(tensors, path, {"evalib": json.dumps(metadata)})
-    )
-    path = unnamed.rename(directory / f"epoch-{epoch:04d}-{sha256(unnamed)[:16]}.safetensors")
+    path = write_tensors(directory, f"epoch-{epoch:04d}", tensors, metadata)
     for old in found(directory)[KEPT:]:
         old.unlink()
     return path
 
 
-def found(directory: Path) -> list[Path]:
-    """The checkpoints in ``directory``, newest first."""
-    return sorted((path for path in Path(directory).glob("epoch-*.safetensors") if NAME.fullmatch(path.name)), reverse=True)
+def restore_run(directory: Path, network: nn.Module, optimiser) -> dict | None:
+    """Load the newest whole checkpoint into ``network`` and ``optimiser`` in place; its metadata, or ``None``.
 
-
-def restore(directory: Path, network: nn.Module, optimiser) -> dict | None:
-    """Load the newest whole checkpoint into ``network`` and ``optimiser`` and return its metadata, or ``None``.
-
-    A checkpoint whose bytes do not have the checksum in its name is warned of, set aside and passed over.
+    A damaged checkpoint is warned of, set aside, and the one before is taken.
     """
     for path in found(directory):
-        if not sha256(path).startswith(NAME.fullmatch(path.name)[2]):
-            warnings.warn(f"{path} is damaged (its SHA-256 is not the one in its name): using the one before", stacklevel=2)
+        try:
+            tensors, metadata = read_tensors(path)
+        except ValueError as damage:
+            warnings.warn(f"{damage}: taking the one before", stacklevel=2)
             path.rename(path.with_suffix(".damaged"))
             continue
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-            metadata = json.loads(file.metadata()["evalib"])
         network.load_state_dict(part(tensors, "network."))
         for index, parameter in enumerate(network.parameters()):
-            state = part(tensors, f"optimiser.{index}.")
-            optimiser.state[parameter] = {name: like(parameter, tensor) for name, tensor in state.items()}
+            for name, tensor in part(tensors, f"optimiser.{index}.").items():
+                optimiser.state[parameter][name].copy_(tensor)
         return metadata
     return None
 
 
-def part(tensors: dict, prefix: str) -> dict:
+def part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     """The entries whose names begin with ``prefix``, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def like(parameter: nn.Parameter, saved: torch.Tensor) -> torch.Tensor:
-    """``saved`` on the parameter's device and, where it has its shape, in its memory format."""
-    if saved.shape != parameter.shape:
-        return saved if saved.ndim == 0 and parameter.device.type == "cpu" else saved.to(parameter.device)
-    return torch.empty_like(parameter).copy_(saved)

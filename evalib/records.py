@@ -4,19 +4,21 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from evalib.checkpoints import sha256, write_atomically
+from evalib import checkpoints
 from evalib.networks import count_parameters
 from evalib.paths import root
-from evalib.training import Run, Settings, accuracy, check_same, train
+from evalib.settings import Settings, check_same
+from evalib.training import Run, accuracy, train
 
 SCHEMA = 1
 PACKAGES = ("evalib", "torch", "torchvision", "einops", "numpy")
@@ -32,7 +34,14 @@ def record_path(settings: Settings, out: Path | None = None) -> Path:
     return Path(out or results()) / settings.tier / f"{settings.experiment}-seed{settings.seed}.json"
 
 
-def run(settings: Settings, out: Path | None = None, device: str | None = None, overwrite: bool = False) -> Run:
+def run(
+    settings: Settings,
+    out: Path | None = None,
+    device: str | None = None,
+    overwrite: bool = False,
+    observe: Callable[[dict], None] | None = None,
+    compile: bool = False,
+) -> Run:
     """Train, or go on training, and write the record; checkpoints and weights lie in a folder beside it.
 
     A record that is already there is kept when its settings are these, and replaced only with ``overwrite``:
@@ -40,27 +49,39 @@ def run(settings: Settings, out: Path | None = None, device: str | None = None, 
     """
     path = record_path(settings, out)
     directory = path.with_suffix("")
-    directory.mkdir(parents=True, exist_ok=True)
+    with only_writer(directory, path):
+        if overwrite:
+            for old in (path, *checkpoints.found(directory), *directory.glob("weights-*")):
+                old.unlink(missing_ok=True)
+        elif path.exists():
+            check_same(settings, Settings(**read(path)["settings"]), path)
+        finished = train(settings, directory, device, observe, compile)
+        if not path.exists():
+            made = record(finished)
+            weights = checkpoints.write_tensors(directory, "weights", finished.network.state_dict(), made)
+            write(made | {"weights": weights.name}, path)
+        return finished
+
+
+@contextmanager
+def only_writer(directory: Path, path: Path) -> Iterator[None]:
+    """Hold the run's lock; ``RuntimeError`` if another process does, ``OSError`` if there can be no such directory."""
     try:
-        with FileLock(directory / ".lock", timeout=0):
-            if overwrite:
-                for old in (path, *directory.glob("epoch-*.safetensors")):
-                    old.unlink(missing_ok=True)
-            elif path.exists():
-                check_same(settings, Settings(**read(path)["settings"]), path)
-            finished = train(settings, directory, device)
-            weights = write_atomically(
-                directory / "weights.safetensors",
-                lambda part: save_file({k: v.cpu().contiguous() for k, v in finished.network.state_dict().items()}, part),
-            )
-            if not path.exists():
-                write(record(finished, sha256(weights)), path)
-            return finished
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{directory} cannot be made ({error.strerror}): choose another --out") from None
+    lock = FileLock(directory / ".lock", timeout=0)
+    try:
+        lock.acquire()
     except Timeout:
         raise RuntimeError(f"another process is making {path}: wait for it, or choose another seed or --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def record(finished: Run, weights_sha256: str) -> dict:
+def record(finished: Run) -> dict:
     """The record of a finished run: everything that made it, everything that it gave."""
     settings, cifar = finished.settings, finished.cifar
     return {
@@ -84,14 +105,13 @@ def record(finished: Run, weights_sha256: str) -> dict:
             "images": len(cifar.test_labels),
         },
         "seconds": finished.seconds,
-        "weights_sha256": weights_sha256,
     }
 
 
 def write(record: dict, path: Path) -> Path:
     """Write a record atomically."""
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-    return write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    return checkpoints.write_atomically(path, text.encode())
 
 
 def read(path: Path) -> dict:

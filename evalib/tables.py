@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evalib.networks import TABLE_1, Experiment
 from evalib.records import read, results
-from evalib.training import TIERS, Settings
+from evalib.settings import TIERS, Settings
 
 
 def complete(row: Experiment, tier: str, out: Path | None = None) -> list[dict]:
@@ -14,6 +14,11 @@ def complete(row: Experiment, tier: str, out: Path | None = None) -> list[dict]:
     paths = sorted((Path(out or results()) / tier).glob(f"{row.name}-seed*.json"))
     records = [record for record in map(read, paths) if Settings(**record["settings"]) == standard(record)]
     return sorted(records, key=lambda record: record["seed"])
+
+
+def highest(row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> tuple[str | None, list[dict]]:
+    """The highest of ``tiers`` that has records of a row, and these; ``None`` and no records if there is none."""
+    return next(((tier, found) for tier in reversed(tiers) if (found := complete(row, tier, out))), (None, []))
 
 
 def standard(record: dict) -> Settings:
@@ -25,9 +30,7 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
     """Table 1, a dictionary a row: the paper's accuracy beside ours at the highest of ``tiers`` that has records."""
     rows = []
     for row in TABLE_1:
-        tier, records = next(
-            ((tier, found) for tier in reversed(tiers) if (found := complete(row, tier, out))), (None, [])
-        )
+        tier, records = highest(row, out, tiers)
         accuracies = [record["test"]["accuracy"] for record in records]
         rows.append(
             {

@@ -1,9 +1,9 @@
 """Training as §4.1 has it: Adam at 0.001, batches of 150, and everything random a function of (seed, epoch)."""
 
-import math
-import sys
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,53 +11,13 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from evalib import checkpoints, data
 from evalib.eva import Trace
-from evalib.networks import Network, build, experiment
-
-
-class Tier(NamedTuple):
-    """How much of the experiment is run: which data, and for how many epochs."""
-
-    data: str
-    epochs: int
-
-
-TIERS = {"smoke": Tier("subset", 2), "quick": Tier("full", 15), "paper": Tier("full", 150)}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides a run's result. ``epochs=None`` takes the tier's; a bad value is a ``ValueError``.
-
-    The learning rate is divided by ten after each fraction ``milestones`` of the epochs: 1/2 and 3/4, the
-    schedule of He et al. 2015 (32k and 48k of 64k steps).
-    """
-
-    experiment: str
-    seed: int = 0
-    tier: str = "smoke"
-    epochs: int | None = None
-    batch_size: int = 150
-    learning_rate: float = 1e-3
-    milestones: tuple[float, ...] = field(default=(0.5, 0.75))
-
-    def __post_init__(self):
-        experiment(self.experiment)
-        if self.tier not in TIERS:
-            raise ValueError(f"there is no tier {self.tier!r}: choose one of {', '.join(TIERS)}")
-        if self.epochs is None:
-            object.__setattr__(self, "epochs", TIERS[self.tier].epochs)
-        object.__setattr__(self, "milestones", tuple(self.milestones))
-        for name, least in (("seed", 0), ("epochs", 1), ("batch_size", 2)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name}={value!r} must be a whole number, {least} or more")
-        rate = self.learning_rate
-        if not isinstance(rate, float) or not 0 < rate < math.inf:
-            raise ValueError(f"learning_rate={rate!r} must be a positive number, such as 0.001")
+from evalib.networks import Network, build
+from evalib.progress import announce, progress_bar
+from evalib.settings import TIERS, Settings, check_same, learning_rate
+from evalib.steps import adam, set_rate, training_step
 
 
 class Run(NamedTuple):
@@ -72,27 +32,32 @@ class Run(NamedTuple):
     seconds: float  # of training and validation, over all the sittings of the run
 
 
-def train(settings: Settings, directory: Path | None = None, device: str | None = None) -> Run:
+def train(
+    settings: Settings,
+    directory: Path | None = None,
+    device: str | None = None,
+    observe: Callable[[dict], None] | None = None,
+    compile: bool = False,
+) -> Run:
     """Train the network of ``settings``, continuing from the newest checkpoint in ``directory`` if there is one.
 
-    On the CPU a continued run ends bitwise equal to one that was never stopped. Raises ``ValueError`` if the
-    checkpoint was made with other settings, ``FloatingPointError`` if the loss is not finite.
+    On the CPU a continued run ends bitwise equal to one that was never stopped. ``observe`` is called with each
+    new entry of the curve. ``compile`` hands the network to ``torch.compile``. Raises ``ValueError`` if the
+    checkpoint was made with other settings, ``FloatingPointError`` if the loss is not finite, and
+    ``MemoryError`` if the device's memory does not hold a step.
     """
     device, cifar = choose_device(device), data.load(TIERS[settings.tier].data)
     training, validation = (index.to(device) for index in data.split(len(cifar.train_labels)))
     images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
-    padded = data.pad(images[training])
-    torch.manual_seed(settings.seed)
-    network = build(settings.experiment).to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, fused=True)
+    network, optimiser = begin(settings, device, compile)
     curve = resume(settings, directory, network, optimiser)
-    steps = math.ceil(len(training) / settings.batch_size)
-    with progress_bar(settings, steps, len(curve)) as bar:
+    with progress_bar(settings, len(training), len(curve)) as bar, enough_memory(settings):
+        step = training_step(network, optimiser, data.pad(images[training]), labels[training], settings.batch_size)
         for epoch in range(len(curve), settings.epochs):
             start = time.perf_counter()
             rate = learning_rate(settings, epoch)
-            optimiser.param_groups[0]["lr"] = rate
-            losses, correct = train_epoch(network, optimiser, padded, labels[training], settings, epoch, bar)
+            set_rate(optimiser, rate)
+            losses, correct = train_epoch(step, network, len(training), settings, epoch, bar)
             check_finite(losses, epoch, rate)
             scores = predict(network, images[validation])
             curve.append(
@@ -100,42 +65,44 @@ def train(settings: Settings, directory: Path | None = None, device: str | None 
                     "epoch": epoch + 1,
                     "learning_rate": rate,
                     "train_loss": losses.mean().item(),
-                    "train_accuracy": 100 * correct / len(training),
+                    "train_accuracy": 100 * correct.item() / len(training),
                     "validation_loss": F.cross_entropy(scores, labels[validation]).item(),
                     "validation_accuracy": accuracy(scores, labels[validation]),
                     "seconds": time.perf_counter() - start,
                 }
             )
             if directory is not None:
-                checkpoints.save(directory, epoch + 1, network, optimiser, {"settings": asdict(settings), "curve": curve})
+                metadata = {"settings": asdict(settings), "curve": curve}
+                checkpoints.save_run(directory, epoch + 1, network, optimiser, metadata)
             announce(settings, curve[-1], len(training), bar)
-    test_scores = predict(network, cifar.test_images.to(device)).cpu()
+            if observe is not None:
+                observe(curve[-1])
+        test_scores = predict(network, cifar.test_images.to(device)).cpu()
     return Run(settings, network, curve, cifar, test_scores, device, sum(row["seconds"] for row in curve))
 
 
-def train_epoch(network, optimiser, padded, labels, settings: Settings, epoch: int, bar):
-    """One pass over the training images; the loss of each step and the number of right answers."""
+def begin(settings: Settings, device: torch.device, compile: bool = False) -> tuple[Network, torch.optim.Adam]:
+    """The network as the seed draws it, on the CPU's random stream whatever the device, and its optimiser."""
+    torch.manual_seed(settings.seed)
+    network = build(settings.experiment).to(device, memory_format=torch.channels_last)
+    if compile:
+        network.compile()
+    return network, adam(network, settings.learning_rate)
+
+
+def train_epoch(step, network: nn.Module, images: int, settings: Settings, epoch: int, bar) -> tuple[Tensor, Tensor]:
+    """One pass over the training images: the loss of each step, and the number of right answers."""
     network.train()
-    device = padded.device
-    plan = [part.to(device) for part in data.epoch_plan(len(padded), settings.seed, epoch)]
-    losses, correct = [], torch.zeros((), dtype=torch.int64, device=device)
-    for order, rows, cols, flips in zip(*(part.split(settings.batch_size) for part in plan), strict=True):
-        images = data.normalise(data.crop_and_flip(padded, order, rows, cols, flips))
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            scores = network(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(scores.float(), labels[order])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.detach())
-        correct += (scores.argmax(dim=1) == labels[order]).sum()
+    device = next(network.parameters()).device
+    plan = [part.to(device).split(settings.batch_size) for part in data.epoch_plan(images, settings.seed, epoch)]
+    batches = [data.Plan(*parts) for parts in zip(*plan, strict=True)]
+    losses, correct = torch.empty(len(batches), device=device), torch.zeros((), device=device)
+    for index, batch in enumerate(batches):
+        loss, right = step(batch)
+        losses[index] = loss
+        correct += right
         bar.update()
-    return torch.stack(losses), correct.item()
-
-
-def learning_rate(settings: Settings, epoch: int) -> float:
-    """The learning rate of ``epoch`` (counted from 0): divided by ten at each milestone that it has passed."""
-    return settings.learning_rate * 0.1 ** sum(epoch >= fraction * settings.epochs for fraction in settings.milestones)
+    return losses, correct
 
 
 @torch.inference_mode()
@@ -160,26 +127,12 @@ def accuracy(scores: Float[Tensor, "n 10"], labels: Int[Tensor, " n"]) -> float:
 
 def resume(settings: Settings, directory: Path | None, network, optimiser) -> list[dict]:
     """Restore the newest checkpoint of these very settings; the curve so far, empty if there is none."""
-    metadata = None if directory is None else checkpoints.restore(directory, network, optimiser)
+    metadata = None if directory is None else checkpoints.restore_run(directory, network, optimiser)
     if metadata is None:
         return []
     saved = Settings(**metadata["settings"])
     check_same(settings, saved, directory)
     return metadata["curve"]
-
-
-def check_same(settings: Settings, saved: Settings, where: Path) -> None:
-    """Raise ``ValueError`` naming each setting in which a run differs from what is already in ``where``."""
-    differing = [
-        f"{name} was {old!r}, is now {new!r}"
-        for (name, old), new in zip(asdict(saved).items(), asdict(settings).values(), strict=True)
-        if old != new
-    ]
-    if differing:
-        raise ValueError(
-            f"{where} belongs to a run with other settings ({'; '.join(differing)}): "
-            "give the same settings to continue it, or another output directory"
-        )
 
 
 def check_finite(losses: Float[Tensor, " steps"], epoch: int, rate: float) -> None:
@@ -191,6 +144,18 @@ def check_finite(losses: Float[Tensor, " steps"], epoch: int, rate: float) -> No
             f"the loss is {losses[step].item()} at epoch {epoch + 1}, step {step + 1}, learning rate {rate:g}: "
             "the last good checkpoint is kept; try a lower learning rate"
         )
+
+
+@contextmanager
+def enough_memory(settings: Settings) -> Iterator[None]:
+    """Turn a device's out-of-memory error into one that names the batch size to try."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(
+            f"the device's memory does not hold a step of batch size {settings.batch_size}: "
+            f"try {max(2, settings.batch_size // 2)}, or a smaller network"
+        ) from error
 
 
 def choose_device(name: str | None = None) -> torch.device:
@@ -210,37 +175,3 @@ def choose_device(name: str | None = None) -> torch.device:
 def available() -> dict[str, bool]:
     """Which kinds of device this machine has, best first."""
     return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-
-
-def watched() -> bool:
-    """Whether a person is looking: a terminal, or a notebook that may ask for input (batch runners forbid it)."""
-    if "IPython" in sys.modules:
-        shell = sys.modules["IPython"].get_ipython()
-        if getattr(shell, "kernel", None) is not None:
-            return bool(getattr(shell.kernel, "_allow_stdin", False))
-    return sys.stderr.isatty()
-
-
-def progress_bar(settings: Settings, steps: int, epochs_done: int) -> tqdm:
-    """A bar over all the steps of the run, silent where nobody watches."""
-    return tqdm(
-        total=steps * settings.epochs,
-        initial=steps * epochs_done,
-        desc=f"{settings.experiment} seed {settings.seed}",
-        unit="step",
-        disable=not watched(),
-    )
-
-
-def announce(settings: Settings, row: dict, images: int, bar: tqdm) -> None:
-    """Show the epoch just finished: beside the bar where there is one, else as one plain line."""
-    figures = {
-        "loss": f"{row['train_loss']:.3f}",
-        "validation": f"{row['validation_accuracy']:.2f}%",
-        "images/s": f"{images / row['seconds']:.0f}",
-    }
-    if bar.disable:
-        shown = ", ".join(f"{name} {value}" for name, value in figures.items())
-        print(f"{settings.experiment} seed {settings.seed} epoch {row['epoch']}/{settings.epochs}: {shown}", flush=True)
-    else:
-        bar.set_postfix(figures)

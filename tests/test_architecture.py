@@ -6,8 +6,9 @@ from pathlib import Path
 import evalib
 
 ORDER = (
-    "paths geometry equations attention eva networks download data checkpoints training records tables figures".split()
-)
+    "paths geometry equations fast attention eva networks download data checkpoints settings progress steps training "
+    "records tables weights figures"
+).split()
 PACKAGE = Path(evalib.__file__).parent
 
 

@@ -1,0 +1,106 @@
+"""One training step, from the uint8 images to the updated weights: run eagerly, or captured as one CUDA graph."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from evalib import data
+
+WARM_UP = 3
+"""Eager steps on a side stream before a capture, as PyTorch asks for; what they change is put back."""
+
+
+PLAN_DTYPES = data.Plan(order=torch.int64, rows=torch.int64, cols=torch.int64, flips=torch.bool)
+
+
+def adam(network: nn.Module, rate: float) -> torch.optim.Adam:
+    """Fused Adam whose state is there from the start, so that it can be restored and captured in place.
+
+    On CUDA the learning rate is a tensor: a captured step reads it anew at each replay.
+    """
+    device = next(network.parameters()).device
+    captures = device.type == "cuda"
+    optimiser = torch.optim.Adam(
+        network.parameters(),
+        lr=torch.tensor(rate, device=device) if captures else rate,
+        fused=True,
+        capturable=captures,
+    )
+    for parameter in network.parameters():
+        optimiser.state[parameter] = {
+            "step": torch.zeros((), device=device),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+    return optimiser
+
+
+def set_rate(optimiser: torch.optim.Adam, rate: float) -> None:
+    """Let the next steps take the learning rate ``rate``."""
+    group = optimiser.param_groups[0]
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
+
+
+def training_step(
+    network: nn.Module, optimiser, padded: UInt8[Tensor, "n 3 40 40"], labels: Int64[Tensor, " n"], batch_size: int
+) -> Callable[[data.Plan], tuple[Tensor, Tensor]]:
+    """The function of a batch's plan that does the whole step and gives its mean loss and number of right answers.
+
+    Augmentation, forward, loss, backward and optimiser run where ``padded`` lies, without waiting for the device:
+    on CUDA in bf16 autocast over float32 weights, captured as one graph; elsewhere in float32, eagerly.
+    """
+    device = padded.device
+
+    def step(plan: data.Plan) -> tuple[Tensor, Tensor]:
+        images, label = data.normalise(data.crop_and_flip(padded, *plan)), labels[plan.order]
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False):
+            scores = network(images.contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(scores.float(), label)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        return loss.detach(), (scores.argmax(dim=1) == label).sum()
+
+    return captured(step, network, optimiser, batch_size) if device.type == "cuda" else step
+
+
+def captured(step, network: nn.Module, optimiser, batch_size: int):
+    """``step`` as one CUDA graph for batches of ``batch_size``; a smaller one, an epoch's last, runs ``step`` itself.
+
+    The outputs are overwritten by the next call. The warm-up leaves weights, statistics and optimiser as they were.
+    """
+    state = [*network.parameters(), *network.buffers(), *(t for s in optimiser.state.values() for t in s.values())]
+    before = [tensor.detach().clone() for tensor in state]
+    device = next(network.parameters()).device
+    inputs = data.Plan(*(torch.zeros(batch_size, dtype=dtype, device=device) for dtype in PLAN_DTYPES))
+    network.train()
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UP):
+            step(inputs)
+    torch.cuda.current_stream().wait_stream(side)
+    optimiser.zero_grad()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = step(inputs)
+    with torch.no_grad():
+        for tensor, old in zip(state, before, strict=True):
+            tensor.copy_(old)
+
+    def replay(plan: data.Plan) -> tuple[Tensor, Tensor]:
+        if len(plan.order) != batch_size:
+            optimiser.zero_grad()  # lets go of the graph's own gradients, which the next replay writes again
+            return step(plan)
+        for static, part in zip(inputs, plan, strict=True):
+            static.copy_(part)
+        graph.replay()
+        return outputs
+
+    return replay
