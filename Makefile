@@ -7,7 +7,7 @@ READY := .venv/ready
 EXPERIMENTS := resnet20-small sanet20-small evanet20-small resnet20-large sanet20-large evanet20-large
 RECORDS := $(EXPERIMENTS:%=results/$(TIER)/%-seed$(SEED).json)
 
-.PHONY: help reproduce book test pair readme
+.PHONY: help reproduce book test torture pair readme
 .DELETE_ON_ERROR:
 
 help: ## what there is to make
@@ -31,6 +31,9 @@ test: $(READY) ## the whole suite
 
 pair: $(READY) ## bring each notebook's .ipynb in step with its .py
 	for page in notebooks/*.py; do $(BIN)/jupytext --quiet --to ipynb --update $$page; done
+
+torture: $(READY) ## kill a run at 20 random moments
+	EVALIB_KILLS=20 $(BIN)/python -m pytest tests/test_faults.py -k kill_9
 
 readme: $(READY) ## write Table 1 into README.md
 	$(BIN)/python scripts/update_readme.py

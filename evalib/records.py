@@ -65,7 +65,10 @@ def run(
 
 @contextmanager
 def only_writer(directory: Path, path: Path) -> Iterator[None]:
-    """Hold the run's lock; ``RuntimeError`` if another process does, ``OSError`` if there can be no such directory."""
+    """Hold the run's lock, rid of what a killed writer left half done.
+
+    ``RuntimeError`` if another process holds it, ``OSError`` if the directory cannot be made.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -76,6 +79,8 @@ def only_writer(directory: Path, path: Path) -> Iterator[None]:
     except Timeout:
         raise RuntimeError(f"another process is making {path}: wait for it, or choose another seed or --out") from None
     try:
+        for left in (*directory.glob(".*.tmp"), *path.parent.glob(f".{path.name}.*.tmp")):
+            left.unlink()
         yield
     finally:
         lock.release()

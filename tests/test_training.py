@@ -1,11 +1,6 @@
 """Training: pure in (seed, epoch), resumable bit by bit, and honest about what it cannot do."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
@@ -212,22 +207,3 @@ def test_the_command_line_says_in_one_line_what_is_wrong(capsys):
     error = capsys.readouterr().err
     assert error.startswith("evalib: there is no experiment 'resnet18'")
     assert error.count("\n") == 1
-
-
-@pytest.mark.parametrize("notice", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_command_goes_on_when_given_again(tmp_path, notice):
-    command = [sys.executable, "-m", "evalib", "train", "--experiment", "resnet20-small", "--epochs", "3", "--device", "cpu"]
-    command += ["--out", str(tmp_path)]
-    directory = records.record_path(evalib.Settings("resnet20-small"), tmp_path).with_suffix("")
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not checkpoints.found(directory):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.kill(process.pid, notice)
-    assert process.wait(timeout=60) != 0
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "epoch 1/3" not in again.stdout
-    assert "epoch 3/3" in again.stdout
-    assert len(records.read(directory.with_suffix(".json"))["curve"]) == 3

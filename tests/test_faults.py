@@ -1,0 +1,159 @@
+"""What can go wrong in a run, brought about for real: each fault is named in one line and loses nothing."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import evalib
+from evalib import checkpoints, records, steps
+from evalib.__main__ import main
+
+pytestmark = pytest.mark.usefixtures("float32")
+KILLS = int(os.environ.get("EVALIB_KILLS", "3"))
+
+
+@pytest.fixture
+def float32():
+    torch.set_default_dtype(torch.float32)
+
+
+def command(out, epochs=3):
+    arguments = ["train", "--experiment", "resnet20-small", "--epochs", str(epochs), "--device", "cpu", "--out", str(out)]
+    return [sys.executable, "-m", "evalib", *arguments]
+
+
+def start(*arguments, **options):
+    return subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def run_directory(out):
+    return records.record_path(evalib.Settings("resnet20-small"), out).with_suffix("")
+
+
+def wait_for_a_checkpoint(process, directory):
+    deadline = time.monotonic() + 120
+    while not checkpoints.found(directory):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("notice", [signal.SIGINT, signal.SIGTERM])
+def test_a_notice_ends_the_run_in_one_line_and_the_same_command_goes_on(tmp_path, notice):
+    process = start(tmp_path)
+    wait_for_a_checkpoint(process, run_directory(tmp_path))
+    process.send_signal(notice)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == "evalib: stopped; the same command goes on from the last checkpoint\n"
+    again = subprocess.run(command(tmp_path), capture_output=True, text=True, check=True)
+    assert "epoch 1/3" not in again.stdout
+    assert "epoch 3/3" in again.stdout
+
+
+def test_kill_9_at_random_moments_loses_and_doubles_nothing(tmp_path):
+    """`make torture` sets EVALIB_KILLS=20; the seed of the moments is printed when it fails."""
+    epochs, moments = 2 + KILLS, random.Random(KILLS)
+    subprocess.run(command(tmp_path / "whole", epochs), check=True, capture_output=True)
+    for _ in range(KILLS):
+        process = start(tmp_path / "killed", epochs)
+        time.sleep(moments.uniform(0, 8))
+        process.kill()
+        process.communicate()
+    subprocess.run(command(tmp_path / "killed", epochs), check=True, capture_output=True)
+    whole, killed = (records.read(run_directory(tmp_path / name).with_suffix(".json")) for name in ("whole", "killed"))
+    for record in (whole, killed):
+        assert [row.pop("seconds") > 0 for row in record["curve"]] == [True] * epochs
+    assert whole["curve"] == killed["curve"]
+    assert whole["test"] == killed["test"]
+    tensors = [checkpoints.read_tensors(checkpoints.found(run_directory(tmp_path / n))[0])[0] for n in ("whole", "killed")]
+    assert tensors[0].keys() == tensors[1].keys()
+    assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+    files = sorted(path.suffix for path in (tmp_path / "killed" / "smoke").rglob("*") if path.is_file())
+    assert [suffix for suffix in files if suffix] == [".json", *[".safetensors"] * 3]
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
+    subprocess.run(command(tmp_path, epochs=1), check=True, capture_output=True)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+
+    def small_disk():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    process = start(tmp_path / "other", 1, preexec_fn=small_disk)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert error.count("\n") == 1
+    assert "could not be written (File too large): free some space" in error
+    assert not [path for path in (tmp_path / "other").rglob("*") if path.suffix]
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_an_output_that_cannot_be_made_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["train", "--experiment", "resnet20-small", "--out", str(tmp_path / "file")]) == 2
+    error = capsys.readouterr().err
+    assert "cannot be made" in error
+    assert error.count("\n") == 1
+
+
+def test_too_little_memory_names_the_batch_size_to_try(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(steps.data, "normalise", full)
+    assert main(["train", "--experiment", "resnet20-small", "--device", "cpu", "--out", str(tmp_path)]) == 2
+    assert "batch size 150: try 75" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--epochs", "0"], "epochs=0"),
+        (["--device", "cuda:77"], "no device 'cuda:77'"),
+        (["--tier", "huge"], "no tier 'huge'"),
+        (["--batch-size", "1"], "batch_size=1"),
+    ],
+)
+def test_a_bad_option_is_one_line_and_status_2(tmp_path, capsys, arguments, named):
+    assert main(["train", "--experiment", "resnet20-small", "--out", str(tmp_path), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert named in error
+    assert error.count("\n") == 1
+
+
+def test_weights_give_the_recorded_count_again_and_damage_is_refused(tmp_path, capsys):
+    subprocess.run([*command(tmp_path), "--log", "tensorboard"], check=True, capture_output=True)
+    directory = run_directory(tmp_path)
+    record = records.read(directory.with_suffix(".json"))
+    weights = directory / record["weights"]
+    assert list(directory.glob("events.out.tfevents.*"))
+    assert main(["evaluate", "--weights", str(weights), "--device", "cpu"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{record['test']['correct']} of 500 test images right" in shown
+    assert shown.endswith(f"recorded: {record['test']['correct']}\n")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged"):
+        evalib.load_weights(weights)
+    with pytest.raises(ValueError, match="no checksum in its name"):
+        evalib.load_weights(weights.rename(weights.with_name("mine.safetensors")))
+    with pytest.raises(FileNotFoundError, match="no run of evanet20-large is recorded"):
+        evalib.load_weights("evanet20-large", tmp_path)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a CUDA device, and there is none")
+def test_the_captured_step_is_the_eager_step(monkeypatch):
+    captured = evalib.train(evalib.Settings("evanet20-small", epochs=1, batch_size=130), device="cuda")
+    monkeypatch.setattr(steps, "captured", lambda step, *_: step)
+    eager = evalib.train(evalib.Settings("evanet20-small", epochs=1, batch_size=130), device="cuda")
+    assert captured.curve[0]["train_loss"] == pytest.approx(eager.curve[0]["train_loss"], rel=1e-2)
