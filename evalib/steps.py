@@ -13,6 +13,7 @@ WARM_UP = 3
 """Eager steps on a side stream before a capture, as PyTorch asks for; what they change is put back."""
 
 
+Step = Callable[[data.Plan], tuple[Tensor, Tensor]]
 PLAN_DTYPES = data.Plan(order=torch.int64, rows=torch.int64, cols=torch.int64, flips=torch.bool)
 
 
@@ -47,13 +48,19 @@ def set_rate(optimiser: torch.optim.Adam, rate: float) -> None:
         group["lr"] = rate
 
 
-def training_step(
-    network: nn.Module, optimiser, padded: UInt8[Tensor, "n 3 40 40"], labels: Int64[Tensor, " n"], batch_size: int
-) -> Callable[[data.Plan], tuple[Tensor, Tensor]]:
+def training_step(network: nn.Module, optimiser, padded: Tensor, labels: Tensor, batch_size: int) -> Step:
+    """:func:`eager_step`, on CUDA captured as one graph."""
+    step = eager_step(network, optimiser, padded, labels)
+    return captured(step, network, optimiser, batch_size) if padded.is_cuda else step
+
+
+def eager_step(
+    network: nn.Module, optimiser, padded: UInt8[Tensor, "n 3 40 40"], labels: Int64[Tensor, " n"]
+) -> Step:
     """The function of a batch's plan that does the whole step and gives its mean loss and number of right answers.
 
     Augmentation, forward, loss, backward and optimiser run where ``padded`` lies, without waiting for the device:
-    on CUDA in bf16 autocast over float32 weights, captured as one graph; elsewhere in float32, eagerly.
+    on CUDA in bf16 autocast over float32 weights, elsewhere in float32.
     """
     device = padded.device
 
@@ -67,10 +74,10 @@ def training_step(
         optimiser.step()
         return loss.detach(), (scores.argmax(dim=1) == label).sum()
 
-    return captured(step, network, optimiser, batch_size) if device.type == "cuda" else step
+    return step
 
 
-def captured(step, network: nn.Module, optimiser, batch_size: int):
+def captured(step: Step, network: nn.Module, optimiser, batch_size: int) -> Step:
     """``step`` as one CUDA graph for batches of ``batch_size``; a smaller one, an epoch's last, runs ``step`` itself.
 
     The outputs are overwritten by the next call. The warm-up leaves weights, statistics and optimiser as they were.

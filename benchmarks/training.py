@@ -1,0 +1,155 @@
+"""What the trainer costs, against the usual loop: `make bench` runs this, and writes results/benchmarks/.
+
+Everything is timed in one process, the variants in turn, over and over; the medians' ratios are what counts.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from evalib import data, records
+from evalib.networks import build
+from evalib.settings import Settings
+from evalib.steps import eager_step, training_step
+from evalib.training import begin, choose_device
+
+BATCH_SIZE = 150
+TARGETS = {"pipeline": (">=", 15.0), "step": ("<=", 0.85), "overhead": ("<=", 0.05)}
+
+
+class Images(Dataset):
+    """CIFAR-10 as the usual loop has it: PIL images through torchvision's transforms, one at a time."""
+
+    def __init__(self, cifar: data.CIFAR10):
+        self.images = cifar.train_images.permute(0, 2, 3, 1).numpy()
+        self.labels = cifar.train_labels.tolist()
+        self.transform = transforms.Compose(
+            [
+                transforms.ToPILImage(),
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(data.MEAN, data.STD),
+            ]
+        )
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return self.transform(self.images[index]), self.labels[index]
+
+
+def seconds(function, device) -> float:
+    """Wall time of one call, the device's work included."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def interleaved(variants: dict, repeats: int, device) -> dict[str, float]:
+    """The median seconds of each variant, timed in turn after one warm-up round."""
+    for variant in variants.values():
+        variant()
+    times = {name: [] for name in variants}
+    for _ in range(repeats):
+        for name, variant in variants.items():
+            times[name].append(seconds(variant, device))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def pipeline(cifar: data.CIFAR10, device, repeats: int) -> dict[str, float]:
+    """Seconds for one epoch of augmented batches: ours on the device, and a DataLoader with two workers."""
+    padded, n = data.pad(cifar.train_images.to(device)), len(cifar.train_labels)
+    loader = DataLoader(Images(cifar), BATCH_SIZE, shuffle=True, num_workers=2, persistent_workers=True)
+
+    def ours():
+        plan = (part.to(device).split(BATCH_SIZE) for part in data.epoch_plan(n, 0, 0))
+        for parts in zip(*plan, strict=True):
+            data.normalise(data.crop_and_flip(padded, *parts))
+
+    def usual():
+        for images, _ in loader:
+            images.to(device)
+
+    return interleaved({"evalib": ours, "DataLoader": usual}, repeats, device)
+
+
+def step(name: str, cifar: data.CIFAR10, device, repeats: int) -> dict[str, float]:
+    """Seconds for one training step of ``name``: the plain eager NCHW loop, ours, and the parts of ours."""
+    plan = data.Plan(*(part[:BATCH_SIZE].to(device) for part in data.epoch_plan(len(cifar.train_labels), 0, 0)))
+    padded, labels = data.pad(cifar.train_images.to(device)), cifar.train_labels.to(device)
+    network, optimiser = begin(Settings(name), device)
+    network.train()
+    plain = build(name).to(device).train()
+    plain_optimiser = torch.optim.Adam(plain.parameters(), lr=1e-3)
+    images = data.normalise(data.crop_and_flip(padded, *plan))
+    nhwc, label = images.contiguous(memory_format=torch.channels_last), labels[plan.order]
+
+    def usual():
+        plain_optimiser.zero_grad()
+        F.cross_entropy(plain(images), label).backward()
+        plain_optimiser.step()
+
+    def core():
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False):
+            scores = network(nhwc)
+        optimiser.zero_grad()
+        F.cross_entropy(scores.float(), label).backward()
+        optimiser.step()
+
+    variants = {"eager NCHW": usual, "forward, backward, optimiser": core}
+    eager = eager_step(network, optimiser, padded, labels)
+    variants["evalib"] = lambda: eager(plan)
+    if device.type == "cuda":
+        graphed = training_step(*begin(Settings(name), device), padded, labels, BATCH_SIZE)
+        variants["evalib, captured"] = lambda: graphed(plan)
+    return interleaved(variants, repeats, device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    parser.add_argument("--networks", nargs="+", default=["resnet20-small", "sanet20-small", "evanet20-small"])
+    arguments = parser.parse_args()
+    device, cifar = choose_device(arguments.device), data.load("auto")
+    epochs = pipeline(cifar, device, 3)
+    steps = {name: step(name, cifar, device, arguments.repeats) for name in arguments.networks}
+    first = steps[arguments.networks[0]]
+    figures = {
+        "pipeline": epochs["DataLoader"] / epochs["evalib"],
+        "step": first["evalib"] / first["eager NCHW"],
+        "overhead": 1 - first["forward, backward, optimiser"] / first["evalib"],
+    }
+    for what, seconds_each in {"pipeline, one epoch": epochs, **steps}.items():
+        print(what, *(f"  {name:<30} {1000 * value:10.1f} ms" for name, value in seconds_each.items()), sep="\n")
+    for name, (sign, bound) in TARGETS.items():
+        met = figures[name] >= bound if sign == ">=" else figures[name] <= bound
+        print(f"{name:<10} {figures[name]:6.2f}  target {sign} {bound:g}: {'met' if met else 'not met'}")
+    record = {
+        "device": records.device_name(device),
+        "versions": records.versions(),
+        "commit": records.commit(),
+        "batch_size": BATCH_SIZE,
+        "repeats": arguments.repeats,
+        "images": len(cifar.train_labels),
+        "pipeline_seconds": epochs,
+        "step_seconds": steps,
+        "ratios": figures,
+    }
+    print(records.write(record, Path(records.results()) / "benchmarks" / f"training-{device.type}.json"))
+
+
+if __name__ == "__main__":
+    main()
