@@ -2,7 +2,7 @@
 
 import torch
 from einops import einsum, rearrange, repeat
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from evalib.geometry import check_kernel_size, inside, windows
@@ -70,7 +70,7 @@ def relative_embedding(rows: Float[Tensor, "h half k"], cols: Float[Tensor, "h h
     return torch.cat([repeat(rows, "h c a -> h c a b", b=k), repeat(cols, "h c b -> h c a b", a=k)], dim=1)
 
 
-def softmax_ab(logits: Float[Tensor, "n h i j a b"], inside: Tensor) -> Float[Tensor, "n h i j a b"]:
+def softmax_ab(logits: Float[Tensor, "n h i j a b"], inside: Bool[Tensor, "i j a b"]) -> Float[Tensor, "n h i j a b"]:
     """A softmax over the positions ab of each window together, zero where ``inside`` is false."""
     a, b = logits.shape[-2:]
     joint = rearrange(logits.masked_fill(~inside, -torch.inf), "n h i j a b -> n h i j (a b)")

@@ -17,7 +17,10 @@ KERNEL_SIZE, NUM_HEADS, NUM_CLASSES = 3, 4, 10
 
 @dataclass(frozen=True)
 class Experiment:
-    """One row of Table 1; ``paper_accuracy`` is its top-1 test accuracy in percent."""
+    """One row of Table 1; ``paper_accuracy`` is its top-1 test accuracy in percent.
+
+    Blocks as printed, though they make 14 layers and not 20 (departure D9).
+    """
 
     name: str
     model: str
@@ -55,7 +58,10 @@ def build(name: str) -> "Network":
 
 
 class Network(nn.Module):
-    """Stem, three stages of BasicBlocks, then global average pooling or EVA, then a linear classifier (§3.3)."""
+    """Stem, three stages of BasicBlocks, then global average pooling or EVA, then a linear classifier (§3.3).
+
+    A SANet's third stage has relative self-attention in place of each convolution (departure D7).
+    """
 
     def __init__(self, row: Experiment):
         super().__init__()
@@ -84,7 +90,7 @@ class Network(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two mixing layers, batch-normalised, around a parameter-free shortcut (He et al. 2015, option A).
+    """Two mixing layers, batch-normalised, around a parameter-free shortcut (He et al. 2015, option A; departure D8).
 
     ``mix(in, out, stride=…)`` is a 3×3 convolution, or local relative self-attention of the same extent.
     """

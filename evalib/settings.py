@@ -23,7 +23,7 @@ class Settings:
     """Everything that decides a run's result. ``epochs=None`` takes the tier's; a bad value is a ``ValueError``.
 
     The learning rate is divided by ten after each fraction ``milestones`` of the epochs: 1/2 and 3/4, the
-    schedule of He et al. 2015 (32k and 48k of 64k steps).
+    schedule of He et al. 2015 (32k and 48k of 64k steps; departure D10).
     """
 
     experiment: str

@@ -41,6 +41,7 @@ def train(
 ) -> Run:
     """Train the network of ``settings``, continuing from the newest checkpoint in ``directory`` if there is one.
 
+    The result is that of the last epoch, and the test set is read once, after it (departure D11).
     On the CPU a continued run ends bitwise equal to one that was never stopped. ``observe`` is called with each
     new entry of the curve. ``compile`` hands the network to ``torch.compile``. Raises ``ValueError`` if the
     checkpoint was made with other settings, ``FloatingPointError`` if the loss is not finite, and

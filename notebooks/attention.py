@@ -1,11 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
 #       format_version: '1.3'
-#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -17,13 +17,14 @@
 #
 # Can the weights of a window come from what is in it? Self-attention computes them anew for each pixel: the pixel asks,
 # every pixel of its window answers, and the answers decide how much each counts. The paper takes the local form of
-# {cite}`ramachandran2019`; attention itself goes back to {cite}`bahdanau2014` and {cite}`vaswani2017`.
+# {cite}`ramachandran2019standalone`; attention itself goes back to {cite}`bahdanau2014neural` and {cite}`vaswani2017attention`.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "remove-stderr"]
 import importlib.util
 import inspect
 import subprocess
 import sys
+from textwrap import dedent
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
@@ -38,16 +39,17 @@ from IPython.display import Markdown
 from torch.nn import functional as F
 
 from evalib import equations, local_attention
-from evalib.figures import ORANGE, STYLE
+from evalib.figures import ORANGE
 from evalib.geometry import inside, windows
 
+close = torch.testing.assert_close
 torch.manual_seed(0)
-plt.rcParams.update(STYLE)
 
 
 def source(*objects):
     """The source of each object, as it stands in the package."""
-    return Markdown("```python\n" + "\n\n".join(map(inspect.getsource, objects)) + "```")
+    code = "\n\n".join(dedent(inspect.getsource(each)) for each in objects)
+    return Markdown(f"```python\n{code}```")
 
 
 # %% [markdown]
@@ -86,7 +88,7 @@ k = torch.tensor([1.0, 2.0, 3.0]).log().reshape(q.shape)
 v = torch.tensor([6.0, 12.0, 18.0]).reshape(q.shape)
 
 y = local_attention(q, k, v, kernel_size=3)
-torch.testing.assert_close(y.squeeze(), torch.tensor([10.0, 14.0, 15.6]))
+close(y.squeeze(), torch.tensor([10.0, 14.0, 15.6]))
 y.squeeze()
 
 # %% [markdown]
@@ -103,9 +105,11 @@ source(equations.local_attention, equations.softmax_ab)
 # %%
 q, k = 0.35 * torch.randn(2, 1, 1, 25, 5, 5)
 identity = rearrange(torch.eye(25), "p (i j) -> 1 1 p i j", i=5)
-weights = rearrange(local_attention(q, k, identity, kernel_size=3), "1 1 (a b) i j -> i j a b", a=5)
-assert weights.shape == (5, 5, 5, 5)
+y = local_attention(q, k, identity, kernel_size=3)
+weights = rearrange(y, "1 1 (a b) i j -> i j a b", a=5)
+weights[0, 0]  # of the corner's query
 
+# %% tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.7), layout="constrained")
 for axis, (i, j), name in zip(axes, ((2, 2), (0, 2), (0, 0)), ("centre", "edge", "corner"), strict=True):
     seen = weights[i, j]
@@ -115,6 +119,7 @@ for axis, (i, j), name in zip(axes, ((2, 2), (0, 2), (0, 0)), ("centre", "edge",
         axis.text(b, a, f"{seen[a, b]:.2f}", ha="center", va="center", fontsize=8, color="white" if dark else "black")
     axis.add_patch(plt.Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=2))
     axis.set(title=f"{name}: {(seen > 0).sum()} keys", xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
 plt.show()
 
 # %% [markdown]
@@ -130,29 +135,35 @@ plt.show()
 
 # %%
 assert (weights >= 0).all()
-torch.testing.assert_close(weights.sum(dim=(2, 3)), torch.ones(5, 5))
+close(weights.sum(dim=(2, 3)), torch.ones(5, 5))
 
 q, k, v = torch.randn(3, 2, 4, 8, 3, 3)
-torch.testing.assert_close(local_attention(q, k, torch.ones_like(v), 3), torch.ones_like(v))
+y = local_attention(q, k, v, kernel_size=3)
+ones = torch.ones_like(v)
+assert y.shape == (2, 4, 8, 3, 3)
+close(local_attention(q, k, ones, kernel_size=3), ones)
 
 tokens = [rearrange(t, "n h c i j -> n h (i j) c") for t in (q, k, v)]
-everywhere = rearrange(F.scaled_dot_product_attention(*tokens, scale=1.0), "n h (i j) c -> n h c i j", i=3)
-torch.testing.assert_close(local_attention(q, k, v, kernel_size=5), everywhere)
+everywhere = F.scaled_dot_product_attention(*tokens, scale=1.0)
+everywhere = rearrange(everywhere, "n h (i j) c -> n h c i j", i=3)
+close(local_attention(q, k, v, kernel_size=5), everywhere)
 
-second = slice(1, 2)
-torch.testing.assert_close(local_attention(q[:, second], k[:, second], v[:, second], 3), local_attention(q, k, v, 3)[:, second])
+second = [t[:, 1:2] for t in (q, k, v)]
+close(local_attention(*second, kernel_size=3), y[:, 1:2])
 
 # %% [markdown]
 # Eq. 2 has no scale on the logits, and neither do we ([D4](#d4)). Transformers divide them by the square root of the
-# head's width {cite}`vaswani2017`. The argument `scale` is there for such comparisons.
+# head's width {cite}`vaswani2017attention`. The argument `scale` is there for such comparisons.
 #
 # Content is all that counts. Shuffle the pixels of a window, and the output at its centre stays: a face and a scrambled
 # face look alike. The [next chapter](relative_attention.ipynb) adds position.
 
 # %%
-order = torch.tensor([8, 2, 6, 0, 4, 1, 5, 7, 3])  # pixel 4, the centre, keeps its place
-shuffled = [rearrange(rearrange(t, "n h c i j -> n h c (i j)")[..., order], "n h c (i j) -> n h c i j", i=3) for t in (q, k, v)]
-torch.testing.assert_close(local_attention(*shuffled, 3)[..., 1, 1], local_attention(q, k, v, 3)[..., 1, 1])
+i = torch.tensor([[2, 0, 2], [0, 1, 0], [1, 2, 1]])
+j = torch.tensor([[2, 2, 0], [0, 1, 1], [2, 1, 0]])
+assert (i[1, 1], j[1, 1]) == (1, 1)  # the centre keeps its place
+shuffled = [t[..., i, j] for t in (q, k, v)]
+close(local_attention(*shuffled, kernel_size=3)[..., 1, 1], y[..., 1, 1])
 
 # %% [markdown]
 # ## What breaks
@@ -168,7 +179,8 @@ def without_mask(q, k, v, kernel_size):
     key, value = windows(k, kernel_size), windows(v, kernel_size)
     content = einsum(q, key, "n h c i j, n h c i j a b -> n h i j a b")
     everyone = torch.ones_like(inside(*k.shape[-2:], kernel_size))
-    return einsum(equations.softmax_ab(content, everyone), value, "n h i j a b, n h c i j a b -> n h c i j")
+    weights = equations.softmax_ab(content, everyone)
+    return einsum(weights, value, "n h i j a b, n h c i j a b -> n h c i j")
 
 
 still = torch.zeros(1, 1, 1, 5, 5)

@@ -1,11 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
 #       format_version: '1.3'
-#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -19,11 +19,12 @@
 # weight that depends on its place in the window alone. The content of the image plays no part in the weights. That is
 # what the attention of the next chapters changes.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "remove-stderr"]
 import importlib.util
 import inspect
 import subprocess
 import sys
+from textwrap import dedent
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
@@ -36,15 +37,16 @@ from IPython.display import Markdown
 from torch.nn import functional as F
 
 from evalib import convolution, equations, geometry
-from evalib.figures import BLUE, GREY, ORANGE, STYLE
+from evalib.figures import BLUE, GREY, ORANGE
 
+close = torch.testing.assert_close
 torch.manual_seed(0)
-plt.rcParams.update(STYLE)
 
 
 def source(*objects):
     """The source of each object, as it stands in the package."""
-    return Markdown("```python\n" + "\n\n".join(map(inspect.getsource, objects)) + "```")
+    code = "\n\n".join(dedent(inspect.getsource(each)) for each in objects)
+    return Markdown(f"```python\n{code}```")
 
 
 # %% [markdown]
@@ -53,10 +55,12 @@ def source(*objects):
 # The output at row $i$, column $j$ is a sum over the window $N_k(i,j)$:
 #
 # $$
-# y_{ij} = \sum_{a,b \in N_k(i,j)} W_{i-a,\,j-b}\; x_{ab},
-# \qquad
-# N_k(i,j) = \left\{ a,b \;\middle|\; |a-i| \le \lfloor k/2 \rfloor,\; |b-j| \le \lfloor k/2 \rfloor \right\}
+# y_{ij} = \sum_{a,b \in N_k(i,j)} W_{i-a,\,j-b}\; x_{ab}
 # $$ (eq-1)
+#
+# $$
+# N_k(i,j) = \left\{ a,b \;\middle|\; |a-i| \le \lfloor k/2 \rfloor,\; |b-j| \le \lfloor k/2 \rfloor \right\}
+# $$
 #
 # | Symbol | Meaning | In the code | Shape |
 # |---|---|---|---|
@@ -84,7 +88,8 @@ def source(*objects):
 
 # %%
 x = rearrange(torch.arange(1.0, 10.0), "(i j) -> 1 1 i j", i=3)
-weight = torch.tensor([[[[0.0, 0.0, 0.0], [-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]]])
+weight = torch.zeros(1, 1, 3, 3)
+weight[0, 0, 1] = torch.tensor([-1.0, 0.0, 1.0])
 
 y = convolution(x, weight)
 assert y[0, 0, 1].tolist() == [5, 2, -5]
@@ -103,7 +108,7 @@ source(equations.convolution, geometry.windows)
 # ## One window, seen
 
 
-# %%
+# %% tags=["hide-input"]
 def grid(axis, values, title, marked=()):
     """Numbers in a grid; the cells ``marked`` are blue, the rest grey."""
     axis.set(title=title, xlim=(-0.5, values.shape[1] - 0.5), ylim=(values.shape[0] - 0.5, -0.5), aspect="equal")
@@ -138,15 +143,18 @@ plt.show()
 # the image. Inside the image, moving the input moves the output: the layer is equivariant to translation.
 
 # %%
-x, weight = torch.randn(2, 3, 9, 7), torch.randn(4, 3, 5, 5)
+x = torch.randn(2, 3, 9, 7, dtype=torch.float64)
+weight = torch.randn(4, 3, 5, 5, dtype=torch.float64)
 for stride in (1, 2):
-    y = convolution(x, weight, stride)
-    torch.testing.assert_close(y, F.conv2d(x, weight, stride=stride, padding=2), rtol=1e-4, atol=1e-4)
+    expected = F.conv2d(x, weight, stride=stride, padding=2)
+    close(convolution(x, weight, stride), expected)
+
+y = convolution(x, weight)
 assert geometry.windows(x, 5).shape == (2, 3, 9, 7, 5, 5)
-assert convolution(x, weight).shape == (2, 4, 9, 7)
+assert y.shape == (2, 4, 9, 7)
 
 moved = convolution(x.roll((1, 1), dims=(2, 3)), weight)
-torch.testing.assert_close(moved[..., 3:-2, 3:-2], convolution(x, weight)[..., 2:-3, 2:-3])
+close(moved[..., 3:-2, 3:-2], y[..., 2:-3, 2:-3])
 
 # %% [markdown]
 # The paper's introduction names a layer of shape `[128, 256, 5, 5]`: 256 outputs, each one match with a
@@ -163,10 +171,12 @@ torch.nn.Conv2d(128, 256, 5, bias=False).weight.numel()
 
 # %%
 x = rearrange(torch.arange(1.0, 10.0), "(i j) -> 1 1 i j", i=3)
-weight = torch.tensor([[[[0.0, 0.0, 0.0], [-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]]])
-mutant = convolution(x, weight.flip(-2, -1))
+one_sided = torch.zeros(1, 1, 3, 3)
+one_sided[0, 0, 1] = torch.tensor([-1.0, 0.0, 1.0])
+symmetric = kernel[None, None]
 
-torch.testing.assert_close(convolution(x, kernel[None, None]), convolution(x, kernel[None, None].flip(-2, -1)))
+close(convolution(x, symmetric.flip(-2, -1)), convolution(x, symmetric))
+mutant = convolution(x, one_sided.flip(-2, -1))
 assert mutant[0, 0, 1].tolist() == [-5, -2, 5]
 mutant[0, 0]
 

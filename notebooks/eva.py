@@ -1,11 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
 #       format_version: '1.3'
-#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -19,11 +19,12 @@
 # rough message about the whole map, looks at its centre, and then at rings of growing radius. After each look it revises
 # its question. The result is one vector.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "remove-stderr"]
 import importlib.util
 import inspect
 import subprocess
 import sys
+from textwrap import dedent
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
@@ -37,19 +38,20 @@ from evalib import ExpandingVisualAttention, count_parameters, figures
 from evalib.eva import EXTENT, SingleQueryAttention
 from evalib.geometry import RADII, ring
 
+close = torch.testing.assert_close
 torch.manual_seed(0)
-plt.rcParams.update(figures.STYLE)
 
 
 def source(*objects):
     """The source of each object, as it stands in the package."""
-    return Markdown("```python\n" + "\n\n".join(map(inspect.getsource, objects)) + "```")
+    code = "\n\n".join(dedent(inspect.getsource(each)) for each in objects)
+    return Markdown(f"```python\n{code}```")
 
 
 def table(heads, rows):
     """A Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
-    return Markdown("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
+    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
 
 
 # %% [markdown]
@@ -65,6 +67,7 @@ counts = [pixels.shape[1] for pixels in rings]
 assert counts == [1, 8, 16, 24]
 assert sum(counts) == EXTENT**2
 
+# %% tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(3.6, 3.6), layout="constrained")
 colors = (figures.ORANGE, figures.BLUE, figures.GREY, figures.BLUE)
 for stage, ((rows, columns), color, alpha) in enumerate(zip(rings, colors, (0.9, 0.6, 0.35, 0.2), strict=True)):
@@ -86,9 +89,11 @@ plt.show()
 # "Attention 1D".
 #
 # $$
-# q_0 = \mathrm{FFN}(\mathrm{conv}_{7\times7}(x)), \qquad
-# \mathrm{attn}_s = \mathrm{look}(q_s, \mathrm{ring}_s), \qquad
-# q_{s+1} = \mathrm{recall}(\mathrm{attn}_s, [q_0, \mathrm{attn}_0, \dots, \mathrm{attn}_s])
+# \begin{aligned}
+# q_0 &= \mathrm{FFN}(\mathrm{conv}_{7\times7}(x)) \\
+# \mathrm{attn}_s &= \mathrm{look}(q_s, \mathrm{ring}_s) \\
+# q_{s+1} &= \mathrm{recall}(\mathrm{attn}_s, [q_0, \mathrm{attn}_0, \dots, \mathrm{attn}_s])
+# \end{aligned}
 # $$
 #
 # | Stage | Look: query | Look: keys | Recall: query | Recall: keys | Result |
@@ -118,7 +123,7 @@ source(SingleQueryAttention)
 # A random map of 64 channels, four heads. With `trace=True` the module also returns what it computed on its way.
 
 # %%
-eva = ExpandingVisualAttention(in_channels=64, model_channels=64, out_channels=64, num_heads=4).eval()
+eva = ExpandingVisualAttention(64, 64, 64, num_heads=4)
 x = torch.randn(2, 64, EXTENT, EXTENT)
 with torch.no_grad():
     y, trace = eva(x, trace=True)
@@ -127,11 +132,14 @@ assert [w.shape[-1] for w in trace.look_weights] == [1, 8, 16, 24]
 assert [w.shape[-1] for w in trace.recall_weights] == [2, 3, 4, 5]
 
 table(
-    ["stage", "query `n d`", "look `n d`", "look weights `n h m`", "recall weights `n h s`"],
-    [[s + 1, *(tuple(part[s].shape) for part in trace)] for s in range(len(RADII))],
+    ["stage", "query", "look", "look weights", "recall weights"],
+    [[s + 1, *(tuple(part[s].shape) for part in trace)] for s in range(4)],
 )
 
-# %%
+# %% [markdown]
+# The shapes are batch × channels for queries and looks, and batch × heads × keys for the weights.
+
+# %% tags=["hide-input"]
 maps = figures.ring_maps(trace)[:, 0].mean(dim=1)  # the first map, mean over the heads
 
 figure, axes = plt.subplots(1, len(RADII), figsize=(8, 2.2), layout="constrained")
@@ -139,6 +147,7 @@ for stage, (axis, weights) in enumerate(zip(axes, maps, strict=True)):
     shown = axis.imshow(weights, vmin=0, cmap="viridis")
     figure.colorbar(shown, ax=axis, shrink=0.75)
     axis.set(title=f"ring {stage}: {counts[stage]} px", xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
 plt.show()
 
 # %% [markdown]
@@ -160,8 +169,8 @@ plt.show()
 
 # %%
 for weights in (*trace.look_weights, *trace.recall_weights):
-    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 4))
-torch.testing.assert_close(trace.looks[0], eva.looks[0].W_V(x[:, :, 3, 3]))
+    close(weights.sum(dim=-1), torch.ones(2, 4))
+close(trace.looks[0], eva.looks[0].W_V(x[:, :, 3, 3]))
 
 # %% [markdown]
 # Rings are causal: a pixel of ring $s$ cannot reach a look before $s$. The 7×7 convolution reads the whole map and would
@@ -179,16 +188,18 @@ def looks_changed_by(i, j):
     nudged[:, :, i, j] += 1
     _, before = blind(x, trace=True)
     _, after = blind(nudged, trace=True)
-    torch.testing.assert_close(before.queries[0], after.queries[0])
-    return [not torch.allclose(a, b) for a, b in zip(before.looks, after.looks, strict=True)]
+    close(before.queries[0], after.queries[0])
+    pairs = zip(before.looks, after.looks, strict=True)
+    return [not torch.allclose(a, b) for a, b in pairs]
 
 
-changed = torch.tensor([looks_changed_by(3, 3 + radius) for radius in RADII])
-assert torch.equal(changed, torch.ones(4, 4).triu().bool())
+changed = [looks_changed_by(3, 3 + radius) for radius in RADII]
+assert changed == [[look >= ring for look in range(4)] for ring in range(4)]
 
+words = [["changed" if yes else "–" for yes in row] for row in changed]
 table(
-    ["pixel changed in", "attn0", "attn1", "attn2", "attn3"],
-    [[f"ring {s}", *("changed" if c else "–" for c in row)] for s, row in enumerate(changed.tolist())],
+    ["pixel of", "attn0", "attn1", "attn2", "attn3"],
+    [[f"ring {s}", *row] for s, row in enumerate(words)],
 )
 
 # %% [markdown]
@@ -197,7 +208,8 @@ table(
 # The first query costs the most: a 7×7 convolution over all channels.
 
 # %%
-table(["part", "parameters"], [[f"`{name}`", f"{count_parameters(part):,}"] for name, part in eva.named_children()])
+parts = {name: count_parameters(part) for name, part in eva.named_children()}
+table(["part", "parameters"], [[f"`{n}`", f"{c:,}"] for n, c in parts.items()])
 
 # %% [markdown]
 # ## What breaks
@@ -206,14 +218,15 @@ table(["part", "parameters"], [[f"`{name}`", f"{count_parameters(part):,}"] for 
 # weights sum to one, and the looks stay causal in the sense above. But the centre is read four times. Count the keys.
 
 # %%
-blocks = [(torch.cartesian_prod(*[torch.arange(-radius, radius + 1)] * 2)).T for radius in RADII]
-times_read = torch.zeros(2, EXTENT, EXTENT, dtype=torch.int64)
-for name, memory in enumerate(([ring(radius) for radius in RADII], blocks)):
-    for rows, columns in memory:
-        times_read[name, rows + 3, columns + 3] += 1
-assert (times_read[0] == 1).all()
-assert times_read[1, 3, 3] == 4
-{"keys of the rings": int(times_read[0].sum()), "keys of the unmasked blocks": int(times_read[1].sum())}
+masked = torch.zeros(7, 7, dtype=torch.int64)
+unmasked = torch.zeros(7, 7, dtype=torch.int64)
+for radius, (rows, columns) in zip(RADII, rings, strict=True):
+    masked[rows, columns] += 1
+    unmasked[3 - radius : 4 + radius, 3 - radius : 4 + radius] += 1
+
+assert (masked == 1).all()
+assert unmasked[3, 3] == 4
+{"keys, masked": masked.sum().item(), "keys, unmasked": unmasked.sum().item()}
 
 # %% [markdown]
 # ## In short

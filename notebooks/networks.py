@@ -1,11 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
 #       format_version: '1.3'
-#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -16,13 +16,14 @@
 # # The six networks
 #
 # What exactly is compared in Table 1? Three networks, each in two widths. They share a ResNet
-# {cite}`he2015`; the SANets replace its third stage, the EVANets its average pooling.
+# {cite}`he2015deep`; the SANets replace its third stage, the EVANets its average pooling.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "remove-stderr"]
 import importlib.util
 import inspect
 import subprocess
 import sys
+from textwrap import dedent
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
@@ -35,22 +36,28 @@ import torch
 from IPython.display import Markdown
 from torch import nn
 
-from evalib import TABLE_1, RelativeSelfAttention, build, count_parameters, figures
+from evalib import (
+    TABLE_1,
+    RelativeSelfAttention,
+    build,
+    count_parameters,
+    figures,
+)
 from evalib.networks import BasicBlock, EVASummary, Network
 
 torch.manual_seed(0)
-plt.rcParams.update(figures.STYLE)
 
 
 def source(*objects):
     """The source of each object, as it stands in the package."""
-    return Markdown("```python\n" + "\n\n".join(map(inspect.getsource, objects)) + "```")
+    code = "\n\n".join(dedent(inspect.getsource(each)) for each in objects)
+    return Markdown(f"```python\n{code}```")
 
 
 def table(heads, rows):
     """A Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
-    return Markdown("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
+    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
 
 
 # %% [markdown]
@@ -59,14 +66,21 @@ def table(heads, rows):
 # The package holds the table as six rows. This is the paper's table, printed from them.
 
 # %%
+mark = {True: "yes", False: "–"}
 table(
     ["Model", "Blocks", "Feature maps", "EVA", "Self-attention", "Paper, test %"],
     [
-        [row.model, list(row.blocks), list(row.widths), "yes" if row.eva else "–",
-         "yes" if row.self_attention else "–", f"{row.paper_accuracy:.2f}"]
+        [
+            row.model,
+            list(row.blocks),
+            list(row.widths),
+            mark[row.eva],
+            mark[row.self_attention],
+            f"{row.paper_accuracy:.2f}",
+        ]
         for row in TABLE_1
     ],
-)  # fmt: skip
+)
 
 # %% [markdown]
 # | Part | ResNet | SANet | EVANet |
@@ -100,49 +114,56 @@ rows = []
 with torch.inference_mode():
     for name, network in networks.items():
         x = network.stem(images)
-        sizes = [tuple(x.shape[1:])]
-        for block in network.stages:
-            x = block(x)
-            sizes.append(tuple(x.shape[1:]))
+        sizes = [x.shape[1:]]
+        for stage in range(3):
+            x = network.stages[2 * stage : 2 * stage + 2](x)
+            sizes.append(x.shape[1:])
         assert sizes[-1][1:] == (8, 8)
-        scores = network(images)
-        assert scores.shape == (4, 10)
-        per_stage = [sizes[0], *sizes[2::2]]
-        rows.append([f"`{name}`", *("×".join(map(str, size)) for size in per_stage), tuple(scores.shape)])
-table(["network", "stem", "stage 1", "stage 2", "stage 3", "scores"], rows)
+        assert network(images).shape == (4, 10)
+        rows.append([f"`{name}`", *("×".join(map(str, size)) for size in sizes)])
+table(["network", "stem", "stage 1", "stage 2", "stage 3"], rows)
 
 # %% [markdown]
-# Sizes are channels × rows × columns; each stage is shown after its two blocks.
+# Sizes are channels × rows × columns; each stage is shown after its two blocks. The scores of a batch are
+# images × classes, `n 10`.
 
 # %% [markdown]
 # ## Parameters
 
-# %%
-parts = {
-    row.name: {
-        "stem": count_parameters(networks[row.name].stem),
-        **{f"stage {s + 1}": count_parameters(networks[row.name].stages[2 * s : 2 * s + 2]) for s in range(3)},
-        "summary": count_parameters(networks[row.name].summary),
-        "classifier": count_parameters(networks[row.name].classifier),
-    }
-    for row in TABLE_1
-}
-for name, counts in parts.items():
-    assert sum(counts.values()) == count_parameters(networks[name])
-names = list(parts["resnet20-small"])
-table(
-    ["network", *names, "all"],
-    [[f"`{name}`", *(f"{c:,}" for c in counts.values()), f"{sum(counts.values()):,}"] for name, counts in parts.items()],
-)
 
 # %%
+def parts(network):
+    """The number of parameters of each part."""
+    stages = {f"stage {s}": network.stages[2 * s - 2 : 2 * s] for s in (1, 2, 3)}
+    named = {
+        "stem": network.stem,
+        **stages,
+        "summary": network.summary,
+        "classifier": network.classifier,
+    }
+    return {name: count_parameters(part) for name, part in named.items()}
+
+
+counts = {name: parts(network) for name, network in networks.items()}
+names = list(counts["resnet20-small"])
+for name, network in networks.items():
+    assert sum(counts[name].values()) == count_parameters(network)
+table(
+    ["network", "all", *names],
+    [
+        [name, *(f"{n:,}" for n in (sum(each.values()), *each.values()))]
+        for name, each in counts.items()
+    ],
+)
+
+# %% tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(8, 2.4), layout="constrained")
 shades = dict(zip(names, ("black", "#c3d7ee", "#86aedb", figures.BLUE, figures.ORANGE, figures.GREY), strict=True))
 for axis, size in zip(axes, ("small", "large"), strict=True):
     shown = [row for row in TABLE_1 if row.name.endswith(size)]
     for y, row in enumerate(shown):
         left = 0
-        for part, count in parts[row.name].items():
+        for part, count in counts[row.name].items():
             axis.barh(y, count / 1e6, left=left, color=shades[part], label=part if y == 0 else None)
             left += count / 1e6
     axis.set_yticks(range(len(shown)), [row.model for row in shown])
@@ -153,8 +174,8 @@ figure.legend(handles, labels, loc="outside upper center", ncols=6, frameon=Fals
 plt.show()
 
 # %% [markdown]
-# Self-attention makes the third stage lighter than convolution does. EVA adds more than half a ResNet, most of it in the
-# 7×7 convolution of its first query. So the six networks do not have equal budgets, and the paper does not claim it.
+# Self-attention makes the third stage lighter than convolution does. EVA has more parameters than the rest of its network,
+# most of them in the 7×7 convolution of the first query. So the networks do not have equal budgets.
 
 # %% [markdown]
 # ## Checks
@@ -163,9 +184,10 @@ plt.show()
 # column of the 8×8 map do not reach EVA.
 
 # %%
-third = networks["sanet20-small"].stages[4:]
-assert sum(isinstance(layer, RelativeSelfAttention) for layer in third.modules()) == 4
-assert {layer.kernel_size for layer in third.modules() if isinstance(layer, nn.Conv2d)} == {(1, 1)}
+third = list(networks["sanet20-small"].stages[4:].modules())
+assert sum(isinstance(layer, RelativeSelfAttention) for layer in third) == 4
+convolutions = [layer for layer in third if isinstance(layer, nn.Conv2d)]
+assert {layer.kernel_size for layer in convolutions} == {(1, 1)}
 
 summary = networks["evanet20-small"].summary
 features = torch.randn(2, 64, 8, 8)
@@ -179,7 +201,7 @@ with torch.inference_mode():
 # ## What breaks
 #
 # The name says 20 layers. Count them: one stem, two in each block, one classifier. Two blocks a stage make 14; three
-# would make the 20 of {cite:t}`he2015`, whose Table 6 gives about 0.27 million parameters. We build what Table 1 prints
+# would make the 20 of {cite:t}`he2015deep`, whose Table 6 gives about 0.27 million parameters. We build what Table 1 prints
 # ([D9](#d9)). Nothing but counting shows the difference.
 
 
@@ -194,7 +216,10 @@ named = replace(printed, blocks=(3, 3, 3))
 assert (layers(printed), layers(named)) == (14, 20)
 table(
     ["blocks", "layers", "parameters"],
-    [[list(row.blocks), layers(row), f"{count_parameters(Network(row)):,}"] for row in (printed, named)],
+    [
+        [list(row.blocks), layers(row), f"{count_parameters(Network(row)):,}"]
+        for row in (printed, named)
+    ],
 )
 
 # %% [markdown]

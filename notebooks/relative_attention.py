@@ -1,11 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
 #       format_version: '1.3'
-#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -15,14 +15,15 @@
 # %% [markdown]
 # # Relative self-attention
 #
-# How does attention learn where a pixel lies? Eq. 2 weighs a window by content alone. {cite:t}`ramachandran2019` add a
+# How does attention learn where a pixel lies? Eq. 2 weighs a window by content alone. {cite:t}`ramachandran2019standalone` add a
 # second logit that depends on the offset between the pixel that asks and the pixel that answers.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "remove-stderr"]
 import importlib.util
 import inspect
 import subprocess
 import sys
+from textwrap import dedent
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
@@ -30,20 +31,27 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
 
 import matplotlib.pyplot as plt
 import torch
-from einops import einsum, rearrange
+from einops import einsum
 from IPython.display import Markdown
 from torch import nn
 
-from evalib import RelativeSelfAttention, count_parameters, equations, local_attention, relative_attention
-from evalib.figures import BLUE, GREY, ORANGE, STYLE
+from evalib import (
+    RelativeSelfAttention,
+    count_parameters,
+    equations,
+    local_attention,
+    relative_attention,
+)
+from evalib.figures import BLUE, ORANGE
 
+close = torch.testing.assert_close
 torch.manual_seed(0)
-plt.rcParams.update(STYLE)
 
 
 def source(*objects):
     """The source of each object, as it stands in the package."""
-    return Markdown("```python\n" + "\n\n".join(map(inspect.getsource, objects)) + "```")
+    code = "\n\n".join(dedent(inspect.getsource(each)) for each in objects)
+    return Markdown(f"```python\n{code}```")
 
 
 # %% [markdown]
@@ -86,7 +94,7 @@ rows = torch.zeros_like(cols)
 
 y = relative_attention(q, k, v, rows, cols)
 assert y.shape == (1, 1, 2, 1, 3)
-torch.testing.assert_close(y[0, 0, 0, 0], torch.tensor([9.6, 14.0, 16.0]))
+close(y[0, 0, 0, 0], torch.tensor([9.6, 14.0, 16.0]))
 y[0, 0, 0, 0]
 
 # %% [markdown]
@@ -106,8 +114,9 @@ r = equations.relative_embedding(rows, cols)
 query = torch.randn(1, 8)
 position = einsum(query, r, "h c, h c a b -> h a b")[0]
 assert r.shape == (1, 8, 3, 3)
-torch.testing.assert_close(r[0, :, 0, 2], torch.cat([rows[0, :, 0], cols[0, :, 2]]))
+close(r[0, :, 0, 2], torch.cat([rows[0, :, 0], cols[0, :, 2]]))
 
+# %% tags=["hide-input"]
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.7), layout="constrained")
 for a, b in torch.cartesian_prod(*[torch.arange(3)] * 2).tolist():
     color = ORANGE if a == b == 1 else BLUE
@@ -143,36 +152,41 @@ plt.show()
 source(RelativeSelfAttention)
 
 # %%
-layer = RelativeSelfAttention(in_channels=64, out_channels=64, kernel_size=3, num_heads=4)
+layer = RelativeSelfAttention(64, 64, kernel_size=3, num_heads=4)
 x = torch.randn(2, 64, 8, 8)
 assert layer(x).shape == (2, 64, 8, 8)
 
 strided = RelativeSelfAttention(64, 64, kernel_size=3, num_heads=4, stride=2)
 strided.load_state_dict(layer.state_dict())
-torch.testing.assert_close(strided(x), layer(x)[..., ::2, ::2])
+close(strided(x), layer(x)[..., ::2, ::2])
 
-{"relative attention": count_parameters(layer), "3×3 convolution": count_parameters(nn.Conv2d(64, 64, 3, bias=False))}
+layers = {"attention": layer, "convolution": nn.Conv2d(64, 64, 3, bias=False)}
+{name: count_parameters(each) for name, each in layers.items()}
 
 # %% [markdown]
 # ## Checks
 #
 # With $r = 0$, Eq. 3 is Eq. 2. The weights still sum to one, borders included. Inside the image the layer is
-# equivariant to translation, as a convolution is. And, unlike Eq. 2, it sees when the pixels of a window are shuffled.
+# equivariant to translation, as a convolution is. And a mirrored map, which Eq. 2 answers with the mirrored output, is
+# now something else.
 
 # %%
 q, k, v = torch.randn(3, 2, 4, 8, 5, 6)
 rows, cols = torch.randn(2, 4, 4, 3)
 zero = torch.zeros_like(rows)
-torch.testing.assert_close(relative_attention(q, k, v, zero, zero), local_attention(q, k, v, 3))
-torch.testing.assert_close(relative_attention(q, k, torch.ones_like(v), rows, cols), torch.ones_like(v))
+close(relative_attention(q, k, v, zero, zero), local_attention(q, k, v, 3))
+
+ones = torch.ones_like(v)
+close(relative_attention(q, k, ones, rows, cols), ones)
 
 with torch.no_grad():
     moved, still = layer(x.roll((1, 1), dims=(2, 3))), layer(x)
-torch.testing.assert_close(moved[..., 2:-1, 2:-1], still[..., 1:-2, 1:-2])
+close(moved[..., 2:-1, 2:-1], still[..., 1:-2, 1:-2])
 
 mirrored = [t.flip(-1) for t in (q, k, v)]
-assert not torch.allclose(relative_attention(*mirrored, rows, cols).flip(-1), relative_attention(q, k, v, rows, cols))
-torch.testing.assert_close(local_attention(*mirrored, 3).flip(-1), local_attention(q, k, v, 3))
+close(local_attention(*mirrored, 3).flip(-1), local_attention(q, k, v, 3))
+turned = relative_attention(*mirrored, rows, cols).flip(-1)
+assert not torch.allclose(turned, relative_attention(q, k, v, rows, cols))
 
 # %% [markdown]
 # ## What breaks
@@ -187,7 +201,7 @@ v = torch.tensor([6.0, 12.0, 18.0]).expand(q.shape)
 cols = torch.tensor([1.0, 2.0, 3.0]).log().reshape(1, 1, 3)
 
 mutant = relative_attention(q, k, v, rows=cols, cols=torch.zeros_like(cols))
-torch.testing.assert_close(mutant[0, 0, 0, 0], torch.tensor([9.0, 12.0, 15.0]))
+close(mutant[0, 0, 0, 0], torch.tensor([9.0, 12.0, 15.0]))
 mutant[0, 0, 0, 0]
 
 # %% [markdown]

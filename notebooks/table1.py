@@ -1,11 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
+#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
 #       format_version: '1.3'
-#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -19,7 +19,7 @@
 # runs say. Every number of ours is read from a record, a file that a run writes and nobody edits. A row that was not run
 # shows a dash.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "remove-stderr"]
 import importlib.util
 import subprocess
 import sys
@@ -36,13 +36,11 @@ from IPython.display import Markdown, display
 from evalib import TABLE_1, TIERS, figures, tables
 from evalib.tables import binomial_error
 
-plt.rcParams.update(figures.STYLE)
-
 
 def table(heads, rows):
     """A Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
-    return Markdown("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
+    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
 
 
 # %% [markdown]
@@ -62,7 +60,10 @@ Markdown(tables.markdown(rows))
 # A row shows the highest tier that has records.
 
 # %%
-table(["tier", "data", "epochs"], [[f"`{name}`", tier.data, tier.epochs] for name, tier in TIERS.items()])
+table(
+    ["tier", "data", "epochs"],
+    [[f"`{name}`", tier.data, tier.epochs] for name, tier in TIERS.items()],
+)
 
 # %% [markdown]
 # A `smoke` row is the small subset bundled with the package. It shows that the code runs from end to end. It says
@@ -70,9 +71,11 @@ table(["tier", "data", "epochs"], [[f"`{name}`", tier.data, tier.epochs] for nam
 # be held against the paper.
 
 # %%
-run = [row for row in rows if row["tier"]]
-on_paper_tier = [row for row in run if row["tier"] == "paper"]
-Markdown(f"Rows with a record: **{len(run)} of {len(rows)}**. At the `paper` tier: **{len(on_paper_tier)} of {len(rows)}**.")
+on_paper_tier = [row for row in rows if row["tier"] == "paper"]
+Markdown(
+    f"Rows with a record: **{sum(row['seeds'] > 0 for row in rows)} of {len(rows)}**. "
+    f"At the `paper` tier: **{len(on_paper_tier)} of {len(rows)}**."
+)
 
 # %% [markdown]
 # ## How large is a gap?
@@ -89,11 +92,15 @@ for size in ("small", "large"):
     resnet, sanet, evanet = (row for row in TABLE_1 if row.name.endswith(size))
     for better, worse in ((sanet, resnet), (evanet, sanet), (evanet, resnet)):
         gap = better.paper_accuracy - worse.paper_accuracy
-        error = math.hypot(*(binomial_error(row.paper_accuracy, TEST_IMAGES) for row in (better, worse)))
-        gaps.append([f"{better.model} − {worse.model}", f"{gap:.2f}", f"{error:.2f}", f"{gap / error:.1f}"])
+        error = math.hypot(
+            binomial_error(better.paper_accuracy, TEST_IMAGES),
+            binomial_error(worse.paper_accuracy, TEST_IMAGES),
+        )
+        numbers = f"{gap:.2f}", f"{error:.2f}", f"{gap / error:.1f}"
+        gaps.append([f"{better.model} − {worse.model}", *numbers])
 table(["Paper's gap", "Points", "Standard error", "Ratio"], gaps)
 
-# %%
+# %% tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(7, 2.8), layout="constrained")
 for y, row in enumerate(rows):
     axis.errorbar(
@@ -120,7 +127,7 @@ plt.show()
 #
 # One line a run. The commit is that of the code which ran.
 
-# %%
+# %% tags=["hide-input"]
 records = [record for tier in reversed(TIERS) for row in TABLE_1 for record in tables.complete(row, tier)]
 
 

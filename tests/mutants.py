@@ -1,0 +1,170 @@
+"""Wrong versions of the package, each one change of text, each with the test that has to fail on it."""
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """``old`` becomes ``new`` in ``evalib/<file>``, at each of the ``times`` places where it stands."""
+
+    name: str
+    what: str
+    kills: str
+    file: str
+    old: str
+    new: str
+    times: int = 1
+
+
+EQUATIONS, EVA, NETWORKS = "tests/test_equations.py::", "tests/test_eva.py::", "tests/test_networks.py::"
+CONVEX = EQUATIONS + "test_weights_are_convex_up_to_the_border"
+EQ_1 = EQUATIONS + "test_convolution_is_the_loop"
+EQ_2 = EQUATIONS + "test_local_attention_is_the_loop"
+EQ_3 = EQUATIONS + "test_relative_attention_is_the_loop"
+MODULE = EQUATIONS + "test_module_is_projections_around_the_equation"
+EVA_LOOPS = EVA + "test_output_and_weights_are_the_loops"
+RECALL = EVA + "test_recall_reads_q0_and_every_look_so_far"
+RINGS = EVA + "test_rings_have_1_8_16_24_pixels_in_row_major_order_and_cover_the_map"
+
+CONTENT = 'content = einsum(query, key, "n h c i j, n h c i j a b -> n h i j a b")'
+MASKED = "logits.masked_fill(~inside, -torch.inf)"
+JOINT = 'rearrange(joint.softmax(dim=-1), "n h i j (a b) -> n h i j a b", a=a, b=b)'
+TABLES = 'repeat(rows, "h c a -> h c a b", b=k), repeat(cols, "h c b -> h c a b", a=k)'
+PAD = "F.pad(x, (half, half, half, half))"
+WRAP = "torch.arange(-half, x.shape[{0}] + half) % x.shape[{0}]"
+
+MUTANTS = (
+    # ── Windows and rings ─────────────────────────────────────────────────────────────────────────────────────────
+    Mutant(
+        "circular-padding", "the image goes on at the opposite border instead of in zeros", EQ_1, "geometry.py",
+        PAD, f"x[..., {WRAP.format(-2)}, :][..., {WRAP.format(-1)}]",
+    ),
+    Mutant(
+        "ring-off-by-one", "each ring lies one pixel too far down and to the right", RINGS, "geometry.py",
+        "torch.argwhere(distance == radius) - radius", "torch.argwhere(distance == radius) - radius + 1",
+    ),
+    Mutant(
+        "ring-unmasked", "a memory block keeps the smaller block inside it", RINGS, "geometry.py",
+        "distance == radius", "distance <= radius",
+    ),
+    Mutant(
+        "ring-column-major", "a ring lists its pixels column by column", RINGS, "geometry.py",
+        "torch.argwhere(distance == radius) - radius", "(torch.argwhere(distance == radius) - radius).flip(1)",
+    ),
+    # ── Eq. 1 ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    Mutant(
+        "kernel-flipped", "Eq. 1 with the kernel turned by 180°", EQUATIONS + "test_convolution_is_torch_conv2d", "equations.py",
+        "einsum(x_window, weight,", "einsum(x_window, weight.flip(-2, -1),",
+    ),
+    # ── Eq. 2 and 3: logits ───────────────────────────────────────────────────────────────────────────────────────
+    Mutant(
+        "first-channel", "q·k takes the first channel only", EQ_2, "equations.py",
+        CONTENT, CONTENT.replace("query, key", "query[:, :, :1], key[:, :, :1]"), times=2,
+    ),
+    Mutant(
+        "sums-multiplied", "the channels of q and of k are summed before they are multiplied", EQ_3, "equations.py",
+        CONTENT, 'content = einsum(query.sum(2), key.sum(2), "n h i j, n h i j a b -> n h i j a b")', times=2,
+    ),
+    Mutant(
+        "no-position", "the logits leave out q·r", EQ_3, "equations.py",
+        "scale * (content + position)", "scale * (content + 0 * position)",
+    ),
+    Mutant(
+        "position-unscaled", "the scale multiplies the content logits only", EQ_3, "equations.py",
+        "scale * (content + position)", "scale * content + position",
+    ),
+    Mutant(
+        "scaled-twice", "the scale multiplies the logits twice", EQ_2, "equations.py",
+        "softmax_ab(scale * content,", "softmax_ab(scale * scale * content,",
+    ),
+    Mutant(
+        "rows-and-columns", "the row table is read with the column offset, the column table with the row offset", EQ_3,
+        "equations.py", TABLES, 'repeat(rows, "h c b -> h c a b", a=k), repeat(cols, "h c a -> h c a b", b=k)',
+    ),
+    Mutant(
+        "one-table", "the row table is read for columns too", EQUATIONS + "test_rows_and_columns_swap_with_the_axes",
+        "equations.py", TABLES, TABLES.replace("repeat(cols,", "repeat(rows,"),
+    ),
+    Mutant(
+        "offset-sign", "r of the offset i − a, j − b instead of a − i, b − j", EQ_3, "equations.py",
+        "::stride], relative_embedding(rows, cols)", "::stride], relative_embedding(rows.flip(-1), cols.flip(-1))",
+    ),
+    Mutant(
+        "stride-on-queries", "with a stride, the first queries are answered instead of every stride-th", EQ_2, "equations.py",
+        "query = q[..., ::stride, ::stride]", "query = q[..., : key.shape[3], : key.shape[4]]",
+    ),
+    # ── Eq. 2 and 3: weights ──────────────────────────────────────────────────────────────────────────────────────
+    Mutant(
+        "softmax-over-a-row", "a softmax over each row of the window by itself", CONVEX, "equations.py",
+        JOINT, f"{MASKED}.softmax(dim=-1).nan_to_num()",
+    ),
+    Mutant(
+        "softmax-over-heads", "a softmax over the heads", EQ_2, "equations.py",
+        "joint.softmax(dim=-1)", "joint.softmax(dim=1).nan_to_num()",
+    ),
+    Mutant(
+        "mask-inverted", "windows at the border attend to the padding only", CONVEX, "equations.py",
+        MASKED, "logits.masked_fill(inside & ~inside.all(dim=(-2, -1), keepdim=True), -torch.inf)",
+    ),
+    Mutant(
+        "mask-missing", "padding takes part in the softmax", CONVEX, "equations.py",
+        MASKED, "logits",
+    ),
+    Mutant(
+        "mask-after-softmax", "padding is removed after the softmax, so border weights do not sum to one", CONVEX, "equations.py",
+        JOINT, 'rearrange(logits, "n h i j a b -> n h i j (a b)").softmax(-1).reshape(logits.shape) * inside',
+    ),
+    Mutant(
+        "key-for-value", "keys and values change places", CONVEX, "equations.py",
+        "key, value = windows(k,", "value, key = windows(k,", times=2,
+    ),
+    # ── Heads ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    Mutant(
+        "heads-interleaved", "a head takes every h-th channel instead of neighbouring ones", MODULE, "attention.py",
+        '"n (h c) i j -> n h c i j"', '"n (c h) i j -> n h c i j"',
+    ),
+    Mutant(
+        "heads-reshaped", "keys are split into heads by a reshape that mixes pixels and channels", EVA_LOOPS, "eva.py",
+        'rearrange(self.W_K(memory), "n m (h c) -> n h m c", h=self.num_heads)',
+        "self.W_K(memory).reshape(len(memory), self.num_heads, memory.shape[1], -1)",
+    ),
+    # ── EVA ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    Mutant(
+        "ring-transposed", "the pixels of a ring are read with row and column swapped", EVA_LOOPS, "eva.py",
+        "row, column = look.offsets + EXTENT // 2", "column, row = look.offsets + EXTENT // 2",
+    ),
+    Mutant(
+        "ring-offset-transposed", "r of a ring's pixel is read with row and column swapped", EVA_LOOPS, "eva.py",
+        "row, column = self.offsets + self.radius", "column, row = self.offsets + self.radius",
+    ),
+    Mutant(
+        "q0-forgotten", "the recalls do not read q0", RECALL, "eva.py",
+        "torch.stack(slots, dim=1)", "torch.stack(slots[1:], dim=1)",
+    ),
+    Mutant(
+        "recall-by-old-query", "the query of a recall is that of the look before it, not what it saw", RECALL, "eva.py",
+        "recall(attn, ", "recall(q, ",
+    ),
+    Mutant(
+        "last-stage-skipped", "EVA stops after the 5×5 block", EVA + "test_every_parameter_but_those_of_the_lone_key_gets_a_gradient",
+        "eva.py", "zip(self.looks, self.recalls,", "zip(self.looks[:-1], self.recalls[:-1],",
+    ),
+    Mutant(
+        "output-of-look", "the output network reads attn3 instead of the fourth recall", EVA_LOOPS, "eva.py",
+        "self.output(q)", "self.output(attn)",
+    ),
+    # ── Networks ──────────────────────────────────────────────────────────────────────────────────────────────────
+    Mutant(
+        "first-seven", "EVA reads the first 7 rows and columns", NETWORKS + "test_eva_reads_the_last_seven_rows_and_columns",
+        "networks.py", "x[:, :, -EXTENT:, -EXTENT:]", "x[:, :, :EXTENT, :EXTENT]",
+    ),
+    Mutant(
+        "attention-too-early", "self-attention stands in the second stage",
+        NETWORKS + "test_self_attention_stands_in_both_layers_of_the_third_stage_only", "networks.py",
+        "stage == len(row.blocks) - 1", "stage == len(row.blocks) - 2",
+    ),
+    Mutant(
+        "shortcut-shifted", "the shortcut's new channels come before the old ones",
+        NETWORKS + "test_shortcut_halves_the_map_and_pads_channels", "networks.py",
+        "(0, 0, 0, 0, 0, self.extra_channels)", "(0, 0, 0, 0, self.extra_channels, 0)",
+    ),
+)  # fmt: skip

@@ -1,0 +1,93 @@
+"""The book's sources: notebooks paired, without outputs, reachable in Colab; the departures listed where they are named."""
+
+import re
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+
+from evalib import TIERS
+
+ROOT = Path(__file__).resolve().parent.parent
+ADDRESS = "git+https://github.com/expanding-visual-attention/evalib"
+PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LOCAL_PATH = re.compile(r"/(home|root|tmp|work|Users|usr|content)/|[A-Z]:\\\\")
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+def entries():
+    """The files that the table of contents names, without suffix."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+
+
+def test_every_notebook_is_one_of_a_pair_and_in_the_book():
+    scripts = {page.stem for page in (ROOT / "notebooks").glob("*.py")}
+    assert scripts == {page.stem for page in PAGES}
+    assert {f"notebooks/{name}" for name in scripts} <= set(entries())
+
+
+@each_page
+def test_a_pair_has_the_same_cells(page):
+    def cells(notebook):
+        return [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells]
+
+    script = jupytext.read(page.with_suffix(".py"), fmt="py:percent")
+    assert cells(nbformat.read(page, as_version=4)) == cells(script), f"jupytext --to ipynb --update {page.stem}.py"
+
+
+@each_page
+def test_a_notebook_is_valid_and_holds_no_output_and_no_local_path(page):
+    notebook = nbformat.read(page, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    for cell in notebook.cells:
+        assert not cell.get("outputs") and not cell.get("execution_count"), cell.id
+        assert not LOCAL_PATH.search(cell.source), cell.id
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+
+
+@each_page
+def test_a_notebook_sets_itself_up_in_colab(page):
+    code = [cell for cell in nbformat.read(page, as_version=4).cells if cell.cell_type == "code"]
+    assert ADDRESS in code[0].source
+    assert 'importlib.util.find_spec("evalib") is None' in code[0].source
+    assert "check=True" in code[0].source
+
+
+def test_every_entry_of_the_table_of_contents_is_a_file():
+    for entry in entries():
+        assert any((ROOT / entry).with_suffix(suffix).is_file() for suffix in (".ipynb", ".md")), entry
+    assert len(set(entries())) == len(entries())
+
+
+def test_every_colab_address_is_a_file_of_the_repository():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert config["launch_buttons"]["colab_url"] == "https://colab.research.google.com"
+    assert f"git+{config['repository']['url']}" == ADDRESS
+    for entry in entries():
+        if entry.startswith("notebooks/"):  # the button opens /github/<repository>/blob/<branch>/<path_to_book>/<entry>.ipynb
+            assert (ROOT / config["repository"]["path_to_book"] / f"{entry}.ipynb").is_file(), entry
+
+
+def test_every_departure_is_named_in_the_code_and_listed_in_the_book():
+    named = {number for path in (ROOT / "evalib").glob("*.py") for number in re.findall(r"departures? (D\d+)", path.read_text())}
+    listed = re.findall(r"^\(d(\d+)\)=\n## D(\d+)", (ROOT / "book" / "departures.md").read_text(), re.MULTILINE)
+    assert listed == [(str(number), str(number)) for number in range(1, len(listed) + 1)]
+    assert named == {f"D{number}" for number, _ in listed}
+
+
+def test_every_departure_that_a_page_links_to_is_listed():
+    listed = set(re.findall(r"^\((d\d+)\)=", (ROOT / "book" / "departures.md").read_text(), re.MULTILINE))
+    for path in (*(ROOT / "notebooks").glob("*.py"), *(ROOT / "book").glob("*.md")):
+        for number, target in re.findall(r"\[(D\d+)\]\(#(\w+)\)", path.read_text()):
+            assert target == number.lower() and target in listed, (path.name, number)
+
+
+def test_the_tiers_in_the_book_are_those_of_the_code():
+    text = (ROOT / "book" / "running.md").read_text()
+    for name, tier in TIERS.items():
+        assert f"| `{name}` | {tier.data} | {tier.epochs} |" in text
