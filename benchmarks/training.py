@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from evalib import data, records
-from evalib.networks import build
+from evalib.counts import flops
+from evalib.networks import build, count_parameters
 from evalib.settings import Settings
 from evalib.steps import eager_step, training_step
 from evalib.training import begin, choose_device
@@ -117,6 +118,34 @@ def step(name: str, cifar: data.CIFAR10, device, repeats: int) -> dict[str, floa
     return interleaved(variants, repeats, device)
 
 
+def ceilings(device) -> dict[str, float]:
+    """What the device reaches at best: FLOPs a second in a large matrix product, bytes a second in a large copy."""
+    cuda = device.type == "cuda"
+    side, dtype = (8192, torch.bfloat16) if cuda else (2048, torch.float32)
+    a, b = torch.randn(2, side, side, device=device).to(dtype)
+    source = torch.randn(2**28 if cuda else 2**25, device=device)
+    target = torch.empty_like(source)
+    medians = interleaved({"product": lambda: a @ b, "copy": lambda: target.copy_(source)}, 9, device)
+    return {"flops": 2 * side**3 / medians["product"], "bytes": 2 * 4 * source.numel() / medians["copy"]}
+
+
+def counted(name: str, device) -> dict[str, float]:
+    """FLOPs and fewest bytes of one step of ``name``.
+
+    FLOPs: the forward pass three times over, as the backward pass has two products for each of its. Bytes: each
+    layer's output is written, read forward, read backward, and its gradient written and read; a parameter is read
+    twice, its gradient written and read, and Adam reads and writes three tensors of its size.
+    """
+    network, outputs = build(name), []
+    for layer in network.modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(lambda layer, x, y: outputs.append(y.numel()) if torch.is_tensor(y) else None)
+    forward = flops(network, torch.randn(2, 3, 32, 32)) / 2
+    activation = 2 if device.type == "cuda" else 4
+    per_image = 5 * activation * sum(outputs) / 2
+    return {"flops": 3 * BATCH_SIZE * forward, "bytes": BATCH_SIZE * per_image + 10 * 4 * count_parameters(network)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=15)
@@ -147,6 +176,8 @@ def main() -> None:
         "pipeline_seconds": epochs,
         "step_seconds": steps,
         "ratios": figures,
+        "ceilings": ceilings(device),
+        "counted": {name: counted(name, device) for name in steps},
     }
     print(records.write(record, Path(records.results()) / "benchmarks" / f"training-{device.type}.json"))
 

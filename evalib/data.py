@@ -116,8 +116,10 @@ def split(n: int) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " validation"]
 
 def normalise(images: UInt8[Tensor, "n 3 i j"]) -> Float[Tensor, "n 3 i j"]:
     """(pixel / 255 − MEAN) / STD, per channel, in single precision."""
-    channels = [(images[:, c].float() / 255 - MEAN[c]) / STD[c] for c in range(3)]
-    return torch.stack(channels, dim=1)
+    scaled = images.float()
+    for c in range(3):
+        scaled[:, c].sub_(255 * MEAN[c]).div_(255 * STD[c])
+    return scaled
 
 
 class Plan(NamedTuple):

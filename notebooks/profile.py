@@ -1,0 +1,142 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Where the time of a step goes
+#
+# How near is a training step to what the hardware can do? Two counts bound it from below: the floating-point
+# operations over the rate of a large matrix product, and the fewest bytes over the rate of a large copy. The larger of
+# the two times is the floor. Everything here is read from the record that `make bench` writes; a device that has none
+# does not appear.
+
+# %% tags=["hide-input", "remove-stderr"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("evalib") is None:
+    address = "git+https://github.com/expanding-visual-attention/evalib"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
+
+import inspect
+import json
+
+from IPython.display import Code, Markdown
+
+from evalib import data, records, steps
+
+found = sorted((records.results() / "benchmarks").glob("training-*.json"))
+benchmarks = [json.loads(path.read_text()) for path in found]
+
+
+def table(header, rows):
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return Markdown("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
+
+
+def milliseconds(seconds):
+    return f"{1000 * seconds:.1f}"
+
+
+# %% [markdown]
+# ## The step
+#
+# The images stay on the device as bytes. One step augments, runs forward and backward, and updates the weights, without
+# waiting for the device.
+
+# %%
+Code(inspect.getsource(steps.eager_step), language="python")
+
+# %% [markdown]
+# On CUDA the same function is captured once as a graph, and each later step is one launch. The learning rate is a
+# tensor, so that a replay reads it anew.
+
+# %%
+Code(inspect.getsource(steps.captured), language="python")
+
+# %% [markdown]
+# ## The pipeline
+#
+# A crop is a window of the padded image, so a batch of crops is one index into a view.
+
+# %%
+Code(inspect.getsource(data.crop_and_flip), language="python")
+
+# %%
+table(
+    ["Device", "images/s, DataLoader", "images/s, ours", "ratio"],
+    [
+        [
+            b["device"],
+            *(f"{b['images'] / b['pipeline_seconds'][name]:,.0f}" for name in ("DataLoader", "evalib")),
+            f"{b['ratios']['pipeline']:.1f}",
+        ]
+        for b in benchmarks
+    ],
+)
+
+# %% [markdown]
+# The DataLoader has two workers and torchvision's transforms, with the same augmentation, in the same run.
+
+# %% [markdown]
+# ## Milliseconds a step, batch of 150
+#
+# "eager NCHW" is the usual loop on a batch that is already augmented; "forward, backward, optimiser" is ours without
+# augmentation; "evalib" is the whole step.
+
+# %%
+rows = []
+for b in benchmarks:
+    for name, timed in b["step_seconds"].items():
+        counted, best = b["counted"][name], min(timed["evalib"], timed.get("evalib, captured", float("inf")))
+        floor = max(counted["flops"] / b["ceilings"]["flops"], counted["bytes"] / b["ceilings"]["bytes"])
+        captured = timed.get("evalib, captured")
+        cells = [timed["eager NCHW"], timed["forward, backward, optimiser"], timed["evalib"]]
+        cells = [*map(milliseconds, cells), "–" if captured is None else milliseconds(captured)]
+        rows.append([name, b["device"], *cells, milliseconds(floor), f"{best / floor:.1f}"])
+table(
+    [
+        "Network",
+        "Device",
+        "eager NCHW",
+        "forward, backward, optimiser",
+        "evalib",
+        "evalib, captured",
+        "floor",
+        "times the floor",
+    ],
+    rows,
+)
+
+# %% [markdown]
+# A dash is what was not run: a captured step needs a CUDA device.
+
+# %% [markdown]
+# ## The counts behind the floor
+
+# %%
+table(
+    ["Network", "GFLOP a step", "MB a step", "ms by FLOPs", "ms by bytes"],
+    [
+        [
+            f"{name} ({b['device']})",
+            f"{counted['flops'] / 1e9:.1f}",
+            f"{counted['bytes'] / 1e6:.0f}",
+            milliseconds(counted["flops"] / b["ceilings"]["flops"]),
+            milliseconds(counted["bytes"] / b["ceilings"]["bytes"]),
+        ]
+        for b in benchmarks
+        for name, counted in b["counted"].items()
+    ],
+)
