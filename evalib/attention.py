@@ -5,7 +5,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from evalib.equations import relative_attention
+from evalib.fast import batch_first, chunks, project, relative_attention
 from evalib.geometry import check_heads, check_kernel_size
 
 
@@ -15,8 +15,10 @@ class RelativeSelfAttention(nn.Module):
     W_Q, W_K and W_V are 1×1 convolutions without bias over all input channels (departure D3). ``rows`` and
     ``cols`` hold c/2 channels for each of the k offsets. ``n cin i j -> n cout ⌈i/stride⌉ ⌈j/stride⌉``.
     ``ValueError`` if ``kernel_size`` is even or ``out_channels`` is not a multiple of ``2 · num_heads``.
-    Source: §2.2; Ramachandran et al. 2019, §3.
+    Source: §2.2; Ramachandran et al. 2019, §3. ``attend`` is the equation: the fast form unless another is assigned.
     """
+
+    attend = staticmethod(relative_attention)
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, num_heads: int, stride: int = 1):
         super().__init__()
@@ -30,11 +32,14 @@ class RelativeSelfAttention(nn.Module):
         self.cols = relative_table(num_heads, half, kernel_size)
 
     def forward(self, x: Float[Tensor, "n cin i j"]) -> Float[Tensor, "n cout _ _"]:
-        q, k, v = (
-            rearrange(W(x), "n (h c) i j -> n h c i j", h=self.num_heads) for W in (self.W_Q, self.W_K, self.W_V)
-        )
-        y = relative_attention(q, k, v, self.rows, self.cols, stride=self.stride)
-        return rearrange(y, "n h c i j -> n (h c) i j")
+        return torch.cat([self.mix(images) for images in chunks(x, self.W_Q.out_channels)])
+
+    def mix(self, x: Float[Tensor, "n cin i j"]) -> Float[Tensor, "n cout _ _"]:
+        """Eq. 3 for as many images as the cache holds."""
+        projected = project(x, [self.W_Q.weight, self.W_K.weight, self.W_V.weight], self.rows.shape[-1])
+        q, k, v = (rearrange(t, "n (h c) i j -> n h c i j", h=self.num_heads) for t in projected)
+        y = self.attend(q, k, v, self.rows, self.cols, stride=self.stride)
+        return batch_first(rearrange(y, "n h c i j -> n (h c) i j"))
 
 
 def relative_table(num_heads: int, half: int, kernel_size: int) -> nn.Parameter:

@@ -62,6 +62,30 @@ def relative_attention(
     return einsum(weights, value, "n h i j a b, n h c i j a b -> n h c i j")
 
 
+def single_query_attention(
+    query: Float[Tensor, "n d"],
+    memory: Float[Tensor, "n m cin"],
+    W_Q: Float[Tensor, "d d"],
+    W_K: Float[Tensor, "d cin"],
+    W_V: Float[Tensor, "d cin"],
+    num_heads: int,
+    r: Float[Tensor, "h c m"] | None = None,
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n h m"]]:
+    """Eq. 2, or Eq. 3 with ``r``, for one query: ``y = Σ_m softmax_m(qᵀk_m [+ qᵀr_m]) v_m``, and its softmax.
+
+    ``q = W_Q query``, ``k_m = W_K x_m`` and ``v_m = W_V x_m`` for the vectors x_m of the memory. Source: §3.1.
+    """
+    q = rearrange(query @ W_Q.T, "n (h c) -> n h c", h=num_heads)
+    k = rearrange(memory @ W_K.T, "n m (h c) -> n h m c", h=num_heads)
+    v = rearrange(memory @ W_V.T, "n m (h c) -> n h m c", h=num_heads)
+    logits = einsum(q, k, "n h c, n h m c -> n h m")
+    if r is not None:
+        logits = logits + einsum(q, r, "n h c, h c m -> n h m")
+    weights = logits.softmax(dim=-1)
+    y = einsum(weights, v, "n h m, n h m c -> n h c")
+    return rearrange(y, "n h c -> n (h c)"), weights
+
+
 def relative_embedding(rows: Float[Tensor, "h half k"], cols: Float[Tensor, "h half k"]) -> Float[Tensor, "h c k k"]:
     """``r_{a−i,b−j}``: the row embedding and the column embedding of an offset, concatenated on the channels."""
     if rows.shape != cols.shape:

@@ -3,12 +3,13 @@
 from typing import NamedTuple
 
 import torch
-from einops import einsum, rearrange
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from evalib.attention import relative_table
 from evalib.equations import relative_embedding
+from evalib.fast import single_query_attention
 from evalib.geometry import RADII, check_heads, ring
 
 EXTENT = 2 * max(RADII) + 1
@@ -29,8 +30,11 @@ class SingleQueryAttention(nn.Module):
 
     With a ``radius`` it is the paper's "Attention 2D": the m vectors are the pixels of that ring and r_m is the
     relative embedding of pixel m (Eq. 3). Without, it is "Attention 1D" over m slots (Eq. 2). Heads are
-    concatenated; there is no scale, bias, residual or norm (departure D4).
+    concatenated; there is no scale, bias, residual or norm (departure D4). ``attend`` is the equation: the fast form
+    unless another is assigned.
     """
+
+    attend = staticmethod(single_query_attention)
 
     def __init__(self, memory_channels: int, model_channels: int, num_heads: int, radius: int | None = None):
         super().__init__()
@@ -47,17 +51,11 @@ class SingleQueryAttention(nn.Module):
     def forward(
         self, query: Float[Tensor, "n d"], memory: Float[Tensor, "n m cin"]
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n h m"]]:
-        q = rearrange(self.W_Q(query), "n (h c) -> n h c", h=self.num_heads)
-        k = rearrange(self.W_K(memory), "n m (h c) -> n h m c", h=self.num_heads)
-        v = rearrange(self.W_V(memory), "n m (h c) -> n h m c", h=self.num_heads)
-        logits = einsum(q, k, "n h c, n h m c -> n h m")
+        r = None
         if self.radius is not None:
             row, column = self.offsets + self.radius
             r = relative_embedding(self.rows, self.cols)[:, :, row, column]
-            logits = logits + einsum(q, r, "n h c, h c m -> n h m")
-        weights = logits.softmax(dim=-1)
-        y = einsum(weights, v, "n h m, n h m c -> n h c")
-        return rearrange(y, "n h c -> n (h c)"), weights
+        return self.attend(query, memory, self.W_Q.weight, self.W_K.weight, self.W_V.weight, self.num_heads, r)
 
 
 class ExpandingVisualAttention(nn.Module):

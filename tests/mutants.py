@@ -16,6 +16,7 @@ class Mutant(NamedTuple):
 
 
 EQUATIONS, EVA, NETWORKS = "tests/test_equations.py::", "tests/test_eva.py::", "tests/test_networks.py::"
+FAST = "tests/test_fast.py::"
 CONVEX = EQUATIONS + "test_weights_are_convex_up_to_the_border"
 EQ_1 = EQUATIONS + "test_convolution_is_the_loop"
 EQ_2 = EQUATIONS + "test_local_attention_is_the_loop"
@@ -24,6 +25,7 @@ MODULE = EQUATIONS + "test_module_is_projections_around_the_equation"
 EVA_LOOPS = EVA + "test_output_and_weights_are_the_loops"
 RECALL = EVA + "test_recall_reads_q0_and_every_look_so_far"
 RINGS = EVA + "test_rings_have_1_8_16_24_pixels_in_row_major_order_and_cover_the_map"
+EACH_FORMULATION = FAST + "test_each_formulation_is_the_literal_equation"
 
 CONTENT = 'content = einsum(query, key, "n h c i j, n h c i j a b -> n h i j a b")'
 MASKED = "logits.masked_fill(~inside, -torch.inf)"
@@ -52,8 +54,8 @@ MUTANTS = (
     ),
     # ── Eq. 1 ─────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
-        "kernel-flipped", "Eq. 1 with the kernel turned by 180°", EQUATIONS + "test_convolution_is_torch_conv2d", "equations.py",
-        "einsum(x_window, weight,", "einsum(x_window, weight.flip(-2, -1),",
+        "kernel-flipped", "Eq. 1 with the kernel turned by 180°", EQUATIONS + "test_convolution_is_torch_conv2d",
+        "equations.py", "einsum(x_window, weight,", "einsum(x_window, weight.flip(-2, -1),",
     ),
     # ── Eq. 2 and 3: logits ───────────────────────────────────────────────────────────────────────────────────────
     Mutant(
@@ -89,8 +91,8 @@ MUTANTS = (
         "::stride], relative_embedding(rows, cols)", "::stride], relative_embedding(rows.flip(-1), cols.flip(-1))",
     ),
     Mutant(
-        "stride-on-queries", "with a stride, the first queries are answered instead of every stride-th", EQ_2, "equations.py",
-        "query = q[..., ::stride, ::stride]", "query = q[..., : key.shape[3], : key.shape[4]]",
+        "stride-on-queries", "with a stride, the first queries are answered instead of every stride-th", EQ_2,
+        "equations.py", "query = q[..., ::stride, ::stride]", "query = q[..., : key.shape[3], : key.shape[4]]",
     ),
     # ── Eq. 2 and 3: weights ──────────────────────────────────────────────────────────────────────────────────────
     Mutant(
@@ -110,8 +112,9 @@ MUTANTS = (
         MASKED, "logits",
     ),
     Mutant(
-        "mask-after-softmax", "padding is removed after the softmax, so border weights do not sum to one", CONVEX, "equations.py",
-        JOINT, 'rearrange(logits, "n h i j a b -> n h i j (a b)").softmax(-1).reshape(logits.shape) * inside',
+        "mask-after-softmax", "padding is removed after the softmax, so border weights do not sum to one", CONVEX,
+        "equations.py", JOINT,
+        'rearrange(logits, "n h i j a b -> n h i j (a b)").softmax(-1).reshape(logits.shape) * inside',
     ),
     Mutant(
         "key-for-value", "keys and values change places", CONVEX, "equations.py",
@@ -123,9 +126,36 @@ MUTANTS = (
         '"n (h c) i j -> n h c i j"', '"n (c h) i j -> n h c i j"',
     ),
     Mutant(
-        "heads-reshaped", "keys are split into heads by a reshape that mixes pixels and channels", EVA_LOOPS, "eva.py",
-        'rearrange(self.W_K(memory), "n m (h c) -> n h m c", h=self.num_heads)',
-        "self.W_K(memory).reshape(len(memory), self.num_heads, memory.shape[1], -1)",
+        "heads-reshaped", "keys are split into heads by a reshape that mixes pixels and channels",
+        FAST + "test_single_query_attention_is_the_literal_one", "equations.py",
+        'rearrange(memory @ W_K.T, "n m (h c) -> n h m c", h=num_heads)',
+        "(memory @ W_K.T).reshape(len(memory), num_heads, memory.shape[1], -1)",
+    ),
+    # ── Fast forms ────────────────────────────────────────────────────────────────────────────────────────────────
+    Mutant(
+        "absorbed-heads-interleaved", "EVA's values take every h-th channel for a head, its keys neighbouring ones",
+        EVA_LOOPS, "fast.py", '"(h c) cin -> h cin c"', '"(c h) cin -> h cin c"',
+    ),
+    Mutant(
+        "spread-sign", "q·r is spread over the map by the offset i − a instead of a − i", MODULE, "fast.py",
+        "m[:, None] - stride * i + size // 2", "stride * i - m[:, None] + size // 2",
+    ),
+    Mutant(
+        "unseen-too-likely", "pixels outside the window get the logit −100: no part, unless logits are large",
+        FAST + "test_large_logits_stay_in_the_window", "fast.py",
+        "unseen = -min(1e9, torch.finfo(logits.dtype).max / 8)", "unseen = -100.0",
+    ),
+    Mutant(
+        "last-query-unshifted", "a shift leaves out the last query that it reaches", EACH_FORMULATION, "fast.py",
+        "(extent - 1 - offset) // stride + 1)", "(extent - 1 - offset) // stride)",
+    ),
+    Mutant(
+        "softmax-derivative", "the derivative of a softmax is taken as if its sum were not fixed", EACH_FORMULATION,
+        "fast.py", "d_logits.addcmul_(weights, d_logits.sum(dim=(0, 1)), value=-1)", "pass",
+    ),
+    Mutant(
+        "table-gradients-swapped", "the gradients of the row and the column logits change places", EACH_FORMULATION,
+        "fast.py", "for axis in (1, 0))", "for axis in (0, 1))",
     ),
     # ── EVA ───────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
@@ -145,8 +175,8 @@ MUTANTS = (
         "recall(attn, ", "recall(q, ",
     ),
     Mutant(
-        "last-stage-skipped", "EVA stops after the 5×5 block", EVA + "test_every_parameter_but_those_of_the_lone_key_gets_a_gradient",
-        "eva.py", "zip(self.looks, self.recalls,", "zip(self.looks[:-1], self.recalls[:-1],",
+        "last-stage-skipped", "EVA stops after the 5×5 block", EVA_LOOPS, "eva.py",
+        "zip(self.looks, self.recalls,", "zip(self.looks[:-1], self.recalls[:-1],",
     ),
     Mutant(
         "output-of-look", "the output network reads attn3 instead of the fourth recall", EVA_LOOPS, "eva.py",
@@ -154,7 +184,8 @@ MUTANTS = (
     ),
     # ── Networks ──────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
-        "first-seven", "EVA reads the first 7 rows and columns", NETWORKS + "test_eva_reads_the_last_seven_rows_and_columns",
+        "first-seven", "EVA reads the first 7 rows and columns",
+        NETWORKS + "test_eva_reads_the_last_seven_rows_and_columns",
         "networks.py", "x[:, :, -EXTENT:, -EXTENT:]", "x[:, :, :EXTENT, :EXTENT]",
     ),
     Mutant(

@@ -13,6 +13,10 @@ from mutants import MUTANTS
 ROOT = Path(__file__).resolve().parent.parent
 KILLERS = sorted({mutant.kills for mutant in MUTANTS})
 PRELOADED = ["einops", "hypothesis", "jaxtyping", "matplotlib.pyplot", "pytest", "safetensors", "torch", "torchvision"]
+OPTIONS = [
+    f"--config-file={ROOT / 'pyproject.toml'}", f"--rootdir={ROOT}", "--override-ini=addopts=", "-qx",
+    "-pno:cacheprovider", "-pno:unraisableexception", "-Wignore:Module already imported",
+]  # fmt: skip
 TESTS_FAILED = 1  # pytest's exit status; 2 to 5 say that it could not run them
 
 each_mutant = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -27,7 +31,7 @@ class Raised(dict):
 
 
 def judge(folder, tests):
-    """pytest's exit status for ``tests`` on the package in ``folder``, and what they raised; needs a process of its own."""
+    """pytest's exit status for ``tests`` on the package in ``folder``, and what they raised; wants its own process."""
     os.chdir(folder)  # hypothesis remembers failures here
     with open("log", "w") as log:
         os.dup2(log.fileno(), 1)
@@ -38,8 +42,8 @@ def judge(folder, tests):
 
     assert Path(evalib.__file__).parent == folder / "evalib"
     raised = Raised()
-    options = [f"--config-file={ROOT / 'pyproject.toml'}", f"--rootdir={ROOT}", "--override-ini=addopts=", "-qx"]
-    status = pytest.main([*options, "-p", "no:cacheprovider", *(str(ROOT / test) for test in tests)], plugins=[raised])
+    paths = [str(ROOT / test) for test in tests]
+    status = pytest.main([*OPTIONS, *paths], plugins=[raised])
     return int(status), dict(raised)
 
 
@@ -54,7 +58,7 @@ def copy_package(folder, mutant=None):
 
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory):
-    """By name, what becomes of each mutant and of the package ``as it is``: forks of one process that imported torch."""
+    """By name, what becomes of each mutant and of the package ``as it is``: forks of a process that imported torch."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     whole = copy_package(tmp_path_factory.mktemp("whole"))

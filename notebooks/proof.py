@@ -1,0 +1,177 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What is proved
+#
+# What says that the code is the paper? For each equation there is a test, and for each test a mistake that it catches.
+# Last, the paper's claim about cost is counted.
+
+# %% tags=["hide-input", "remove-stderr"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("evalib") is None:  # in Colab
+    address = "git+https://github.com/expanding-visual-attention/evalib"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
+
+import runpy
+from pathlib import Path
+
+import torch
+from IPython.display import Markdown
+from torch import nn
+
+from evalib import (
+    TABLE_1,
+    ExpandingVisualAttention,
+    RelativeSelfAttention,
+    build,
+    count_parameters,
+    paths,
+)
+from evalib.counts import flops
+from evalib.eva import EXTENT
+from evalib.ledger import LEDGER
+from evalib.networks import NUM_HEADS
+
+
+def table(heads, rows):
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
+
+
+def sentence(node_id):
+    """What a test says, from its name."""
+    return node_id.partition("::test_")[2].replace("_", " ")
+
+
+# %% [markdown]
+# ## The ledger
+#
+# Where each item of the paper is. The code named first says it as the paper does; the fast form is the same function
+# arranged for speed, where there is one. The tests compare the first with plain loops over scalars, and the fast form
+# with the first.
+
+# %% tags=["hide-input"]
+table(
+    ["Paper", "Code", "Fast form", "Tests", "Chapter"],
+    [
+        [
+            entry.item,
+            f"`{entry.name.removeprefix('evalib.')}`",
+            f"`{entry.fast.removeprefix('evalib.')}`" if entry.fast else "–",
+            "; ".join(map(sentence, entry.tests)),
+            f"[{Path(entry.chapter).name.replace('_', ' ')}]({Path(entry.chapter).name}.ipynb)",
+        ]
+        for entry in LEDGER
+    ],
+)
+
+# %% [markdown]
+# ## Mistakes that are caught
+#
+# A test that cannot fail shows nothing. So the suite also runs on wrong versions of the package, each with one change
+# that leaves it running. The test named beside the change has to fail on it by a wrong value, and to pass on the
+# package as it is.
+
+# %% tags=["hide-input"]
+mutants = paths.root() / "tests" / "mutants.py"
+wrong = runpy.run_path(str(mutants))["MUTANTS"] if mutants.is_file() else ()
+table(
+    ["File", "What is wrong", "Test that fails"],
+    [[f"`{m.file}`", m.what, sentence(m.kills)] for m in wrong],
+) if wrong else Markdown("The list is `tests/mutants.py` in the repository, which is not here.")
+
+# %% [markdown]
+# ## Parameters and FLOPs
+#
+# The paper says (§5) that a visual attention layer needs fewer parameters and fewer FLOPs than a convolution. We count
+# the equations as they are written, whatever code computes them, for one 32×32 image: twice the multiply-adds of
+# convolutions, linear layers, projections, logits and weighted sums. Softmax, normalisation and other elementwise steps
+# are left out.
+
+# %%
+image = torch.zeros(1, 3, 32, 32)
+cost = {}
+for row in TABLE_1:
+    network = build(row.name).eval()
+    cost[row.name] = count_parameters(network), flops(network, image)
+table(
+    ["Network", "Parameters", "MFLOPs"],
+    [
+        [row.model, f"{cost[row.name][0]:,}", f"{cost[row.name][1] / 1e6:,.1f}"]
+        for row in TABLE_1
+    ],
+)
+
+# %% [markdown]
+# Now single layers of 64 channels: self-attention beside the 3×3 convolution that it replaces, and EVA beside a 7×7
+# convolution that reads the same map once.
+
+# %%
+small, large = torch.zeros(1, 64, 8, 8), torch.zeros(1, 64, EXTENT, EXTENT)
+layers = {
+    "3×3 convolution": (nn.Conv2d(64, 64, 3, padding=1, bias=False), small),
+    "self-attention, k = 3": (RelativeSelfAttention(64, 64, 3, NUM_HEADS), small),
+    "7×7 convolution": (nn.Conv2d(64, 64, EXTENT), large),
+    "EVA": (ExpandingVisualAttention(64, 64, 64, NUM_HEADS), large),
+}
+for name, (layer, x) in layers.items():
+    cost[name] = count_parameters(layer), flops(layer, x)
+table(
+    ["Layer", "Parameters", "MFLOPs"],
+    [[name, f"{cost[name][0]:,}", f"{cost[name][1] / 1e6:,.2f}"] for name in layers],
+)
+
+# %% [markdown]
+# ## Does the claim hold?
+
+# %%
+names = {row.name: row.model for row in TABLE_1} | {name: name for name in layers}
+pairs = [
+    ("self-attention, k = 3", "3×3 convolution"),
+    ("EVA", "7×7 convolution"),
+    ("sanet20-small", "resnet20-small"),
+    ("sanet20-large", "resnet20-large"),
+    ("evanet20-small", "resnet20-small"),
+    ("evanet20-large", "resnet20-large"),
+]
+rows, holds, fails = [], [], []
+for attends, convolves in pairs:
+    shares = [a / c for a, c in zip(cost[attends], cost[convolves], strict=True)]
+    (holds if max(shares) < 1 else fails).append(names[attends])
+    rows.append([names[attends], names[convolves], *(f"× {share:.2f}" for share in shares)])
+table(["Attention", "Convolution", "Parameters", "FLOPs"], rows)
+
+# %% tags=["hide-input"]
+held, failed = ("; ".join(found) or "none" for found in (holds, fails))
+Markdown(f"Fewer of both: {held}. Not so: {failed}.")
+
+# %% [markdown]
+# By hand: a $k \times k$ convolution has $k^2 c_{in} c_{out}$ weights; relative attention has
+# $3\, c_{in} c_{out} + k\, c_{out}$, whose first term does not grow with $k$. EVA holds a 7×7 convolution for its first
+# query, so it cannot be lighter than one; and it replaces an average, which has no parameters at all.
+
+# %%
+assert cost["3×3 convolution"][0] == 3 * 3 * 64 * 64
+assert cost["self-attention, k = 3"][0] == 3 * 64 * 64 + 3 * 64
+
+# %% [markdown]
+# ## In short
+#
+# Each equation is one function, held by a test that is known to fail when the function is wrong.
+# Next: [how the networks are trained](train.ipynb).

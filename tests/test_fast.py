@@ -1,0 +1,142 @@
+"""The fast forms are the literal ones: outputs and every gradient, for each formulation at every shape."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations, fast
+from evalib.eva import SingleQueryAttention
+
+FORMULATIONS = {"shifted": fast.shifted, "dense": fast.dense, "fused": fast.fused}
+MAPS = [(1, 1), (2, 5), (5, 4), (7, 7), (8, 8)]
+
+each_formulation = pytest.mark.parametrize("name", FORMULATIONS)
+
+
+def leaves(*shapes):
+    return [torch.randn(shape, requires_grad=True) for shape in shapes]
+
+
+def assert_same(literal, quick, inputs):
+    """Equal outputs, and equal gradients of one random sum of them, relative to the largest entry of each."""
+    literal, quick = (y if isinstance(y, tuple) else (y,) for y in (literal, quick))
+    weights = [torch.randn_like(y) for y in literal]
+    grads = [
+        torch.autograd.grad(sum((w * y).sum() for w, y in zip(weights, ys, strict=True)), inputs, materialize_grads=True)
+        for ys in (literal, quick)
+    ]
+    for expected, actual in zip((*literal, *grads[0]), (*quick, *grads[1]), strict=True):
+        atol = 1e-12 * max(1.0, expected.detach().abs().max().item())
+        torch.testing.assert_close(actual, expected, rtol=0, atol=atol)
+
+
+def compare(name, n, h, half, i, j, k, stride, scale=1.0):
+    q, key, v, rows, cols = inputs = leaves(*[(n, h, 2 * half, i, j)] * 3, *[(h, half, k)] * 2)
+    literal = equations.relative_attention(*inputs, scale, stride)
+    quick = FORMULATIONS[name](scale * q[..., ::stride, ::stride], key, v, rows, cols, stride)
+    assert_same(literal, quick, inputs)
+
+
+@each_formulation
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("k", [1, 3, 5, 7])
+@pytest.mark.parametrize("heads", [1, 2, 4, 8])
+def test_each_formulation_is_the_literal_equation(name, heads, k, stride):
+    for i, j in MAPS:
+        compare(name, 2, heads, 2, i, j, k, stride)
+
+
+@each_formulation
+@settings(max_examples=25, deadline=None)
+@given(
+    n=st.integers(1, 3), h=st.integers(1, 3), half=st.integers(1, 3), i=st.integers(1, 9), j=st.integers(1, 9),
+    k=st.sampled_from([1, 3, 5, 7, 9]), stride=st.integers(1, 4), scale=st.sampled_from([1.0, 0.5, -2.0, 0.0]),
+)  # fmt: skip
+def test_each_formulation_at_any_shape(name, n, h, half, i, j, k, stride, scale):
+    compare(name, n, h, half, i, j, k, stride, scale)
+
+
+@each_formulation
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradcheck(name, stride):
+    q, k, v, rows, cols = leaves((2, 2, 2, 2, 2), *[(2, 2, 2, 3, 4)] * 2, *[(2, 1, 3)] * 2)
+    if stride == 1:
+        (q,) = leaves((2, 2, 2, 3, 4))
+    assert torch.autograd.gradcheck(lambda *inputs: FORMULATIONS[name](*inputs, stride), (q, k, v, rows, cols))
+
+
+@pytest.mark.parametrize("scale", [1, 0.5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("i", "j", "k"), [(3, 3, 7), (8, 8, 3), (9, 6, 3), (1, 7, 5)])
+def test_functions_are_the_literal_ones(i, j, k, stride, scale):
+    inputs = leaves(*[(2, 2, 4, i, j)] * 3, *[(2, 2, k)] * 2)
+    assert_same(*(m.relative_attention(*inputs, scale, stride) for m in (equations, fast)), inputs)
+    odd = leaves(*[(2, 2, 3, i, j)] * 3)  # r needs an even c, Eq. 2 does not
+    assert_same(*(m.local_attention(*odd, k, scale, stride) for m in (equations, fast)), odd)
+
+
+@each_formulation
+def test_large_logits_stay_in_the_window(name):
+    q, k, v = (100 * torch.randn(1, 2, 4, 6, 6) for _ in range(3))
+    rows, cols = (100 * torch.randn(2, 2, 3) for _ in range(2))
+    literal = equations.relative_attention(q, k, v, rows, cols)
+    torch.testing.assert_close(FORMULATIONS[name](q, k, v, rows, cols), literal, rtol=1e-9, atol=1e-9)
+
+
+@each_formulation
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+def test_other_precisions(name, dtype, tolerance):
+    inputs = leaves(*[(2, 2, 4, 6, 5)] * 3, *[(2, 2, 3)] * 2)
+    literal = equations.relative_attention(*inputs)
+    y = FORMULATIONS[name](*(t.detach().to(dtype) for t in inputs))
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.to(literal.dtype), literal, rtol=tolerance, atol=tolerance)
+
+
+def test_the_rule_looks_at_window_and_map():
+    small, large = torch.empty(1, 1, 8, 8), torch.empty(1, 1, 16, 16)
+    assert [fast.formulation(k, small) for k in (1, 3, 5, 7)] == [fast.shifted] * 2 + [fast.dense] * 2
+    assert [fast.formulation(k, large) for k in (3, 7, 9)] == [fast.shifted] * 2 + [fast.dense]
+    assert fast.formulation(3, torch.empty(1, 1, 16, 16, device="meta")) is fast.fused
+
+
+def test_wrong_extents_are_named():
+    q, k, v = leaves(*[(1, 1, 2, 4, 4)] * 3)
+    with pytest.raises(ValueError, match="kernel_size=4"):
+        fast.local_attention(q, k, v, 4)
+    with pytest.raises(ValueError, match="stride=0"):
+        fast.local_attention(q, k, v, 3, stride=0)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+@pytest.mark.parametrize(("m", "with_r"), [(1, True), (8, True), (3, False)])
+def test_single_query_attention_is_the_literal_one(heads, m, with_r):
+    inputs = leaves((3, 8), (3, m, 6), (8, 8), (8, 6), (8, 6))
+    r = leaves((heads, 8 // heads, m)) if with_r else []
+    pair = (module.single_query_attention(*inputs, heads, *r) for module in (equations, fast))
+    assert_same(*pair, [*inputs, *r])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("n", "size", "k"), [(1, 8, 3), (fast.CHUNK + 2, 7, 3), (3, 8, 7), (2, 4, 5)])
+def test_self_attention_is_the_literal_module(monkeypatch, n, size, k, stride, layout):
+    layer = RelativeSelfAttention(6, 8, k, num_heads=2, stride=stride)
+    x = torch.randn(n, 6, size, size).to(memory_format=layout).requires_grad_()
+    monkeypatch.setattr(fast, "CACHED", 1)  # the fewest images a time
+    quick = layer(x)
+    layer.attend = equations.relative_attention
+    assert_same(layer(x), quick, [x, *layer.parameters()])
+
+
+def test_eva_is_the_literal_module():
+    module = ExpandingVisualAttention(6, 8, 5, num_heads=2)
+    (x,) = leaves((3, 6, 7, 7))
+    quick, seen = module(x, trace=True)
+    for part in module.modules():
+        if isinstance(part, SingleQueryAttention):
+            part.attend = equations.single_query_attention
+    literal, trace = module(x, trace=True)
+    flat = [(y, *(t for group in traced for t in group)) for y, traced in ((literal, trace), (quick, seen))]
+    assert_same(*flat, [x, *module.parameters()])

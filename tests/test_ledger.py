@@ -1,0 +1,39 @@
+"""The ledger names what is there: objects of the code, tests, chapters of the book; and leaves no equation out."""
+
+import ast
+import pkgutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from evalib.ledger import LEDGER
+
+ROOT = Path(__file__).resolve().parent.parent
+
+each_entry = pytest.mark.parametrize("entry", LEDGER, ids=lambda entry: entry.item)
+
+
+def named_in(path):
+    """The node ids of the test functions in a file."""
+    functions = (node for node in ast.parse((ROOT / path).read_text("utf-8")).body if isinstance(node, ast.FunctionDef))
+    return {f"{path}::{function.name}" for function in functions if function.name.startswith("test_")}
+
+
+def test_every_equation_and_every_stage_is_listed_once():
+    items = [entry.item for entry in LEDGER]
+    assert len(set(items)) == len(items)
+    assert [item for item in items if item.startswith("Eq.")] == ["Eq. 1", "Eq. 2", "Eq. 3"]
+    assert [item for item in items if "stage" in item] == [f"§3.1 stage {stage}" for stage in range(1, 5)]
+    assert {"§3.1 first query", "§3.1 memory blocks", "§3.1 output", "§3.3 backbone", "§4.1 training"} <= set(items)
+
+
+@each_entry
+def test_an_entry_names_code_a_test_and_a_chapter(entry):
+    assert pkgutil.resolve_name(entry.name) is not None
+    assert entry.fast is None or callable(pkgutil.resolve_name(entry.fast))
+    for test in entry.tests:
+        assert test in named_in(test.partition("::")[0])
+    assert len(entry.tests) >= (1 if entry.fast is None else 2)
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))["parts"]
+    assert entry.chapter in {chapter["file"] for part in parts for chapter in part["chapters"]}
