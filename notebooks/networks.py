@@ -226,4 +226,4 @@ table(
 # ## In short
 #
 # Six networks differ in two places: what mixes the third stage, and what summarises the last map.
-# Next: [how they are trained](train.ipynb).
+# Next: [what is proved of them](proof.ipynb).
