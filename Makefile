@@ -1,27 +1,22 @@
-# make reproduce | test | book | help; every target makes its own .venv first.
+# make reproduce | plan | test | book | help; every target makes its own .venv first.
 PYTHON ?= python3
 TIER ?= smoke
-SEED ?= 0
+SEEDS ?= $(if $(ALL),all,first)
+PROFILE ?= local
 BIN := .venv/bin
 READY := .venv/ready
-EXPERIMENTS := resnet20-small sanet20-small evanet20-small resnet20-large sanet20-large evanet20-large
-RECORDS := $(EXPERIMENTS:%=results/$(TIER)/%-seed$(SEED).json)
 
-.PHONY: help reproduce book test torture pair readme
+.PHONY: help reproduce plan book test torture bench pair readme
 .DELETE_ON_ERROR:
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /\1  /p' $(MAKEFILE_LIST)
 
-reproduce: $(RECORDS) ## six rows of Table 1 through papermill, the table, the book; TIER=smoke|quick|paper SEED=0
-	@$(MAKE) --no-print-directory book
-	@$(BIN)/python -m evalib table
-	@echo "Open $(CURDIR)/_build/html/index.html"
+reproduce: $(READY) ## the runs of workflow/manifest.csv, the table, the book; TIER=smoke|quick|paper SEEDS="0 1" or ALL=1 PROFILE=slurm
+	@$(BIN)/python -m evalib reproduce --tier $(TIER) --seeds "$(SEEDS)" --profile $(PROFILE)
 
-results/$(TIER)/%-seed$(SEED).json: | $(READY)
-	@mkdir -p $(@:.json=)
-	$(BIN)/papermill notebooks/train.ipynb $(@:.json=)/train.ipynb -k python3 --no-progress-bar --log-output \
-	    -p experiment $* -p seed $(SEED) -p tier $(TIER)
+plan: $(READY) ## which of these runs are done, stale, begun or to do, and the time
+	@$(BIN)/python -m evalib plan --tier $(TIER) --seeds "$(SEEDS)"
 
 book: $(READY) ## the book, warnings as errors, into _build/html
 	$(BIN)/jupyter-book build . -n -W --keep-going
@@ -34,6 +29,11 @@ pair: $(READY) ## bring each notebook's .ipynb in step with its .py
 
 torture: $(READY) ## kill a run at 20 random moments
 	EVALIB_KILLS=20 $(BIN)/python -m pytest tests/test_faults.py -k kill_9
+
+bench: $(READY) ## attention and trainer timed against others, into results/benchmarks/
+	$(BIN)/python -m pip install --quiet --no-deps -r benchmarks/requirements.txt
+	$(BIN)/python benchmarks/attention.py $(BENCH)
+	$(BIN)/python benchmarks/training.py
 
 readme: $(READY) ## write Table 1 into README.md
 	$(BIN)/python scripts/update_readme.py

@@ -1,11 +1,12 @@
-"""``python -m evalib train | evaluate | table | data``: the same functions, from a shell."""
+"""``python -m evalib train | evaluate | table | data | plan | reproduce | notebook``: the library, from a shell."""
 
 import argparse
 import signal
 import sys
+import warnings
 from pathlib import Path
 
-from evalib import data, records, tables, weights
+from evalib import batch, data, manifest, records, reproduce, tables, weights
 from evalib.networks import TABLE_1
 from evalib.progress import tensorboard
 from evalib.settings import TIERS, Settings
@@ -35,14 +36,60 @@ def parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(call=call_evaluate)
 
     table = commands.add_parser("table", help="print Table 1 as far as there are records")
-    table.set_defaults(call=lambda arguments: print(tables.markdown(tables.table(arguments.out))))
+    table.add_argument("--tier", choices=TIERS, help="this tier alone (default: for each row the highest recorded)")
+    table.add_argument("--format", choices=tables.FORMATS, default="md", help="(default: md)")
+    table.set_defaults(call=call_table)
     for command in (train, evaluate, table):
         command.add_argument("--out", type=Path, help="where records are kept (default: results/)")
 
     fetch = commands.add_parser("data", help="fetch the full CIFAR-10 and verify it")
     fetch.add_argument("--directory", type=Path, help="where to keep it (default: data/)")
     fetch.set_defaults(call=lambda arguments: print(data.describe(data.load("full", arguments.directory))))
+    add_batch(commands)
     return main
+
+
+def add_batch(commands) -> None:
+    """The commands of batch runs."""
+    plan = commands.add_parser("plan", help="which runs are done, stale, begun or to do, and the time")
+    plan.set_defaults(call=call_plan)
+    everything = commands.add_parser("reproduce", help="make all that the plan lists, through Snakemake and papermill")
+    everything.add_argument("--profile", default="local", help="local, slurm, or a profile's folder (default: local)")
+    everything.add_argument("--no-book", action="store_true", help="the runs and the table alone")
+    everything.add_argument("snakemake", nargs="*", help="after --, options that go on to Snakemake")
+    everything.set_defaults(call=call_reproduce)
+    for command in (plan, everything):
+        command.add_argument("--tier", default="smoke", help=f"{', '.join(TIERS)} (default: smoke)")
+        command.add_argument("--seeds", default="all", help='all, first (of each row), or as "0 1" (default: all)')
+        command.add_argument("--epochs", type=int, help="instead of the tier's; such records stay out of the table")
+        command.add_argument("--manifest", type=Path, help="(default: workflow/manifest.csv)")
+        command.add_argument("--out", type=Path, help="where records are kept (default: results/)")
+
+    notebook = commands.add_parser("notebook", help="one run through the papermill template")
+    names = ", ".join(batch.KINDS)
+    notebook.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=names)
+    notebook.set_defaults(call=lambda arguments: print(batch.run_notebook(batch.parse(arguments.p))))
+
+
+def call_table(arguments: argparse.Namespace) -> None:
+    tiers = (arguments.tier,) if arguments.tier else tuple(TIERS)
+    with warnings.catch_warnings(record=True, action="always") as left_out:
+        text = tables.dumps(tables.table(arguments.out, tiers), arguments.format)
+    print(text)
+    for line in dict.fromkeys(str(warning.message) for warning in left_out):
+        print(f"evalib: {line}", file=sys.stderr)
+
+
+def call_plan(arguments: argparse.Namespace) -> None:
+    runs = manifest.read_manifest(
+        arguments.manifest or manifest.MANIFEST, arguments.tier, arguments.seeds, arguments.epochs
+    )
+    print(manifest.describe(manifest.plan(runs, arguments.out), arguments.out))
+
+
+def call_reproduce(arguments: argparse.Namespace) -> int:
+    asked = {name: getattr(arguments, name) for name in ("tier", "seeds", "epochs", "out", "manifest")}
+    return 1 - reproduce.reproduce(asked, arguments.profile, not arguments.no_book, arguments.snakemake)
 
 
 def call_train(arguments: argparse.Namespace) -> None:
@@ -69,14 +116,13 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's notice, taken like Ctrl-C
     try:
-        arguments.call(arguments)
+        return arguments.call(arguments) or 0
     except (ValueError, RuntimeError, ArithmeticError, MemoryError, OSError) as error:
         print(f"evalib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("evalib: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from evalib import checkpoints
 from evalib.networks import count_parameters
 from evalib.paths import root
+from evalib.schema import SCHEMA, check, checksum, code
 from evalib.settings import Settings, check_same
 from evalib.training import Run, accuracy, train
 
-SCHEMA = 1
 PACKAGES = ("evalib", "torch", "torchvision", "einops", "numpy")
 
 
@@ -49,6 +49,7 @@ def run(
     """
     path = record_path(settings, out)
     directory = path.with_suffix("")
+    code()  # as it is now, before a long run
     with only_writer(directory, path):
         if overwrite:
             for old in (path, *checkpoints.found(directory), *directory.glob("weights-*")):
@@ -73,7 +74,7 @@ def only_writer(directory: Path, path: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"{directory} cannot be made ({error.strerror}): choose another --out") from None
-    lock = FileLock(directory / ".lock", timeout=0)
+    lock = FileLock(directory / ".lock", timeout=0.2)  # one that only looks holds it for less
     try:
         lock.acquire()
     except Timeout:
@@ -96,6 +97,7 @@ def record(finished: Run) -> dict:
         "seed": settings.seed,
         "settings": asdict(settings),
         "commit": commit(),
+        "code": code(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {"source": cifar.source, "sha256": cifar.fingerprint},
         "device": device_name(finished.device),
@@ -114,18 +116,16 @@ def record(finished: Run) -> dict:
 
 
 def write(record: dict, path: Path) -> Path:
-    """Write a record atomically."""
-    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    """Write a record atomically, with the SHA-256 of what it says."""
+    text = json.dumps(record | {"sha256": checksum(record)}, indent=1, ensure_ascii=False) + "\n"
     return checkpoints.write_atomically(path, text.encode())
 
 
 def read(path: Path) -> dict:
-    """The record at ``path``; ``ValueError`` naming the file if it is not one."""
+    """The record at ``path``; ``ValueError`` naming the file, and why, if it is not one or was changed."""
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
-        Settings(**record["settings"])
-        if record["schema"] != SCHEMA:
-            raise ValueError(f"schema {record['schema']}, this version reads {SCHEMA}")
+        check(record)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a run record ({type(error).__name__}: {error}): move it away or run again") from None
     return record

@@ -1,37 +1,69 @@
 """Table 1, made of the records and of nothing else."""
 
+import csv
+import io
+import json
 import math
 import statistics
+import warnings
 from pathlib import Path
 
-from evalib.networks import TABLE_1, Experiment
-from evalib.records import read, results
+from evalib.networks import TABLE_1, Experiment, experiment
+from evalib.records import read, record_path, results
 from evalib.settings import TIERS, Settings
+
+FORMATS = ("md", "csv", "json")
 
 
 def complete(row: Experiment, tier: str, out: Path | None = None) -> list[dict]:
     """The records of a row that ran the whole schedule of ``tier``, by seed."""
-    paths = sorted((Path(out or results()) / tier).glob(f"{row.name}-seed*.json"))
-    records = [record for record in map(read, paths) if Settings(**record["settings"]) == standard(record)]
-    return sorted(records, key=lambda record: record["seed"])
+    return [record for record in trusted(tier, out) if record["experiment"] == row.name and whole(record)]
 
 
-def highest(row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> tuple[str | None, list[dict]]:
+def whole(record: dict) -> bool:
+    """Whether a record's settings are those of its experiment, seed and tier when nothing else is asked for."""
+    return Settings(**record["settings"]) == Settings(record["experiment"], record["seed"], record["tier"])
+
+
+def trusted(tier: str, out: Path | None = None) -> list[dict]:
+    """The records of ``tier``, by seed; each file that is none, or a second copy of one, is warned of and left out."""
+    found = []
+    for path in sorted((Path(out or results()) / tier).glob("*.json")):
+        try:
+            record = read(path)
+            home = record_path(Settings(**record["settings"]), out)
+            if (home.parent.name, home.name) != (path.parent.name, path.name):
+                doubt = "a duplicate of" if home.exists() else "misnamed, for it is"
+                raise ValueError(f"{path} is {doubt} {home.parent.name}/{home.name}: move it away or rename it")
+            found.append(record)
+        except ValueError as error:
+            warnings.warn(f"left out of the table: {error}", stacklevel=2)
+    return sorted(found, key=lambda record: record["seed"])
+
+
+def rows_of(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> tuple[Experiment, ...]:
+    """The rows of Table 1, then every other experiment that ``tiers`` have a record of."""
+    names = {record["experiment"] for tier in tiers for record in trusted(tier, out)}
+    return TABLE_1 + tuple(experiment(name) for name in sorted(names - {row.name for row in TABLE_1}))
+
+
+def highest(
+    row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)
+) -> tuple[str | None, list[dict]]:
     """The highest of ``tiers`` that has records of a row, and these; ``None`` and no records if there is none."""
     return next(((tier, found) for tier in reversed(tiers) if (found := complete(row, tier, out))), (None, []))
 
 
-def standard(record: dict) -> Settings:
-    """The settings that the record's experiment, seed and tier have when nothing else is asked for."""
-    return Settings(record["experiment"], record["seed"], record["tier"])
-
-
 def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[dict]:
-    """Table 1, a dictionary a row: the paper's accuracy beside ours at the highest of ``tiers`` that has records."""
+    """Table 1, a dictionary a row: the paper's accuracy beside ours at the highest of ``tiers`` that has records.
+
+    ``low`` and ``high`` bound the 95 % interval of the mean accuracy over the seeds.
+    """
     rows = []
-    for row in TABLE_1:
+    for row in rows_of(out, tiers):
         tier, records = highest(row, out, tiers)
         accuracies = [record["test"]["accuracy"] for record in records]
+        low, high = interval(accuracies)
         rows.append(
             {
                 "experiment": row.name,
@@ -41,6 +73,8 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
                 "accuracy": statistics.mean(accuracies) if records else None,
                 "deviation": statistics.stdev(accuracies) if len(records) > 1 else None,
                 "seeds": len(records),
+                "low": low,
+                "high": high,
                 "tier": tier,
                 "epochs": TIERS[tier].epochs if tier else None,
                 "device": ", ".join(sorted({record["device"] for record in records})) or None,
@@ -50,23 +84,67 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
     return rows
 
 
+def dumps(rows: list[dict], format: str) -> str:
+    """The rows of :func:`table` as text in one of ``FORMATS``."""
+    if format == "md":
+        return markdown(rows)
+    if format == "json":
+        return json.dumps(rows, indent=1, ensure_ascii=False)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().rstrip("\n")
+
+
 def markdown(rows: list[dict]) -> str:
-    """The table of :func:`table` as Markdown; a dash stands for what was not run."""
+    """The table of :func:`table` as Markdown; a dash stands for what was not run.
+
+    Ours is the mean; from two seeds on with ± the standard deviation and the 95 % interval of the mean in brackets.
+    """
     lines = [
         "| Model | Parameters | Paper, test % | Ours, test % | Seeds | Tier | Epochs | Device | Minutes a run |",
         "|---|---:|---:|---:|---:|---|---:|---|---:|",
     ]
     for row in rows:
-        ours = "–" if row["accuracy"] is None else f"{row['accuracy']:.2f}"
+        paper, ours = ("–" if row[name] is None else f"{row[name]:.2f}" for name in ("paper", "accuracy"))
         if row["deviation"] is not None:
-            ours += f" ± {row['deviation']:.2f}"
+            ours += f" ± {row['deviation']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
         parameters = "–" if row["parameters"] is None else f"{row['parameters']:,}"
         minutes = "–" if row["minutes"] is None else f"{row['minutes']:.1f}"
         lines.append(
-            f"| {row['model']} | {parameters} | {row['paper']:.2f} | {ours} | {row['seeds'] or '–'} "
+            f"| {row['model']} | {parameters} | {paper} | {ours} | {row['seeds'] or '–'} "
             f"| {row['tier'] or 'not run'} | {row['epochs'] or '–'} | {row['device'] or '–'} | {minutes} |"
         )
     return "\n".join(lines)
+
+
+def interval(values: list[float]) -> tuple[float | None, float | None]:
+    """The 95 % interval of the mean, from Student's t; no bounds for fewer than two values."""
+    if len(values) < 2:
+        return None, None
+    mean = statistics.mean(values)
+    reach = t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return mean - reach, mean + reach
+
+
+def t_quantile(degrees: int, share: float = 0.95) -> float:
+    """The t that |T| of Student's distribution stays below with probability ``share``, by bisection."""
+    low, high = 0.0, 1e3
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_within(middle, degrees) < share else (low, middle)
+    return high
+
+
+def t_within(t: float, degrees: int) -> float:
+    """P(|T| < t) for whole degrees of freedom (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4)."""
+    angle, odd = math.atan(t / math.sqrt(degrees)), degrees % 2
+    term, total = math.cos(angle) if odd else 1.0, 0.0
+    for k in range(odd, degrees - 1, 2):
+        total += term
+        term *= math.cos(angle) ** 2 * (k + 1) / (k + 2)
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
 
 
 def binomial_error(accuracy: float, images: int) -> float:

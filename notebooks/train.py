@@ -38,7 +38,9 @@ from pathlib import Path
 from IPython.display import Markdown, display
 
 import evalib
-from evalib import data, figures, records, training
+from evalib import batch, data, figures, records, training
+
+_before = set(globals())
 
 # %% [markdown]
 # ## Parameters
@@ -55,6 +57,7 @@ epochs = None
 out = None
 
 # %%
+batch.refuse_injected(globals())
 settings = evalib.Settings(experiment, seed, tier, epochs)
 settings
 

@@ -1,0 +1,98 @@
+"""All of the manifest with one command: Snakemake on one machine or a cluster, then what is done and what is not."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from evalib import manifest, records, tables
+from evalib.manifest import Planned
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+WORKFLOW = CHECKOUT / "workflow"
+
+
+def reproduce(asked: dict, profile: str = "local", book: bool = True, further: list[str] = ()) -> bool:
+    """Make every run of the manifest that is not done, then the table and the book; whether all went well.
+
+    ``asked`` holds ``tier``, ``seeds`` and, if wanted, ``epochs``, ``out`` and ``manifest``, all of which are checked
+    before anything starts; ``further`` goes on to Snakemake. Failed and stale runs do not stop the others.
+    """
+    out = Path(asked.get("out") or records.results()).absolute()
+    source = Path(asked.get("manifest") or manifest.MANIFEST).absolute()
+    directory = profile_directory(profile)
+    runs = manifest.read_manifest(source, asked["tier"], asked["seeds"], asked.get("epochs"))
+    before = manifest.plan(runs, out)
+    print(manifest.describe(before, out), flush=True)
+    state = out / asked["tier"] / ".batch"
+    state.mkdir(parents=True, exist_ok=True)
+    config = {name: value for name, value in asked.items() if value is not None} | {"out": out, "manifest": source}
+    command = [sys.executable, "-m", "snakemake", "--snakefile", WORKFLOW / "Snakefile", "--directory", state]
+    command += ["--profile", directory, *further]
+    targets = ["book"] if book and out == CHECKOUT / "results" else ["table"]
+    config = [f"{name}={value}" for name, value in config.items()]
+    status = call([*command, "--config", *config, "--", *targets])
+    after = manifest.plan(runs, out)
+    if status > 0 and any(run.state != "done" for run in after):  # the table and the book of what there is
+        call([*command, "--config", *config, "train=", "--", *targets])
+    print(summary(after, out), flush=True)
+    print(tables.markdown(tables.table(out, (asked["tier"],))))
+    if targets == ["book"]:
+        print(book_path(state))
+    return status == 0 and all(run.state == "done" for run in after)
+
+
+def profile_directory(profile: str) -> Path:
+    """The folder of a profile: one of ours by name, or any folder."""
+    for directory in (WORKFLOW / "profiles" / profile, Path(profile)):
+        if (directory / "config.yaml").is_file():
+            return directory.absolute()
+    ours = ", ".join(sorted(path.name for path in (WORKFLOW / "profiles").glob("*")))
+    raise ValueError(f"there is no profile {profile!r}: choose one of {ours}, or a folder with a config.yaml")
+
+
+def call(command: list) -> int:
+    """Run Snakemake to its end; a notice to stop is passed on, and raised again once its jobs have stopped."""
+    for notice in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C, and a terminal that was closed, even started by nohup or &
+        signal.signal(notice, signal.default_int_handler)
+    process = subprocess.Popen([str(part) for part in command], start_new_session=True)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
+        raise
+
+
+def summary(planned: list[Planned], out: Path) -> str:
+    """How each run ended that is not done, the counts, and what to do."""
+    words = {"done": "done", "stale": "skipped", "running": "running"}
+    ends = [(words.get(run.state, "failed"), run) for run in planned]
+    lines = [f"{end:8} {run.name}: {reason(run, out)}" for end, run in ends if end != "done"]
+    counts = Counter(end for end, _ in ends)
+    lines.append(", ".join(f"{end} {counts[end]}" for end in ("done", "failed", "skipped", "running")))
+    if counts["failed"] or counts["running"]:
+        lines.append("to go on, give the same command again")
+    if counts["skipped"]:
+        lines.append(
+            "to make a skipped run anew: python -m evalib train --overwrite, with its --experiment, --seed, --tier"
+        )
+    return "\n".join(lines)
+
+
+def reason(run: Planned, out: Path) -> str:
+    """Why a run is not done: the note of the plan, or the last line of its log."""
+    if run.state in ("stale", "running"):
+        return run.note
+    log = records.record_path(run.settings, out).with_suffix("") / "train.log"
+    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+    return f"{lines[-1]} ({log})" if lines else "it was not begun"
+
+
+def book_path(state: Path) -> str:
+    """Where to open the book, or that it was not built, and where that is told."""
+    html = CHECKOUT / "_build" / "html"
+    made = (html / ".made").exists()
+    return f"open {html / 'index.html'}" if made else f"the book was not built: see {state / 'book.log'}"

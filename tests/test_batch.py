@@ -1,0 +1,275 @@
+"""Batch: parameters refused before a kernel starts; the plan; Snakemake over papermill, with kills."""
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from filelock import FileLock
+from test_tables import changed, made
+
+import evalib
+from evalib import batch, manifest, records, schema
+from evalib.__main__ import main
+
+NAMES = "experiment, seed, tier, epochs, out"
+PACKAGE = Path(evalib.__file__).parent
+
+
+@pytest.fixture
+def no_kernel(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("the notebook was executed")
+
+    monkeypatch.setattr(batch, "execute", refuse)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ("experiment=evanet20-small sede=1", f"no parameter 'sede': allowed are {NAMES}; did you mean seed?"),
+        ("experiment=evanet20-small learning_rate=1e-3", f"no parameter 'learning_rate': allowed are {NAMES}"),
+        ("experiment=evanet20-small epochs=1e-3", "epochs='1e-3' must be a whole number or None"),
+        ("experiment=evanet20-small seed=one", "seed='one' must be a whole number"),
+        ("experiment=evanet20-small seed=1.0", "seed='1.0' must be a whole number"),
+        ("experiment=evanet20-small seed=None", "seed='None' must be a whole number"),
+        ("experiment=evanet20-small epochs=-1", "epochs=-1 must be a whole number, 1 or more"),
+        ("experiment=resnet18", "there is no experiment 'resnet18': choose one of resnet20-small"),
+        ("experiment=evanet20-small tier=huge", "there is no tier 'huge': choose one of smoke, quick, paper"),
+        ("seed=1", "the parameter experiment is missing: give one of resnet20-small"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_before_a_kernel_starts(tmp_path, capsys, no_kernel, parameters, named):
+    given = [part for pair in parameters.split() for part in ("-p", *pair.split("="))]
+    assert main(["notebook", *given, "-p", "out", str(tmp_path / "results")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("evalib: ")
+    assert error.count("\n") == 1
+    assert named in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [True, 1.0, "1", None, [1]])
+def test_a_value_of_another_type_is_refused(value):
+    with pytest.raises(ValueError, match=r"seed=.* must be a whole number"):
+        batch.checked({"experiment": "evanet20-small", "seed": value})
+
+
+def test_the_parameters_are_those_of_the_template():
+    import papermill
+
+    assert list(papermill.inspect_notebook(str(batch.TEMPLATE))) == list(batch.KINDS)
+
+
+def test_plain_papermill_is_refused_an_unknown_parameter(tmp_path):
+    command = [sys.executable, "-m", "papermill", batch.TEMPLATE, "out.ipynb", "-k", "python3", "-p", "sede", "1"]
+    done = subprocess.run([*map(str, command), "-p", "out", "results"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"ValueError: there is no parameter 'sede': allowed are {NAMES}; did you mean seed?" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_names_of_the_notebook_itself_are_no_parameters():
+    names = {"figures": 1, "seed": 0, "_i3": "", "_before": {"figures"}}
+    batch.refuse_injected(names)
+    names["network"] = "made by a later cell"
+    batch.refuse_injected(names)  # the cell is run again
+    with pytest.raises(ValueError, match="'network'"):
+        batch.refuse_injected(names | {"_before": set(batch.KINDS) | {"figures"}})
+
+
+def test_a_cell_that_fails_is_named_and_what_ran_is_kept(tmp_path):
+    cells = [nbformat.v4.new_code_cell(source) for source in ("print('before')", "1 / 0")]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), tmp_path / "bad.ipynb")
+    code = "import sys; from evalib.batch import execute; execute(*sys.argv[1:], {})"
+    command = [sys.executable, "-c", code, tmp_path / "bad.ipynb", tmp_path / "ran.ipynb"]
+    done = subprocess.run(list(map(str, command)), cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert f"RuntimeError: {tmp_path}/ran.ipynb, In [2] failed: ZeroDivisionError: division by zero" in done.stderr
+    assert "before" in done.stdout
+    assert "division by zero" in (tmp_path / "ran.ipynb").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("name,seeds\nresnet20-small,0\n", "must begin with the line experiment,seeds"),
+        ("experiment,seeds\nresnet20-small,0\nresnet18,0\n", "line 3: there is no experiment 'resnet18'"),
+        ("experiment,seeds\nresnet20-small,zero\n", "line 2: seeds='zero' must be whole numbers"),
+        ("experiment,seeds\nresnet20-small,\n", "line 2: seeds='' must be whole numbers"),
+        ("experiment,seeds\nresnet20-small,0 1 0\n", "line 2: resnet20-small seed 0 is there twice"),
+        ("experiment,seeds\nresnet20-small,0 1\nresnet20-small,1\n", "line 3: resnet20-small seed 1 is there twice"),
+    ],
+)
+def test_a_bad_manifest_is_one_line_that_names_its_line(tmp_path, capsys, text, named):
+    path = tmp_path / "manifest.csv"
+    path.write_text(text)
+    assert main(["reproduce", "--manifest", str(path), "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert named in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--manifest", "absent.csv"], "absent.csv cannot be read"),
+        (["--tier", "huge"], "no tier 'huge'"),
+        (["--seeds", "77"], "has seed 77"),
+        (["--seeds", "one"], "--seeds='one'"),
+        (["--epochs", "-1"], "epochs=-1"),
+        (["--profile", "huge"], "no profile 'huge': choose one of local, slurm"),
+    ],
+)
+def test_a_bad_option_is_one_line(tmp_path, capsys, options, named):
+    assert main(["reproduce", "--out", str(tmp_path), *options]) == 2
+    error = capsys.readouterr().err
+    assert named in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_manifest_is_six_rows_of_two_seeds():
+    runs = manifest.read_manifest()
+    assert [run.experiment for run in runs[::2]] == [row.name for row in evalib.TABLE_1]
+    assert {run.seed for run in runs} == {0, 1}
+    assert manifest.read_manifest(seeds="first") == manifest.read_manifest(seeds="0") == runs[::2]
+
+
+def test_the_plan_tells_done_stale_begun_running_and_to_do(tmp_path, monkeypatch):
+    made(tmp_path, seed=0)
+    made(tmp_path, seed=1, code="other", commit="0123456789")
+    made(tmp_path, seed=2, data={"source": "subset", "sha256": "other"})
+    changed(made(tmp_path, seed=3), seconds=1.0)
+    made(tmp_path, seed=4, settings=records.asdict(evalib.Settings("resnet20-small", 4, epochs=1)))
+    folders = [tmp_path / "smoke" / f"resnet20-small-seed{seed}" for seed in (5, 6)]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "epoch-0001-0123456789abcdef.safetensors").touch()
+    with FileLock(folders[1] / ".lock"):
+        planned = manifest.plan([evalib.Settings("resnet20-small", seed) for seed in range(8)], tmp_path)
+        text = manifest.describe(planned, tmp_path)
+    assert [run.state for run in planned] == ["done", *["stale"] * 4, "begun", "running", "to do"]
+    assert [run.epochs for run in planned] == [0, 0, 0, 0, 0, 1, 1, 2]
+    notes = "", "since commit 0123456", "data set has changed", "changed after it was", "epochs was 1, is now 2"
+    assert all(note in run.note for note, run in zip(notes, planned, strict=False))
+    assert (
+        "8 runs: 1 done, 4 stale, 1 running, 1 begun, 1 to do; training to come: about 2 min" in text
+    )  # 30 s an epoch
+
+
+def test_expected_time_is_scaled_by_the_images_and_unknown_without_a_record(tmp_path):
+    made(tmp_path, seconds=4.0)  # 2 s an epoch of 1,000 images
+    assert manifest.seconds_an_epoch(evalib.Settings("resnet20-small", 5, "paper"), tmp_path) == (100.0, "a machine")
+    assert manifest.seconds_an_epoch(evalib.Settings("evanet20-small"), tmp_path) == (None, None)
+
+
+def test_the_modules_that_decide_a_result_are_those_that_training_imports():
+    def imports(name):
+        path = PACKAGE / f"{name}.py"
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        direct = {alias.name for node in nodes if node.module == "evalib" for alias in node.names}
+        return direct | {node.module.split(".")[1] for node in nodes if (node.module or "").startswith("evalib.")}
+
+    found, waiting = set(), {"training"}
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        waiting |= imports(name) - found
+    assert found - {"paths", "download", "checkpoints", "progress"} == {
+        name for name in schema.DECIDING if (PACKAGE / f"{name}.py").exists()
+    }
+
+
+def test_comments_and_docstrings_do_not_make_a_result_stale():
+    one = 'def f(x):\n    """Say."""\n    # why\n    return x + 1\n'
+    assert schema.statements(one) == schema.statements("def f(x):\n\n    return x + 1\n")
+    assert schema.statements(one) != schema.statements(one.replace("1", "2"))
+
+
+def reproduce(wanted, out, *options):
+    command = [sys.executable, "-m", "evalib", "reproduce", "--manifest", str(wanted), "--out", str(out), *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def processes(*words):
+    """The processes whose command line holds all ``words``."""
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    return [
+        int(line.split()[0])
+        for line in listed.splitlines()
+        if all(word in line for word in words) and " ps " not in line
+    ]
+
+
+def wait_for(found, process):
+    deadline = time.monotonic() + 240
+    while not found():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_failed_and_skipped_runs_are_named_and_the_table_is_made(tmp_path):
+    wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
+    wanted.write_text("experiment,seeds\nresnet20-small,0 1 2\n")
+    made(out, seed=0)
+    made(out, seed=1, code="other")
+    (out / "smoke" / "resnet20-small-seed2").write_text("a file where a folder should be")
+    process = reproduce(wanted, out)
+    shown = process.communicate(timeout=240)[0]
+    assert process.returncode == 1
+    assert "failed   resnet20-small-seed2: " in shown
+    assert "skipped  resnet20-small-seed1: the code that decides a result has changed" in shown
+    assert "done 1, failed 1, skipped 1, running 0\nto go on, give the same command again" in shown
+    assert "| ResNet-20 small | 1,000 | 91.25 | 20.00 ± 0.00 [20.00, 20.00] | 2 | smoke |" in shown
+    assert (out / "smoke" / "table" / "table.json").exists()
+
+
+def test_kill_9_of_a_job_and_of_snakemake_lose_and_double_nothing(tmp_path):
+    wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
+    wanted.write_text("experiment,seeds\nresnet20-small,0\n")
+
+    def plan():
+        runs = manifest.plan(manifest.read_manifest(wanted, epochs=3), out)
+        return {run.settings.seed: run.state for run in runs}
+
+    assert plan() == {0: "to do"}
+    process = reproduce(wanted, out, "--epochs", "3")
+    wait_for(lambda: list(out.glob("smoke/resnet20-small-seed0/epoch-0001-*")), process)
+    assert plan() == {0: "running"}
+    shells = processes("evalib notebook", str(out), "set -euo")
+    for job in set(processes("evalib notebook", str(out))) - set(shells):  # Snakemake tries again, and it goes on
+        os.kill(job, signal.SIGKILL)
+    wait_for(lambda: (out / "smoke" / "resnet20-small-seed0.json").exists(), process)
+    shown = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, shown
+    assert "Trying to restart" in shown
+    first = (out / "smoke" / "resnet20-small-seed0.json").read_bytes()
+    wanted.write_text("experiment,seeds\nresnet20-small,0\nresnet20-small,5\n")  # a row is added, and nothing else
+    assert plan() == {0: "done", 5: "to do"}
+    process = reproduce(wanted, out, "--epochs", "3")
+    wait_for(lambda: list(out.glob("smoke/resnet20-small-seed5/epoch-0001-*")), process)
+    for snakemake in processes("-m snakemake", str(out)):
+        os.kill(snakemake, signal.SIGKILL)
+    assert "to go on, give the same command again" in process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+    again = reproduce(wanted, out, "--epochs", "3")  # the killed Snakemake's job may still be at work
+    shown = again.communicate(timeout=240)[0]
+    assert again.returncode == 0, shown
+    assert "done 2, failed 0, skipped 0, running 0" in shown
+    assert plan() == {0: "done", 5: "done"}
+    assert (out / "smoke" / "resnet20-small-seed0.json").read_bytes() == first
+    for seed in (0, 5):
+        record = records.read(out / "smoke" / f"resnet20-small-seed{seed}.json")
+        assert [row["epoch"] for row in record["curve"]] == [1, 2, 3]
+        log = (out / "smoke" / f"resnet20-small-seed{seed}" / "train.log").read_text()
+        assert log.count("epoch 3/3") == 1
+    assert not [path for path in out.rglob("*.tmp") if ".snakemake" not in path.parts]
+    assert not processes("ipykernel_launcher", str(out))

@@ -1,0 +1,144 @@
+"""Reading results: means and intervals as a textbook has them; what is not a sound record is named and left out."""
+
+import csv
+import io
+import json
+import statistics
+
+import pytest
+
+import evalib
+from evalib import manifest, networks, records, tables
+from evalib.__main__ import main
+from evalib.schema import checksum, code
+
+
+def made(out, experiment="resnet20-small", seed=0, tier="smoke", correct=100, device="a machine", **changes):
+    """Write the record of a run that was not made, and return its path."""
+    settings = evalib.Settings(experiment, seed, tier)
+    source = evalib.TIERS[tier].data
+    images = 500 if source == "subset" else 10_000
+    record = {
+        "schema": 2, "experiment": experiment, "tier": tier, "seed": seed, "settings": records.asdict(settings),
+        "commit": None, "code": code(), "finished": "2026-01-01T00:00:00+00:00",
+        "device": device, "versions": {},
+        "data": {"source": source, "sha256": manifest.FINGERPRINTS[source]}, "parameters": 1000,
+        "curve": [{}] * settings.epochs, "validation_accuracy": 10.0, "seconds": 60.0, "weights": "weights-0.safetensors",
+        "test": {"accuracy": 100 * correct / images, "loss": 2.0, "correct": correct, "images": images},
+    }  # fmt: skip
+    return records.write(record | changes, records.record_path(settings, out))
+
+
+def changed(path, **changes):
+    """The record at ``path`` with changes that its checksum does not know of."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("degrees", "quantile"),
+    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423), (120, 1.9799)],
+)
+def test_t_quantiles_are_those_of_the_tables(degrees, quantile):
+    assert tables.t_quantile(degrees) == pytest.approx(quantile, abs=5e-5)
+
+
+def test_the_interval_of_three_values_worked_by_hand():
+    low, high = tables.interval([91.0, 92.0, 93.0])  # mean 92, deviation 1, t 4.3027, 4.3027/√3 = 2.4842
+    assert (low, high) == pytest.approx((89.5158, 94.4842), abs=1e-4)
+    assert tables.interval([91.0]) == tables.interval([]) == (None, None)
+
+
+def test_a_row_has_mean_deviation_seeds_and_interval_in_every_format(tmp_path, capsys):
+    for seed, correct in enumerate((200, 210, 235)):
+        made(tmp_path, seed=seed, correct=correct)
+    values = [40.0, 42.0, 47.0]
+    low, high = tables.interval(values)
+    arguments = ["table", "--tier", "smoke", "--out", str(tmp_path), "--format"]
+    assert main([*arguments, "json"]) == 0
+    row = json.loads(capsys.readouterr().out)[0]
+    assert (row["accuracy"], row["deviation"], row["seeds"]) == (43.0, pytest.approx(statistics.stdev(values)), 3)
+    assert (row["low"], row["high"]) == pytest.approx((low, high))
+    assert main([*arguments, "csv"]) == 0
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(lines) == 6
+    assert float(lines[0]["low"]) == pytest.approx(low)
+    assert lines[1]["accuracy"] == ""
+    assert main([*arguments, "md"]) == 0
+    assert f"| 43.00 ± {statistics.stdev(values):.2f} [{low:.2f}, {high:.2f}] | 3 |" in capsys.readouterr().out
+    assert main(["table", "--tier", "quick", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("not run") == 6
+
+
+def test_a_further_experiment_is_a_further_row(tmp_path, monkeypatch):
+    further = networks.Experiment("further", "Further", (1, 1, 1), (16, 32, 64), False, False, 50.0)
+    monkeypatch.setattr(networks, "TABLE_1", (*networks.TABLE_1, further))
+    made(tmp_path, "further", 4)
+    rows = tables.table(tmp_path)
+    assert [row["experiment"] for row in rows] == [*(row.name for row in tables.TABLE_1), "further"]
+    assert "| Further | 1,000 | 50.00 | 20.00 | 1 |" in tables.markdown(rows)
+
+
+def test_records_of_two_machines_merge_by_copying(tmp_path):
+    for seed, machine in enumerate(("one", "two")):
+        path = made(tmp_path / machine, seed=seed, device=machine)
+        (tmp_path / "smoke").mkdir(exist_ok=True)
+        (tmp_path / "smoke" / path.name).write_bytes(path.read_bytes())
+    row = tables.table(tmp_path)[0]
+    assert (row["seeds"], row["device"]) == (2, "one, two")
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        (lambda path: changed(path, seconds=1.0), "changed after it was written"),
+        (lambda path: changed(path, sha256=None), "changed after it was written"),
+        (lambda path: changed(path, schema=3), "schema"),
+        (lambda path: changed(path, schema=1, sha256="0"), "changed after it was written"),
+        (lambda path: path.write_text(path.read_text()[:200]), "is not a run record"),
+        (lambda path: path.write_text("[]"), "schema"),
+        (lambda path: made(path.parent.parent, seed=1, seconds="60"), "seconds is '60', not of type float"),
+        (lambda path: made(path.parent.parent, seed=1, device=None), "device is None"),
+        (
+            lambda path: made(path.parent.parent, seed=1, test={"accuracy": 99.0, "correct": 1, "images": 500}),
+            "not 1 of 500",
+        ),
+        (
+            lambda path: path.rename(path.with_name("resnet20-small-seed7.json")),
+            "misnamed, for it is smoke/resnet20-small-seed1",
+        ),
+    ],
+)
+def test_what_is_no_sound_record_is_named_and_left_out(tmp_path, capsys, harm, named):
+    made(tmp_path, correct=200)
+    harm(made(tmp_path, seed=1))
+    assert main(["table", "--out", str(tmp_path), "--format", "json"]) == 0
+    shown = capsys.readouterr()
+    row = json.loads(shown.out)[0]
+    assert (row["seeds"], row["accuracy"]) == (1, 40.0)
+    assert shown.err.count("\n") == 1
+    assert shown.err.startswith("evalib: left out of the table: ")
+    assert named in shown.err
+    with pytest.warns(UserWarning, match="left out of the table"):
+        tables.table(tmp_path)
+
+
+def test_a_duplicate_is_named_and_counts_once(tmp_path, capsys):
+    path = made(tmp_path)
+    path.with_name("resnet20-small-seed0 (1).json").write_bytes(path.read_bytes())
+    assert main(["table", "--out", str(tmp_path), "--format", "json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)[0]["seeds"] == 1
+    assert "seed0 (1).json is a duplicate of smoke/resnet20-small-seed0.json" in shown.err
+
+
+def test_a_record_of_schema_1_is_read_without_checksum(tmp_path):
+    path = made(tmp_path, schema=1)
+    record = json.loads(path.read_text())
+    del record["sha256"], record["code"]
+    path.write_text(json.dumps(record))
+    assert records.read(path)["seed"] == 0
+
+
+def test_the_checksum_does_not_depend_on_order_or_layout(tmp_path):
+    record = records.read(made(tmp_path))
+    assert checksum(dict(reversed(record.items()))) == record["sha256"]
