@@ -6,6 +6,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from evalib.attention import relative_table
 from evalib.equations import relative_embedding
@@ -76,6 +77,12 @@ class ExpandingVisualAttention(nn.Module):
         )
         self.recalls = nn.ModuleList(SingleQueryAttention(model_channels, model_channels, num_heads) for _ in RADII)
         self.output = feed_forward(model_channels, out_channels)
+        rings = []
+        for look in self.looks:
+            row, column = look.offsets + EXTENT // 2
+            rings.append(EXTENT * row + column)
+        self.sizes = [len(ring) for ring in rings]
+        self.register_buffer("order", torch.cat(rings), persistent=False)
 
     def forward(self, x: Float[Tensor, "n c i j"], trace: bool = False):
         """``n c 7 7 -> n out 1 1``; with ``trace=True`` the pair of it and a :class:`Trace` of the same pass."""
@@ -83,18 +90,24 @@ class ExpandingVisualAttention(nn.Module):
             raise ValueError(
                 f"the map is {x.shape[-2]}×{x.shape[-1]}, EVA reads {EXTENT}×{EXTENT}: crop or pool it first"
             )
-        q = self.first_query(rearrange(self.convolution(x), "n d 1 1 -> n d"))
+        pixels = rearrange(x, "n c i j -> n (i j) c").contiguous()
+        q = self.first_query(self.convolve(pixels))
         queries, slots, looks, recalls = [], [q], [], []
-        for look, recall in zip(self.looks, self.recalls, strict=True):
-            row, column = look.offsets + EXTENT // 2
+        rings = pixels.index_select(1, self.order).split(self.sizes, dim=1)
+        for ring_pixels, look, recall in zip(rings, self.looks, self.recalls, strict=True):
             queries.append(q)
-            attn, look_weights = look(q, rearrange(x[:, :, row, column], "n c m -> n m c"))
+            attn, look_weights = look(q, ring_pixels)
             slots.append(attn)
             q, recall_weights = recall(attn, torch.stack(slots, dim=1))
             looks.append(look_weights)
             recalls.append(recall_weights)
         y = rearrange(self.output(q), "n out -> n out 1 1")
         return (y, Trace(tuple(queries), tuple(slots[1:]), tuple(looks), tuple(recalls))) if trace else y
+
+    def convolve(self, pixels: Float[Tensor, "n m c"]) -> Float[Tensor, "n d"]:
+        """The 7×7 convolution of a 7×7 map, which is one linear map."""
+        weight = rearrange(self.convolution.weight, "d c i j -> d (i j c)")
+        return linear(rearrange(pixels, "n m c -> n (m c)"), weight, self.convolution.bias)
 
 
 def feed_forward(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -1,8 +1,9 @@
 """Equations 2 and 3 and EVA's attention again: the functions of equations.py, arranged for speed.
 
 A window's attention has three formulations here, each tested equal to the literal one, at every shape:
-``shifted``, k² products of whole maps: its work grows with k²; ``dense``, one attention over all pixels: its work grows
-with the map, whatever k is; ``fused``, the same through ``F.scaled_dot_product_attention``, for GPUs (not timed on one).
+``shifted``, k² products of whole maps: its work grows with k²; ``dense``, one attention over all pixels: its work
+grows with the map, whatever k is; ``fused``, the same through ``F.scaled_dot_product_attention``, for GPUs (it has not
+been timed on one yet).
 :func:`formulation` is the rule that chooses. All take q already scaled and strided, and q·r as ``row`` and ``col``:
 r joins a row half and a column half, so ``qᵀr_{a−i,b−j} = row_a + col_b``, 2k products and not k².
 """
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
-from einops import einsum, rearrange, repeat
+from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 
 from evalib.geometry import check_kernel_size
 
-CACHED, CHUNK = 2**18, 16
+CACHED, CHUNK = 2**19, 16
 """What a CPU takes at a time: entries of q for each thread, so that they stay in its cache, but no fewer images."""
 
 
@@ -92,11 +93,11 @@ def project(x: Float[Tensor, "n cin i j"], weights: list[Tensor], kernel_size: i
         return F.conv2d(x, weight).chunk(len(weights), dim=1)
     pixels = rearrange(batch_last(x), "cin i j n -> cin (i j n)")
     y = (weight.flatten(1) @ pixels).view(-1, *x.shape[2:], len(x))
-    return rearrange(y, "c i j n -> n c i j").chunk(len(weights), dim=1)
+    return tuple(rearrange(part, "c i j n -> n c i j") for part in y.chunk(len(weights)))
 
 
 def formulation(kernel_size: int, k: Float[Tensor, "*batch i j"]) -> Callable[..., Tensor]:
-    """The rule: ``fused`` on a GPU; on a CPU ``shifted``, unless the window is a good part of the map, then ``dense``."""
+    """The rule: ``fused`` on a GPU; on a CPU ``shifted``, or ``dense`` where the window is a good part of the map."""
     if k.device.type != "cpu":
         return fused
     return shifted if 4 * kernel_size**2 < k.shape[-2] * k.shape[-1] else dense

@@ -103,3 +103,24 @@ def slot_weights(trace: Trace) -> Figure:
         axis.tick_params(axis="x", rotation=60)
     axes[0].set_ylabel("weight")
     return figure
+
+
+def ratios(cases: dict[str, dict[str, dict]]) -> Figure:
+    """Time of each formulation over the literal one's, a panel a case; forward passes alone are grey."""
+    figure, axes = plt.subplots(
+        (len(cases) + 1) // 2, 2, figsize=(9, 1.6 * len(cases)), layout="constrained", squeeze=False
+    )
+    for axis in axes.flat[len(cases) :]:
+        axis.axis("off")
+    for axis, (name, rows) in zip(axes.flat, cases.items(), strict=False):
+        timed = {label: row for label, row in rows.items() if row.get("seconds_ratio") is not None}
+        labels = sorted(timed, key=lambda label: -timed[label]["seconds_ratio"])
+        values = [timed[label]["seconds_ratio"] for label in labels]
+        whole = ["backward" in timed[label]["pass"] for label in labels]
+        colors = [ORANGE if "fast" in label else BLUE if both else GREY for label, both in zip(labels, whole, strict=True)]
+        axis.barh(labels, values, color=colors)
+        axis.bar_label(axis.containers[0], [f" {value:.2f}" for value in values], fontsize=8)
+        axis.margins(x=0.15)
+        axis.set_title(name, fontsize=10)
+        axis.tick_params(axis="y", labelsize=8)
+    return figure

@@ -32,9 +32,9 @@ if importlib.util.find_spec("evalib") is None:
 import inspect
 import json
 
-from IPython.display import Code, Markdown
+from IPython.display import Code, Markdown, display
 
-from evalib import data, records, steps
+from evalib import data, figures, records, steps
 
 found = sorted((records.results() / "benchmarks").glob("training-*.json"))
 benchmarks = [json.loads(path.read_text()) for path in found]
@@ -140,3 +140,17 @@ table(
         for name, counted in b["counted"].items()
     ],
 )
+
+# %% [markdown]
+# ## Attention against convolution
+#
+# The paper says that attention is slower than convolution for want of optimised kernels. These are times of a whole
+# layer, forward and backward, over that of the literal einops form; ours in orange, a forward pass alone in grey. All
+# formulations of a panel were timed in turn in one process.
+
+# %%
+for path in sorted((records.results() / "benchmarks").glob("attention-*.json")):
+    attention = json.loads(path.read_text())
+    display(Markdown(f"**{attention['device']}**, batch of {attention['batch_size']}, {attention['heads']} heads"))
+    display(figures.ratios(attention["cases"]))
+    figures.plt.close()

@@ -176,7 +176,7 @@ MUTANTS = (
     ),
     Mutant(
         "last-stage-skipped", "EVA stops after the 5×5 block", EVA_LOOPS, "eva.py",
-        "zip(self.looks, self.recalls,", "zip(self.looks[:-1], self.recalls[:-1],",
+        "zip(rings, self.looks, self.recalls, strict=True)", "zip(rings[:-1], self.looks[:-1], self.recalls[:-1], strict=True)",
     ),
     Mutant(
         "output-of-look", "the output network reads attn3 instead of the fourth recall", EVA_LOOPS, "eva.py",

@@ -1,0 +1,297 @@
+"""Attention, literal and fast and by others: `make bench` runs this, and writes results/benchmarks/.
+
+Everything is timed in one process, forward and backward through the whole layer, the variants in turn, over and over;
+the ratios of medians are what counts. Peak memory is what a pass allocates beyond its input and parameters.
+"""
+
+import argparse
+import os
+import statistics
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from einops import einsum, rearrange
+from halonet_pytorch import HaloAttention
+from timm.layers.halo_attn import HaloAttn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations, records
+from evalib.eva import SingleQueryAttention
+from evalib.fast import reach
+from evalib.training import choose_device
+
+BATCH_SIZE, HEADS = 150, 4
+
+
+class Case(NamedTuple):
+    """One layer on one map."""
+
+    in_channels: int
+    out_channels: int
+    extent: int
+    kernel_size: int
+    stride: int = 1
+
+    def __str__(self):
+        name = f"{self.in_channels}→{self.out_channels} {self.extent}×{self.extent} k={self.kernel_size}"
+        return name + (f" stride {self.stride}" if self.stride > 1 else "")
+
+
+CASES = (Case(32, 64, 16, 3), Case(64, 64, 8, 3), Case(64, 64, 8, 7), Case(32, 64, 16, 3, 2), Case(128, 256, 16, 3))
+EVA_CHANNELS = (64, 256)
+TARGETS = (  # case, what, of, at most
+    (str(CASES[0]), "seconds", "literal", 0.10),
+    (str(CASES[1]), "seconds", "literal", 0.20),
+    (str(CASES[2]), "seconds", "literal", 0.05),
+    (str(CASES[1]), "seconds", "convolution", 1.5),
+    (str(CASES[2]), "peak_bytes", "literal", 0.25),
+    ("EVA 64", "seconds", "literal", 0.55),
+    ("EVA 256", "seconds", "literal", 0.50),
+)
+NOTES = {
+    "dense SDPA": "all pixels, r gathered into a bias of n·h·(ij)² and masked",
+    "FlexAttention": "q·r as a captured bias; on a CPU forward alone, not comparable with the rest",
+    "halonet-pytorch": "blocks share one window of k−1+block pixels: not Eq. 3; cout is cin again",
+    "timm HaloAttn": "blocks share one window of k−1+block pixels: not Eq. 3",
+    "convolution": "k×k, contiguous or channels last, whichever is faster",
+}
+
+
+class Variant(NamedTuple):
+    """A function of x with its own parameters, and whether it has a backward pass here."""
+
+    function: object
+    x: Tensor
+    backward: bool = True
+
+    def __call__(self):
+        with torch.set_grad_enabled(self.backward):
+            y = self.function(self.x)
+        if self.backward:
+            y.sum().backward()
+
+
+def heads(layer: RelativeSelfAttention, x: Tensor) -> list[Tensor]:
+    return [rearrange(W(x), "n (h c) i j -> n h c i j", h=HEADS) for W in (layer.W_Q, layer.W_K, layer.W_V)]
+
+
+def literal(layer: RelativeSelfAttention, x: Tensor) -> Tensor:
+    """Eq. 3 as equations.py writes it."""
+    y = equations.relative_attention(*heads(layer, x), layer.rows, layer.cols, stride=layer.stride)
+    return rearrange(y, "n h c i j -> n (h c) i j")
+
+
+def position(layer: RelativeSelfAttention, q: Tensor, extent: int) -> tuple[Tensor, Tensor]:
+    """q·r for each query and offset, ``n h (i j) (a b)``, and the offset, k² for none, of each query and key."""
+    k = layer.rows.shape[-1]
+    r = equations.relative_embedding(layer.rows, layer.cols)
+    logits = rearrange(einsum(q, r, "n h c i j, h c a b -> n h i j a b"), "n h i j a b -> n h (i j) (a b)")
+    axis = reach(extent, q.shape[-1], k, layer.stride, q.device).T
+    a, b = axis[:, None, :, None], axis[None, :, None, :]
+    offset = torch.where((a < k) & (b < k), a * k + b, k * k)
+    return logits, rearrange(offset, "i j a b -> (i j) (a b)")
+
+
+def sequences(layer: RelativeSelfAttention, x: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    """q, k and v as ``n h (i j) c``, and the :func:`position` of q."""
+    q, k, v = heads(layer, x)
+    q = q[..., :: layer.stride, :: layer.stride]
+    return [rearrange(t, "n h c i j -> n h (i j) c") for t in (q, k, v)], *position(layer, q, x.shape[-1])
+
+
+def images(y: Tensor) -> Tensor:
+    return rearrange(y, "n h (i j) c -> n (h c) i j", i=round(y.shape[2] ** 0.5))
+
+
+def dense_sdpa(layer: RelativeSelfAttention, x: Tensor) -> Tensor:
+    qkv, logits, offset = sequences(layer, x)
+    bias = F.pad(logits, (0, 1), value=-torch.inf).gather(-1, offset.expand(*logits.shape[:2], -1, -1))
+    return images(F.scaled_dot_product_attention(*qkv, attn_mask=bias, scale=1.0))
+
+
+def flex(layer: RelativeSelfAttention, case: Case, x: Tensor, attention, masks: dict) -> Tensor:
+    qkv, logits, offset = sequences(layer, x)
+    last, (queries, keys) = case.kernel_size**2, offset.shape
+    if "mask" not in masks:
+        masks["mask"] = create_block_mask(lambda n, h, p, m: offset[p, m] < last, None, None, queries, keys, x.device)
+
+    def add_r(score, n, h, p, m):
+        return score + logits[n, h, p, offset[p, m].clamp(max=last - 1)]
+
+    return images(attention(*qkv, score_mod=add_r, block_mask=masks["mask"], scale=1.0))
+
+
+def attentions(case: Case, device: torch.device) -> dict[str, Variant]:
+    """Everything that is timed on one case."""
+    cin, cout, extent, k, stride = case
+    x = torch.randn(BATCH_SIZE, cin, extent, extent, device=device, requires_grad=True)
+    nhwc = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    layer = RelativeSelfAttention(cin, cout, k, HEADS, stride).to(device)
+    convolution = nn.Conv2d(cin, cout, k, stride, k // 2, bias=False).to(device)
+    block = min(extent, 8)
+    variants = {
+        "literal": Variant(partial(literal, layer), x),
+        "fast": Variant(layer, x),
+        "compiled literal": Variant(torch.compile(partial(literal, layer), dynamic=False), x),
+        "dense SDPA": Variant(partial(dense_sdpa, layer), x),
+        "FlexAttention": Variant(
+            partial(flex, layer, case, attention=torch.compile(flex_attention, dynamic=False), masks={}),
+            x,
+            device.type == "cuda",
+        ),
+        "convolution NCHW": Variant(convolution, x),
+        "convolution NHWC": Variant(convolution, nhwc),
+    }
+    if stride == 1:
+        halonet = HaloAttention(dim=cin, block_size=block, halo_size=k // 2, dim_head=cout // HEADS, heads=HEADS)
+        timm = HaloAttn(cin, cout, num_heads=HEADS, dim_head=cout // HEADS, block_size=block, halo_size=k // 2)
+        variants["halonet-pytorch"] = Variant(halonet.to(device), x)
+        variants["timm HaloAttn"] = Variant(timm.to(device), x)
+    return variants
+
+
+class PlainEVA(ExpandingVisualAttention):
+    """EVA with a convolution for its convolution; its attention is replaced below."""
+
+    def convolve(self, pixels: Tensor) -> Tensor:
+        return rearrange(self.convolution(rearrange(pixels, "n (i j) c -> n c i j", i=7)), "n d 1 1 -> n d")
+
+
+def evas(channels: int, device: torch.device) -> dict[str, Variant]:
+    """EVA literal and fast, in the layout that the trainer gives it."""
+    nhwc = torch.channels_last
+    x = torch.randn(BATCH_SIZE, channels, 7, 7, device=device).contiguous(memory_format=nhwc).requires_grad_()
+    plain, quick = (
+        EVA(channels, channels, channels, HEADS).to(device, memory_format=nhwc)
+        for EVA in (PlainEVA, ExpandingVisualAttention)
+    )
+    for part in plain.modules():
+        if isinstance(part, SingleQueryAttention):
+            part.attend = equations.single_query_attention
+    return {"literal": Variant(plain, x), "fast": Variant(quick, x)}
+
+
+def seconds(variant: Variant, device: torch.device) -> float:
+    """Wall time of one pass, the device's work included."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    variant()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak_bytes(variant: Variant, device: torch.device) -> int:
+    """The most that one pass holds at once, beyond what stands before it; on a CPU from the allocator's own events."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        variant()
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        variant()
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held, most = 0, 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
+
+
+def measure(variants: dict[str, Variant], device: torch.device, repeats: int, budget: float) -> dict[str, dict]:
+    """Median seconds, repeats and peak bytes of each variant; of one that cannot run here, why."""
+    rows, able = {}, {}
+    for name, variant in variants.items():
+        try:
+            variant()  # compiles, and warms up
+            able[name], rows[name] = variant, {"peak_bytes": peak_bytes(variant, device)}
+        except Exception as error:
+            rows[name] = {"failed": f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"}
+    times = {name: [] for name in able}
+    for _ in range(repeats):
+        for name, variant in able.items():
+            if len(times[name]) < 2 or sum(times[name]) < budget / len(able):
+                times[name].append(seconds(variant, device))
+    for name, variant in able.items():
+        rows[name] |= {"seconds": statistics.median(times[name]), "repeats": len(times[name])}
+        rows[name]["pass"] = "forward, backward" if variant.backward else "forward"
+    if "convolution NCHW" in rows:
+        pair = [rows.pop("convolution NCHW"), rows.pop("convolution NHWC")]
+        rows["convolution"] = min(pair, key=lambda row: row["seconds"])
+    return rows
+
+
+def show(name: str, rows: dict[str, dict]) -> None:
+    """One table: each variant's time and memory, and their ratios to the literal form's."""
+    base = rows["literal"]
+    print(f"\n{name}\n  {'':<18}{'ms':>9}{'ratio':>8}{'MiB':>9}{'ratio':>8}")
+    for variant, row in rows.items():
+        if "failed" in row:
+            print(f"  {variant:<18}{'–':>9}{'–':>8}{'–':>9}{'–':>8}  {row['failed']}")
+            continue
+        for what in ("seconds", "peak_bytes"):
+            row[f"{what}_ratio"] = row[what] / base[what]
+        note = f"  {NOTES.get(variant, '')}" + ("" if row["pass"] != "forward" else " (forward alone)")
+        print(
+            f"  {variant:<18}{1e3 * row['seconds']:9.1f}{row['seconds_ratio']:8.3f}"
+            f"{row['peak_bytes'] / 2**20:9.1f}{row['peak_bytes_ratio']:8.3f}{note}".rstrip()
+        )
+
+
+def judge(tables: dict[str, dict]) -> list[dict]:
+    """Each target with the figure it asks for."""
+    found = []
+    for case, what, of, bound in TARGETS:
+        value = tables[case]["fast"][what] / tables[case][of][what]
+        found.append({"case": case, "what": what, "of": of, "at_most": bound, "ratio": value, "met": value <= bound})
+        verdict = "met" if value <= bound else "not met"
+        print(f"{case:<22} {what:<11} fast / {of:<12} {value:6.3f}  target ≤ {bound:g}: {verdict}")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", help="cuda or cpu (default: the best there is)")
+    parser.add_argument("--threads", type=int, help="threads of the CPU (default: torch's choice)")
+    parser.add_argument("--repeats", type=int, default=25, help="at most (default: 25)")
+    parser.add_argument("--budget", type=float, default=12.0, help="seconds a case, two repeats at least (default: 12)")
+    parser.add_argument("--quick", action="store_true", help="three repeats of everything")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    device, repeats = choose_device(arguments.device), 3 if arguments.quick else arguments.repeats
+    warnings.filterwarnings("ignore")
+    torch.manual_seed(0)
+    cases = [(str(case), partial(attentions, case)) for case in CASES]
+    cases += [(f"EVA {channels}", partial(evas, channels)) for channels in EVA_CHANNELS]
+    tables = {}
+    for name, variants in cases:
+        torch._dynamo.reset()
+        tables[name] = measure(variants(device), device, repeats, arguments.budget)
+        show(name, tables[name])
+    print()
+    record = {
+        "device": records.device_name(device),
+        "threads": torch.get_num_threads(),
+        "load_average": os.getloadavg(),
+        "versions": records.versions(),
+        "commit": records.commit(),
+        "batch_size": BATCH_SIZE,
+        "heads": HEADS,
+        "dtype": "float32",
+        "repeats": repeats,
+        "cases": tables,
+        "targets": judge(tables),
+    }
+    print(records.write(record, Path(records.results()) / "benchmarks" / f"attention-{device.type}.json"))
+
+
+if __name__ == "__main__":
+    main()
