@@ -68,14 +68,12 @@ def sentence(node_id):
 
 # %% tags=["hide-input"]
 table(
-    ["Paper", "Code", "Fast form", "Tests", "Chapter"],
+    ["Paper, chapter", "Code, fast form", "Tests"],
     [
         [
-            entry.item,
-            f"`{entry.name.removeprefix('evalib.')}`",
-            f"`{entry.fast.removeprefix('evalib.')}`" if entry.fast else "–",
+            f"[{entry.item}]({Path(entry.chapter).name}.ipynb)",
+            ", ".join(f"`{name.removeprefix('evalib.')}`" for name in (entry.name, entry.fast) if name),
             "; ".join(map(sentence, entry.tests)),
-            f"[{Path(entry.chapter).name.replace('_', ' ')}]({Path(entry.chapter).name}.ipynb)",
         ]
         for entry in LEDGER
     ],
