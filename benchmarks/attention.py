@@ -7,7 +7,6 @@ the ratios of medians are what counts. Peak memory is what a pass allocates beyo
 import argparse
 import os
 import statistics
-import time
 import warnings
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations, r
 from evalib.eva import SingleQueryAttention
 from evalib.fast import reach
 from evalib.training import choose_device
+from timing import seconds
 
 BATCH_SIZE, HEADS = 150, 4
 
@@ -175,17 +175,6 @@ def evas(channels: int, device: torch.device) -> dict[str, Variant]:
         if isinstance(part, SingleQueryAttention):
             part.attend = equations.single_query_attention
     return {"literal": Variant(plain, x), "fast": Variant(quick, x)}
-
-
-def seconds(variant: Variant, device: torch.device) -> float:
-    """Wall time of one pass, the device's work included."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    variant()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def peak_bytes(variant: Variant, device: torch.device) -> int:

@@ -5,7 +5,6 @@ Everything is timed in one process, the variants in turn, over and over; the med
 
 import argparse
 import statistics
-import time
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from evalib.networks import build, count_parameters
 from evalib.settings import Settings
 from evalib.steps import eager_step, training_step
 from evalib.training import begin, choose_device
+from timing import seconds
 
 BATCH_SIZE = 150
 TARGETS = {"pipeline": (">=", 15.0), "step": ("<=", 0.85), "overhead": ("<=", 0.05)}
@@ -45,17 +45,6 @@ class Images(Dataset):
 
     def __getitem__(self, index):
         return self.transform(self.images[index]), self.labels[index]
-
-
-def seconds(function, device) -> float:
-    """Wall time of one call, the device's work included."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    function()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def interleaved(variants: dict, repeats: int, device) -> dict[str, float]:

@@ -123,7 +123,7 @@ def predict_traced(network: Network, images: UInt8[Tensor, "n 3 32 32"]) -> tupl
 
 def accuracy(scores: Float[Tensor, "n 10"], labels: Int[Tensor, " n"]) -> float:
     """The percentage of images whose highest score is their label's."""
-    return 100 * (scores.argmax(dim=1) == labels).double().mean().item()
+    return 100 * (scores.argmax(dim=1) == labels).sum().item() / len(labels)
 
 
 def resume(settings: Settings, directory: Path | None, network, optimiser) -> list[dict]:
