@@ -8,6 +8,8 @@ import statistics
 import warnings
 from pathlib import Path
 
+from scipy.special import stdtrit
+
 from evalib.networks import TABLE_1, Experiment, experiment
 from evalib.records import read, record_path, results
 from evalib.settings import TIERS, Settings
@@ -123,28 +125,8 @@ def interval(values: list[float]) -> tuple[float | None, float | None]:
     """The 95 % interval of the mean, from Student's t; no bounds for fewer than two values."""
     if len(values) < 2:
         return None, None
-    mean = statistics.mean(values)
-    reach = t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return mean - reach, mean + reach
-
-
-def t_quantile(degrees: int, share: float = 0.95) -> float:
-    """The t that |T| of Student's distribution stays below with probability ``share``, by bisection."""
-    low, high = 0.0, 1e3
-    while high - low > 1e-9:
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_within(middle, degrees) < share else (low, middle)
-    return high
-
-
-def t_within(t: float, degrees: int) -> float:
-    """P(|T| < t) for whole degrees of freedom (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4)."""
-    angle, odd = math.atan(t / math.sqrt(degrees)), degrees % 2
-    term, total = math.cos(angle) if odd else 1.0, 0.0
-    for k in range(odd, degrees - 1, 2):
-        total += term
-        term *= math.cos(angle) ** 2 * (k + 1) / (k + 2)
-    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+    reach = stdtrit(len(values) - 1, 0.975) * statistics.stdev(values) / math.sqrt(len(values))
+    return statistics.mean(values) - reach, statistics.mean(values) + reach
 
 
 def binomial_error(accuracy: float, images: int) -> float:

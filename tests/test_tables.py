@@ -38,8 +38,10 @@ def changed(path, **changes):
     ("degrees", "quantile"),
     [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423), (120, 1.9799)],
 )
-def test_t_quantiles_are_those_of_the_tables(degrees, quantile):
-    assert tables.t_quantile(degrees) == pytest.approx(quantile, abs=5e-5)
+def test_the_interval_has_the_quantile_of_the_tables(degrees, quantile):
+    values = [float(value) for value in range(degrees + 1)]
+    low, high = tables.interval(values)
+    assert (high - low) / 2 / statistics.stdev(values) * len(values) ** 0.5 == pytest.approx(quantile, abs=5e-5)
 
 
 def test_the_interval_of_three_values_worked_by_hand():
