@@ -21,10 +21,8 @@
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
-import inspect
 import subprocess
 import sys
-from textwrap import dedent
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
@@ -35,21 +33,15 @@ import math
 import matplotlib.pyplot as plt
 import torch
 from einops import einsum, rearrange
-from IPython.display import Markdown
 from torch.nn import functional as F
 
 from evalib import equations, local_attention
 from evalib.figures import ORANGE
 from evalib.geometry import inside, windows
+from evalib.pages import source
 
 close = torch.testing.assert_close
 torch.manual_seed(0)
-
-
-def source(*objects):
-    """The source of each object, as it stands in the package."""
-    code = "\n\n".join(dedent(inspect.getsource(each)) for each in objects)
-    return Markdown(f"```python\n{code}```")
 
 
 # %% [markdown]

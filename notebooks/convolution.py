@@ -21,10 +21,8 @@
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
-import inspect
 import subprocess
 import sys
-from textwrap import dedent
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
@@ -33,20 +31,14 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
 import matplotlib.pyplot as plt
 import torch
 from einops import rearrange
-from IPython.display import Markdown
 from torch.nn import functional as F
 
 from evalib import convolution, equations, geometry
 from evalib.figures import BLUE, GREY, ORANGE
+from evalib.pages import source
 
 close = torch.testing.assert_close
 torch.manual_seed(0)
-
-
-def source(*objects):
-    """The source of each object, as it stands in the package."""
-    code = "\n\n".join(dedent(inspect.getsource(each)) for each in objects)
-    return Markdown(f"```python\n{code}```")
 
 
 # %% [markdown]

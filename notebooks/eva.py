@@ -21,10 +21,8 @@
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
-import inspect
 import subprocess
 import sys
-from textwrap import dedent
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
@@ -32,26 +30,14 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
 
 import matplotlib.pyplot as plt
 import torch
-from IPython.display import Markdown
 
 from evalib import ExpandingVisualAttention, count_parameters, figures
 from evalib.eva import EXTENT, SingleQueryAttention
 from evalib.geometry import RADII, ring
+from evalib.pages import source, table
 
 close = torch.testing.assert_close
 torch.manual_seed(0)
-
-
-def source(*objects):
-    """The source of each object, as it stands in the package."""
-    code = "\n\n".join(dedent(inspect.getsource(each)) for each in objects)
-    return Markdown(f"```python\n{code}```")
-
-
-def table(heads, rows):
-    """A Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
 
 
 # %% [markdown]

@@ -20,10 +20,8 @@
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
-import inspect
 import subprocess
 import sys
-from textwrap import dedent
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
@@ -33,7 +31,6 @@ from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import torch
-from IPython.display import Markdown
 from torch import nn
 
 from evalib import (
@@ -44,20 +41,9 @@ from evalib import (
     figures,
 )
 from evalib.networks import BasicBlock, EVASummary, Network
+from evalib.pages import source, table
 
 torch.manual_seed(0)
-
-
-def source(*objects):
-    """The source of each object, as it stands in the package."""
-    code = "\n\n".join(dedent(inspect.getsource(each)) for each in objects)
-    return Markdown(f"```python\n{code}```")
-
-
-def table(heads, rows):
-    """A Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
 
 
 # %% [markdown]

@@ -29,20 +29,15 @@ if importlib.util.find_spec("evalib") is None:
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
 
-import inspect
 import json
 
-from IPython.display import Code, Markdown, display
+from IPython.display import Markdown, display
 
 from evalib import data, figures, records, steps
+from evalib.pages import source, table
 
 found = sorted((records.results() / "benchmarks").glob("training-*.json"))
 benchmarks = [json.loads(path.read_text()) for path in found]
-
-
-def table(header, rows):
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return Markdown("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
 
 
 def milliseconds(seconds):
@@ -56,14 +51,14 @@ def milliseconds(seconds):
 # waiting for the device.
 
 # %%
-Code(inspect.getsource(steps.eager_step), language="python")
+source(steps.eager_step)
 
 # %% [markdown]
 # On CUDA the same function is captured once as a graph, and each later step is one launch. The learning rate is a
 # tensor, so that a replay reads it anew.
 
 # %%
-Code(inspect.getsource(steps.captured), language="python")
+source(steps.captured)
 
 # %% [markdown]
 # ## The pipeline
@@ -71,7 +66,7 @@ Code(inspect.getsource(steps.captured), language="python")
 # A crop is a window of the padded image, so a batch of crops is one index into a view.
 
 # %%
-Code(inspect.getsource(data.crop_and_flip), language="python")
+source(data.crop_and_flip)
 
 # %%
 table(

@@ -46,12 +46,7 @@ from evalib.counts import flops
 from evalib.eva import EXTENT
 from evalib.ledger import LEDGER
 from evalib.networks import NUM_HEADS
-
-
-def table(heads, rows):
-    """A Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
+from evalib.pages import table
 
 
 def sentence(node_id):

@@ -20,10 +20,8 @@
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
-import inspect
 import subprocess
 import sys
-from textwrap import dedent
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
@@ -32,7 +30,6 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
 import matplotlib.pyplot as plt
 import torch
 from einops import einsum
-from IPython.display import Markdown
 from torch import nn
 
 from evalib import (
@@ -43,15 +40,10 @@ from evalib import (
     relative_attention,
 )
 from evalib.figures import BLUE, ORANGE
+from evalib.pages import source
 
 close = torch.testing.assert_close
 torch.manual_seed(0)
-
-
-def source(*objects):
-    """The source of each object, as it stands in the package."""
-    code = "\n\n".join(dedent(inspect.getsource(each)) for each in objects)
-    return Markdown(f"```python\n{code}```")
 
 
 # %% [markdown]

@@ -35,12 +35,7 @@ from IPython.display import Markdown, display
 
 from evalib import TABLE_1, TIERS, figures, tables
 from evalib.tables import binomial_error
-
-
-def table(heads, rows):
-    """A Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
+from evalib.pages import table
 
 
 # %% [markdown]
