@@ -6,7 +6,7 @@ PROFILE ?= local
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help reproduce plan book test torture bench pair readme
+.PHONY: help reproduce plan book lint test torture bench pair readme
 .DELETE_ON_ERROR:
 
 help: ## what there is to make
@@ -23,6 +23,10 @@ book: $(READY) ## the book, warnings as errors, into _build/html
 
 test: $(READY) ## the whole suite
 	$(BIN)/python -m pytest
+
+lint: $(READY) ## style of the code and of the notebooks
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 
 pair: $(READY) ## bring each notebook's .ipynb in step with its .py
 	for page in notebooks/*.py; do $(BIN)/jupytext --quiet --to ipynb --update $$page; done

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from einops import einsum, rearrange
 from halonet_pytorch import HaloAttention
+from timing import seconds
 from timm.layers.halo_attn import HaloAttn
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,7 +25,6 @@ from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations, r
 from evalib.eva import SingleQueryAttention
 from evalib.fast import reach
 from evalib.training import choose_device
-from timing import seconds
 
 BATCH_SIZE, HEADS = 150, 4
 

@@ -8,6 +8,7 @@ import statistics
 from pathlib import Path
 
 import torch
+from timing import seconds
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -18,7 +19,6 @@ from evalib.networks import build, count_parameters
 from evalib.settings import Settings
 from evalib.steps import eager_step, training_step
 from evalib.training import begin, choose_device
-from timing import seconds
 
 BATCH_SIZE = 150
 TARGETS = {"pipeline": (">=", 15.0), "step": ("<=", 0.85), "overhead": ("<=", 0.05)}

@@ -12,8 +12,8 @@ from evalib.weights import evaluate, load_weights
 __all__ = [
     "TABLE_1",
     "TIERS",
-    "Experiment",
     "ExpandingVisualAttention",
+    "Experiment",
     "RelativeSelfAttention",
     "Settings",
     "Trace",

@@ -27,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--overwrite", action="store_true", help="begin anew, replacing checkpoints and record")
     train.add_argument("--batch-size", type=int, default=150, help="images a step (default: 150)")
     train.add_argument("--compile", action="store_true", help="hand the network to torch.compile; needs a C++ compiler")
-    train.add_argument("--log", choices=["tensorboard"], help="also write the curve for TensorBoard, beside the checkpoints")
+    train.add_argument(
+        "--log", choices=["tensorboard"], help="also write the curve for TensorBoard, beside the checkpoints"
+    )
     train.set_defaults(call=call_train)
 
     evaluate = commands.add_parser("evaluate", help="test trained weights again, and compare with their record")
@@ -100,7 +102,9 @@ def call_train(arguments: argparse.Namespace) -> None:
     observe = tensorboard(path.with_suffix("")) if arguments.log else None
     records.run(settings, arguments.out, arguments.device, arguments.overwrite, observe, arguments.compile)
     record = records.read(path)
-    print(f"{path}: test accuracy {record['test']['accuracy']:.2f} % ({record['data']['source']} data, {record['device']})")
+    print(
+        f"{path}: test accuracy {record['test']['accuracy']:.2f} % ({record['data']['source']} data, {record['device']})"
+    )
 
 
 def call_evaluate(arguments: argparse.Namespace) -> None:

@@ -29,7 +29,9 @@ def write_atomically(path: Path, content: bytes) -> Path:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise OSError(f"{path} could not be written ({error.strerror}): free some space, or choose another --out") from error
+        raise OSError(
+            f"{path} could not be written ({error.strerror}): free some space, or choose another --out"
+        ) from error
     finally:
         if temporary.parent.is_dir():
             temporary.unlink(missing_ok=True)
@@ -52,10 +54,14 @@ def read_tensors(path: Path) -> tuple[dict, dict]:
     path = Path(path)
     named, content = CHECKED.fullmatch(path.name), path.read_bytes()
     if not named:
-        raise ValueError(f"{path.name} has no checksum in its name, as in weights-0123456789abcdef.safetensors: keep its first name")
+        raise ValueError(
+            f"{path.name} has no checksum in its name, as in weights-0123456789abcdef.safetensors: keep its first name"
+        )
     found = hashlib.sha256(content).hexdigest()
     if not found.startswith(named[1]):
-        raise ValueError(f"{path} is damaged: its SHA-256 begins with {found[:16]}, its name says {named[1]}; fetch or make it again")
+        raise ValueError(
+            f"{path} is damaged: its SHA-256 begins with {found[:16]}, its name says {named[1]}; fetch or make it again"
+        )
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     return load(content), json.loads(header["__metadata__"]["evalib"])
 

@@ -43,7 +43,9 @@ def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure
     share = 100 * counts / counts.sum(dim=1, keepdim=True)
     figure, axis = plt.subplots(figsize=(5, 4.6), layout="constrained")
     axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    for (i, j), value in zip(torch.cartesian_prod(*[torch.arange(len(CLASSES))] * 2).tolist(), share.flatten(), strict=True):
+    for (i, j), value in zip(
+        torch.cartesian_prod(*[torch.arange(len(CLASSES))] * 2).tolist(), share.flatten(), strict=True
+    ):
         axis.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=7, color="white" if value > 50 else "black")
     axis.set_xticks(range(len(CLASSES)), CLASSES, rotation=60, ha="right")
     axis.set_yticks(range(len(CLASSES)), CLASSES)
@@ -117,7 +119,9 @@ def ratios(cases: dict[str, dict[str, dict]]) -> Figure:
         labels = sorted(timed, key=lambda label: -timed[label]["seconds_ratio"])
         values = [timed[label]["seconds_ratio"] for label in labels]
         whole = ["backward" in timed[label]["pass"] for label in labels]
-        colors = [ORANGE if "fast" in label else BLUE if both else GREY for label, both in zip(labels, whole, strict=True)]
+        colors = [
+            ORANGE if "fast" in label else BLUE if both else GREY for label, both in zip(labels, whole, strict=True)
+        ]
         axis.barh(labels, values, color=colors)
         axis.bar_label(axis.containers[0], [f" {value:.2f}" for value in values], fontsize=8)
         axis.margins(x=0.15)

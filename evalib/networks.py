@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -70,7 +69,11 @@ class Network(nn.Module):
         self.stages = nn.Sequential()
         for stage, (blocks, width) in enumerate(zip(row.blocks, row.widths, strict=True)):
             attends = row.self_attention and stage == len(row.blocks) - 1
-            mix = partial(RelativeSelfAttention, kernel_size=KERNEL_SIZE, num_heads=NUM_HEADS) if attends else convolution_3x3
+            mix = (
+                partial(RelativeSelfAttention, kernel_size=KERNEL_SIZE, num_heads=NUM_HEADS)
+                if attends
+                else convolution_3x3
+            )
             for block in range(blocks):
                 self.stages.append(BasicBlock(channels, width, stride=2 if stage and not block else 1, mix=mix))
                 channels = width

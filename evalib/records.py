@@ -127,7 +127,9 @@ def read(path: Path) -> dict:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
         check(record)
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a run record ({type(error).__name__}: {error}): move it away or run again") from None
+        raise ValueError(
+            f"{path} is not a run record ({type(error).__name__}: {error}): move it away or run again"
+        ) from None
     return record
 
 

@@ -54,9 +54,7 @@ def training_step(network: nn.Module, optimiser, padded: Tensor, labels: Tensor,
     return captured(step, network, optimiser, batch_size) if padded.is_cuda else step
 
 
-def eager_step(
-    network: nn.Module, optimiser, padded: UInt8[Tensor, "n 3 40 40"], labels: Int64[Tensor, " n"]
-) -> Step:
+def eager_step(network: nn.Module, optimiser, padded: UInt8[Tensor, "n 3 40 40"], labels: Int64[Tensor, " n"]) -> Step:
     """The function of a batch's plan that does the whole step and gives its mean loss and number of right answers.
 
     Augmentation, forward, loss, backward and optimiser run where ``padded`` lies, without waiting for the device:

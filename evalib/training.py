@@ -168,7 +168,11 @@ def choose_device(name: str | None = None) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or device.type not in there or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+    if (
+        device is None
+        or device.type not in there
+        or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count())
+    ):
         raise ValueError(f"there is no device {name!r} here: choose one of {', '.join(there)}, or leave it out")
     return device
 

@@ -40,7 +40,9 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
     return network.to(memory_format=torch.channels_last).eval()
 
 
-def evaluate(name_or_path: str | Path, out: Path | None = None, device: str | None = None) -> tuple[Float[Tensor, "n 10"], dict]:
+def evaluate(
+    name_or_path: str | Path, out: Path | None = None, device: str | None = None
+) -> tuple[Float[Tensor, "n 10"], dict]:
     """The scores of trained weights for the test images they were recorded with, and that record."""
     path, device = find_weights(name_or_path, out), choose_device(device)
     _, record = checkpoints.read_tensors(path)

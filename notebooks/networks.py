@@ -136,10 +136,7 @@ for name, network in networks.items():
     assert sum(counts[name].values()) == count_parameters(network)
 table(
     ["network", "all", *names],
-    [
-        [name, *(f"{n:,}" for n in (sum(each.values()), *each.values()))]
-        for name, each in counts.items()
-    ],
+    [[name, *(f"{n:,}" for n in (sum(each.values()), *each.values()))] for name, each in counts.items()],
 )
 
 # %% tags=["hide-input"]
@@ -202,10 +199,7 @@ named = replace(printed, blocks=(3, 3, 3))
 assert (layers(printed), layers(named)) == (14, 20)
 table(
     ["blocks", "layers", "parameters"],
-    [
-        [list(row.blocks), layers(row), f"{count_parameters(Network(row)):,}"]
-        for row in (printed, named)
-    ],
+    [[list(row.blocks), layers(row), f"{count_parameters(Network(row)):,}"] for row in (printed, named)],
 )
 
 # %% [markdown]

@@ -105,10 +105,7 @@ for row in TABLE_1:
     cost[row.name] = count_parameters(network), flops(network, image)
 table(
     ["Network", "Parameters", "MFLOPs"],
-    [
-        [row.model, f"{cost[row.name][0]:,}", f"{cost[row.name][1] / 1e6:,.1f}"]
-        for row in TABLE_1
-    ],
+    [[row.model, f"{cost[row.name][0]:,}", f"{cost[row.name][1] / 1e6:,.1f}"] for row in TABLE_1],
 )
 
 # %% [markdown]

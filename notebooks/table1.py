@@ -34,8 +34,8 @@ import matplotlib.pyplot as plt
 from IPython.display import Markdown, display
 
 from evalib import TABLE_1, TIERS, figures, tables
-from evalib.tables import binomial_error
 from evalib.pages import table
+from evalib.tables import binomial_error
 
 
 # %% [markdown]

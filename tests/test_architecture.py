@@ -5,10 +5,10 @@ from pathlib import Path
 
 import evalib
 
-ORDER = (
-    "paths geometry equations fast attention eva networks counts download data checkpoints settings progress steps "
-    "training schema records tables manifest batch reproduce weights figures pages ledger"
-).split()
+ORDER = """
+    paths geometry equations fast attention eva networks counts download data checkpoints settings progress steps
+    training schema records tables manifest batch reproduce weights figures pages ledger
+""".split()
 PACKAGE = Path(evalib.__file__).parent
 
 

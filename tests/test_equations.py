@@ -24,7 +24,9 @@ def tables(h, c, k, grad=False):
 @pytest.mark.parametrize(("n", "i", "j", "k"), SHAPES)
 def test_convolution_is_the_loop(n, i, j, k, stride):
     x, weight = torch.randn(n, 2, i, j), torch.randn(3, 2, k, k)
-    torch.testing.assert_close(convolution(x, weight, stride), oracles.convolution(x, weight, stride), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        convolution(x, weight, stride), oracles.convolution(x, weight, stride), rtol=1e-12, atol=1e-12
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -121,7 +123,7 @@ def test_module_is_projections_around_the_equation(stride):
 
 def test_bad_shapes_are_named():
     q, k, v = qkv(1, 1, 4, 5, 5)
-    with pytest.raises(ValueError, match="kernel_size=4 .* odd"):
+    with pytest.raises(ValueError, match=r"kernel_size=4 .* odd"):
         local_attention(q, k, v, 4)
     with pytest.raises(ValueError, match="kernel_size=2"):
         relative_attention(q, k, v, *tables(1, 4, 2))

@@ -69,7 +69,9 @@ def test_a_ring_reaches_no_look_before_its_own(module, radius):
         nudged = x.clone()
         nudged[..., i, j] += 1
         _, after = module(nudged, trace=True)
-        assert [torch.equal(a, b) for a, b in zip(before.looks, after.looks, strict=True)] == [s < radius for s in RADII]
+        assert [torch.equal(a, b) for a, b in zip(before.looks, after.looks, strict=True)] == [
+            s < radius for s in RADII
+        ]
 
 
 def test_every_pixel_reaches_the_output(module):

@@ -25,7 +25,17 @@ def float32():
 
 
 def command(out, epochs=3):
-    arguments = ["train", "--experiment", "resnet20-small", "--epochs", str(epochs), "--device", "cpu", "--out", str(out)]
+    arguments = [
+        "train",
+        "--experiment",
+        "resnet20-small",
+        "--epochs",
+        str(epochs),
+        "--device",
+        "cpu",
+        "--out",
+        str(out),
+    ]
     return [sys.executable, "-m", "evalib", *arguments]
 
 
@@ -73,7 +83,9 @@ def test_kill_9_at_random_moments_loses_and_doubles_nothing(tmp_path):
         assert [row.pop("seconds") > 0 for row in record["curve"]] == [True] * epochs
     assert whole["curve"] == killed["curve"]
     assert whole["test"] == killed["test"]
-    tensors = [checkpoints.read_tensors(checkpoints.found(run_directory(tmp_path / n))[0])[0] for n in ("whole", "killed")]
+    tensors = [
+        checkpoints.read_tensors(checkpoints.found(run_directory(tmp_path / n))[0])[0] for n in ("whole", "killed")
+    ]
     assert tensors[0].keys() == tensors[1].keys()
     assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
     files = sorted(path.suffix for path in (tmp_path / "killed" / "smoke").rglob("*") if path.is_file())

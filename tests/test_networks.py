@@ -72,5 +72,5 @@ def test_trace_belongs_to_the_same_pass():
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match="'resnet18'.*resnet20-small.*evanet20-large"):
+    with pytest.raises(ValueError, match=r"'resnet18'.*resnet20-small.*evanet20-large"):
         evalib.build("resnet18")

@@ -69,12 +69,18 @@ def test_every_colab_address_is_a_file_of_the_repository():
     assert config["launch_buttons"]["colab_url"] == "https://colab.research.google.com"
     assert f"git+{config['repository']['url']}" == ADDRESS
     for entry in entries():
-        if entry.startswith("notebooks/"):  # the button opens /github/<repository>/blob/<branch>/<path_to_book>/<entry>.ipynb
+        if entry.startswith(
+            "notebooks/"
+        ):  # the button opens /github/<repository>/blob/<branch>/<path_to_book>/<entry>.ipynb
             assert (ROOT / config["repository"]["path_to_book"] / f"{entry}.ipynb").is_file(), entry
 
 
 def test_every_departure_is_named_in_the_code_and_listed_in_the_book():
-    named = {number for path in (ROOT / "evalib").glob("*.py") for number in re.findall(r"departures? (D\d+)", path.read_text())}
+    named = {
+        number
+        for path in (ROOT / "evalib").glob("*.py")
+        for number in re.findall(r"departures? (D\d+)", path.read_text())
+    }
     listed = re.findall(r"^\(d(\d+)\)=\n## D(\d+)", (ROOT / "book" / "departures.md").read_text(), re.MULTILINE)
     assert listed == [(str(number), str(number)) for number in range(1, len(listed) + 1)]
     assert named == {f"D{number}" for number, _ in listed}

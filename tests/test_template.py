@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def papermill(directory, *arguments):
     command = [sys.executable, "-m", "papermill", ROOT / "notebooks" / "train.ipynb", "out.ipynb", "-k", "python3"]
-    return subprocess.run([*map(str, command), "--no-progress-bar", *arguments], cwd=directory, capture_output=True, text=True)
+    return subprocess.run(
+        [*map(str, command), "--no-progress-bar", *arguments], cwd=directory, capture_output=True, text=True
+    )
 
 
 def test_the_template_trains_what_its_parameters_say(tmp_path):

@@ -109,7 +109,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(small, tmp_pat
 
 def test_other_settings_than_the_checkpoints_are_refused_by_name(small, tmp_path):
     evalib.train(settings(), tmp_path, device="cpu")
-    with pytest.raises(ValueError, match="learning_rate was 0.001, is now 0.01"):
+    with pytest.raises(ValueError, match=r"learning_rate was 0\.001, is now 0\.01"):
         evalib.train(settings(learning_rate=0.01), tmp_path, device="cpu")
 
 
