@@ -6,7 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from evalib import batch, data, manifest, records, reproduce, tables, weights
+from evalib import batch, data, gpus, manifest, records, reproduce, tables, weights
 from evalib.networks import TABLE_1
 from evalib.progress import tensorboard
 from evalib.settings import TIERS, Settings
@@ -33,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
     train.set_defaults(call=call_train)
 
     evaluate = commands.add_parser("evaluate", help="test trained weights again, and compare with their record")
-    evaluate.add_argument("--weights", required=True, help="a weights file, or the name of a row of Table 1")
+    which = evaluate.add_mutually_exclusive_group(required=True)
+    which.add_argument("--weights", help="a weights file, or the name of a row of Table 1")
+    which.add_argument("--record", type=Path, help="a record: its weights must agree with it; evaluation.json says so")
     evaluate.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     evaluate.set_defaults(call=call_evaluate)
 
@@ -108,6 +110,13 @@ def call_train(arguments: argparse.Namespace) -> None:
 
 
 def call_evaluate(arguments: argparse.Namespace) -> None:
+    if arguments.record:
+        with gpus.one_gpu():
+            outcome = weights.verify(arguments.record, arguments.device)
+        if outcome["fault"]:
+            raise ValueError(f"{arguments.record}: {outcome['fault']}")
+        print(f"{arguments.record}: its weights give {outcome['correct']} test images right, as recorded")
+        return
     scores, record = weights.evaluate(arguments.weights, arguments.out, arguments.device)
     labels = data.load(record["data"]["source"]).test_labels
     correct = (scores.argmax(dim=1) == labels).sum().item()

@@ -10,6 +10,7 @@ from typing import get_args, get_type_hints
 
 from filelock import FileLock, Timeout
 
+from evalib.gpus import one_gpu
 from evalib.networks import TABLE_1
 from evalib.records import read, record_path
 from evalib.settings import Settings, check_same
@@ -89,7 +90,8 @@ def run_notebook(parameters: dict, template: Path = TEMPLATE) -> Path:
             check_same(settings, Settings(**read(path)["settings"]), path)
             print(f"{path} is there already", flush=True)
         else:
-            execute(template, path.with_suffix("") / "train.ipynb", parameters)
+            with one_gpu():
+                execute(template, path.with_suffix("") / "train.ipynb", parameters)
     return path
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from evalib import checkpoints, data
+from evalib import checkpoints, data, weights
 from evalib.records import device_name, read, record_path
 from evalib.schema import code
 from evalib.settings import TIERS, Settings, check_same
@@ -19,7 +19,9 @@ from evalib.training import choose_device
 
 MANIFEST = Path(__file__).resolve().parent.parent / "workflow" / "manifest.csv"
 COLUMNS = ["experiment", "seeds"]
-STATES = ("done", "stale", "running", "begun", "to do")
+STATES = ("done", "stale", "doubtful", "trained", "running", "begun", "to do")
+"""Trained: recorded, its weights not evaluated again yet. Doubtful: they were, and do not agree with the record."""
+
 IMAGES = {"subset": 1_000, "full": 50_000}
 FINGERPRINTS = {"subset": data.SUBSET_SHA256, "full": data.FULL_SHA256}
 
@@ -84,7 +86,7 @@ def plan(runs: list[Settings], out: Path | None = None) -> list[Planned]:
 def state(settings: Settings, path: Path) -> tuple[str, str, int]:
     """A run's state, a note on it, and the epochs left."""
     if path.exists():
-        return "stale" if (reason := staleness(settings, path)) else "done", reason, 0
+        return *recorded(settings, path), 0
     directory = path.with_suffix("")
     saved = checkpoints.found(directory)
     epochs = int(saved[0].name[len("epoch-") :].partition("-")[0]) if saved else 0
@@ -92,6 +94,15 @@ def state(settings: Settings, path: Path) -> tuple[str, str, int]:
     if held(directory / ".lock"):
         return "running", f"{epochs} of {settings.epochs} epochs", left
     return ("begun", f"{epochs} of {settings.epochs} epochs", left) if saved else ("to do", "", left)
+
+
+def recorded(settings: Settings, path: Path) -> tuple[str, str]:
+    """The state of a run that has a record, and a note on it; weights that are not here are taken as evaluated."""
+    if reason := staleness(settings, path):
+        return "stale", reason
+    if weights.recorded_weights(path) is None or (fault := weights.fault(path)) == "":
+        return "done", ""
+    return ("doubtful", fault) if fault else ("trained", "its weights are to be evaluated")
 
 
 def held(lock: Path) -> bool:
@@ -148,7 +159,7 @@ def describe(planned: list[Planned], out: Path | None = None) -> str:
         total += (each or 0) * run.epochs
         devices |= {device} - {None}
         note = "; ".join(text for text in (run.note, expected) if text)
-        lines.append(f"{run.settings.experiment:{width}}  seed {run.settings.seed}  {run.state:7}  {note}".rstrip())
+        lines.append(f"{run.settings.experiment:{width}}  seed {run.settings.seed}  {run.state:8}  {note}".rstrip())
     counts = Counter(run.state for run in planned)
     said = ", ".join(f"{counts[name]} {name}" for name in STATES if counts[name])
     times = f"; training to come: {duration(total)}" if total else ""

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from evalib import manifest, records, tables
+from evalib import gpus, manifest, records, tables
 from evalib.manifest import Planned
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -30,7 +30,7 @@ def reproduce(asked: dict, profile: str = "local", book: bool = True, further: l
     state.mkdir(parents=True, exist_ok=True)
     config = {name: value for name, value in asked.items() if value is not None} | {"out": out, "manifest": source}
     command = [sys.executable, "-m", "snakemake", "--snakefile", WORKFLOW / "Snakefile", "--directory", state]
-    command += ["--profile", directory, *further]
+    command += ["--profile", directory, *(local_gpus() if profile == "local" else ()), *further]
     targets = ["book"] if book and out == CHECKOUT / "results" else ["table"]
     config = [f"{name}={value}" for name, value in config.items()]
     status = call([*command, "--config", *config, "--", *targets])
@@ -51,6 +51,11 @@ def profile_directory(profile: str) -> Path:
             return directory.absolute()
     ours = ", ".join(sorted(path.name for path in (WORKFLOW / "profiles").glob("*")))
     raise ValueError(f"there is no profile {profile!r}: choose one of {ours}, or a folder with a config.yaml")
+
+
+def local_gpus() -> list[str]:
+    """As many jobs at a time as this machine has GPUs, or one on its CPU; what follows on the command line prevails."""
+    return ["--resources", f"gpu={max(1, len(gpus.visible()))}"]
 
 
 def call(command: list) -> int:
@@ -84,7 +89,7 @@ def summary(planned: list[Planned], out: Path) -> str:
 
 def reason(run: Planned, out: Path) -> str:
     """Why a run is not done: the note of the plan, or the last line of its log."""
-    if run.state in ("stale", "running"):
+    if run.state in ("stale", "running", "doubtful", "trained"):
         return run.note
     log = records.record_path(run.settings, out).with_suffix("") / "train.log"
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
