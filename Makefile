@@ -6,7 +6,7 @@ PROFILE ?= local
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help reproduce plan book lint test torture bench pair readme
+.PHONY: help reproduce plan book lint test torture whole bench pair readme
 .DELETE_ON_ERROR:
 
 help: ## what there is to make
@@ -33,6 +33,9 @@ pair: $(READY) ## bring each notebook's .ipynb in step with its .py
 
 torture: $(READY) ## kill a run at 20 random moments
 	EVALIB_KILLS=20 $(BIN)/python -m pytest tests/test_faults.py -k kill_9
+
+whole: $(READY) ## the whole manifest at the smoke tier through both profiles; an hour or so on two cores
+	EVALIB_WHOLE=1 $(BIN)/python -m pytest tests/test_slurm.py -s -k whole
 
 bench: $(READY) ## attention and trainer timed against others, into results/benchmarks/
 	$(BIN)/python -m pip install --quiet --no-deps -r benchmarks/requirements.txt

@@ -26,6 +26,7 @@
 
 # %% tags=["hide-input"]
 import importlib.util
+import os
 import subprocess
 import sys
 
@@ -80,10 +81,11 @@ for name, part in network.named_children():
 # image padded by four pixels, cropped at random and flipped half of the time {cite}`he2015deep,kingma2014adam`.
 
 # %%
-run = evalib.run(settings, Path(out) if out else None)
+out = Path(out or os.getenv("EVALIB_OUT") or records.results())  # the book sets EVALIB_OUT
+run = evalib.run(settings, out)
 
 # %%
-path = records.record_path(settings, Path(out) if out else None)
+path = records.record_path(settings, out)
 record = records.read(path)
 test = record["test"]
 display(

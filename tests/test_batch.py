@@ -232,6 +232,67 @@ def test_failed_and_skipped_runs_are_named_and_the_table_is_made(tmp_path):
     assert (out / "smoke" / "table" / "table.json").exists()
 
 
+def test_the_plan_before_in_the_middle_and_after(tmp_path, capsys):
+    wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
+    wanted.write_text("experiment,seeds\nresnet20-small,0 1 2\n")
+
+    def plan():
+        assert main(["plan", "--manifest", str(wanted), "--out", str(out), "--epochs", "3"]) == 0
+        *runs, counts = capsys.readouterr().out.splitlines()
+        return [" ".join(run.split()[3:]) for run in runs], counts.partition(":")[2].partition(";")[0].strip()
+
+    def train(seed):
+        command = f"train --experiment resnet20-small --seed {seed} --epochs 3 --device cpu --out".split()
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.Popen([sys.executable, "-m", "evalib", *command, str(out)], env=environment)
+
+    def send_after_the_first_epoch(notice, seed):
+        process = train(seed)
+        wait_for(lambda: list(out.glob(f"smoke/resnet20-small-seed{seed}/epoch-0001-*")), process)
+        process.send_signal(notice)
+        return process
+
+    assert plan() == (["to do time unknown"] * 3, "3 to do")
+    assert train(0).wait() == 0
+    send_after_the_first_epoch(signal.SIGKILL, 1).wait()
+    stopped = send_after_the_first_epoch(signal.SIGSTOP, 2)
+    runs, counts = plan()
+    assert runs[0] == "trained its weights are to be evaluated"
+    assert [run.partition(";")[0] for run in runs[1:]] == ["begun 1 of 3 epochs", "running 1 of 3 epochs"]
+    assert counts == "1 trained, 1 running, 1 begun"
+    stopped.send_signal(signal.SIGCONT)
+    assert (stopped.wait(), train(1).wait()) == (0, 0)
+    for seed in (0, 1, 2):
+        assert main(["evaluate", "--record", str(out / "smoke" / f"resnet20-small-seed{seed}.json")]) == 0
+    capsys.readouterr()
+    assert plan() == (["done"] * 3, "3 done")
+
+
+def test_an_added_row_is_trained_and_shown_without_any_other_edit(tmp_path):
+    wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
+    made(out, seed=0)
+    wanted.write_text("experiment,seeds\nresnet20-small,0\nresnet20-small,7\n")
+    process = reproduce(wanted, out)
+    shown = process.communicate(timeout=400)[0]
+    assert process.returncode == 0, shown
+    accuracies = [
+        records.read(out / "smoke" / f"resnet20-small-seed{seed}.json")["test"]["accuracy"] for seed in (0, 7)
+    ]
+    assert f"| {sum(accuracies) / 2:.2f} ± " in shown
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        PACKAGE.parent / "notebooks" / "table1.ipynb",
+        tmp_path / "page.ipynb",
+    ]
+    environment = os.environ | {"EVALIB_HOME": str(tmp_path)}
+    subprocess.run([*map(str, command), "-k", "python3", "--no-progress-bar"], env=environment, check=True)
+    page = (tmp_path / "page.ipynb").read_text()
+    assert f"| {sum(accuracies) / 2:.2f} ± " in page
+    assert "| `resnet20-small` | smoke | 7 | 2 |" in page
+
+
 def test_kill_9_of_a_job_and_of_snakemake_lose_and_double_nothing(tmp_path):
     wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
     wanted.write_text("experiment,seeds\nresnet20-small,0\n")

@@ -1,6 +1,7 @@
 """A real one-node Slurm on loopback, started here, runs a manifest of three runs through the slurm profile."""
 
 import getpass
+import json
 import os
 import shutil
 import socket
@@ -14,6 +15,7 @@ import pytest
 from evalib import manifest, records
 from evalib.schema import check
 
+QUICK = "--slurm-init-seconds-before-status-checks 2 --seconds-between-status-checks 2 --set-threads train=1 evaluate=1".split()
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
 SBIN = f"{os.environ['PATH']}:/usr/sbin"
 ABSENT = [name for name in PROGRAMS if not shutil.which(name, path=SBIN)]
@@ -99,23 +101,33 @@ def wait_until_idle(environment, here):
     pytest.fail("\n".join(path.read_text(errors="replace")[-2000:] for path in here.glob("*.[ol][uo]*")))
 
 
+def reproduced(wanted, out, environment, *options):
+    """What ``reproduce`` printed, and each run's state; all are done, each leaves a record, a notebook, an evaluation."""
+    command = [sys.executable, "-m", "evalib", "reproduce", "--manifest", str(wanted), "--out", str(out), "--no-book"]
+    done = subprocess.run(
+        [*command, *options], env=environment | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, timeout=7200,
+    )  # fmt: skip
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout
+    found = list(Path(out).glob("smoke/*.json"))
+    assert f"done {len(found)}, failed 0, skipped 0, running 0" in done.stdout
+    for path in found:
+        check(records.read(path))
+        assert (path.with_suffix("") / "train.ipynb").is_file()
+        assert json.loads((path.with_suffix("") / "evaluation.json").read_text())["fault"] == ""
+    return done.stdout, len(found)
+
+
 def test_a_manifest_of_three_runs_through_the_slurm_profile(tmp_path, slurm):
     wanted = tmp_path / "manifest.csv"
     wanted.write_text("experiment,seeds\nresnet20-small,0 1\nsanet20-small,0\n")
-    out = tmp_path / "results"
-    options = ["--manifest", wanted, "--out", out, "--epochs", "1", "--profile", "slurm", "--no-book"]
-    quick = ["--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2"]
-    quick += ["--set-threads", "train=1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "evalib", "reproduce", *map(str, options), "--", *quick],
-        env=slurm | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=400,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "done 3, failed 0, skipped 0" in done.stdout
-    assert done.stderr.count("SLURM jobid") + done.stdout.count("SLURM jobid") >= 3
-    for run in manifest.plan(manifest.read_manifest(wanted, epochs=1), out):
-        path = records.record_path(run.settings, out)
-        assert run.state == "done", run
-        check(records.read(path))
-        assert (path.with_suffix("") / "train.ipynb").is_file()
-    assert len(list(Path(out).glob("smoke/*.json"))) == 3
+    shown, runs = reproduced(wanted, tmp_path / "results", slurm, "--epochs", "1", "--profile", "slurm", "--", *QUICK)
+    assert runs == 3
+    assert shown.count("SLURM jobid") >= 6  # training and evaluation
+
+
+@pytest.mark.skipif(not os.environ.get("EVALIB_WHOLE"), reason="an hour or so: make whole")
+@pytest.mark.parametrize("options", [["--profile", "slurm", "--", *QUICK], ["--profile", "local"]], ids=lambda o: o[1])
+def test_the_whole_manifest_at_the_smoke_tier(tmp_path, slurm, options):
+    assert reproduced(manifest.MANIFEST, tmp_path / "results", slurm, *options)[1] == len(manifest.read_manifest())
