@@ -6,7 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from evalib import batch, data, gpus, manifest, records, reproduce, tables, weights
+from evalib import batch, data, evaluation, gpus, manifest, records, reproduce, tables, weights
 from evalib.networks import TABLE_1
 from evalib.progress import tensorboard
 from evalib.settings import TIERS, Settings
@@ -112,7 +112,7 @@ def call_train(arguments: argparse.Namespace) -> None:
 def call_evaluate(arguments: argparse.Namespace) -> None:
     if arguments.record:
         with gpus.one_gpu():
-            outcome = weights.verify(arguments.record, arguments.device)
+            outcome = evaluation.verify(arguments.record, arguments.device)
         if outcome["fault"]:
             raise ValueError(f"{arguments.record}: {outcome['fault']}")
         print(f"{arguments.record}: its weights give {outcome['correct']} test images right, as recorded")

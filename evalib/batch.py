@@ -8,9 +8,8 @@ from pathlib import Path
 from types import NoneType
 from typing import get_args, get_type_hints
 
-from filelock import FileLock, Timeout
-
 from evalib.gpus import one_gpu
+from evalib.locks import waited
 from evalib.networks import TABLE_1
 from evalib.records import read, record_path
 from evalib.settings import Settings, check_same
@@ -103,25 +102,11 @@ def only_runner(path: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"{directory} cannot be made ({error.strerror}): choose another out") from None
-    with waited(directory / ".runner", path):
-        with waited(directory / ".lock", path):
+    saying = f"another process is making {path}: waiting for it"
+    with waited(directory / ".runner", saying):
+        with waited(directory / ".lock", saying):
             pass
         yield
-
-
-@contextmanager
-def waited(lock: Path, path: Path) -> Iterator[None]:
-    """Hold a lock, and say so if it has to be waited for."""
-    lock = FileLock(lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"another process is making {path}: waiting for it", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def execute(template: Path, notebook: Path, parameters: dict) -> None:

@@ -9,18 +9,18 @@ import socket
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, suppress
+from collections.abc import Callable
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from einops import rearrange
-from filelock import FileLock, Timeout
 from jaxtyping import UInt8
 from PIL import Image
 from tqdm import tqdm
 
+from evalib.locks import waited
 from evalib.paths import root
 
 FULL_SHA256 = "80387ddb9a0edf3fc4a964ee3770296169bb26a651050df20035579673099660"
@@ -89,7 +89,7 @@ def download(directory: str | Path | None = None) -> Path:
     path = cached(directory)
     partial = path.parent / ".partial"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path.parent / ".lock"):
+    with waited(path.parent / ".lock", "Another process is fetching CIFAR-10: waiting for it."):
         if not _sound(path):
             _write(path, _fetch(partial))
         shutil.rmtree(partial, ignore_errors=True)
@@ -107,21 +107,6 @@ def _sound(path: Path) -> bool:
         path.unlink()
         return False
     return True
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``; say so once if another process holds it."""
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print("Another process is fetching CIFAR-10: waiting for it.", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _write(path: Path, arrays: Arrays) -> None:

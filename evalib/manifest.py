@@ -8,9 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
-
-from evalib import checkpoints, data, weights
+from evalib import checkpoints, data, evaluation
+from evalib.locks import held
 from evalib.records import device_name, read, record_path
 from evalib.schema import code
 from evalib.settings import TIERS, Settings, check_same
@@ -56,7 +55,7 @@ def read_manifest(
     if reader.fieldnames != COLUMNS:
         raise ValueError(f"{path} must begin with the line {','.join(COLUMNS)}")
     wanted = None if seeds in ("all", "first") else whole_numbers(seeds, "--seeds")
-    found: dict[Settings, int] = {}
+    found: list[Settings] = []
     for number, line in lines:
         try:
             of_row = whole_numbers(line["seeds"] or "", "seeds")
@@ -65,7 +64,7 @@ def read_manifest(
                 raise ValueError(f"{twice[0].experiment} seed {twice[0].seed} is there twice")
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from None
-        found |= dict.fromkeys(runs[:1] if seeds == "first" else runs, number)
+        found += runs[:1] if seeds == "first" else runs
     if absent := sorted(set(wanted or ()) - {run.seed for run in found}):
         raise ValueError(f"no row of {path} has seed {absent[0]}: add it there, or choose another of --seeds")
     return [run for run in found if wanted is None or run.seed in wanted]
@@ -100,20 +99,9 @@ def recorded(settings: Settings, path: Path) -> tuple[str, str]:
     """The state of a run that has a record, and a note on it; weights that are not here are taken as evaluated."""
     if reason := staleness(settings, path):
         return "stale", reason
-    if weights.recorded_weights(path) is None or (fault := weights.fault(path)) == "":
+    if evaluation.recorded_weights(path) is None or (fault := evaluation.fault(path)) == "":
         return "done", ""
     return ("doubtful", fault) if fault else ("trained", "its weights are to be evaluated")
-
-
-def held(lock: Path) -> bool:
-    """Whether a process holds the lock."""
-    if not lock.exists():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
 
 
 def staleness(settings: Settings, path: Path) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 import evalib
 
 ORDER = """
-    paths geometry equations fast attention eva networks counts download data checkpoints settings progress steps
-    training schema records tables weights manifest gpus batch reproduce figures pages ledger
+    paths locks geometry equations fast attention eva networks counts download data checkpoints settings progress steps
+    training schema records tables weights evaluation manifest gpus batch reproduce figures pages ledger
 """.split()
 PACKAGE = Path(evalib.__file__).parent
 

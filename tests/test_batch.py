@@ -181,7 +181,7 @@ def test_the_modules_that_decide_a_result_are_those_that_training_imports():
         name = waiting.pop()
         found.add(name)
         waiting |= imports(name) - found
-    assert found - {"paths", "download", "checkpoints", "progress"} == {
+    assert found - {"paths", "locks", "download", "checkpoints", "progress"} == {
         name for name in schema.DECIDING if (PACKAGE / f"{name}.py").exists()
     }
 

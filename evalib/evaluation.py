@@ -1,0 +1,64 @@
+"""A run's trained weights, evaluated again: they must agree with their record, and the outcome is kept beside them."""
+
+import json
+from pathlib import Path
+
+from evalib import checkpoints, data, tables
+from evalib.records import device_name, read, versions
+from evalib.training import choose_device
+from evalib.weights import evaluate
+
+EVALUATION = "evaluation.json"
+
+
+def recorded_weights(path: Path) -> Path | None:
+    """The weights file of the record at ``path``; ``None`` where it is not kept, as beside a record copied from elsewhere."""
+    weights = Path(path).with_suffix("") / read(path).get("weights", "")
+    return weights if weights.is_file() else None
+
+
+def verify(path: Path, device: str | None = None) -> dict:
+    """Evaluate the weights of the record at ``path`` again, and keep the outcome beside them, in ``evaluation.json``.
+
+    Its ``fault`` says in what they do not agree with the record, and is empty if they do. ``FileNotFoundError`` if the
+    weights are not there.
+    """
+    record, weights = read(path), recorded_weights(path)
+    if weights is None:
+        raise FileNotFoundError(f"the weights of {path} are not beside it: copy them there, or train the run again")
+    outcome = {"weights": weights.name, "device": device_name(choose_device(device)), "torch": versions()["torch"]}
+    try:
+        scores, made = evaluate(weights, device=device)
+        if made != {name: record[name] for name in made if name in record}:
+            raise ValueError(f"{weights} holds the weights of another run")
+        labels = data.load(record["data"]["source"]).test_labels
+        outcome["correct"] = (scores.argmax(dim=1) == labels).sum().item()
+        outcome["fault"] = difference(record, outcome)
+    except ValueError as error:
+        outcome["fault"] = str(error)
+    checkpoints.write_atomically(weights.with_name(EVALUATION), f"{json.dumps(outcome, indent=1)}\n".encode())
+    return outcome
+
+
+def difference(record: dict, outcome: dict) -> str:
+    """How the count of an evaluation differs from the recorded one by more than it may; empty if it does not.
+
+    Where device and torch are those of the record the counts are equal. Elsewhere rounding differs, and a count may
+    be off by one binomial standard error.
+    """
+    test = record["test"]
+    same = (record["device"], record["versions"].get("torch")) == (outcome["device"], outcome["torch"])
+    allowed = 0 if same else tables.binomial_error(test["accuracy"], test["images"]) / 100 * test["images"]
+    if abs(outcome["correct"] - test["correct"]) <= allowed:
+        return ""
+    found = f"its weights give {outcome['correct']} of {test['images']} test images right on {outcome['device']}"
+    return f"{found}, recorded are {test['correct']} on {record['device']}"
+
+
+def fault(path: Path) -> str | None:
+    """What the kept evaluation of the record at ``path`` found; ``None`` if there is none of these weights."""
+    try:
+        outcome = json.loads((Path(path).with_suffix("") / EVALUATION).read_text(encoding="utf-8"))
+        return outcome["fault"] if outcome["weights"] == read(path)["weights"] else None
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
