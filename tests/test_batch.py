@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from filelock import FileLock
 from test_tables import changed, made
 
@@ -233,6 +234,7 @@ def test_failed_and_skipped_runs_are_named_and_the_table_is_made(tmp_path):
 
 
 def test_the_plan_before_in_the_middle_and_after(tmp_path, capsys):
+    torch.set_default_dtype(torch.float32)
     wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
     wanted.write_text("experiment,seeds\nresnet20-small,0 1 2\n")
 

@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -125,6 +126,8 @@ def test_a_manifest_of_three_runs_through_the_slurm_profile(tmp_path, slurm):
     shown, runs = reproduced(wanted, tmp_path / "results", slurm, "--epochs", "1", "--profile", "slurm", "--", *QUICK)
     assert runs == 3
     assert shown.count("SLURM jobid") >= 6  # training and evaluation
+    for log in tmp_path.glob("results/smoke/*/train.log"):
+        assert re.match(r"GPU (\d) of \1\n", log.read_text())  # the one that Slurm chose
 
 
 @pytest.mark.skipif(not os.environ.get("EVALIB_WHOLE"), reason="an hour or so: make whole")
