@@ -13,7 +13,7 @@ from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 
 SIZES = {
     "n": 6, "h": 3, "c": 4, "half": 2, "cin": 10, "cout": 12, "d": 12, "out": 11, "i": 14, "j": 15, "k": 5, "a": 5,
-    "b": 5, "m": 8, "slots": 5,
+    "b": 5, "m": 8,
 }  # fmt: skip
 """How long each axis is in the pass that the table is checked with: as far as they can be, all different."""
 
@@ -38,7 +38,9 @@ SYMBOLS = (
     Symbol("Eq. 1", r"$W$", "learned weights, one matrix for each place in the window", "equations.convolution", "weight", "cout cin k k"),
     Symbol("Eq. 1", r"$k$", "extent of the window", "geometry.windows", "kernel_size", "= k"),
     Symbol("Eq. 1", r"$y_{ij}$", "output", "equations.convolution", "return", "n cout i j"),
-    Symbol("Eq. 2", r"$W_Q, W_K, W_V$", "learned projections (here $W_Q$)", "attention.RelativeSelfAttention.mix", "self.W_Q.weight", "cout cin 1 1"),
+    Symbol("Eq. 2", r"$W_Q$", "learned, turns a pixel into its query", "attention.RelativeSelfAttention.mix", "self.W_Q.weight", "cout cin 1 1"),
+    Symbol("Eq. 2", r"$W_K$", "learned, turns a pixel into its key", "attention.RelativeSelfAttention.mix", "self.W_K.weight", "cout cin 1 1"),
+    Symbol("Eq. 2", r"$W_V$", "learned, turns a pixel into its value", "attention.RelativeSelfAttention.mix", "self.W_V.weight", "cout cin 1 1"),
     Symbol("Eq. 2", r"$N$", "number of heads", "attention.RelativeSelfAttention.mix", "self.num_heads", "= h"),
     Symbol("Eq. 2", r"$q_{ij}$", "query of the pixel that asks", "equations.local_attention", "query", "n h c i j"),
     Symbol("Eq. 2", r"$k_{ab}$", "keys of its window", "equations.local_attention", "key", "n h c i j a b"),

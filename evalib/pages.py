@@ -14,6 +14,7 @@ from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
 from evalib.figures import INK
+from evalib.notation import checked
 
 
 def source(*objects) -> Markdown:
@@ -26,6 +27,17 @@ def table(heads: list[str], rows: Iterable[list]) -> Markdown:
     """A Markdown table, one list of cells a row."""
     lines = [heads, ["---"] * len(heads), *rows]
     return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
+
+
+def symbols(item: str) -> Markdown:
+    """The symbols of an equation, each found in the running code (:mod:`evalib.notation`)."""
+    return table(
+        ["Symbol", "Meaning", "In the code", "Axes"],
+        [
+            [row.symbol, row.meaning, "returned" if row.name == "return" else f"`{row.name}`", f"`{row.shape}`"]
+            for row, _ in checked(item)
+        ],
+    )
 
 
 def picture(*drawings: Figure, alt: str) -> HTML:
@@ -56,11 +68,11 @@ def svg(drawing: Figure) -> str:
 
 
 def check(answer, expected) -> Markdown:
-    """What to say of the answer to an exercise: not solved yet, while it is still ``...``, or right.
+    """What to say of the answer to an exercise: not solved yet, while it is or holds a ``...``, or right.
 
     A wrong answer raises an ``AssertionError`` that says how it differs from ``expected``.
     """
-    if answer is ... or answer is None:
+    if any(part is ... or part is None for part in (answer if isinstance(answer, list) else [answer])):
         return Markdown("**Not solved yet.** Put your answer in place of `...`, then run both cells again.")
     expected = torch.as_tensor(expected)
     torch.testing.assert_close(torch.as_tensor(answer).to(expected.dtype), expected)
