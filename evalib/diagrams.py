@@ -74,7 +74,11 @@ def convolved(image: Float[Tensor, "i j"], weight: Float[Tensor, "k k"], pixel: 
 
 
 def attended(
-    q: Float[Tensor, "c i j"], k: Float[Tensor, "c i j"], v: Float[Tensor, "c i j"], pixel: tuple[int, int], kernel_size: int
+    q: Float[Tensor, "c i j"],
+    k: Float[Tensor, "c i j"],
+    v: Float[Tensor, "c i j"],
+    pixel: tuple[int, int],
+    kernel_size: int,
 ) -> list[Figure]:
     """Figure 3: query, keys, logits, softmax, values and output of the window of one pixel inside the image."""
     key, value = (windows(t, kernel_size)[:, *pixel] for t in (k, v))

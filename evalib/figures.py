@@ -32,7 +32,7 @@ STYLE = {
 matplotlib.rcParams.update(STYLE)
 
 
-def panels(rows: int, columns: int, width: float, height: float, **options):
+def panels(rows: int, columns: int, width: float | int, height: float | int, **options):
     """A figure of ``width`` × ``height`` inches, known to no window, and its array of axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
@@ -123,7 +123,7 @@ def slot_weights(trace: Trace) -> Figure:
     """The recall weights of each stage over the slots q0, attn0, …, mean over heads and images."""
     figure, axes = panels(1, len(trace.recall_weights), 8, 2.2, sharey=True)
     for stage, (axis, weights) in enumerate(zip(axes.flat, trace.recall_weights, strict=True)):
-        mean = weights.detach().cpu().float().mean(dim=(0, 1))
+        mean = weights.detach().cpu().float().mean(dim=(0, 1)).tolist()
         axis.bar(["q0", *(f"attn{s}" for s in range(stage + 1))], mean, color=BLUE)
         axis.set_title(f"stage {stage + 1}", fontsize=9)
         axis.tick_params(axis="x", rotation=60)

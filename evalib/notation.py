@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from evalib import equations, geometry
+from evalib import equations
 from evalib.attention import RelativeSelfAttention
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 
@@ -60,7 +60,7 @@ SYMBOLS = (
     Symbol("§3.1", r"$\operatorname{softmax}_m$", "weights of the pixels, or of the slots", "equations.single_query_attention", "weights", "n h m"),
     Symbol("§3.1", "q0, q1 …", "queries; after the last stage attn_out", "eva.ExpandingVisualAttention.forward", "q", "n d"),
     Symbol("§3.1", "attn0, attn1 …", "what the looks saw (here the last)", "eva.ExpandingVisualAttention.forward", "attn", "n d"),
-    Symbol("§3.1", "q0, attn0, attn1 …", "the slots (here the last)", "eva.ExpandingVisualAttention.forward", "slots.4", "n d"),
+    Symbol("§3.1", "q0, attn0, attn1 …", "the slots (here the last)", "eva.ExpandingVisualAttention.forward", "slots[4]", "n d"),
     Symbol("§3.1", "module output", "the summary of the map", "eva.ExpandingVisualAttention.forward", "y", "n out 1 1"),
 )
 # fmt: on
@@ -105,10 +105,11 @@ def found(row: Symbol, seen: dict[str, dict]) -> Tensor | int:
     where = f"evalib.{row.where}"
     if where not in seen:
         raise LookupError(f"{row.item}, {row.symbol}: no function {where} ran; correct the row in evalib/notation.py")
-    name, *attributes = row.name.split(".")
+    name, *attributes = re.findall(r"\w+", row.name)
     value = seen[where].get(name)
     for attribute in attributes:
-        value = value[int(attribute)] if attribute.isdigit() else getattr(value, attribute, None)
+        if value is not None:
+            value = value[int(attribute)] if attribute.isdigit() else getattr(value, attribute, None)
     if value is None:
         raise LookupError(
             f"{row.item}, {row.symbol}: {where} has no `{row.name}`, its variables are "
