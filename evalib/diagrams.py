@@ -18,14 +18,14 @@ CELL = 0.52
 """Inches from one cell of a grid to the next."""
 
 
-def grid(title: str, texts: list[list[str]], share=0.25, framed=(), numbered=False) -> Figure:
+def grid(title: str, texts: list[list[str]], share=0.25, framed=(), numbered=False, cell: float = CELL) -> Figure:
     """One text a cell, on blue ink as strong as its ``share``, 0 to 1; orange frames around the cells ``framed``.
 
     With ``numbered`` the rows and the columns carry their numbers, from one, as the paper counts.
     """
     rows, columns = len(texts), len(texts[0])
     share = torch.as_tensor(share, dtype=torch.float64).expand(rows, columns)
-    figure = Figure(figsize=(CELL * columns, CELL * rows))
+    figure = Figure(figsize=(cell * columns, cell * rows))
     axis = figure.add_axes((0, 0, 1, 1))
     bare(axis)
     axis.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
@@ -66,10 +66,10 @@ def convolved(image: Float[Tensor, "i j"], weight: Float[Tensor, "k k"], pixel: 
     here = torch.zeros(image.shape)
     here[pixel] = 0.48
     return [
-        grid("image and window", numbers(image), 0.12 + 0.48 * seen, {pixel}),
-        grid("weights", numbers(weight)),
-        grid(f"products, sum {numbers(products.sum()[None, None])[0][0]}", numbers(products), 0.6),
-        grid("output", numbers(output), 0.12 + here, {pixel}),
+        grid("image and window", numbers(image), 0.12 + 0.48 * seen, {pixel}, cell=0.4),
+        grid("weights", numbers(weight), cell=0.4),
+        grid(f"products, sum {numbers(products.sum()[None, None])[0][0]}", numbers(products), 0.6, cell=0.4),
+        grid("output", numbers(output), 0.12 + here, {pixel}, cell=0.4),
     ]
 
 
@@ -149,32 +149,33 @@ def stages() -> list[Stage]:
 
 def eva_graph() -> Figure:
     """Figure 5: the computation graph of EVA, with what each attention read in a real pass."""
-    figure, axis = canvas(5.6, 8.2)
+    left, middle, right, line = 0.42, 1.55, 3.2, 4.12
+    figure, axis = canvas(4.6, 8.2)
     for y, text in ((0, f"map, {EXTENT}×{EXTENT} pixels"), (0.8, f"{EXTENT}×{EXTENT} convolution"), (1.6, "FFN")):
-        box(axis, 2.1, y, 1.9, text)
-    arrow(axis, (2.1, 0.22), (2.1, 0.58))
-    arrow(axis, (2.1, 1.02), (2.1, 1.38), "q candidate")
+        box(axis, middle, y, 1.6, text)
+    arrow(axis, (middle, 0.22), (middle, 0.58))
+    arrow(axis, (middle, 1.02), (middle, 1.38), "q candidate", (0.48, 0))
     top, rows = 1.82, [2.75 + 1.3 * s for s in range(len(RADII))]
-    axis.plot([2.1, 5.35, 5.35], [2.1, 2.1, rows[-1]], color=GREY, linewidth=1)
+    axis.plot([middle, line, line], [2.1, 2.1, rows[-1]], color=GREY, linewidth=1)
+    axis.text(line, 1.98, "slots", ha="center", va="center", fontsize=9)
     for s, (stage, y) in enumerate(zip(stages(), rows, strict=True)):
-        box(axis, 0.55, y, 1.05, f"ring {s}\n{stage.pixels} px", BLUE)
-        box(axis, 2.1, y, 1.3, "Attention 2D", ORANGE)
-        box(axis, 4.15, y, 1.4, f"Attention 1D\n{len(stage.slots)} slots", ORANGE)
-        arrow(axis, (1.08, y), (1.45, y))
-        arrow(axis, (2.75, y), (3.45, y), stage.attn, (0, 0.13))
-        axis.plot([3.1, 3.1, 5.35], [y, y - 0.42, y - 0.42], color=GREY, linewidth=1)
-        axis.plot([5.35], [y - 0.42], color=GREY, marker="o", markersize=3)
-        arrow(axis, (5.35, y), (4.85, y), color=GREY)
-        arrow(axis, (2.1, top), (2.1, y - 0.22), stage.query, (0.2, 0.1))
+        box(axis, left, y, 0.8, f"ring {s}\n{stage.pixels} px", BLUE)
+        box(axis, middle, y, 1.06, "Attention 2D", ORANGE)
+        box(axis, right, y, 1.06, f"Attention 1D\n{len(stage.slots)} slots", ORANGE)
+        arrow(axis, (left + 0.4, y), (middle - 0.53, y))
+        arrow(axis, (middle + 0.53, y), (right - 0.53, y), stage.attn, (0, 0.13))
+        axis.plot([2.37, 2.37, line], [y, y - 0.42, y - 0.42], color=GREY, linewidth=1)
+        axis.plot([line], [y - 0.42], color=GREY, marker="o", markersize=3)
+        arrow(axis, (line, y), (right + 0.53, y), color=GREY)
+        arrow(axis, (middle, top), (middle, y - 0.22), stage.query, (0.2, 0.1))
         if s + 1 < len(rows):
-            axis.plot([4.15, 4.15, 2.1], [y + 0.22, y + 0.62, y + 0.62], color=INK, linewidth=1.2)
+            axis.plot([right, right, middle], [y + 0.22, y + 0.62, y + 0.62], color=INK, linewidth=1.2)
         top = y + 0.62
     end = rows[-1]
-    arrow(axis, (4.15, end + 0.22), (4.15, end + 0.7), "attn_out", (-0.42, 0))
-    box(axis, 4.15, end + 0.92, 1.4, "FFN")
-    arrow(axis, (4.15, end + 1.14), (4.15, end + 1.5))
-    axis.text(4.15, end + 1.62, "output", ha="center", va="center", fontsize=9)
-    axis.text(5.42, 2.1, "slots", va="center", fontsize=9)
+    arrow(axis, (right, end + 0.22), (right, end + 0.7), "attn_out", (-0.38, 0))
+    box(axis, right, end + 0.92, 1.06, "FFN")
+    arrow(axis, (right, end + 1.14), (right, end + 1.5))
+    axis.text(right, end + 1.62, "output", ha="center", va="center", fontsize=9)
     return figure
 
 

@@ -31,13 +31,11 @@ def table(heads: list[str], rows: Iterable[list]) -> Markdown:
 
 def symbols(item: str) -> Markdown:
     """The symbols of an equation, each found in the running code (:mod:`evalib.notation`)."""
-    return table(
-        ["Symbol", "Meaning", "In the code", "Axes"],
-        [
-            [row.symbol, row.meaning, "returned" if row.name == "return" else f"`{row.name}`", f"`{row.shape}`"]
-            for row, _ in checked(item)
-        ],
-    )
+    rows = []
+    for row, _ in checked(item):
+        name = "returned" if row.name == "return" else f"`{row.name}`"
+        rows.append([row.symbol, row.meaning, name, "a number" if row.shape.startswith("=") else f"`{row.shape}`"])
+    return table(["Symbol", "Meaning", "In the code", "Axes"], rows)
 
 
 def picture(*drawings: Figure, alt: str) -> HTML:

@@ -58,7 +58,7 @@ close = torch.testing.assert_close
 #
 # $$
 # \operatorname{softmax}_{m}(z) = \frac{e^{z_m}}{\sum_{m'} e^{z_{m'}}}
-# $$ (eq-softmax)
+# $$
 #
 # No result is negative, and together they are one. The largest logit gets the largest weight, and adding the same number to
 # all logits changes nothing. Here it runs over all positions $ab$ of the window together.
@@ -116,8 +116,9 @@ picture(
         diagrams.grid(
             f"{name}: {(weights[at] > 0).sum()} keys",
             [[text if float(text) else "" for text in row] for row in diagrams.numbers(weights[at], ".2f")],
-            weights[at] / weights.max(),
+            0.06 + 0.9 * weights[at] / weights.max(),
             {at},
+            cell=0.42,
         )
         for name, at in places.items()
     ),

@@ -232,7 +232,7 @@ with torch.no_grad():
     close(rearrange(eva.output(q), "n out -> n out 1 1"), y)
 
 table(
-    ["Stage", "Query", "Pixels looked at", "Look", "Slots recalled"],
+    ["Stage", "Query", "Pixels", "Look", "Slots"],
     [[s, each.query, each.pixels, each.attn, ", ".join(each.slots)] for s, each in enumerate(diagrams.stages(), 1)],
 )
 
@@ -253,7 +253,8 @@ picture(
                 [text.replace("nan", "").removeprefix("0") for text in row]
                 for row in diagrams.numbers(weights, form[stage])
             ],
-            weights / weights.nan_to_num().max(),
+            0.05 + 0.9 * weights.nan_to_num() / weights.nan_to_num().max(),
+            cell=0.42,
         )
         for stage, weights in enumerate(maps)
     ),

@@ -28,6 +28,8 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
 
+from IPython.display import Markdown, display
+
 from evalib import notation
 from evalib.pages import table
 
@@ -52,24 +54,15 @@ from evalib.pages import table
 # %% [markdown]
 # ## Symbols
 #
-# The last column is what the pass found; a number after `=` is that of a variable which is no tensor.
+# After the axes stands what the pass found; it takes sizes that differ wherever they can.
 
 # %% tags=["hide-input"]
-table(
-    ["Paper", "Symbol", "Meaning", "Code", "In the function", "Axes", "Found"],
-    [
-        [
-            row.item,
-            row.symbol,
-            row.meaning,
-            "returned" if row.name == "return" else f"`{row.name}`",
-            f"`{row.where}`",
-            f"`{row.shape}`",
-            f"{size}",
-        ]
-        for row, size in notation.checked()
-    ],
-)
+for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
+    rows = []
+    for row, size in notation.checked(item):
+        name = "the result" if row.name == "return" else f"`{row.name}`"
+        rows.append([row.symbol, row.meaning, f"{name} of `{row.where.partition('.')[2]}`", f"`{row.shape}`: {size}"])
+    display(Markdown(f"**{item}**"), table(["Symbol", "Meaning", "In the code", "Axes"], rows))
 
 # %% [markdown]
 # ## Words

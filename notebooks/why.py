@@ -73,7 +73,7 @@ assert layer(x).shape == (2, 256, 32, 32)
 #
 # $$
 # y_{ij} = W \, \mathrm{window}_{ij}, \qquad W \in \Re^{256 \times (5 \cdot 5 \cdot 128)}
-# $$ (eq-matrix)
+# $$
 
 # %%
 W = rearrange(layer.weight, "cout cin a b -> cout (cin a b)")
@@ -134,7 +134,7 @@ table(
 # \underbrace{k^2 \, c_{in} \, c_{out}}_{\text{weights of a convolution}}
 # \qquad
 # \underbrace{3 \, c_{in} \, c_{out} + k \, c_{out}}_{\text{weights of relative attention}}
-# $$ (eq-weights)
+# $$
 #
 # Relative attention is the layer of [a later chapter](relative_attention.ipynb). Its weights are three matrices and a
 # short table of offsets; the matrices do not grow with the window. We build both with the paper's widths and count. A
@@ -175,7 +175,7 @@ assert projections + counted.get_total_flops() == cost[5]["attention"][1]
 # %% tags=["hide-input"]
 drawings = []
 for column, (unit, divisor) in enumerate((("weights, thousands", 1e3), ("FLOPs, millions", 1e6))):
-    figure, ((axis,),) = figures.panels(1, 1, 3.6, 2.6)
+    figure, ((axis,),) = figures.panels(1, 1, 3.3, 2.5)
     for name, color in (("convolution", BLUE), ("attention", ORANGE)):
         axis.plot(extents, [cost[k][name][column] / divisor for k in extents], color=color, marker="o", label=name)
     axis.set(xlabel="extent k of the window", ylabel=unit, xticks=extents, ylim=(0, None))
