@@ -61,8 +61,10 @@ for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
     rows = []
     for row, size in notation.checked(item):
         name = "the result" if row.name == "return" else f"`{row.name}`"
-        rows.append([row.symbol, row.meaning, f"{name} of `{row.where.partition('.')[2]}`", f"`{row.shape}`: {size}"])
-    display(Markdown(f"**{item}**"), table(["Symbol", "Meaning", "In the code", "Axes"], rows))
+        rows.append(
+            [f"{row.symbol}: {row.meaning}", f"{name} of `{row.where.partition('.')[2]}`", f"`{row.shape}`: {size}"]
+        )
+    display(Markdown(f"**{item}**"), table(["Symbol", "In the code", "Axes"], rows))
 
 # %% [markdown]
 # ## Words

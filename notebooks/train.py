@@ -119,7 +119,7 @@ right = [
 ]
 picture(
     figures.confusion(predicted, run.cifar.test_labels),
-    alt="A table of ten classes by ten classes, in percent of a row, darker where more. Of each class is taken for itself: "
+    alt="A table of ten classes by ten classes, in percent of a row, bluer where more. Of each class is taken for itself: "
     + ", ".join(f"{name} {100 * share:.0f}" for name, share in zip(data.CLASSES, right, strict=True))
     + ".",
 )
