@@ -1,9 +1,14 @@
-"""The figures of the book: one function a figure, one style, which importing this module sets."""
+"""The figures of the book: one function a figure, one style, which importing this module sets.
 
-import matplotlib.pyplot as plt
+Letters, axes and lines are drawn in ``INK``, a grey that shows on white and on black; :func:`evalib.pages.picture` gives
+them the colour of the page's text. A share is blue ink, the more opaque the larger it is.
+"""
+
+import matplotlib
 import torch
 from einops import rearrange
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -11,8 +16,11 @@ from evalib.data import CLASSES
 from evalib.eva import EXTENT, Trace
 from evalib.geometry import RADII, ring
 
-BLUE, ORANGE, GREY = "#2f6fb5", "#d9730d", "#8a8f98"
+BLUE, ORANGE, GREY, INK = "#2f6fb5", "#d9730d", "#8a8f98", "#6e737b"
 STYLE = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none"),
+    "svg.hashsalt": "evalib",
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -21,19 +29,38 @@ STYLE = {
     "savefig.bbox": "tight",
     "lines.linewidth": 1.8,
 }
-plt.rcParams.update(STYLE)
+matplotlib.rcParams.update(STYLE)
+
+
+def panels(rows: int, columns: int, width: float | int, height: float | int, **options):
+    """A figure of ``width`` × ``height`` inches, known to no window, and its array of axes."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def bare(axis) -> None:
+    """No ticks and no frame."""
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+
+
+def tinted(share: Float[Tensor, "*pixels"]) -> Float[Tensor, "*pixels 4"]:
+    """Blue ink, clear where ``share`` is 0 or NaN, and letters can still be read on it where it is 1."""
+    ink = torch.tensor(to_rgba(BLUE), dtype=share.dtype).expand(*share.shape, 4).clone()
+    ink[..., 3] = 0.65 * share.nan_to_num()
+    return ink
 
 
 def curve(rows: list[dict]) -> Figure:
     """Loss and accuracy by epoch, on the training and on the validation images."""
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    figure, axes = panels(1, 2, 8, 3)
     epochs = [row["epoch"] for row in rows]
-    for axis, what, unit in zip(axes, ("loss", "accuracy"), ("cross-entropy, nats", "accuracy, %"), strict=True):
+    for axis, what, unit in zip(axes.flat, ("loss", "accuracy"), ("cross-entropy, nats", "accuracy, %"), strict=True):
         axis.plot(epochs, [row[f"train_{what}"] for row in rows], color=BLUE, marker=".", label="training")
         axis.plot(epochs, [row[f"validation_{what}"] for row in rows], color=ORANGE, marker=".", label="validation")
         axis.set(xlabel="epoch", ylabel=unit)
         axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0].legend(frameon=False)
+    axes[0, 0].legend(frameon=False)
     return figure
 
 
@@ -41,12 +68,12 @@ def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure
     """How often (%) the images of each class, a row, were taken for each class, a column."""
     counts = torch.zeros(len(CLASSES), len(CLASSES)).index_put_((labels, predicted), torch.ones(()), accumulate=True)
     share = 100 * counts / counts.sum(dim=1, keepdim=True)
-    figure, axis = plt.subplots(figsize=(5, 4.6), layout="constrained")
-    axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    figure, ((axis,),) = panels(1, 1, 5, 4.6)
+    axis.imshow(tinted(share / 100))
     for (i, j), value in zip(
         torch.cartesian_prod(*[torch.arange(len(CLASSES))] * 2).tolist(), share.flatten(), strict=True
     ):
-        axis.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=7, color="white" if value > 50 else "black")
+        axis.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=7)
     axis.set_xticks(range(len(CLASSES)), CLASSES, rotation=60, ha="right")
     axis.set_yticks(range(len(CLASSES)), CLASSES)
     axis.set(xlabel="predicted", ylabel="class")
@@ -55,7 +82,7 @@ def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure
 
 def predictions(images: UInt8[Tensor, "n 3 i j"], predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure:
     """Images with the class that the network gives them; orange where it errs, with the right one below."""
-    figure, axes = plt.subplots(2, (len(images) + 1) // 2, figsize=(8, 3), layout="constrained", squeeze=False)
+    figure, axes = panels(2, (len(images) + 1) // 2, 8, 3)
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, guess, label in zip(axes.flat, images, predicted.tolist(), labels.tolist(), strict=False):
@@ -79,9 +106,7 @@ def ring_maps(trace: Trace) -> Tensor:
 def ring_weights(images: UInt8[Tensor, "n 3 i j"], trace: Trace) -> Figure:
     """EVA's look weights, mean over the heads, on each image's 7×7 map: one column a ring, one row an image."""
     maps = ring_maps(trace).nanmean(dim=2)
-    figure, axes = plt.subplots(
-        len(images), 1 + len(RADII), figsize=(8, 1.7 * len(images)), layout="constrained", squeeze=False
-    )
+    figure, axes = panels(len(images), 1 + len(RADII), 8, 1.7 * len(images))
     for n, (row, image) in enumerate(zip(axes, images, strict=True)):
         row[0].imshow(rearrange(image, "c i j -> i j c"))
         for stage, axis in enumerate(row[1:]):
@@ -90,28 +115,25 @@ def ring_weights(images: UInt8[Tensor, "n 3 i j"], trace: Trace) -> Figure:
             if n == 0:
                 axis.set_title(f"ring {stage}: {len(ring(RADII[stage])[0])} px", fontsize=9)
         for axis in row:
-            axis.set_xticks([])
-            axis.set_yticks([])
+            bare(axis)
     return figure
 
 
 def slot_weights(trace: Trace) -> Figure:
     """The recall weights of each stage over the slots q0, attn0, …, mean over heads and images."""
-    figure, axes = plt.subplots(1, len(trace.recall_weights), figsize=(8, 2.2), layout="constrained", sharey=True)
-    for stage, (axis, weights) in enumerate(zip(axes, trace.recall_weights, strict=True)):
-        mean = weights.detach().cpu().float().mean(dim=(0, 1))
+    figure, axes = panels(1, len(trace.recall_weights), 8, 2.2, sharey=True)
+    for stage, (axis, weights) in enumerate(zip(axes.flat, trace.recall_weights, strict=True)):
+        mean = weights.detach().cpu().float().mean(dim=(0, 1)).tolist()
         axis.bar(["q0", *(f"attn{s}" for s in range(stage + 1))], mean, color=BLUE)
         axis.set_title(f"stage {stage + 1}", fontsize=9)
         axis.tick_params(axis="x", rotation=60)
-    axes[0].set_ylabel("weight")
+    axes[0, 0].set_ylabel("weight")
     return figure
 
 
 def ratios(cases: dict[str, dict[str, dict]]) -> Figure:
     """Time of each formulation over the literal one's, a panel a case; forward passes alone are grey."""
-    figure, axes = plt.subplots(
-        (len(cases) + 1) // 2, 2, figsize=(9, 1.6 * len(cases)), layout="constrained", squeeze=False
-    )
+    figure, axes = panels((len(cases) + 1) // 2, 2, 9, 1.6 * len(cases))
     for axis in axes.flat[len(cases) :]:
         axis.axis("off")
     for axis, (name, rows) in zip(axes.flat, cases.items(), strict=False):

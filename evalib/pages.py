@@ -1,10 +1,20 @@
-"""What notebooks show beside figures: the package's own source, never a copy, and tables. Needs IPython."""
+"""What notebooks show: the package's own source, never a copy; tables; figures; answers to exercises. Needs IPython."""
 
+import hashlib
 import inspect
+import re
 from collections.abc import Iterable
+from html import escape
+from io import StringIO
 from textwrap import dedent
 
-from IPython.display import Markdown
+import matplotlib.pyplot as plt
+import torch
+from IPython.display import HTML, Markdown
+from matplotlib.figure import Figure
+
+from evalib.figures import INK
+from evalib.notation import checked
 
 
 def source(*objects) -> Markdown:
@@ -17,3 +27,51 @@ def table(heads: list[str], rows: Iterable[list]) -> Markdown:
     """A Markdown table, one list of cells a row."""
     lines = [heads, ["---"] * len(heads), *rows]
     return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
+
+
+def symbols(item: str) -> Markdown:
+    """The symbols of an equation, each found in the running code (:mod:`evalib.notation`)."""
+    rows = []
+    for row, _ in checked(item):
+        name = "returned" if row.name == "return" else f"`{row.name}`"
+        rows.append([row.symbol, row.meaning, name, "a number" if row.shape.startswith("=") else f"`{row.shape}`"])
+    return table(["Symbol", "Meaning", "In the code", "Axes"], rows)
+
+
+def picture(*drawings: Figure, alt: str) -> HTML:
+    """Drawings side by side, as far as the page is wide: one image, which a screen reader reads as ``alt``.
+
+    They are SVG inside the page. What they draw in ``figures.INK`` takes the colour of the page's text, so one picture
+    serves light and dark pages. ``ValueError`` without ``alt``.
+    """
+    if not alt.strip():
+        raise ValueError("alt is empty: say in words what the figure shows")
+    shown = "".join(svg(drawing) for drawing in drawings)
+    style = "display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0.8rem 1.4rem; margin: 1rem 0"
+    return HTML(f'<figure class="drawn" role="img" aria-label="{escape(alt)}" style="{style}">{shown}</figure>')
+
+
+def svg(drawing: Figure) -> str:
+    """A drawing as one ``<svg>`` element: no styles that reach the page, and ids that no other drawing has."""
+    buffer = StringIO()
+    drawing.savefig(buffer, format="svg", bbox_inches="tight", transparent=True)
+    plt.close(drawing)
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.S)
+    text = re.sub(r' id="(figure|axes|patch|text|line2d|matplotlib\.axis|[xy]tick|legend)_\d+"', "", text)
+    prefix = hashlib.sha256(text.encode()).hexdigest()[:8]
+    text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>f{prefix}-", text)
+    text = text.replace("<svg ", '<svg style="max-width: 100%; height: auto; stroke-linejoin: round" ', 1)
+    return text.replace(INK, "currentColor")
+
+
+def check(answer, expected) -> Markdown:
+    """What to say of the answer to an exercise: not solved yet, while it is or holds a ``...``, or right.
+
+    A wrong answer raises an ``AssertionError`` that says how it differs from ``expected``.
+    """
+    if any(part is ... or part is None for part in (answer if isinstance(answer, list) else [answer])):
+        return Markdown("**Not solved yet.** Put your answer in place of `...`, then run both cells again.")
+    expected = torch.as_tensor(expected)
+    torch.testing.assert_close(torch.as_tensor(answer).to(expected.dtype), expected)
+    return Markdown("**Right.**")

@@ -30,39 +30,47 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
 
 import math
 
-import matplotlib.pyplot as plt
 import torch
 from einops import einsum, rearrange
 from torch.nn import functional as F
 
-from evalib import equations, local_attention
-from evalib.figures import ORANGE
+from evalib import diagrams, equations, local_attention
 from evalib.geometry import inside, windows
-from evalib.pages import source
+from evalib.pages import check, picture, source, symbols
 
-close = torch.testing.assert_close
 torch.manual_seed(0)
+close = torch.testing.assert_close
 
 
 # %% [markdown]
 # ## The equation
 #
-# Three linear maps turn each pixel into a query $q = W_Q x$, a key $k = W_K x$ and a value $v = W_V x$. Then
+# Three learned matrices turn each pixel $x$ into three vectors: a *query* $q = W_Q x$, what the pixel asks for; a *key*
+# $k = W_K x$, what it has to offer; and a *value* $v = W_V x$, what it hands over. A query and a key are compared by their
+# dot product $q^{\mathsf T} k$, a number called a *logit*: the larger, the better the match. A softmax makes weights of the
+# logits, and the output is the sum of the values, weighted:
 #
 # $$
 # y_{ij} = \sum_{a,b \in N_k(i,j)} \operatorname{softmax}_{ab}\!\left( q_{ij}^{\mathsf T} k_{ab} \right) v_{ab}
 # $$ (eq-2)
 #
-# | Symbol | Meaning | In the code | Shape |
-# |---|---|---|---|
-# | $q_{ij}$ | query of the pixel that asks | `q` | `n h c i j` |
-# | $k_{ab}$ | keys of its window | `key` | `n h c i j a b` |
-# | $q_{ij}^{\mathsf T} k_{ab}$ | content logits | `content` | `n h i j a b` |
-# | $\operatorname{softmax}_{ab}$ | over all positions of the window together | `softmax_ab` | `n h i j a b` |
-# | $v_{ab}$ | values of its window | `value` | `n h c i j a b` |
+# The *softmax* of some numbers is the exponential of each, divided by the sum of all the exponentials:
 #
-# $h$ counts the heads. Each head has its own channels $c$ and its own weights; the outputs are concatenated. Positions
-# outside the image take no part, so the weights of a corner are shared among its four pixels.
+# $$
+# \operatorname{softmax}_{m}(z) = \frac{e^{z_m}}{\sum_{m'} e^{z_{m'}}}
+# $$
+#
+# No result is negative, and together they are one. The largest logit gets the largest weight, and adding the same number to
+# all logits changes nothing. Here it runs over all positions $ab$ of the window together.
+
+# %% tags=["hide-input"]
+symbols("Eq. 2")
+
+# %% [markdown]
+# $h$ counts the *heads*. A layer with $N$ heads does all this $N$ times side by side: each head has its own channels $c$ of
+# the queries, keys and values and its own weights, so that one head may look for edges while another compares colours.
+# The outputs are concatenated. Positions outside the image take no part: the weights of a corner are shared among its
+# four pixels.
 
 # %% [markdown]
 # ## By hand
@@ -102,21 +110,47 @@ weights = rearrange(y, "1 1 (a b) i j -> i j a b", a=5)
 weights[0, 0]  # of the corner's query
 
 # %% tags=["hide-input"]
-figure, axes = plt.subplots(1, 3, figsize=(8, 2.7), layout="constrained")
-for axis, (i, j), name in zip(axes, ((2, 2), (0, 2), (0, 0)), ("centre", "edge", "corner"), strict=True):
-    seen = weights[i, j]
-    axis.imshow(seen, cmap="Blues", vmin=0, vmax=float(weights[0, 0].max()))
-    for a, b in torch.argwhere(seen > 0).tolist():
-        dark = seen[a, b] > 0.6 * weights[0, 0].max()
-        axis.text(b, a, f"{seen[a, b]:.2f}", ha="center", va="center", fontsize=8, color="white" if dark else "black")
-    axis.add_patch(plt.Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=2))
-    axis.set(title=f"{name}: {(seen > 0).sum()} keys", xticks=[], yticks=[])
-    axis.spines[:].set_visible(False)
-plt.show()
+places = {"centre": (2, 2), "edge": (0, 2), "corner": (0, 0)}
+picture(
+    *(
+        diagrams.grid(
+            f"{name}: {(weights[at] > 0).sum()} keys",
+            [[text if float(text) else "" for text in row] for row in diagrams.numbers(weights[at], ".2f")],
+            0.06 + 0.9 * weights[at] / weights.max(),
+            {at},
+            cell=0.42,
+        )
+        for name, at in places.items()
+    ),
+    alt="Three grids of five by five pixels with the weights of a query in the centre, at an edge and in a corner. The weights "
+    "fill the part of the window of three by three pixels that lies inside the grid: nine, six and four pixels.",
+)
 
 # %% [markdown]
-# The weights of three queries (orange frames) on a map of 5×5 pixels, for $k = 3$. The centre has nine keys, the edge
-# six, the corner four.
+# The weights of three queries (orange frames) on a map of 5×5 pixels, for $k = 3$.
+#
+# And all steps for one window, as in the paper's Figure 3. Each pixel has two channels. The query meets each of the nine
+# keys; the softmax of the nine logits are the weights of the nine values.
+
+# %%
+q, k = torch.randint(-1, 2, (2, 2, 5, 5)).float()
+v = torch.randint(0, 10, (2, 5, 5)).float()
+
+logits = einsum(q[:, 2, 2], k[:, 1:4, 1:4], "c, c a b -> a b")
+weights_of_one = logits.flatten().softmax(dim=0).reshape(3, 3)
+output = einsum(weights_of_one, v[:, 1:4, 1:4], "a b, c a b -> c")
+assert (logits.shape, output.shape) == ((3, 3), (2,))
+close(local_attention(q[None, None], k[None, None], v[None, None], 3)[0, 0, :, 2, 2], output)
+
+# %% tags=["hide-input"]
+best = int(weights_of_one.argmax())
+picture(
+    *diagrams.attended(q, k, v, pixel=(2, 2), kernel_size=3),
+    alt="Six grids, left to right: the query, a vector of two numbers; the nine keys of its window, two numbers each; the nine "
+    "logits; the nine weights; the nine values; the output. The largest weight, "
+    f"{weights_of_one.max():.2f}, is in row {best // 3 + 1}, column {best % 3 + 1} of the window; "
+    f"the output is {output[0]:.1f}, {output[1]:.1f}.",
+)
 
 # %% [markdown]
 # ## Checks
@@ -182,7 +216,85 @@ assert math.isclose(leak[0, 0, 0, 0, 0], 4 / 9, rel_tol=1e-6)
 leak[0, 0, 0]
 
 # %% [markdown]
+# ## Exercises
+#
+# **1.** Write the softmax over the last axis.
+
+
+# %% tags=["exercise"]
+def softmax(z):
+    return ...
+
+
+# %% tags=["check"]
+z = torch.randn(2, 3, 9)
+check(softmax(z), z.softmax(dim=-1))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def softmax(z):
+#     e = z.exp()
+#     return e / e.sum(dim=-1, keepdim=True)
+# ```
+#
+# Libraries first subtract the largest number, which changes no weight and keeps the exponentials finite.
+#
+# </details>
+
+# %% [markdown]
+# **2.** All keys of a map are the same. What weight does a corner pixel give to each pixel of its window, for $k = 5$ on a
+# map of 8×8 pixels?
+
+# %% tags=["exercise"]
+weight_in_the_corner = ...
+
+# %% tags=["check"]
+same, corner = torch.zeros(1, 1, 2, 8, 8), torch.zeros(1, 1, 2, 8, 8)
+corner[..., 0, 0] = 1
+check(weight_in_the_corner, local_attention(same, same, corner, kernel_size=5)[0, 0, 0, 0, 0])
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# weight_in_the_corner = 1 / 9
+# ```
+#
+# Three rows and three columns of the window lie inside the map. Equal logits share the weight equally.
+#
+# </details>
+
+# %% [markdown]
+# **3.** Split the channels of a map into heads, so that each head gets channels that are neighbours: `n (h c) i j` becomes
+# `n h c i j`.
+
+
+# %% tags=["exercise"]
+def heads(x, num_heads):
+    return ...
+
+
+# %% tags=["check"]
+x = torch.randn(2, 12, 5, 5)
+check(heads(x, num_heads=3), torch.stack(x.chunk(3, dim=1), dim=1))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def heads(x, num_heads):
+#     return rearrange(x, "n (h c) i j -> n h c i j", h=num_heads)
+# ```
+#
+# A bare `reshape` to the right shape does the same here. It no longer does when the pixels come before the channels:
+# then it mixes the two, and nothing warns of it.
+#
+# </details>
+
+# %% [markdown]
 # ## In short
 #
 # Local attention is a convex combination of the window's values, with weights from content.
-# It does not know where in the window a pixel lies.
+# It does not know where in the window a pixel lies. Next: [a logit for the place](relative_attention.ipynb).

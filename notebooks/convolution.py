@@ -28,23 +28,21 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
 
-import matplotlib.pyplot as plt
 import torch
 from einops import rearrange
 from torch.nn import functional as F
 
-from evalib import convolution, equations, geometry
-from evalib.figures import BLUE, GREY, ORANGE
-from evalib.pages import source
+from evalib import convolution, diagrams, equations, geometry
+from evalib.pages import check, picture, source, symbols
 
-close = torch.testing.assert_close
 torch.manual_seed(0)
+close = torch.testing.assert_close
 
 
 # %% [markdown]
 # ## The equation
 #
-# The output at row $i$, column $j$ is a sum over the window $N_k(i,j)$:
+# The output at row $i$, column $j$ is a sum over the window $N_k(i,j)$, the $k \times k$ pixels around it:
 #
 # $$
 # y_{ij} = \sum_{a,b \in N_k(i,j)} W_{i-a,\,j-b}\; x_{ab}
@@ -54,15 +52,25 @@ torch.manual_seed(0)
 # N_k(i,j) = \left\{ a,b \;\middle|\; |a-i| \le \lfloor k/2 \rfloor,\; |b-j| \le \lfloor k/2 \rfloor \right\}
 # $$
 #
-# | Symbol | Meaning | In the code | Shape |
-# |---|---|---|---|
-# | $x_{ab}$ | input pixel, $d_{in}$ channels | `x` | `n cin i j` |
-# | $N_k(i,j)$ | the window, for every pixel at once | `windows(x, k)` | `n cin i j a b` |
-# | $W$ | learned weights | `weight` | `cout cin k k` |
-# | $y_{ij}$ | output pixel, $d_{out}$ channels | returned | `n cout i j` |
+# Each $x_{ab}$ is a vector, one number a channel, and each $W_{i-a,\,j-b}$ a matrix that turns the $d_{in}$ channels of a
+# pixel into $d_{out}$. The weights, together, are called the *kernel*.
+
+# %% tags=["hide-input"]
+symbols("Eq. 1")
+
+# %% [markdown]
+# The axes: `n` images of the batch, `cin` and `cout` channels, `i j` row and column of a pixel, `a b` row and column
+# inside its window, counted from 0. Beyond the border the image is zero. The kernel is not flipped ([D1](#d1)). All
+# symbols of the book are on [one page](notation.ipynb), each looked up in the code while it runs.
 #
-# In the code $a$ and $b$ count from 0 inside the window. Beyond the border the image is zero. The kernel is not flipped
-# ([D1](#d1)).
+# The paper's Figure 1 shows the window of row 3, column 3, counted from one:
+
+# %% tags=["hide-input"]
+picture(
+    diagrams.local_window(5, 5, pixel=(2, 2), kernel_size=3),
+    alt="A grid of five by five cells, each with its row and column. The nine cells from row 2 to 4 and column 2 to 4 are "
+    "blue: the window with extent 3 of the cell 3, 3, which has an orange frame.",
+)
 
 # %% [markdown]
 # ## By hand
@@ -98,41 +106,30 @@ source(equations.convolution, geometry.windows)
 
 # %% [markdown]
 # ## One window, seen
+#
+# The window of one pixel, each of its numbers times the weight at its place, added up: the paper's Figure 2. These
+# weights compare a pixel with its four neighbours.
 
-
-# %% tags=["hide-input"]
-def grid(axis, values, title, marked=()):
-    """Numbers in a grid; the cells ``marked`` are blue, the rest grey."""
-    axis.set(title=title, xlim=(-0.5, values.shape[1] - 0.5), ylim=(values.shape[0] - 0.5, -0.5), aspect="equal")
-    axis.axis("off")
-    for (i, j), value in zip(torch.argwhere(values == values).tolist(), values.flatten().tolist(), strict=True):
-        color = BLUE if (i, j) in marked else GREY
-        axis.add_patch(plt.Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=color, alpha=0.25, edgecolor="white"))
-        axis.text(j, i, f"{value:g}", ha="center", va="center")
-
-
+# %%
 image = torch.randint(0, 10, (5, 5)).float()
 kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
-output = convolution(image[None, None], kernel[None, None])[0, 0]
-window = {(i, j) for i in (1, 2, 3) for j in (1, 2, 3)}
+products = image[1:4, 1:4] * kernel
+close(convolution(image[None, None], kernel[None, None])[0, 0, 2, 2], products.sum())
 
-figure, axes = plt.subplots(1, 3, figsize=(8, 2.9), layout="constrained")
-grid(axes[0], image, "input and the window of pixel (3, 3)", window)
-grid(axes[1], kernel, "weights", {(i, j) for i in range(3) for j in range(3)})
-grid(axes[2], output, "output", {(2, 2)})
-axes[0].add_patch(plt.Rectangle((1.5, 1.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=2))
-axes[2].add_patch(plt.Rectangle((1.5, 1.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=2))
-plt.show()
-
-# %% [markdown]
-# The nine blue pixels, each times the weight at its place, add up to the output pixel with the orange frame. Rows and
-# columns count from one, as in the paper's Figures 1 and 2.
+# %% tags=["hide-input"]
+picture(
+    *diagrams.convolved(image, kernel, pixel=(2, 2)),
+    alt="Four grids of numbers. An image of five by five pixels, with the window of its middle pixel in blue; three by three "
+    "weights, minus 4 in the middle, 1 above, below, left and right of it, 0 in the corners; the nine products, which add "
+    f"up to {products.sum():g}; and the output, in which the middle pixel is {products.sum():g}.",
+)
 
 # %% [markdown]
 # ## Checks
 #
 # Eq. 1 is PyTorch's `conv2d` with "same" padding, at any stride. The number of weights does not depend on the size of
-# the image. Inside the image, moving the input moves the output: the layer is equivariant to translation.
+# the image: all windows share them. Inside the image, moving the input moves the output: the layer is *equivariant* to
+# translation. The price of a larger window is [computed before](why.ipynb).
 
 # %%
 x = torch.randn(2, 3, 9, 7, dtype=torch.float64)
@@ -147,13 +144,6 @@ assert y.shape == (2, 4, 9, 7)
 
 moved = convolution(x.roll((1, 1), dims=(2, 3)), weight)
 close(moved[..., 3:-2, 3:-2], y[..., 2:-3, 2:-3])
-
-# %% [markdown]
-# The paper's introduction names a layer of shape `[128, 256, 5, 5]`: 256 outputs, each one match with a
-# $5 \times 5 \times 128$ template. Its weights, counted:
-
-# %%
-torch.nn.Conv2d(128, 256, 5, bias=False).weight.numel()
 
 # %% [markdown]
 # ## What breaks
@@ -171,6 +161,75 @@ close(convolution(x, symmetric.flip(-2, -1)), convolution(x, symmetric))
 mutant = convolution(x, one_sided.flip(-2, -1))
 assert mutant[0, 0, 1].tolist() == [-5, -2, 5]
 mutant[0, 0]
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** Which 3×3 weights make each pixel the mean of its window?
+
+# %% tags=["exercise"]
+mean = ...  # a tensor of shape (1, 1, 3, 3)
+
+# %% tags=["check"]
+expected = F.avg_pool2d(image[None], 3, stride=1, padding=1)[None]
+check(... if mean is ... else convolution(image[None, None], mean), expected)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# mean = torch.ones(1, 1, 3, 3) / 9
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **2.** Write Eq. 1 for a single output pixel, from its window (`cin a b`) and the weights (`cout cin a b`).
+
+
+# %% tags=["exercise"]
+def pixel(window, weight):
+    return ...
+
+
+# %% tags=["check"]
+x, weight = torch.randn(1, 2, 6, 6), torch.randn(3, 2, 5, 5)
+check(pixel(geometry.windows(x, 5)[0, :, 2, 4], weight), convolution(x, weight)[0, :, 2, 4])
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def pixel(window, weight):
+#     return (window * weight).sum(dim=(1, 2, 3))
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **3.** Two 3×3 convolutions, one after the other: how many rows of the input does one output pixel see? The check lets
+# a single bright pixel through both and counts the rows that it reaches.
+
+# %% tags=["exercise"]
+rows_seen = ...
+
+# %% tags=["check"]
+dot, ones = torch.zeros(1, 1, 11, 11), torch.ones(1, 1, 3, 3)
+dot[0, 0, 5, 5] = 1
+reached = convolution(convolution(dot, ones), ones)[0, 0].any(dim=1)
+check(rows_seen, reached.sum())
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# rows_seen = 5
+# ```
+#
+# The second layer sees one row to each side, and each of those has seen one further. A stack of convolutions sees far,
+# but one layer at a time.
+#
+# </details>
 
 # %% [markdown]
 # ## In short

@@ -15,9 +15,19 @@
 # %% [markdown]
 # # Expanding Visual Attention
 #
-# Can one query look at a whole map, a ring at a time? A person sees sharply only at the point of gaze. EVA begins with a
+# Can one query look at a whole map, a ring at a time? At the end of a network stands a small map of many channels, 7×7
+# pixels, and one vector has to be made of it that says what the image shows. A ResNet takes the mean of all pixels. The
+# paper calls such averaging noisy (§1) and puts Expanding Visual Attention, EVA, in its place.
+#
+# The idea (§3.2) is taken from how people look. The eye receives a whole scene at once, but attention holds only a small
+# part of it {cite}`mizuhara2000degree`; what lies further from the point of gaze is recognised less well. So EVA begins with a
 # rough message about the whole map, looks at its centre, and then at rings of growing radius. After each look it revises
-# its question. The result is one vector.
+# its question, in view of all it has seen so far. The paper hopes for two things:
+#
+# - *evidence*: what the centre suggests decides what is looked for in the next ring;
+# - *symmetry*: a ring has all directions in it, so patterns around a focal point fall into one look.
+#
+# These are reasons to try it. Whether it helps is a matter of runs ([Table 1](table1.ipynb)).
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -28,16 +38,17 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
 
-import matplotlib.pyplot as plt
 import torch
+from einops import rearrange
 
-from evalib import ExpandingVisualAttention, count_parameters, figures
+from evalib import ExpandingVisualAttention, count_parameters, diagrams, figures
+from evalib.equations import single_query_attention
 from evalib.eva import EXTENT, SingleQueryAttention
 from evalib.geometry import RADII, ring
-from evalib.pages import source, table
+from evalib.pages import check, picture, source, symbols, table
 
-close = torch.testing.assert_close
 torch.manual_seed(0)
+close = torch.testing.assert_close
 
 
 # %% [markdown]
@@ -54,25 +65,22 @@ assert counts == [1, 8, 16, 24]
 assert sum(counts) == EXTENT**2
 
 # %% tags=["hide-input"]
-figure, axis = plt.subplots(figsize=(3.6, 3.6), layout="constrained")
-colors = (figures.ORANGE, figures.BLUE, figures.GREY, figures.BLUE)
-for stage, ((rows, columns), color, alpha) in enumerate(zip(rings, colors, (0.9, 0.6, 0.35, 0.2), strict=True)):
-    for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
-        axis.add_patch(plt.Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=color, alpha=alpha, edgecolor="white"))
-        axis.text(j, i, stage, ha="center", va="center")
-axis.set(xlim=(-0.5, EXTENT - 0.5), ylim=(EXTENT - 0.5, -0.5), aspect="equal", xticks=[], yticks=[])
-axis.spines[:].set_visible(False)
-plt.show()
+picture(
+    diagrams.rings(),
+    alt="A grid of seven by seven cells, each with the number of its ring: 0 in the centre, around it "
+    + ", ".join(f"{count} cells of ring {stage}" for stage, count in enumerate(counts) if stage)
+    + ". The further out, the paler.",
+)
 
 # %% [markdown]
-# The four rings of a 7×7 map, each pixel marked with the number of its ring.
+# The four rings of a 7×7 map, each pixel marked with the number of its ring. The paper calls them memory blocks.
 
 # %% [markdown]
-# ## The four stages
+# ## The equation
 #
-# A *look* is Eq. 3 with a single query; its keys and values are the pixels of one ring. The paper calls it "Attention
-# 2D". A *recall* is Eq. 2 with a single query; its keys and values are $q_0$ and all looks so far. The paper calls it
-# "Attention 1D".
+# EVA uses two attentions, each with a single query. A *look* is Eq. 3; its keys and values are the pixels of one ring.
+# The paper calls it "Attention 2D". A *recall* is Eq. 2; its keys and values are *slots*, vectors that EVA made before:
+# $q_0$ and all looks so far. The paper calls it "Attention 1D". For $s = 0, 1, 2, 3$:
 #
 # $$
 # \begin{aligned}
@@ -80,17 +88,62 @@ plt.show()
 # \mathrm{attn}_s &= \mathrm{look}(q_s, \mathrm{ring}_s) \\
 # q_{s+1} &= \mathrm{recall}(\mathrm{attn}_s, [q_0, \mathrm{attn}_0, \dots, \mathrm{attn}_s])
 # \end{aligned}
+# $$ (eq-eva)
+#
+# The last $q$ is called $\mathrm{attn\_out}$; a second feed-forward network turns it into the output. A *feed-forward network*,
+# FFN, is two matrix products with a ReLU between them, which sets negative numbers to zero. Around the attentions there is
+# nothing that the text does not name ([D4](#d4)); the FFNs are as wide as their input ([D5](#d5)).
+
+# %% tags=["hide-input"]
+symbols("§3.1")
+
+# %% [markdown]
+# The paper's Figure 5, drawn from a pass of the module that was listened to. Grey lines: each slot stays in reach of all
+# later recalls.
+
+# %% tags=["hide-input"]
+picture(
+    diagrams.eva_graph(),
+    alt="A graph from top to bottom. The map goes through a 7×7 convolution, which gives the candidate of the query, and an FFN, "
+    "which gives q0. Four rows follow. "
+    + " ".join(
+        f"Row {row}: Attention 2D reads query {stage.query} and {stage.pixels} px of ring {row - 1} and gives "
+        f"{stage.attn}; Attention 1D reads {stage.attn} and the slots {', '.join(stage.slots)}."
+        for row, stage in enumerate(diagrams.stages(), 1)
+    )
+    + " Each result is the query of the next row; the last, attn_out, goes through an FFN to the output.",
+)
+
+# %% [markdown]
+# ## By hand
+#
+# One channel. Around the centre lie eight pixels; seven hold 0 and one, to the right, holds 9. Let the key of that pixel be
+# $\ln 2$, all other keys 0, and the query 1. The exponentials of the logits are 2 and seven times 1:
+#
+# $$
+# \mathrm{attn}_1 = \tfrac{2}{2 + 7} \cdot 9 = 2 .
 # $$
 #
-# | Stage | Look: query | Look: keys | Recall: query | Recall: keys | Result |
-# |:-:|:-:|---|:-:|---|:-:|
-# | 1 | $q_0$ | ring 0, 1 pixel | $\mathrm{attn}_0$ | $q_0, \mathrm{attn}_0$ | $q_1$ |
-# | 2 | $q_1$ | ring 1, 8 pixels | $\mathrm{attn}_1$ | $q_0, \mathrm{attn}_0, \mathrm{attn}_1$ | $q_2$ |
-# | 3 | $q_2$ | ring 2, 16 pixels | $\mathrm{attn}_2$ | $q_0, \mathrm{attn}_0 \dots \mathrm{attn}_2$ | $q_3$ |
-# | 4 | $q_3$ | ring 3, 24 pixels | $\mathrm{attn}_3$ | $q_0, \mathrm{attn}_0 \dots \mathrm{attn}_3$ | $\mathrm{attn\_out}$ |
+# Now the recall. Say that the slots $q_0$ and $\mathrm{attn}_0$ are 0, and $W_Q = \tfrac12 \ln 3$, $W_K = W_V = 1$. The query
+# is $\tfrac12 \ln 3 \cdot \mathrm{attn}_1 = \ln 3$, the logits are $0, 0, 2 \ln 3$, their exponentials $1, 1, 9$:
 #
-# A second feed-forward network turns $\mathrm{attn\_out}$ into the output. Around the attentions there is nothing that
-# the text does not name ([D4](#d4)); the feed-forward networks are as wide as their input ([D5](#d5)).
+# $$
+# q_2 = \tfrac{9}{1 + 1 + 9} \cdot 2 = \tfrac{18}{11} .
+# $$
+
+# %%
+one, ln2, ln3 = torch.ones(1, 1), torch.tensor(2.0).log(), torch.tensor(3.0).log()
+pixels = torch.zeros(1, 8, 2)  # of each pixel what its key and what its value is made of
+pixels[0, 4] = torch.tensor([ln2, 9.0])  # row-major: three above, left, right, three below
+W_K, W_V = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+
+attn1, weights = single_query_attention(one, pixels, one, W_K, W_V, num_heads=1)
+close(attn1, torch.tensor([[2.0]]))
+
+slots = torch.stack([torch.zeros(1, 1), torch.zeros(1, 1), attn1], dim=1)
+q2, weights = single_query_attention(attn1, slots, one * ln3 / 2, one, one, num_heads=1)
+close(q2, torch.tensor([[18 / 11]]))
+attn1.item(), q2.item()
 
 # %% [markdown]
 # ## The code
@@ -100,13 +153,18 @@ plt.show()
 # %%
 source(ExpandingVisualAttention.forward)
 
+# %% [markdown]
+# Look and recall are one module; a look knows its ring's radius and adds $r$. The equation inside is
+# `single_query_attention`, with the softmax over the pixels or slots.
+
 # %%
-source(SingleQueryAttention)
+source(SingleQueryAttention, single_query_attention)
 
 # %% [markdown]
-# ## One pass
+# ## The four stages
 #
-# A random map of 64 channels, four heads. With `trace=True` the module also returns what it computed on its way.
+# Here is §3.1, done by hand on a random map of 64 channels with a module of four heads. With `trace=True` the module also
+# returns what it computed on its way; what we compute step by step has to be the same.
 
 # %%
 eva = ExpandingVisualAttention(64, 64, 64, num_heads=4)
@@ -114,49 +172,127 @@ x = torch.randn(2, 64, EXTENT, EXTENT)
 with torch.no_grad():
     y, trace = eva(x, trace=True)
 assert y.shape == (2, 64, 1, 1)
-assert [w.shape[-1] for w in trace.look_weights] == [1, 8, 16, 24]
-assert [w.shape[-1] for w in trace.recall_weights] == [2, 3, 4, 5]
+
+# %% [markdown]
+# **The first query.** A convolution as large as the map has one output pixel: one dot product with the whole map a
+# channel. The FFN refines it to $q_0$, the rough message.
+
+# %%
+with torch.no_grad():
+    candidate = eva.convolution(x)
+    assert candidate.shape == (2, 64, 1, 1)
+    q0 = eva.first_query(rearrange(candidate, "n d 1 1 -> n d"))
+close(q0, trace.queries[0])
+
+# %% [markdown]
+# **Stage 1: the centre.** $q_0$ looks at ring 0, one pixel. With a single key the softmax is 1 whatever the query: the
+# look is $W_V x$ at the centre, exactly, and its $W_Q$, $W_K$ and $r$ never get a gradient. The recall then lets
+# $\mathrm{attn}_0$ weigh two slots, the rough message and itself. Its answer is the next question, $q_1$.
+
+# %%
+with torch.no_grad():
+    centre = x[:, :, 3:4, 3]
+    attn0, weights = eva.looks[0](q0, rearrange(centre, "n c m -> n m c"))
+    assert weights.shape == (2, 4, 1) and (weights == 1).all()
+    close(attn0, eva.looks[0].W_V(x[:, :, 3, 3]))
+
+    q1, weights = eva.recalls[0](attn0, torch.stack([q0, attn0], dim=1))
+    assert weights.shape == (2, 4, 2)
+close(q1, trace.queries[1])
+
+# %% [markdown]
+# **Stage 2: the ring of 8.** The memory block of 3×3 pixels has lost its centre, which was read before. $q_1$ looks at the
+# eight pixels that are left, by content and by offset. The recall has three slots.
+
+# %%
+with torch.no_grad():
+    row, column = rings[1]
+    block = rearrange(x[:, :, row, column], "n c m -> n m c")
+    assert block.shape == (2, 8, 64)
+    attn1, weights = eva.looks[1](q1, block)
+    assert weights.shape == (2, 4, 8)
+
+    q2, weights = eva.recalls[1](attn1, torch.stack([q0, attn0, attn1], dim=1))
+    assert weights.shape == (2, 4, 3)
+close(q2, trace.queries[2])
+
+# %% [markdown]
+# **Stage 3: the ring of 16,** 5×5 without the inner 3×3, and four slots. **Stage 4: the ring of 24,** 7×7 without the
+# inner 5×5, and five slots. Nothing new happens, so they are a loop. After the last recall comes the output.
+
+# %%
+with torch.no_grad():
+    q, slots = q2, [q0, attn0, attn1]
+    for stage in (2, 3):
+        row, column = rings[stage]
+        attn, _ = eva.looks[stage](q, rearrange(x[:, :, row, column], "n c m -> n m c"))
+        slots.append(attn)
+        q, _ = eva.recalls[stage](attn, torch.stack(slots, dim=1))
+    assert len(slots) == 5
+    close(rearrange(eva.output(q), "n out -> n out 1 1"), y)
 
 table(
-    ["stage", "query", "look", "look weights", "recall weights"],
-    [[s + 1, *(tuple(part[s].shape) for part in trace)] for s in range(4)],
+    ["Stage", "Query", "Pixels", "Look", "Slots"],
+    [[s, each.query, each.pixels, each.attn, ", ".join(each.slots)] for s, each in enumerate(diagrams.stages(), 1)],
 )
 
 # %% [markdown]
-# The shapes are batch × channels for queries and looks, and batch × heads × keys for the weights.
+# Every stage has its own projections. The paper counts on that: four kinds of question, one for each distance.
+
+# %% [markdown]
+# ## The weights, seen
 
 # %% tags=["hide-input"]
 maps = figures.ring_maps(trace)[:, 0].mean(dim=1)  # the first map, mean over the heads
-
-figure, axes = plt.subplots(1, len(RADII), figsize=(8, 2.2), layout="constrained")
-for stage, (axis, weights) in enumerate(zip(axes, maps, strict=True)):
-    shown = axis.imshow(weights, vmin=0, cmap="viridis")
-    figure.colorbar(shown, ax=axis, shrink=0.75)
-    axis.set(title=f"ring {stage}: {counts[stage]} px", xticks=[], yticks=[])
-    axis.spines[:].set_visible(False)
-plt.show()
+form = {0: ".0f", 1: ".2f", 2: ".2f", 3: ".2f"}
+picture(
+    *(
+        diagrams.grid(
+            f"look {stage + 1}: {counts[stage]} px",
+            [
+                [text.replace("nan", "").removeprefix("0") for text in row]
+                for row in diagrams.numbers(weights, form[stage])
+            ],
+            0.05 + 0.9 * weights.nan_to_num() / weights.nan_to_num().max(),
+            cell=0.42,
+        )
+        for stage, weights in enumerate(maps)
+    ),
+    alt="Four grids of seven by seven pixels, one for each look. The weights stand on the pixels of the look's ring, all others "
+    "are empty. "
+    + " ".join(f"Look {s + 1}: {w.nan_to_num(1).min():.2f} to {w.nan_to_num().max():.2f}." for s, w in enumerate(maps)),
+)
 
 # %% [markdown]
-# Where each look puts its weight, mean over the heads, for a random map and untrained weights. Each ring has its own
-# scale, because its weights sum to one.
+# Where each look puts its weight, mean over the heads, for a random map and untrained weights. Each ring's weights sum to
+# one, so the blue has its own scale in each grid.
 
-# %%
-figures.slot_weights(trace)
-plt.show()
+# %% tags=["hide-input"]
+means = [weights.mean(dim=(0, 1)).tolist() for weights in trace.recall_weights]
+picture(
+    figures.slot_weights(trace),
+    alt="Four bar charts, one for each recall, of its mean weights on the slots. "
+    + " ".join(
+        f"Stage {s}: q0 and the looks have {', '.join(f'{w:.2f}' for w in row)}." for s, row in enumerate(means, 1)
+    ),
+)
 
 # %% [markdown]
-# How each recall divides its weight between $q_0$ and the looks so far.
+# How each recall divides its weight between $q_0$ and the looks so far. What trained weights look like is on the page
+# [Training](train.ipynb).
 
 # %% [markdown]
 # ## Checks
 #
-# All weights sum to one. The first look has a single key, so its softmax is 1, whatever the query: the look is
-# $W_V x$ at the centre, exactly. Its $W_Q$, $W_K$ and $r$ get no gradient.
+# All weights sum to one, and the first look gives no gradient to its $W_Q$, $W_K$ and $r$.
 
 # %%
 for weights in (*trace.look_weights, *trace.recall_weights):
     close(weights.sum(dim=-1), torch.ones(2, 4))
-close(trace.looks[0], eva.looks[0].W_V(x[:, :, 3, 3]))
+
+eva(x).square().sum().backward()
+idle = [name for name, weight in eva.named_parameters() if weight.grad is None or not weight.grad.any()]
+assert idle == [f"looks.0.{name}" for name in ("rows", "cols", "W_Q.weight", "W_K.weight")]
 
 # %% [markdown]
 # Rings are causal: a pixel of ring $s$ cannot reach a look before $s$. The 7×7 convolution reads the whole map and would
@@ -176,7 +312,7 @@ def looks_changed_by(i, j):
     _, after = blind(nudged, trace=True)
     close(before.queries[0], after.queries[0])
     pairs = zip(before.looks, after.looks, strict=True)
-    return [not torch.allclose(a, b) for a, b in pairs]
+    return [not torch.allclose(old, new) for old, new in pairs]
 
 
 changed = [looks_changed_by(3, 3 + radius) for radius in RADII]
@@ -213,6 +349,86 @@ for radius, (rows, columns) in zip(RADII, rings, strict=True):
 assert (masked == 1).all()
 assert unmasked[3, 3] == 4
 {"keys, masked": masked.sum().item(), "keys, unmasked": unmasked.sum().item()}
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** Which pixels of a 7×7 map belong to the ring of a radius? Give a mask: a 7×7 tensor, true on the ring.
+
+
+# %% tags=["exercise"]
+def mask(radius):
+    return ...
+
+
+# %% tags=["check"]
+def expected_mask(radius):
+    """True on the ring."""
+    row, column = ring(radius) + 3
+    seen = torch.zeros(7, 7, dtype=torch.bool)
+    seen[row, column] = True
+    return seen
+
+
+answers = [mask(radius) for radius in RADII]
+check(... if answers[0] is ... else torch.stack(answers), torch.stack([expected_mask(radius) for radius in RADII]))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def mask(radius):
+#     offset = (torch.arange(7) - 3).abs()
+#     return torch.maximum(offset[:, None], offset[None, :]) == radius
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **2.** Write a recall with one head: a query (`d`) and slots (`s d`), which are keys and values at once.
+
+
+# %% tags=["exercise"]
+def recall(query, slots):
+    return ...
+
+
+# %% tags=["check"]
+query, slots, identity = torch.randn(4), torch.randn(3, 4), torch.eye(4)
+expected, _ = single_query_attention(query[None], slots[None], identity, identity, identity, num_heads=1)
+check(recall(query, slots), expected[0])
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def recall(query, slots):
+#     weights = (slots @ query).softmax(dim=0)
+#     return weights @ slots
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **3.** A corner of the inner 5×5 block changes, and $q_0$ does not. Which of the looks 1 to 4 change? Give four truth
+# values.
+
+# %% tags=["exercise"]
+changes = [..., ..., ..., ...]
+
+# %% tags=["check"]
+check(changes, looks_changed_by(1, 1))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# changes = [False, False, True, True]
+# ```
+#
+# The pixel lies in ring 2, which the third look reads. The fourth asks with a query that the third has changed.
+#
+# </details>
 
 # %% [markdown]
 # ## In short

@@ -15,8 +15,9 @@
 # %% [markdown]
 # # The six networks
 #
-# What exactly is compared in Table 1? Three networks, each in two widths. They share a ResNet
-# {cite}`he2015deep`; the SANets replace its third stage, the EVANets its average pooling.
+# What exactly is compared in Table 1? Three networks, each in two widths. They share a *ResNet* {cite}`he2015deep`, a stack
+# of convolutions in blocks, each with a shortcut around it; such stacks are the common ground of image classification
+# since {cite:t}`krizhevsky2012imagenet`. The SANets replace its third stage, the EVANets its average pooling.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -28,8 +29,8 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
 
 from dataclasses import replace
+from functools import partial
 
-import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
@@ -38,12 +39,14 @@ from evalib import (
     RelativeSelfAttention,
     build,
     count_parameters,
+    diagrams,
     figures,
 )
-from evalib.networks import BasicBlock, EVASummary, Network
-from evalib.pages import source, table
+from evalib.figures import BLUE, GREY, ORANGE
+from evalib.networks import KERNEL_SIZE, NUM_HEADS, BasicBlock, EVASummary, Network, convolution_3x3
+from evalib.pages import check, picture, source, table
 
-torch.manual_seed(0)
+torch.manual_seed(0);
 
 
 # %% [markdown]
@@ -76,6 +79,66 @@ table(
 # | stage 3 | BasicBlocks of 3×3 convolutions | BasicBlocks of relative attention, $k = 3$, 4 heads ([D7](#d7)) | as ResNet |
 # | summary | mean over the map | mean over the map | EVA on 7×7 pixels of the map ([D6](#d6)) |
 # | classifier | linear | linear | linear |
+#
+# The *stem* turns the three colours into the first feature map. A *stage* is a few blocks of one width; the second and the
+# third begin with a stride of 2, which halves rows and columns. The *classifier* is one matrix, from the summary to ten
+# class scores; the largest score is the network's answer.
+
+# %% [markdown]
+# ## The blocks
+#
+# A residual block adds what its layers compute to what came in. So it only has to learn a change, and deep stacks of
+# blocks can be trained {cite}`he2015deep`. There are two kinds (§3.3): the BasicBlock has two mixing layers, the Bottleneck one,
+# between two 1×1 convolutions that narrow the channels to a quarter and widen them again. Either can mix pixels by
+# convolution or by self-attention. The networks of Table 1 use BasicBlocks; the Bottleneck is for deeper ones. Each layer
+# is followed by *batch normalisation*, which brings every channel to mean 0 and variance 1 over the batch and then lets two
+# learned numbers a channel rescale it, and by a ReLU, the last layer's after the sum.
+
+# %%
+attention_3x3 = partial(RelativeSelfAttention, kernel_size=KERNEL_SIZE, num_heads=NUM_HEADS)
+mixing = {"3×3 convolution": (convolution_3x3, BLUE), "self-attention, k = 3": (attention_3x3, ORANGE)}
+
+
+def basic(mix, width):
+    """The layers of a BasicBlock."""
+    return nn.ModuleList(mix(width, width) for _ in range(2))
+
+
+def bottleneck(mix, width):
+    """The layers of a Bottleneck."""
+    narrow, widen = (nn.Conv2d(a, b, 1, bias=False) for a, b in ((width, width // 4), (width // 4, width)))
+    return nn.ModuleList([narrow, mix(width // 4, width // 4), widen])
+
+
+kinds = {"BasicBlock": basic, "Bottleneck": bottleneck}
+x = torch.randn(1, 64, 8, 8)
+for mix, _ in mixing.values():
+    for kind in kinds.values():
+        y = x
+        for layer in kind(mix, 64):
+            y = layer(y)
+        assert (x + y).shape == x.shape
+assert count_parameters(basic(convolution_3x3, 64)) + 4 * 64 == count_parameters(BasicBlock(64, 64, 1, convolution_3x3))
+
+table(
+    ["Layers, 64 channels", *mixing],
+    [
+        [name, *(f"{count_parameters(kind(mix, 64)):,} weights" for mix, _ in mixing.values())]
+        for name, kind in kinds.items()
+    ],
+)
+
+# %% tags=["hide-input"]
+picture(
+    *(diagrams.block("BasicBlock", 2 * [(text, color)]) for text, (_, color) in mixing.items()),
+    *(
+        diagrams.block("Bottleneck", [("1×1 convolution", GREY), (text, color), ("1×1 convolution", GREY)])
+        for text, (_, color) in mixing.items()
+    ),
+    alt="Four residual blocks. BasicBlock: two 3×3 convolutions, one after the other, or two self-attentions. Bottleneck: a 1×1 "
+    "convolution, a 3×3 convolution or a self-attention, and a 1×1 convolution. In all four a shortcut leads around the "
+    "layers to a sum, which a ReLU follows.",
+)
 
 # %% [markdown]
 # ## The code
@@ -140,10 +203,11 @@ table(
 )
 
 # %% tags=["hide-input"]
-figure, axes = plt.subplots(1, 2, figsize=(8, 2.4), layout="constrained")
-shades = dict(zip(names, ("black", "#c3d7ee", "#86aedb", figures.BLUE, figures.ORANGE, figures.GREY), strict=True))
-for axis, size in zip(axes, ("small", "large"), strict=True):
+shades = dict(zip(names, (figures.INK, "#9dbfe3", "#6495cc", BLUE, ORANGE, GREY), strict=True))
+drawings = []
+for size in ("small", "large"):
     shown = [row for row in TABLE_1 if row.name.endswith(size)]
+    figure, ((axis,),) = figures.panels(1, 1, 4, 2.6)
     for y, row in enumerate(shown):
         left = 0
         for part, count in counts[row.name].items():
@@ -152,9 +216,17 @@ for axis, size in zip(axes, ("small", "large"), strict=True):
     axis.set_yticks(range(len(shown)), [row.model for row in shown])
     axis.invert_yaxis()
     axis.set(xlabel="parameters, millions")
-handles, labels = axes[0].get_legend_handles_labels()
-figure.legend(handles, labels, loc="outside upper center", ncols=6, frameon=False, fontsize=8)
-plt.show()
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    drawings.append(figure)
+millions = {name: sum(each.values()) / 1e6 for name, each in counts.items()}
+picture(
+    *drawings,
+    alt="Stacked bars of the parameters of each part of the six networks, in millions. "
+    + " ".join(
+        f"{row.model}: {millions[row.name]:.2f}, of which the summary {counts[row.name]['summary'] / 1e6:.2f}."
+        for row in TABLE_1
+    ),
+)
 
 # %% [markdown]
 # Self-attention makes the third stage lighter than convolution does. EVA has more parameters than the rest of its network,
@@ -201,6 +273,59 @@ table(
     ["blocks", "layers", "parameters"],
     [[list(row.blocks), layers(row), f"{count_parameters(Network(row)):,}"] for row in (printed, named)],
 )
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** Write the shortcut of a block that halves the map and adds channels: every second row and column, and `extra`
+# channels of zeros after the old ones.
+
+
+# %% tags=["exercise"]
+def shortcut(x, extra):
+    return ...
+
+
+# %% tags=["check"]
+block, x = BasicBlock(4, 6, stride=2, mix=convolution_3x3), torch.rand(1, 4, 8, 8)
+nn.init.zeros_(block.norm2.weight)  # the layers add nothing: what comes out is the shortcut
+with torch.no_grad():
+    expected = block(x)
+check(shortcut(x, extra=2), expected)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def shortcut(x, extra):
+#     return nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, extra))
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **2.** How many weights do the layers of a Bottleneck have that mixes by convolution? Write it as a function of the width.
+
+
+# %% tags=["exercise"]
+def weights_of_bottleneck(width):
+    return ...
+
+
+# %% tags=["check"]
+widths = (64, 256)
+check([weights_of_bottleneck(w) for w in widths], [count_parameters(bottleneck(convolution_3x3, w)) for w in widths])
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def weights_of_bottleneck(width):
+#     narrow = width // 4
+#     return 2 * width * narrow + 9 * narrow * narrow
+# ```
+#
+# </details>
 
 # %% [markdown]
 # ## In short

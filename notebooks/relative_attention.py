@@ -27,7 +27,6 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
 
-import matplotlib.pyplot as plt
 import torch
 from einops import einsum
 from torch import nn
@@ -35,15 +34,15 @@ from torch import nn
 from evalib import (
     RelativeSelfAttention,
     count_parameters,
+    diagrams,
     equations,
     local_attention,
     relative_attention,
 )
-from evalib.figures import BLUE, ORANGE
-from evalib.pages import source
+from evalib.pages import check, picture, source, symbols
 
-close = torch.testing.assert_close
 torch.manual_seed(0)
+close = torch.testing.assert_close
 
 
 # %% [markdown]
@@ -56,16 +55,15 @@ torch.manual_seed(0)
 #
 # The embedding $r_{a-i,\,b-j}$ joins two halves: one learned for the row offset $a-i$, one for the column offset $b-j$.
 #
-# | Symbol | Meaning | In the code | Shape |
-# |---|---|---|---|
-# | $r_{a-i}$ | row embeddings, one an offset | `rows` | `h c/2 k` |
-# | $r_{b-j}$ | column embeddings, one an offset | `cols` | `h c/2 k` |
-# | $r_{a-i,\,b-j}$ | both, concatenated | `r` | `h c a b` |
-# | $q_{ij}^{\mathsf T} k_{ab}$ | content logits | `content` | `n h i j a b` |
-# | $q_{ij}^{\mathsf T} r_{a-i,\,b-j}$ | position logits | `position` | `n h i j a b` |
-#
-# A window around its query reaches the offsets $-\lfloor k/2 \rfloor \dots \lfloor k/2 \rfloor$. There are $k$ of them,
-# and the tables hold $k$ ([D2](#d2)).
+# An *embedding* is a vector that training chooses for each of a few cases, here for each offset. Its dot product with the
+# query says how much this query likes that offset.
+
+# %% tags=["hide-input"]
+symbols("Eq. 3")
+
+# %% [markdown]
+# `half` is $c/2$, half of a head's channels. A window around its query reaches the offsets
+# $-\lfloor k/2 \rfloor \dots \lfloor k/2 \rfloor$. There are $k$ of them, and the tables hold $k$ ([D2](#d2)).
 
 # %% [markdown]
 # ## By hand
@@ -109,26 +107,15 @@ assert r.shape == (1, 8, 3, 3)
 close(r[0, :, 0, 2], torch.cat([rows[0, :, 0], cols[0, :, 2]]))
 
 # %% tags=["hide-input"]
-figure, axes = plt.subplots(1, 3, figsize=(8, 2.7), layout="constrained")
-for a, b in torch.cartesian_prod(*[torch.arange(3)] * 2).tolist():
-    color = ORANGE if a == b == 1 else BLUE
-    axes[0].add_patch(plt.Rectangle((b - 0.5, a - 0.5), 1, 1, facecolor=color, alpha=0.25, edgecolor="white"))
-    axes[0].text(b, a, f"{a - 1}, {b - 1}", ha="center", va="center")
-axes[0].set(title="row offset, column offset", xlim=(-0.5, 2.5), ylim=(2.5, -0.5), aspect="equal")
-for axis, shown, title in (
-    (axes[1], position, "position logits of one query"),
-    (axes[2], position.flatten().softmax(0).reshape(3, 3), "their softmax"),
-):
-    axis.imshow(shown, cmap="Blues")
-    middle = (shown.min() + shown.max()) / 2
-    for a, b in torch.argwhere(shown == shown).tolist():
-        color = "white" if shown[a, b] > middle else "black"
-        axis.text(b, a, f"{shown[a, b]:.2f}", ha="center", va="center", color=color)
-    axis.set(title=title)
-for axis in axes:
-    axis.set(xticks=[], yticks=[])
-    axis.spines[:].set_visible(False)
-plt.show()
+weights = position.flatten().softmax(dim=0).reshape(3, 3)
+picture(
+    diagrams.offsets(3),
+    diagrams.grid("position logits of one query", diagrams.numbers(position, ".2f")),
+    diagrams.grid("their softmax", diagrams.numbers(weights, ".2f"), weights / weights.max()),
+    alt="Three grids of three by three cells. The first gives the row offset and the column offset of each cell, from minus 1, "
+    "minus 1 at the upper left to 1, 1 at the lower right; the centre, 0, 0, has an orange frame. The second gives the logits "
+    f"of one query for these offsets, the third their softmax, {weights.min():.2f} to {weights.max():.2f}.",
+)
 
 # %% [markdown]
 # Left, the offsets of a 3×3 window from its centre, as in the paper's Figure 4. Middle and right, what position alone
@@ -138,7 +125,9 @@ plt.show()
 # ## The layer
 #
 # The module holds the projections and the two tables. $W_Q$, $W_K$ and $W_V$ read all input channels ([D3](#d3)).
-# With `stride=2` only every second query is answered, in rows and in columns; keys and values stay complete.
+# With `stride=2` only every second query is answered, in rows and in columns; keys and values stay complete. `attend` is
+# a fast form of Eq. 3, held to the one above by [tests](proof.ipynb); `project`, `chunks` and `batch_first` are there for
+# speed alone.
 
 # %%
 source(RelativeSelfAttention)
@@ -195,6 +184,65 @@ cols = torch.tensor([1.0, 2.0, 3.0]).log().reshape(1, 1, 3)
 mutant = relative_attention(q, k, v, rows=cols, cols=torch.zeros_like(cols))
 close(mutant[0, 0, 0, 0], torch.tensor([9.0, 12.0, 15.0]))
 mutant[0, 0, 0, 0]
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** Give the 3×3 position logits of one query (`c`) from the tables (`half k` each), without building $r$: a part of
+# the query meets the rows, the other the columns.
+
+
+# %% tags=["exercise"]
+def position_logits(query, rows, cols):
+    return ...
+
+
+# %% tags=["check"]
+query, rows, cols = torch.randn(8), torch.randn(4, 3), torch.randn(4, 3)
+r = equations.relative_embedding(rows[None], cols[None])[0]
+check(position_logits(query, rows, cols), einsum(query, r, "c, c a b -> a b"))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def position_logits(query, rows, cols):
+#     row, column = query[:4] @ rows, query[4:] @ cols
+#     return row[:, None] + column[None, :]
+# ```
+#
+# The package's fast form does the same, and never builds $r$.
+#
+# </details>
+
+# %% [markdown]
+# **2.** Attention can copy a neighbour. All queries are $(1, 1)$ and all keys zero. Choose three row and three column
+# embeddings so that each pixel's output is, very nearly, the value of the pixel to its left.
+
+# %% tags=["exercise"]
+row_embeddings = [..., ..., ...]  # for the offsets -1, 0, 1
+column_embeddings = [..., ..., ...]
+
+# %% tags=["check"]
+q, k = torch.ones(1, 1, 2, 5, 5), torch.zeros(1, 1, 2, 5, 5)
+v = torch.randn(1, 1, 2, 5, 5)
+answered = ... not in row_embeddings + column_embeddings
+tables = [torch.tensor([[t]]) for t in (row_embeddings, column_embeddings)] if answered else []
+shifted = relative_attention(q, k, v, *tables)[..., 1:] if answered else ...
+check(shifted, v[..., :-1])
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# row_embeddings = [0.0, 20.0, 0.0]
+# column_embeddings = [20.0, 0.0, 0.0]
+# ```
+#
+# The same row wins among the rows, the column to the left among the columns. The convolution with a single 1 at this
+# place does it exactly; attention only as nearly as the logits are large.
+#
+# </details>
 
 # %% [markdown]
 # ## In short

@@ -30,11 +30,10 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
 
 import math
 
-import matplotlib.pyplot as plt
 from IPython.display import Markdown, display
 
 from evalib import TABLE_1, TIERS, figures, tables
-from evalib.pages import table
+from evalib.pages import picture, table
 from evalib.tables import binomial_error
 
 
@@ -96,7 +95,7 @@ for size in ("small", "large"):
 table(["Paper's gap", "Points", "Standard error", "Ratio"], gaps)
 
 # %% tags=["hide-input"]
-figure, axis = plt.subplots(figsize=(7, 2.8), layout="constrained")
+figure, ((axis,),) = figures.panels(1, 1, 7, 2.8)
 for y, row in enumerate(rows):
     axis.errorbar(
         row["paper"], y - 0.12, xerr=binomial_error(row["paper"], TEST_IMAGES), color=figures.GREY, marker="o", capsize=3,
@@ -111,7 +110,14 @@ axis.set_yticks(range(len(rows)), [row["model"] for row in rows])
 axis.invert_yaxis()
 axis.set(xlabel="test accuracy, %")
 axis.legend(frameon=False)
-plt.show()
+picture(
+    figure,
+    alt="Test accuracies with one binomial standard error each way. The paper: "
+    + ", ".join(f"{row['model']} {row['paper']:.2f}" for row in rows)
+    + ". Ours: "
+    + (", ".join(f"{row['model']} {row['accuracy']:.2f}" for row in on_paper_tier) or "none at the paper tier")
+    + ".",
+)
 
 # %% [markdown]
 # The paper's accuracies in grey, with one binomial standard error each way; ours in blue, where there is a record at the
@@ -147,8 +153,11 @@ table(heads, map(line, records)) if records else Markdown("No run has been recor
 # %%
 for record in records:
     display(Markdown(f"`{record['experiment']}`, tier `{record['tier']}`, seed {record['seed']}"))
-    figures.curve(record["curve"])
-    plt.show()
+    last = record["curve"][-1]
+    after = f"after {last['epoch']} epochs the validation accuracy is {last['validation_accuracy']:.1f} %."
+    display(
+        picture(figures.curve(record["curve"]), alt=f"Loss and accuracy of {record['experiment']} by epoch; {after}")
+    )
 if not records:
     display(Markdown("No run has been recorded here, so there is no curve."))
 

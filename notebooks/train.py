@@ -40,6 +40,7 @@ from IPython.display import Markdown, display
 
 import evalib
 from evalib import batch, data, figures, records, training
+from evalib.pages import picture
 
 _before = set(globals())
 
@@ -101,7 +102,12 @@ if record["data"]["source"] == "subset":
 # ## How it went
 
 # %%
-figures.curve(run.curve);
+last = run.curve[-1]
+picture(
+    figures.curve(run.curve),
+    alt=f"Loss and accuracy over {len(run.curve)} epochs, on the training and on the validation images. After the last epoch "
+    f"the validation loss is {last['validation_loss']:.2f} and the validation accuracy {last['validation_accuracy']:.1f} %.",
+)
 
 # %% [markdown]
 # ## What it confuses
@@ -110,7 +116,15 @@ figures.curve(run.curve);
 
 # %%
 predicted = run.test_scores.argmax(dim=1)
-figures.confusion(predicted, run.cifar.test_labels);
+right = [
+    (predicted[run.cifar.test_labels == label] == label).float().mean().item() for label in range(len(data.CLASSES))
+]
+picture(
+    figures.confusion(predicted, run.cifar.test_labels),
+    alt="A table of ten classes by ten classes, in percent of a row, bluer where more. Of each class is taken for itself: "
+    + ", ".join(f"{name} {100 * share:.0f}" for name, share in zip(data.CLASSES, right, strict=True))
+    + ".",
+)
 
 # %% [markdown]
 # ## Some test images
@@ -121,7 +135,14 @@ figures.confusion(predicted, run.cifar.test_labels);
 # %%
 shown = [(run.cifar.test_labels == label).nonzero()[0].item() for label in range(len(data.CLASSES))]
 images, labels = run.cifar.test_images[shown], run.cifar.test_labels[shown]
-figures.predictions(images, predicted[shown], labels);
+picture(
+    figures.predictions(images, predicted[shown], labels),
+    alt="Ten test images, each with the class that the network gives it: "
+    + ", ".join(
+        f"{data.CLASSES[label]} as {data.CLASSES[guess]}" for label, guess in zip(labels, predicted[shown], strict=True)
+    )
+    + ".",
+)
 
 # %% [markdown]
 # ## Where EVA looks
@@ -133,5 +154,8 @@ figures.predictions(images, predicted[shown], labels);
 # %%
 if evalib.networks.experiment(experiment).eva:
     scores, trace = training.predict_traced(run.network, images[:4])
-    figures.ring_weights(images[:4], trace)
-    figures.slot_weights(trace)
+    look = "Four test images, a row each, and the weights of EVA's four looks on the 7×7 map, mean over the heads."
+    recall = "Bars of the mean weights of the four recalls on their slots."
+    display(
+        picture(figures.ring_weights(images[:4], trace), alt=look), picture(figures.slot_weights(trace), alt=recall)
+    )

@@ -6,8 +6,9 @@ from pathlib import Path
 import evalib
 
 ORDER = """
-    paths locks geometry equations fast attention eva networks counts download data checkpoints settings progress steps
-    training schema records tables weights evaluation manifest gpus batch reproduce figures pages ledger
+    paths locks geometry equations fast attention eva blocks variants published networks counts download data
+    checkpoints settings progress steps training schema records tables comparisons weights evaluation claims manifest
+    gpus batch reproduce figures diagrams notation pages explorer ledger
 """.split()
 PACKAGE = Path(evalib.__file__).parent
 

@@ -1,6 +1,7 @@
 """The book's sources: notebooks paired, without outputs, reachable in Colab; the departures listed where they are named."""
 
 import re
+import sys
 from pathlib import Path
 
 import jupytext
@@ -28,6 +29,12 @@ def test_every_notebook_is_one_of_a_pair_and_in_the_book():
     scripts = {page.stem for page in (ROOT / "notebooks").glob("*.py")}
     assert scripts == {page.stem for page in PAGES}
     assert {f"notebooks/{name}" for name in scripts} <= set(entries())
+
+
+@each_page
+def test_a_page_hides_no_module_of_python(page):
+    """A kernel starts beside its notebook, where ``import x`` finds x.py first."""
+    assert page.stem not in sys.stdlib_module_names
 
 
 @each_page

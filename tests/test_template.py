@@ -24,7 +24,8 @@ def test_the_template_trains_what_its_parameters_say(tmp_path):
     record = records.read(records.record_path(evalib.Settings("evanet20-small", seed=1), tmp_path / "results"))
     assert (record["experiment"], record["seed"], record["tier"]) == ("evanet20-small", 1, "smoke")
     cells = json.loads((tmp_path / "out.ipynb").read_text())["cells"]
-    pictures = [o for cell in cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    pictures = [output for output in outputs if "<svg" in "".join(output.get("data", {}).get("text/html", ""))]
     assert len(pictures) == 5  # curve, confusion, predictions, rings, slots
 
 

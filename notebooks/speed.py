@@ -34,7 +34,7 @@ import json
 from IPython.display import Markdown, display
 
 from evalib import data, figures, records, steps
-from evalib.pages import source, table
+from evalib.pages import picture, source, table
 
 found = sorted((records.results() / "benchmarks").glob("training-*.json"))
 benchmarks = [json.loads(path.read_text()) for path in found]
@@ -147,5 +147,9 @@ table(
 for path in sorted((records.results() / "benchmarks").glob("attention-*.json")):
     attention = json.loads(path.read_text())
     display(Markdown(f"**{attention['device']}**, batch of {attention['batch_size']}, {attention['heads']} heads"))
-    display(figures.ratios(attention["cases"]))
-    figures.plt.close()
+    fastest = [
+        f"{name}: {min((row['seconds_ratio'], label) for label, row in rows.items() if row.get('seconds_ratio'))[1]}"
+        for name, rows in attention["cases"].items()
+    ]
+    alt = "Bars of the time of each formulation over that of the literal one, a panel a case. The shortest bar of each is "
+    display(picture(figures.ratios(attention["cases"]), alt=alt + "; ".join(fastest) + "."))

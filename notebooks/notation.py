@@ -1,0 +1,87 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Notation
+#
+# Which variable is which symbol? The table below is looked up while the code runs: a small pass goes through every
+# equation and through EVA, and each row finds its variable where the function returns. A name that the code no longer
+# has, or another shape than the row says, stops the build of this book.
+
+# %% tags=["hide-input", "remove-stderr"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("evalib") is None:  # in Colab
+    address = "git+https://github.com/expanding-visual-attention/evalib"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
+
+from IPython.display import Markdown, display
+
+from evalib import notation
+from evalib.pages import table
+
+# %% [markdown]
+# ## Axes
+#
+# A letter means the same axis everywhere.
+#
+# | Axis | What it counts |
+# |---|---|
+# | `n` | images of a batch |
+# | `h` | heads; the paper's $N$ |
+# | `c`, `half` | channels of one head; half of them, for a row or a column embedding |
+# | `cin`, `cout` | input and output channels; the paper's $d_{in}$ and $d_{out}$ |
+# | `d`, `out` | channels of EVA's vectors and of its output; the paper's `model_dims` and `output_dims` |
+# | `i`, `j` | row and column of a pixel |
+# | `a`, `b` | row and column inside a window, counted from 0 |
+# | `k` | extent of a window |
+# | `m` | pixels of a ring |
+# | `s` | slots, or stages |
+
+# %% [markdown]
+# ## Symbols
+#
+# After the axes stands what the pass found; it takes sizes that differ wherever they can.
+
+# %% tags=["hide-input"]
+for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
+    rows = []
+    for row, size in notation.checked(item):
+        name = "the result" if row.name == "return" else f"`{row.name}`"
+        rows.append(
+            [f"{row.symbol}: {row.meaning}", f"{name} of `{row.where.partition('.')[2]}`", f"`{row.shape}`: {size}"]
+        )
+    display(Markdown(f"**{item}**"), table(["Symbol", "In the code", "Axes"], rows))
+
+# %% [markdown]
+# ## Words
+#
+# | Word | Meaning | First used |
+# |---|---|---|
+# | batch | images that go through a network together | [why](why.ipynb) |
+# | channel | one number of each pixel: a colour, or a feature that a layer computes | [why](why.ipynb) |
+# | feature map | what a layer puts out: rows, columns and channels | [why](why.ipynb) |
+# | weights | the numbers that training chooses; in attention also the shares of a softmax | [why](why.ipynb) |
+# | kernel | the weights of a convolution | [convolution](convolution.ipynb) |
+# | query, key, value | what a pixel asks for, offers and hands over | [attention](attention.ipynb) |
+# | logit | a number before a softmax: how well a key fits a query | [attention](attention.ipynb) |
+# | softmax | positive shares, together one, from any numbers | [attention](attention.ipynb) |
+# | head | one of several attentions side by side, with channels of its own | [attention](attention.ipynb) |
+# | embedding | a learned vector for each of a few cases, here for an offset | [relative attention](relative_attention.ipynb) |
+# | ring, memory block | the pixels at one distance from the centre | [EVA](eva.ipynb) |
+# | look, recall | attention of one query over a ring, over slots | [EVA](eva.ipynb) |
+# | slot | a vector kept for later recalls | [EVA](eva.ipynb) |
+# | stem, stage, block | the parts of a ResNet | [networks](networks.ipynb) |

@@ -1,0 +1,109 @@
+"""Figures: their numbers are those of the equations, their colours those of the page, and each says in words what it shows."""
+
+import re
+from pathlib import Path
+
+import jupytext
+import pytest
+import torch
+from matplotlib.text import Text
+
+from evalib import diagrams, equations, figures
+from evalib.pages import picture
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.py"))
+MOVES = """
+    q0, 1, attn0: q0 attn0
+    q1, 8, attn1: q0 attn0 attn1
+    q2, 16, attn2: q0 attn0 attn1 attn2
+    q3, 24, attn3: q0 attn0 attn1 attn2 attn3
+""".strip().splitlines()
+
+
+def words(drawing):
+    """The texts of a drawing that are not empty, in the order in which they were drawn."""
+    return [text.get_text() for text in drawing.findobj(Text) if text.get_text()]
+
+
+def cells(drawing):
+    """The texts of a grid, without its title."""
+    return words(drawing)[: -1 if drawing.axes[0].get_title(loc="left") else None]
+
+
+def test_the_stages_heard_are_those_of_the_paper():
+    seen = [f"{s.query}, {s.pixels}, {s.attn}: {' '.join(s.slots)}" for s in diagrams.stages()]
+    assert seen == [line.strip() for line in MOVES]
+
+
+def test_the_graph_of_eva_names_every_vector_and_every_count():
+    texts = words(diagrams.eva_graph())
+    for text in ("q0", "q1", "q2", "q3", "attn0", "attn1", "attn2", "attn3", "attn_out", "q candidate", "output"):
+        assert texts.count(text) == 1
+    assert [text for text in texts if "px" in text] == [f"ring {s}\n{n} px" for s, n in enumerate((1, 8, 16, 24))]
+    assert [text for text in texts if text.startswith("Attention 1D")] == [
+        f"Attention 1D\n{n} slots" for n in (2, 3, 4, 5)
+    ]
+
+
+def test_the_convolution_adds_up_to_the_output():
+    image, weight = torch.arange(1.0, 26.0).reshape(5, 5), torch.arange(1.0, 10.0).reshape(3, 3)
+    window, weights, products, output = diagrams.convolved(image, weight, (2, 2))
+    assert cells(weights) == [str(n) for n in range(1, 10)]
+    total = sum(map(float, cells(products)))
+    assert f"sum {total:g}" in words(products)[-1]
+    assert float(cells(output)[12]) == total == (image[1:4, 1:4] * weight).sum()
+    assert cells(window) == [str(n) for n in range(1, 26)]
+
+
+def test_the_steps_of_attention_are_the_equation():
+    q, k = torch.randint(-1, 2, (2, 2, 5, 5)).double()
+    v = torch.randint(0, 10, (2, 5, 5)).double()
+    query, keys, logits, weights, values, output = map(cells, diagrams.attended(q, k, v, (1, 3), 3))
+    dot = [
+        sum(
+            float(a.replace("−", "-")) * float(b.replace("−", "-"))
+            for a, b in zip(query[0].split(", "), key.split(", "), strict=True)
+        )
+        for key in keys
+    ]
+    assert dot == [float(text.replace("−", "-")) for text in logits]
+    softmax = torch.tensor(dot).softmax(dim=0)
+    assert weights == [f"{weight:.2f}" for weight in softmax.tolist()]
+    summed = sum(
+        w * torch.tensor([float(n) for n in value.split(", ")]) for w, value in zip(softmax, values, strict=True)
+    )
+    assert output == [", ".join(f"{n:.1f}" for n in summed.tolist())]
+    y = equations.local_attention(q[None, None], k[None, None], v[None, None], 3)
+    torch.testing.assert_close(y[0, 0, :, 1, 3], summed)
+
+
+def test_offsets_count_from_the_centre():
+    assert cells(diagrams.offsets(3)) == "−1, −1|−1, 0|−1, 1|0, −1|0, 0|0, 1|1, −1|1, 0|1, 1".split("|")
+
+
+def test_a_window_is_as_wide_as_the_kernel():
+    faces = [patch.get_facecolor()[3] for patch in diagrams.local_window(5, 5, (2, 2), 3).axes[0].patches]
+    assert [n for n, alpha in enumerate(faces) if alpha > 0.3] == [6, 7, 8, 11, 12, 13, 16, 17, 18]
+
+
+def test_a_picture_takes_the_colour_of_the_page_and_leaves_nothing_behind():
+    drawings = [diagrams.offsets(3), diagrams.eva_graph(), diagrams.rings()]
+    text = picture(*drawings, alt='a "quoted" <word>').data
+    assert text.count("<svg") == 3 and "currentColor" in text
+    for unwanted in (figures.INK, "#000000", "#ffffff", "<style", "<metadata", "<?xml", "DOCTYPE"):
+        assert unwanted not in text
+    assert 'role="img" aria-label="a &quot;quoted&quot; &lt;word&gt;"' in text
+    named, used = re.findall(r'\bid="([^"]+)"', text), re.findall(r'(?:href="#|url\(#)([^")]+)', text)
+    assert len(named) == len(set(named)) and set(used) <= set(named)
+
+
+def test_a_picture_wants_words():
+    with pytest.raises(ValueError, match="say in words"):
+        picture(diagrams.offsets(3), alt=" ")
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=lambda page: page.stem)
+def test_a_page_shows_figures_by_picture_only(page):
+    code = "\n".join(cell.source for cell in jupytext.read(page, fmt="py:percent").cells if cell.cell_type == "code")
+    assert "pyplot" not in code and "plt." not in code
+    assert code.count("picture(") == code.count("alt=")
