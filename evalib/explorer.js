@@ -309,9 +309,9 @@
       });
       pixels.choose(pixels.chosen());
     };
-    recall.node.classList.add("heat");
-    heads.node.classList.add("heat");
-    scores.node.classList.add("scores");
+    heads.node.className = "heat heads";
+    recall.node.className = "heat recall";
+    scores.node.className = "scores";
     const node = view(
       pictures(data.images, (index) => { state.image = index; draw(); }),
       choice("Head", data.heads, (index) => { state.head = index; draw(); }),
