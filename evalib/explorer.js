@@ -193,8 +193,8 @@
       pictures(data.images, (index) => { state.image = index; draw(); }),
       choice("Filter", data.filters, (index) => { state.filter = index; draw(); }),
       row(framed(map.node, "input; hatched: the zeros around it"), framed(outputs, "output of this filter; blue: positive")),
-      row(...panels.map((panel) => panel.node)),
-      make("p", {}, where, sum), said);
+      make("p", {}, where, sum),
+      row(...panels.map((panel) => panel.node)), said);
     draw();
     return node;
   };
@@ -207,6 +207,7 @@
     const move = (down, right) => map.choose([map.chosen()[0] + down, map.chosen()[1] + right]);
     const parts = [["content", "content logits"], ["position", "position logits"], ["weights", "softmax of their sum, %"]];
     const panels = parts.map(([part, caption]) => ({ part, ...windowTable(caption, data.k, move) }));
+    const [content, position, softmax] = panels;
     const values = (part, i, j) => data.images[state.image][part][state.head][i][j];
 
     const where = make("figcaption");
@@ -238,7 +239,7 @@
     const node = view(
       pictures(data.images, (index) => { state.image = index; draw(); }),
       choice("Head", data.heads, (index) => { state.head = index; draw(); }),
-      make("figure", {}, map.node, where), row(...panels.map((panel) => panel.node)), said);
+      row(make("figure", {}, map.node, where), make("div", { class: "column" }, content.node, position.node), softmax.node), said);
     draw();
     return node;
   };
@@ -262,7 +263,7 @@
     const slots = ["q0", ...stages.map((stage) => `attn${stage}`)];
     const heads = table("weight of this pixel, %", data.heads, 1);
     const recall = table("recall: weight of each slot, %", ["stage", ...slots], stages.length, stages.map((s) => s + 1));
-    const scores = table("class scores", ["class", "score", "softmax, %"], data.classes.length, data.classes);
+    const scores = table("class scores; ✓: the image is labelled so", ["class", "score", "softmax, %"], data.classes.length, data.classes);
 
     const show = (i, j) => {
       const [stage, m] = ringOf[i][j];

@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 DIGITS = 4
 """Decimals of the exported numbers."""
 
-FILTERS = 8
+FILTERS = 6
 """How many of the stem's filters are exported."""
 
 NOTE = (
