@@ -88,11 +88,10 @@ def draws(images):
 
 
 @torch.no_grad()
-def test_sixty_weights_of_eva_are_those_of_pytorch(page, tmp_path, photographs):
-    network = sharp("evanet20-small")
-    page.goto(write(tmp_path, explorer.eva(network, *photographs)))
-    _, trace = network(data.normalise(photographs[0]), trace=True)
-    rng, chosen = draws(len(photographs[0]))
+def compare_sixty_weights(page, network, images):
+    """Look and recall weights at random stages, heads and images, against a pass of PyTorch made here and now."""
+    _, trace = network(data.normalise(images), trace=True)
+    rng, chosen = draws(len(images))
     read = 0
     for image, head in chosen:
         select(page, "Image", image)
@@ -107,6 +106,12 @@ def test_sixty_weights_of_eva_are_those_of_pytorch(page, tmp_path, photographs):
             assert abs(shown - expected_recalls(trace, image, head)[stage][slot]) <= NEAR, (image, head, stage, slot)
             read += 2
     assert read >= 50
+
+
+def test_sixty_weights_of_eva_are_those_of_pytorch(page, tmp_path, photographs):
+    network = sharp("evanet20-small")
+    page.goto(write(tmp_path, explorer.eva(network, *photographs)))
+    compare_sixty_weights(page, network, photographs[0])
 
 
 def swap_two_rings(exported):
@@ -275,3 +280,18 @@ def test_two_explorers_share_a_page_and_a_phone(new_page, tmp_path, photographs)
     assert page.locator("figure svg").first.is_hidden()
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     assert page.get_by_text("They are not an explanation").count() == 2
+
+
+def test_sixty_weights_in_the_book_are_those_of_the_trained_network(page, built, photographs):
+    page.goto((built / "notebooks" / "eva.html").as_uri())
+    compare_sixty_weights(page, evalib.load_pretrained("evanet20-small"), photographs[0])
+
+
+@pytest.mark.parametrize("name", ["convolution", "relative_attention", "eva"])
+def test_the_explorer_of_a_page_answers_to_the_keys(name, page, built):
+    page.goto((built / "notebooks" / f"{name}.html").as_uri())
+    chosen = page.locator("eva-explorer [role=gridcell][aria-selected=true]")
+    before = chosen.get_attribute("data-j")
+    chosen.focus()
+    page.keyboard.press("ArrowRight")
+    assert int(chosen.get_attribute("data-j")) == int(before) + 1
