@@ -165,7 +165,7 @@
         const product = weight * (pixel ?? 0);
         cell.classList.toggle("outside", pixel === undefined);
         value.textContent = number(product);
-        terms.textContent = `${number(weight, 2)} × ${pixel === undefined ? "0" : number(pixel, 2)}`;
+        terms.textContent = `${number(weight, 2)}\n× ${pixel === undefined ? "0" : number(pixel, 2)}`;
         return [cell, product];
       }));
       const scale = largest(products.map(([, product]) => product));
@@ -239,7 +239,7 @@
     const node = view(
       pictures(data.images, (index) => { state.image = index; draw(); }),
       choice("Head", data.heads, (index) => { state.head = index; draw(); }),
-      row(make("figure", {}, map.node, where), make("div", { class: "column" }, content.node, position.node), softmax.node), said);
+      row(make("figure", { class: "small" }, map.node, where), make("div", { class: "column" }, content.node, position.node), softmax.node), said);
     draw();
     return node;
   };
