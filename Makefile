@@ -6,11 +6,11 @@ PROFILE ?= local
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help reproduce plan book lint test torture whole bench pair readme
+.PHONY: help reproduce plan book lint test test-browser torture whole bench pair readme
 .DELETE_ON_ERROR:
 
 help: ## what there is to make
-	@sed -n 's/^\([a-z]*\):.*## /\1  /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST)
 
 reproduce: $(READY) ## the runs of workflow/manifest.csv, the table, the book; TIER=smoke|quick|paper SEEDS="0 1" or ALL=1 PROFILE=slurm
 	@$(BIN)/python -m evalib reproduce --tier $(TIER) --seeds "$(SEEDS)" --profile $(PROFILE)
@@ -23,6 +23,9 @@ book: $(READY) ## the book, warnings as errors, into _build/html
 
 test: $(READY) ## the whole suite
 	$(BIN)/python -m pytest
+
+test-browser: $(READY) ## the pages in Chromium, after make book; a missing browser is an error here
+	EVALIB_BROWSER=required $(BIN)/python -m pytest tests/browser
 
 lint: $(READY) ## style of the code and of the notebooks
 	$(BIN)/ruff check

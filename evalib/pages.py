@@ -13,8 +13,11 @@ import torch
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
+from evalib.download import cached
 from evalib.figures import INK
 from evalib.notation import checked
+from evalib.records import commit, device_name
+from evalib.training import choose_device
 
 
 def source(*objects) -> Markdown:
@@ -75,3 +78,9 @@ def check(answer, expected) -> Markdown:
     expected = torch.as_tensor(expected)
     torch.testing.assert_close(torch.as_tensor(answer).to(expected.dtype), expected)
     return Markdown("**Right.**")
+
+
+def here() -> str:
+    """One line on what runs: the commit of evalib, the device, and the data set that is at hand."""
+    data = "full CIFAR-10" if cached().is_file() else "the bundled subset of CIFAR-10"
+    return f"evalib at commit {(commit() or 'unknown')[:7]} on {device_name(choose_device())}, with {data}"

@@ -8,7 +8,7 @@ import evalib
 ORDER = """
     paths locks geometry equations fast attention eva blocks variants published networks counts download data
     checkpoints settings progress steps training schema records tables comparisons weights evaluation claims manifest
-    gpus batch reproduce figures diagrams notation pages explorer ledger
+    gpus batch reproduce figures diagrams notation pages stills explorer ledger
 """.split()
 PACKAGE = Path(evalib.__file__).parent
 

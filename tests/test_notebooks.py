@@ -1,6 +1,7 @@
 """The book's sources: notebooks paired, without outputs, reachable in Colab; the departures listed where they are named."""
 
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import yaml
 from evalib import TIERS
 
 ROOT = Path(__file__).resolve().parent.parent
-ADDRESS = "git+https://github.com/expanding-visual-attention/evalib"
+REPOSITORY = runpy.run_path(str(ROOT / "scripts" / "set_repository.py"))
+SET_UP = REPOSITORY["SET_UP"].format(repository=REPOSITORY["repository"]())
 PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LOCAL_PATH = re.compile(r"/(home|root|tmp|work|Users|usr|content)/|[A-Z]:\\\\")
 
@@ -60,9 +62,7 @@ def test_a_notebook_is_valid_and_holds_no_output_and_no_local_path(page):
 @each_page
 def test_a_notebook_sets_itself_up_in_colab(page):
     code = [cell for cell in nbformat.read(page, as_version=4).cells if cell.cell_type == "code"]
-    assert ADDRESS in code[0].source
-    assert 'importlib.util.find_spec("evalib") is None' in code[0].source
-    assert "check=True" in code[0].source
+    assert SET_UP in code[0].source + "\n", "make set-repository"
 
 
 def test_every_entry_of_the_table_of_contents_is_a_file():
@@ -74,7 +74,6 @@ def test_every_entry_of_the_table_of_contents_is_a_file():
 def test_every_colab_address_is_a_file_of_the_repository():
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     assert config["launch_buttons"]["colab_url"] == "https://colab.research.google.com"
-    assert f"git+{config['repository']['url']}" == ADDRESS
     for entry in entries():
         if entry.startswith(
             "notebooks/"

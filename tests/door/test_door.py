@@ -1,0 +1,96 @@
+"""The way in from Colab: each notebook alone in an empty directory, in an environment without evalib, to its end.
+
+The environment has what Colab has (PyTorch, numpy, matplotlib and a kernel; the packages of this environment are lent
+to it) and lacks what Colab lacks: evalib, einops, jaxtyping. So the notebook's first cell has to install them. It runs as
+it is: git itself turns the repository's address into this checkout's. What is tested is the commit, not the files.
+With `EVALIB_DOOR_PYTHON` (`make test-lowest`) another environment is lent: the lowest versions of pyproject.toml.
+"""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[2]
+LENDER = os.environ.get("EVALIB_DOOR_PYTHON", sys.executable)
+PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+REPOSITORY = runpy.run_path(str(ROOT / "scripts" / "set_repository.py"))["repository"]()
+ABSENT = ("evalib", "__editable__", "einops", "jaxtyping", "wadler_lindig")
+LAST = """
+import json as _json, importlib.metadata as _metadata, evalib as _evalib
+print(_json.dumps({"door": {
+    "commit": _evalib.records.commit(), "file": _evalib.__file__,
+    "versions": {name: _metadata.version(name) for name in ("torch", "torchvision", "numpy", "einops")},
+}}))
+"""
+
+
+def ask(python, code):
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def lent(tmp_path_factory):
+    """A directory of links to the lender's packages, but for those that Colab lacks."""
+    library = tmp_path_factory.mktemp("lent")
+    for package in Path(ask(LENDER, "import sysconfig; print(sysconfig.get_path('purelib'))")).iterdir():
+        if not package.name.lower().startswith(ABSENT) and package.suffix != ".pth":
+            (library / package.name).symlink_to(package)
+    return library
+
+
+@pytest.fixture
+def bare(lent, tmp_path):
+    """The interpreter of a new virtual environment that sees what is lent, and an environment for it."""
+    subprocess.run([LENDER, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    site = Path(ask(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
+    (site / "lent.pth").write_text(f"{lent}\n")
+    kernel = tmp_path / "jupyter" / "kernels" / "door"
+    kernel.mkdir(parents=True)
+    argv = [str(python), "-m", "ipykernel_launcher", "--IPKernelApp.log_level=40", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "door", "language": "python"}))
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "EVALIB", "VIRTUAL_ENV", "GIT_"))}
+    return inherited | {
+        "JUPYTER_PATH": str(tmp_path / "jupyter"),
+        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.file://{ROOT}.insteadOf",
+        "GIT_CONFIG_VALUE_0": f"https://github.com/{REPOSITORY}",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_notebook_alone_installs_evalib_and_runs_to_its_end(page, bare, tmp_path, monkeypatch):
+    place = tmp_path / "empty"
+    place.mkdir()
+    notebook = nbformat.read(page, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(LAST))
+    monkeypatch.setenv("JUPYTER_PATH", bare["JUPYTER_PATH"])
+    client = NotebookClient(notebook, kernel_name="door", timeout=300, resources={"metadata": {"path": str(place)}})
+    client.execute(env=bare)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    first = "".join(output.get("text", "") for output in code[0].outputs)
+    assert "evalib at commit" in first and "with the bundled subset of CIFAR-10" in first
+    assert not any(word in first for word in ("ERROR", "WARNING", "Uninstalling"))
+    told = json.loads(code[-1].outputs[0].text)["door"]
+    assert told["commit"] == subprocess.check_output(["git", "-C", ROOT, "rev-parse", "HEAD"], text=True).strip()
+    assert Path(told["file"]).is_relative_to(tmp_path / "venv")
+    names = ("torch", "torchvision", "numpy")
+    lenders = json.loads(
+        ask(LENDER, f"import json, importlib.metadata as m; print(json.dumps([m.version(n) for n in {names}]))")
+    )
+    assert [told["versions"][name] for name in names] == lenders, "the set-up cell touched PyTorch or numpy"
+    for name in names:
+        assert not (tmp_path / "venv" / sysconfig.get_path("purelib", vars={"base": "."}) / name).exists(), name
+    for path in place.rglob("*.json"):
+        if "curve" in (record := json.loads(path.read_text())):
+            assert record["commit"] == told["commit"], path
