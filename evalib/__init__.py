@@ -3,13 +3,14 @@
 from evalib.attention import RelativeSelfAttention
 from evalib.equations import convolution, local_attention, relative_attention
 from evalib.eva import ExpandingVisualAttention, Trace
-from evalib.networks import TABLE_1, Experiment, build, count_parameters
+from evalib.networks import ABLATIONS, TABLE_1, Experiment, build, count_parameters
 from evalib.records import run
 from evalib.settings import TIERS, Settings
 from evalib.training import train
 from evalib.weights import evaluate, load_weights
 
 __all__ = [
+    "ABLATIONS",
     "TABLE_1",
     "TIERS",
     "ExpandingVisualAttention",

@@ -45,9 +45,9 @@ _before = set(globals())
 # %% [markdown]
 # ## Parameters
 #
-# `experiment` is a row of `evalib.TABLE_1`. `tier` says how much is run: `smoke` takes the bundled subset and two
-# epochs, `quick` the full data set and a short schedule, `paper` the full data set and the full schedule. `epochs`
-# overrides the tier's number, and `out` the directory where the record goes.
+# `experiment` is a row of `evalib.TABLE_1`, or one of `evalib.ABLATIONS`. `tier` says how much is run: `smoke` takes
+# the bundled subset and two epochs, `quick` the full data set and a short schedule, `paper` the full data set and the
+# full schedule. `epochs` overrides the tier's number, and `out` the directory where the record goes.
 
 # %% tags=["parameters"]
 experiment = "evanet20-small"
@@ -76,7 +76,7 @@ for name, part in network.named_children():
 # %% [markdown]
 # ## Training
 #
-# Adam with learning rate 0.001, divided by ten at one half and at three quarters of the epochs; batches of 150; each
+# The recipe of Table 1 (an ablation may have another): Adam with learning rate 0.001, divided by ten at one half and at three quarters of the epochs; batches of 150; each
 # image padded by four pixels, cropped at random and flipped half of the time {cite}`he2015deep,kingma2014adam`.
 
 # %%
@@ -129,7 +129,7 @@ figures.predictions(images, predicted[shown], labels);
 # scores. They tell what was read, not why the network decides: attention weights are not an explanation.
 
 # %%
-if evalib.networks.experiment(experiment).eva:
+if (row := evalib.networks.experiment(experiment)).eva and row.summary is None:
     scores, trace = training.predict_traced(run.network, images[:4])
     figures.ring_weights(images[:4], trace)
     figures.slot_weights(trace)

@@ -186,16 +186,16 @@ MUTANTS = (
     Mutant(
         "first-seven", "EVA reads the first 7 rows and columns",
         NETWORKS + "test_eva_reads_the_last_seven_rows_and_columns",
-        "networks.py", "x[:, :, -EXTENT:, -EXTENT:]", "x[:, :, :EXTENT, :EXTENT]",
+        "blocks.py", "x[:, :, -EXTENT:, -EXTENT:]", "x[:, :, :EXTENT, :EXTENT]",
     ),
     Mutant(
         "attention-too-early", "self-attention stands in the second stage",
         NETWORKS + "test_self_attention_stands_in_both_layers_of_the_third_stage_only", "networks.py",
-        "stage == len(row.blocks) - 1", "stage == len(row.blocks) - 2",
+        "last = stage == len(row.blocks) - 1", "last = stage == len(row.blocks) - 2",
     ),
     Mutant(
         "shortcut-shifted", "the shortcut's new channels come before the old ones",
-        NETWORKS + "test_shortcut_halves_the_map_and_pads_channels", "networks.py",
+        NETWORKS + "test_shortcut_halves_the_map_and_pads_channels", "blocks.py",
         "(0, 0, 0, 0, 0, self.extra_channels)", "(0, 0, 0, 0, self.extra_channels, 0)",
     ),
 )  # fmt: skip

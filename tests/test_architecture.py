@@ -6,7 +6,7 @@ from pathlib import Path
 import evalib
 
 ORDER = """
-    paths geometry equations fast attention eva networks counts download data checkpoints settings progress steps
+    paths geometry equations fast attention eva variants published blocks networks counts download data checkpoints settings progress steps
     training schema records tables manifest batch reproduce weights figures pages ledger
 """.split()
 PACKAGE = Path(evalib.__file__).parent
