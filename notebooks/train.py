@@ -76,8 +76,9 @@ for name, part in network.named_children():
 # %% [markdown]
 # ## Training
 #
-# The recipe of Table 1 (an ablation may have another): Adam with learning rate 0.001, divided by ten at one half and at three quarters of the epochs; batches of 150; each
-# image padded by four pixels, cropped at random and flipped half of the time {cite}`he2015deep,kingma2014adam`.
+# Table 1 has Adam with learning rate 0.001, divided by ten at one half and at three quarters of the epochs; an ablation
+# may have another recipe. Batches of 150; each image padded by four pixels, cropped at random and flipped half of the
+# time {cite}`he2015deep,kingma2014adam`.
 
 # %%
 run = evalib.run(settings, Path(out) if out else None)
