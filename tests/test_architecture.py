@@ -7,7 +7,7 @@ import evalib
 
 ORDER = """
     paths geometry equations fast attention eva variants published blocks networks counts download data checkpoints settings progress steps
-    training schema records tables manifest batch reproduce weights figures pages ledger
+    training schema records tables comparisons claims manifest batch reproduce weights figures pages ledger
 """.split()
 PACKAGE = Path(evalib.__file__).parent
 
