@@ -7,7 +7,7 @@ from evalib.networks import ABLATIONS, TABLE_1, Experiment, build, count_paramet
 from evalib.records import run
 from evalib.settings import TIERS, Settings
 from evalib.training import train
-from evalib.weights import evaluate, load_weights
+from evalib.weights import evaluate, load_pretrained, load_weights
 
 __all__ = [
     "ABLATIONS",
@@ -22,6 +22,7 @@ __all__ = [
     "convolution",
     "count_parameters",
     "evaluate",
+    "load_pretrained",
     "load_weights",
     "local_attention",
     "relative_attention",

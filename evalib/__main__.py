@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     train.set_defaults(call=call_train)
 
     evaluate = commands.add_parser("evaluate", help="test trained weights again, and compare with their record")
-    evaluate.add_argument("--weights", required=True, help="a weights file, or the name of a row of Table 1")
+    evaluate.add_argument("--weights", required=True, help="a weights file, or the name of an experiment")
     evaluate.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     evaluate.set_defaults(call=call_evaluate)
 
