@@ -6,15 +6,18 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 tier=${TIER:-paper} failed=0
+evalib=".venv/bin/python -m evalib"
+make .venv/ready || exit 1
 [ $# -gt 0 ] || set -- workflow/manifest.csv workflow/ablations.csv
 for manifest in "$@"; do
-    make reproduce TIER="$tier" SEEDS="${SEEDS:-all}" PROFILE="${PROFILE:-local}" MANIFEST="$manifest" || failed=1
+    $evalib reproduce --tier "$tier" --seeds "${SEEDS:-all}" --profile "${PROFILE:-local}" --manifest "$manifest" --no-book || failed=1
 done
-for table in table "table --ablations" claims; do
-    .venv/bin/python -m evalib $table || failed=1
+for shown in "table --ablations" claims; do
+    $evalib $shown || failed=1
 done
 archive=results/$tier.tar.gz
 find "results/$tier" \( -maxdepth 1 -name '*.json' -o -name train.ipynb -o -name train.log -o -name 'weights-*.safetensors' \) \
     -print0 | tar --null --files-from=- -czf "$archive.part" && mv "$archive.part" "$archive" && echo "$archive" || failed=1
+make book || failed=1
 [ $failed = 0 ] || echo "not all is done: to go on, give the same command again" >&2
 exit $failed
