@@ -1,6 +1,7 @@
 # make reproduce | plan | test | book | help; every target makes its own .venv first.
 PYTHON ?= python3
 TIER ?= smoke
+MANIFEST ?= workflow/manifest.csv
 SEEDS ?= $(if $(ALL),all,first)
 PROFILE ?= local
 BIN := .venv/bin
@@ -12,11 +13,11 @@ READY := .venv/ready
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST)
 
-reproduce: $(READY) ## the runs of workflow/manifest.csv, the table, the book; TIER=smoke|quick|paper SEEDS="0 1" or ALL=1 PROFILE=slurm
-	@$(BIN)/python -m evalib reproduce --tier $(TIER) --seeds "$(SEEDS)" --profile $(PROFILE)
+reproduce: $(READY) ## the runs of MANIFEST, the table, the book; TIER=smoke|quick|paper SEEDS="0 1" or ALL=1 PROFILE=slurm
+	@$(BIN)/python -m evalib reproduce --tier $(TIER) --seeds "$(SEEDS)" --manifest $(MANIFEST) --profile $(PROFILE)
 
 plan: $(READY) ## which of these runs are done, stale, begun or to do, and the time
-	@$(BIN)/python -m evalib plan --tier $(TIER) --seeds "$(SEEDS)"
+	@$(BIN)/python -m evalib plan --tier $(TIER) --seeds "$(SEEDS)" --manifest $(MANIFEST)
 
 book: $(READY) ## the book, warnings as errors, into _build/html
 	$(BIN)/jupyter-book build . -n -W --keep-going
@@ -45,7 +46,7 @@ bench: $(READY) ## attention and trainer timed against others, into results/benc
 	$(BIN)/python benchmarks/attention.py $(BENCH)
 	$(BIN)/python benchmarks/training.py
 
-readme: $(READY) ## write Table 1 into README.md
+readme: $(READY) ## write Table 1 into README.md, and the effects into book/departures.md
 	$(BIN)/python scripts/update_readme.py
 
 $(READY): requirements.txt pyproject.toml

@@ -3,13 +3,14 @@
 from evalib.attention import RelativeSelfAttention
 from evalib.equations import convolution, local_attention, relative_attention
 from evalib.eva import ExpandingVisualAttention, Trace
-from evalib.networks import TABLE_1, Experiment, build, count_parameters
+from evalib.networks import ABLATIONS, TABLE_1, Experiment, build, count_parameters
 from evalib.records import run
 from evalib.settings import TIERS, Settings
 from evalib.training import train
-from evalib.weights import evaluate, load_weights
+from evalib.weights import evaluate, load_pretrained, load_weights
 
 __all__ = [
+    "ABLATIONS",
     "TABLE_1",
     "TIERS",
     "ExpandingVisualAttention",
@@ -21,6 +22,7 @@ __all__ = [
     "convolution",
     "count_parameters",
     "evaluate",
+    "load_pretrained",
     "load_weights",
     "local_attention",
     "relative_attention",

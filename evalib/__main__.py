@@ -1,13 +1,14 @@
-"""``python -m evalib train | evaluate | table | data | plan | reproduce | notebook``: the library, from a shell."""
+"""``python -m evalib train | evaluate | table | claims | data | plan | reproduce | notebook``: the library, from a shell."""
 
 import argparse
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
-from evalib import batch, data, evaluation, gpus, manifest, records, reproduce, tables, weights
-from evalib.networks import TABLE_1
+from evalib import batch, claims, comparisons, data, evaluation, gpus, manifest, records, reproduce, tables, weights
+from evalib.networks import ABLATIONS, TABLE_1
 from evalib.progress import tensorboard
 from evalib.settings import TIERS, Settings
 
@@ -17,8 +18,9 @@ def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(prog="python -m evalib", description=__doc__)
     commands = main.add_subparsers(dest="command", required=True)
 
-    train = commands.add_parser("train", help="train one row of Table 1 and write its record")
-    train.add_argument("--experiment", required=True, help=", ".join(row.name for row in TABLE_1))
+    train = commands.add_parser("train", help="train one row of Table 1, or an ablation, and write its record")
+    names = (", ".join(row.name for row in rows) for rows in (TABLE_1, ABLATIONS))
+    train.add_argument("--experiment", required=True, help="{}; or an ablation: {}".format(*names))
     train.add_argument("--seed", type=int, default=0, help="a whole number, 0 or more (default: 0)")
     tiers = "; ".join(f"{name}: {tier.data} data, {tier.epochs} epochs" for name, tier in TIERS.items())
     train.add_argument("--tier", default="smoke", help=f"{tiers} (default: smoke)")
@@ -34,16 +36,20 @@ def parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="test trained weights again, and compare with their record")
     which = evaluate.add_mutually_exclusive_group(required=True)
-    which.add_argument("--weights", help="a weights file, or the name of a row of Table 1")
+    which.add_argument("--weights", help="a weights file, or the name of an experiment")
     which.add_argument("--record", type=Path, help="a record: its weights must agree with it; evaluation.json says so")
     evaluate.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     evaluate.set_defaults(call=call_evaluate)
 
     table = commands.add_parser("table", help="print Table 1 as far as there are records")
+    table.add_argument("--ablations", action="store_true", help="the ablations, and what each does, instead")
     table.add_argument("--tier", choices=TIERS, help="this tier alone (default: for each row the highest recorded)")
     table.add_argument("--format", choices=tables.FORMATS, default="md", help="(default: md)")
     table.set_defaults(call=call_table)
-    for command in (train, evaluate, table):
+    claim = commands.add_parser("claims", help="the paper's claims, what the records say of each, and a verdict")
+    claim.add_argument("--format", choices=tables.FORMATS, default="md", help="(default: md)")
+    claim.set_defaults(call=call_claims)
+    for command in (train, evaluate, table, claim):
         command.add_argument("--out", type=Path, help="where records are kept (default: results/)")
 
     fetch = commands.add_parser("data", help="fetch the full CIFAR-10 and verify it")
@@ -77,9 +83,25 @@ def add_batch(commands) -> None:
 
 def call_table(arguments: argparse.Namespace) -> None:
     tiers = (arguments.tier,) if arguments.tier else tuple(TIERS)
+    rows, as_markdown = (
+        (comparisons.ablations, comparisons.markdown) if arguments.ablations else (tables.table, tables.markdown)
+    )
+    show(lambda: tables.dumps(rows(arguments.out, tiers), arguments.format, as_markdown))
+
+
+def call_claims(arguments: argparse.Namespace) -> None:
+    def text() -> str:
+        found = claims.claims(arguments.out)
+        return tables.dumps(claims.rows(found), arguments.format, lambda _: claims.markdown(found))
+
+    show(text)
+
+
+def show(text: Callable[[], str]) -> None:
+    """Print a text made of records, then, on stderr, each file that was left out of it."""
     with warnings.catch_warnings(record=True, action="always") as left_out:
-        text = tables.dumps(tables.table(arguments.out, tiers), arguments.format)
-    print(text)
+        shown = text()
+    print(shown)
     for line in dict.fromkeys(str(warning.message) for warning in left_out):
         print(f"evalib: {line}", file=sys.stderr)
 

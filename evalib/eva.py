@@ -65,17 +65,18 @@ class ExpandingVisualAttention(nn.Module):
     ``q0 = FFN(7×7 convolution(x))``; then, for the rings of 1, 8, 16 and 24 pixels in turn,
     ``attn_s = look(q_s, ring s)`` and ``q_{s+1} = recall(attn_s, [q0, attn0, …, attn_s])``;
     the output is the FFN of the fourth recall. ``ValueError`` if the map is not 7×7 or
-    ``model_channels`` is not a multiple of ``2 · num_heads``.
+    ``model_channels`` is not a multiple of ``2 · num_heads``. ``radii``, ``Look`` and ``Recall`` are the paper's;
+    the variants of :mod:`evalib.variants` put others in their place.
     """
+
+    radii, Look, Recall = RADII, SingleQueryAttention, SingleQueryAttention
 
     def __init__(self, in_channels: int, model_channels: int, out_channels: int, num_heads: int = 4):
         super().__init__()
         self.convolution = nn.Conv2d(in_channels, model_channels, EXTENT)
         self.first_query = feed_forward(model_channels, model_channels)
-        self.looks = nn.ModuleList(
-            SingleQueryAttention(in_channels, model_channels, num_heads, radius) for radius in RADII
-        )
-        self.recalls = nn.ModuleList(SingleQueryAttention(model_channels, model_channels, num_heads) for _ in RADII)
+        self.looks = nn.ModuleList(self.Look(in_channels, model_channels, num_heads, radius) for radius in self.radii)
+        self.recalls = nn.ModuleList(self.Recall(model_channels, model_channels, num_heads) for _ in self.radii)
         self.output = feed_forward(model_channels, out_channels)
         rings = []
         for look in self.looks:

@@ -1,24 +1,59 @@
-"""The six networks of Table 1: ResNet-20, SANet-20 and EVANet-20, small and large."""
+"""The six networks of Table 1, small and large, and the ablations: one of them with one thing changed."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
-from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from evalib.attention import RelativeSelfAttention
-from evalib.eva import EXTENT, ExpandingVisualAttention
+from evalib.blocks import (
+    KERNEL_SIZE,
+    NUM_HEADS,
+    AverageSummary,
+    BasicBlock,
+    EVASummary,
+    SecondAttends,
+    UnpaddedBlock,
+    convolution_3x3,
+)
+from evalib.published import PublishedEVA
+from evalib.variants import (
+    CentreQuery,
+    NoPosition,
+    NoRecall,
+    OneBlock,
+    Residual,
+    ReversedRings,
+    ZeroPaddedAttention,
+    first_query_alone,
+    perceptron,
+    scale_logits,
+)
 
-KERNEL_SIZE, NUM_HEADS, NUM_CLASSES = 3, 4, 10
+NUM_CLASSES = 10
+
+
+class Recipe(NamedTuple):
+    """How a network is trained: the optimiser, "Adam" or "SGD", its learning rate, and when that falls tenfold."""
+
+    optimiser: str
+    learning_rate: float
+    milestones: tuple[float, ...]
+
+
+OURS, PUBLISHED = Recipe("Adam", 1e-3, (0.5, 0.75)), Recipe("SGD", 0.1, ())
+"""The paper's optimiser with the schedule of departure D10; that of the author's published code."""
 
 
 @dataclass(frozen=True)
 class Experiment:
     """One row of Table 1; ``paper_accuracy`` is its top-1 test accuracy in percent.
 
-    Blocks as printed, though they make 14 layers and not 20 (departure D9).
+    Blocks as printed, though they make 14 layers and not 20 (departure D9). The fields with a default are what an
+    ablation may change; ``summary``, ``attention`` and ``block`` build a layer in place of the paper's.
     """
 
     name: str
@@ -27,7 +62,16 @@ class Experiment:
     widths: tuple[int, int, int]
     eva: bool
     self_attention: bool
-    paper_accuracy: float
+    paper_accuracy: float | None
+    change: str = ""  # in words
+    base: str = ""  # the row of Table 1 that it is held against
+    kind: str = ""  # a departure, as "D4", or one of KINDS
+    summary: Callable[[int], nn.Module] | None = None
+    attention: Callable[..., nn.Module] = RelativeSelfAttention
+    block: Callable[..., nn.Module] = BasicBlock  # of the third stage
+    scaled: bool = False  # logits over the root of a head's channels
+    recipe: Recipe = OURS
+    test_each_epoch: bool = False
 
 
 # fmt: off
@@ -43,12 +87,67 @@ TABLE_1 = (
 # fmt: on
 
 
+KINDS = {"control": "is it only the parameters?", "part": "which part of EVA counts?", "published": "the author's code"}
+"""What an ablation asks that is about no departure."""
+
+
+def changed(row: Experiment, suffix: str, kind: str, change: str, **fields) -> Experiment:
+    """``row`` with the one thing changed that ``fields`` say; its name gets a suffix."""
+    words = {"name": f"{row.name}-{suffix}", "model": f"{row.model}, {change}", "kind": kind, "change": change}
+    return replace(row, paper_accuracy=None, base=row.name, **words, **fields)
+
+
+def eva(layer: type[nn.Module]) -> Callable[[int], nn.Module]:
+    """The summary by another layer in EVA's place."""
+    return partial(EVASummary, layer=layer)
+
+
+def heads(number: int) -> Callable[[int], nn.Module]:
+    """The summary by EVA with another number of heads."""
+    return partial(EVASummary, num_heads=number)
+
+
+RESNET, SANET, EVANET = TABLE_1[:3]
+
+# fmt: off
+ABLATIONS = (
+    changed(RESNET, "mlp", "control", "pooling and an MLP of EVA's parameters", summary=perceptron),
+    changed(EVANET, "query-alone", "control", "7×7 convolution and FFN alone", summary=first_query_alone),
+    changed(EVANET, "scaled", "D4", "logits scaled by 1/√c", scaled=True),
+    changed(SANET, "scaled", "D4", "logits scaled by 1/√c", scaled=True),
+    changed(EVANET, "residual", "D4", "residual and LayerNorm around each attention", summary=eva(Residual)),
+    changed(SANET, "zero-padded", "D7", "the zeros of the border take part", attention=ZeroPaddedAttention),
+    changed(EVANET, "unpadded", "D6", "7×7 by a stride without padding", block=UnpaddedBlock),
+    changed(SANET, "one-attention", "D7", "one attention a block", block=SecondAttends),
+    changed(RESNET, "333", "D9", "[3, 3, 3] blocks", blocks=(3, 3, 3)),
+    changed(SANET, "333", "D9", "[3, 3, 3] blocks", blocks=(3, 3, 3)),
+    changed(EVANET, "333", "D9", "[3, 3, 3] blocks", blocks=(3, 3, 3)),
+    changed(EVANET, "centre-query", "part", "first query from the centre pixel", summary=eva(CentreQuery)),
+    changed(EVANET, "no-recall", "part", "no 1D attention", summary=eva(NoRecall)),
+    changed(EVANET, "reversed", "part", "rings from the border inwards", summary=eva(ReversedRings)),
+    changed(EVANET, "one-block", "part", "one block of 49 pixels", summary=eva(OneBlock)),
+    changed(EVANET, "no-position", "part", "no relative position", summary=eva(NoPosition)),
+    changed(EVANET, "heads1", "part", "1 head", summary=heads(1)),
+    changed(EVANET, "heads2", "part", "2 heads", summary=heads(2)),
+    changed(EVANET, "heads8", "part", "8 heads", summary=heads(8)),
+    changed(EVANET, "published", "published", "EVA as the published code has it", summary=eva(PublishedEVA)),
+    changed(RESNET, "sgd", "D10", "the published optimiser", recipe=PUBLISHED),
+    changed(EVANET, "sgd", "D10", "the published optimiser", recipe=PUBLISHED),
+    changed(RESNET, "test-curve", "D11", "test accuracy after each epoch", test_each_epoch=True),
+    changed(EVANET, "test-curve", "D11", "test accuracy after each epoch", test_each_epoch=True),
+)
+# fmt: on
+
+
 def experiment(name: str) -> Experiment:
-    """The row of Table 1 called ``name``; ``ValueError`` listing the names if there is none."""
-    for row in TABLE_1:
+    """The row of Table 1, or the ablation, called ``name``; ``ValueError`` listing the names if there is none."""
+    for row in (*TABLE_1, *ABLATIONS):
         if row.name == name:
             return row
-    raise ValueError(f"there is no experiment {name!r}: choose one of {', '.join(row.name for row in TABLE_1)}")
+    raise ValueError(
+        f"there is no experiment {name!r}: choose one of {', '.join(row.name for row in TABLE_1)}; "
+        f"or an ablation: {', '.join(row.name for row in ABLATIONS)}"
+    )
 
 
 def build(name: str) -> "Network":
@@ -68,17 +167,20 @@ class Network(nn.Module):
         self.stem = nn.Sequential(convolution_3x3(3, channels), nn.BatchNorm2d(channels), nn.ReLU())
         self.stages = nn.Sequential()
         for stage, (blocks, width) in enumerate(zip(row.blocks, row.widths, strict=True)):
-            attends = row.self_attention and stage == len(row.blocks) - 1
-            mix = (
-                partial(RelativeSelfAttention, kernel_size=KERNEL_SIZE, num_heads=NUM_HEADS)
-                if attends
-                else convolution_3x3
-            )
+            last = stage == len(row.blocks) - 1
+            attention = partial(row.attention, kernel_size=KERNEL_SIZE, num_heads=NUM_HEADS)
+            mix = attention if row.self_attention and last else convolution_3x3
+            Block = row.block if last else BasicBlock
             for block in range(blocks):
-                self.stages.append(BasicBlock(channels, width, stride=2 if stage and not block else 1, mix=mix))
+                self.stages.append(Block(channels, width, stride=2 if stage and not block else 1, mix=mix))
                 channels = width
-        self.summary = EVASummary(channels) if row.eva else AverageSummary()
+        if row.summary:
+            self.summary = row.summary(channels)
+        else:
+            self.summary = EVASummary(channels) if row.eva else AverageSummary()
         self.classifier = nn.Linear(channels, NUM_CLASSES)
+        if row.scaled:
+            scale_logits(self)
 
     def features(self, x: Float[Tensor, "n 3 i j"]) -> Float[Tensor, "n c _ _"]:
         """The map that the summary reads, ``n c 8 8`` for 32×32 images."""
@@ -90,53 +192,6 @@ class Network(nn.Module):
             summary, seen = self.summary(self.features(x), trace=True)
             return self.classifier(summary), seen
         return self.classifier(self.summary(self.features(x)))
-
-
-class BasicBlock(nn.Module):
-    """Two mixing layers, batch-normalised, around a parameter-free shortcut (He et al. 2015, option A; departure D8).
-
-    ``mix(in, out, stride=…)`` is a 3×3 convolution, or local relative self-attention of the same extent.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int, mix):
-        super().__init__()
-        self.stride, self.extra_channels = stride, out_channels - in_channels
-        self.mix1, self.norm1 = mix(in_channels, out_channels, stride=stride), nn.BatchNorm2d(out_channels)
-        self.mix2, self.norm2 = mix(out_channels, out_channels, stride=1), nn.BatchNorm2d(out_channels)
-
-    def forward(self, x: Float[Tensor, "n cin i j"]) -> Float[Tensor, "n cout _ _"]:
-        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra_channels))
-        y = self.norm1(self.mix1(x)).relu()
-        return (self.norm2(self.mix2(y)) + shortcut).relu()
-
-
-class AverageSummary(nn.Module):
-    """Global average pooling, the summary of a ResNet: ``n c i j -> n c``."""
-
-    def forward(self, x: Float[Tensor, "n c i j"]) -> Float[Tensor, "n c"]:
-        return reduce(x, "n c i j -> n c", "mean")
-
-
-class EVASummary(nn.Module):
-    """EVA over the last 7 rows and columns of the 8×8 map: ``n c 8 8 -> n c`` (departure D6)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.eva = ExpandingVisualAttention(channels, channels, channels, NUM_HEADS)
-
-    def forward(self, x: Float[Tensor, "n c i j"], trace: bool = False):
-        crop = x[:, :, -EXTENT:, -EXTENT:]
-        if trace:
-            y, seen = self.eva(crop, trace=True)
-            return rearrange(y, "n c 1 1 -> n c"), seen
-        return rearrange(self.eva(crop), "n c 1 1 -> n c")
-
-
-def convolution_3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """A 3×3 convolution without bias, initialised as He et al. 2015 do (normal, fan-out)."""
-    layer = nn.Conv2d(in_channels, out_channels, KERNEL_SIZE, stride, padding=KERNEL_SIZE // 2, bias=False)
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    return layer
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -16,7 +16,9 @@ FIELDS = {
     "versions": dict, "parameters": int, "curve": list, "validation_accuracy": float, "test": dict, "seconds": float,
 }  # fmt: skip
 
-DECIDING = ("geometry", "equations", "fast", "attention", "eva", "networks", "data", "settings", "steps", "training")
+DECIDING = """
+    geometry equations fast attention eva variants published blocks networks data settings steps training
+""".split()
 """The modules that decide a run's result."""
 
 

@@ -22,8 +22,9 @@ TIERS = {"smoke": Tier("subset", 2), "quick": Tier("full", 15), "paper": Tier("f
 class Settings:
     """Everything that decides a run's result. ``epochs=None`` takes the tier's; a bad value is a ``ValueError``.
 
-    The learning rate is divided by ten after each fraction ``milestones`` of the epochs: 1/2 and 3/4, the
-    schedule of He et al. 2015 (32k and 48k of 64k steps; departure D10).
+    The learning rate is divided by ten after each fraction ``milestones`` of the epochs. ``None`` takes those of the
+    experiment's recipe: 0.001, after 1/2 and 3/4, the schedule of He et al. 2015 (32k and 48k of 64k steps;
+    departure D10).
     """
 
     experiment: str
@@ -31,16 +32,19 @@ class Settings:
     tier: str = "smoke"
     epochs: int | None = None
     batch_size: int = 150
-    learning_rate: float = 1e-3
-    milestones: tuple[float, ...] = (0.5, 0.75)
+    learning_rate: float | None = None
+    milestones: tuple[float, ...] | None = None
 
     def __post_init__(self):
-        experiment(self.experiment)
+        recipe = experiment(self.experiment).recipe
         if self.tier not in TIERS:
             raise ValueError(f"there is no tier {self.tier!r}: choose one of {', '.join(TIERS)}")
         if self.epochs is None:
             object.__setattr__(self, "epochs", TIERS[self.tier].epochs)
-        object.__setattr__(self, "milestones", tuple(self.milestones))
+        if self.learning_rate is None:
+            object.__setattr__(self, "learning_rate", recipe.learning_rate)
+        milestones = recipe.milestones if self.milestones is None else self.milestones
+        object.__setattr__(self, "milestones", tuple(milestones))
         for name, least in (("seed", 0), ("epochs", 1), ("batch_size", 2)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:

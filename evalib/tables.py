@@ -6,11 +6,12 @@ import json
 import math
 import statistics
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from scipy.special import stdtrit
 
-from evalib.networks import TABLE_1, Experiment, experiment
+from evalib.networks import ABLATIONS, TABLE_1, Experiment, experiment
 from evalib.records import read, record_path, results
 from evalib.settings import TIERS, Settings
 
@@ -44,9 +45,9 @@ def trusted(tier: str, out: Path | None = None) -> list[dict]:
 
 
 def rows_of(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> tuple[Experiment, ...]:
-    """The rows of Table 1, then every other experiment that ``tiers`` have a record of."""
+    """The rows of Table 1, then every other experiment but the ablations that ``tiers`` have a record of."""
     names = {record["experiment"] for tier in tiers for record in trusted(tier, out)}
-    return TABLE_1 + tuple(experiment(name) for name in sorted(names - {row.name for row in TABLE_1}))
+    return TABLE_1 + tuple(experiment(name) for name in sorted(names - {row.name for row in (*TABLE_1, *ABLATIONS)}))
 
 
 def highest(
@@ -86,10 +87,10 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
     return rows
 
 
-def dumps(rows: list[dict], format: str) -> str:
-    """The rows of :func:`table` as text in one of ``FORMATS``."""
+def dumps(rows: list[dict], format: str, as_markdown: Callable[[list[dict]], str] | None = None) -> str:
+    """The rows of :func:`table`, or of another table that ``as_markdown`` can write, as text in one of ``FORMATS``."""
     if format == "md":
-        return markdown(rows)
+        return (as_markdown or markdown)(rows)
     if format == "json":
         return json.dumps(rows, indent=1, ensure_ascii=False)
     text = io.StringIO()

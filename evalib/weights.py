@@ -11,26 +11,53 @@ from evalib.networks import Network, build, experiment
 from evalib.records import results
 from evalib.training import choose_device, predict
 
+PRETRAINED = Path(__file__).with_name("pretrained")
+"""The weights that come with the package, each ``<experiment>-<16 digits of its SHA-256>.safetensors``."""
+
+
+def packaged(name: str) -> Path | None:
+    """The weights of an experiment that come with the package; ``None`` if none do, ``ValueError`` if it is none."""
+    found = sorted(PRETRAINED.glob(f"{experiment(name).name}-{'[0-9a-f]' * 16}.safetensors"))
+    return found[0] if found else None
+
+
+def load_pretrained(name: str) -> Network:
+    """The trained network of a row of Table 1 that comes with the package, in evaluation mode on the CPU.
+
+    It is that of seed 0 after its last epoch. ``FileNotFoundError`` if the package has no weights of that row.
+    """
+    if (path := packaged(name)) is None:
+        there = sorted(path.name[: -len("-0123456789abcdef.safetensors")] for path in PRETRAINED.glob("*.safetensors"))
+        raise FileNotFoundError(
+            f"no weights of {name} come with evalib (there are: {', '.join(there) or 'none'}): "
+            f"train it, with evalib.run(evalib.Settings({name!r}, tier='quick'))"
+        )
+    return load_weights(path)
+
 
 def find_weights(name_or_path: str | Path, out: Path | None = None) -> Path:
-    """The weights file at a path, or that of the first recorded seed of a row of Table 1 at its highest tier.
+    """The weights file at a path, or that of an experiment: of its first recorded seed at its highest tier.
 
-    ``ValueError`` if it is neither, ``FileNotFoundError`` if the file is not there.
+    Where a run left none, the weights that come with the package. ``ValueError`` if it is neither a path nor an
+    experiment, ``FileNotFoundError`` if there is no file.
     """
     path = Path(name_or_path)
     if path.suffix != ".safetensors":
-        tier, records = tables.highest(experiment(str(name_or_path)), out)
-        if not records:
-            raise FileNotFoundError(f"no run of {name_or_path} is recorded in {out or results()}: train it first")
-        run = f"{name_or_path}-seed{records[0]['seed']}"
-        path = Path(out or results()) / tier / run / records[0]["weights"]
+        name = str(name_or_path)
+        tier, records = tables.highest(experiment(name), out)
+        if records:
+            path = Path(out or results()) / tier / f"{name}-seed{records[0]['seed']}" / records[0]["weights"]
+        if not (records and path.exists()):
+            path = packaged(name) or path
+        if path == Path(name):
+            raise FileNotFoundError(f"no run of {name} is recorded in {out or results()}: train it first")
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there: train the run again, or name another file")
     return path
 
 
 def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
-    """The trained network of a weights file, or of a row of Table 1, in evaluation mode on the CPU.
+    """The trained network of a weights file, or of an experiment, in evaluation mode on the CPU.
 
     Nothing is unpickled. ``ValueError`` if the bytes do not have the SHA-256 that the file's name gives.
     """

@@ -168,4 +168,5 @@ if not records:
 # ## In short
 #
 # The table is made of records, and of nothing else.
-# How to make more of them: [running the project](../book/running.md).
+# What they say of each claim, and the ablations: [the report](report.ipynb). How to make more of them:
+# [running the project](../book/running.md).

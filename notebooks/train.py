@@ -48,9 +48,9 @@ _before = set(globals())
 # %% [markdown]
 # ## Parameters
 #
-# `experiment` is a row of `evalib.TABLE_1`. `tier` says how much is run: `smoke` takes the bundled subset and two
-# epochs, `quick` the full data set and a short schedule, `paper` the full data set and the full schedule. `epochs`
-# overrides the tier's number, and `out` the directory where the record goes.
+# `experiment` is a row of `evalib.TABLE_1`, or one of `evalib.ABLATIONS`. `tier` says how much is run: `smoke` takes
+# the bundled subset and two epochs, `quick` the full data set and a short schedule, `paper` the full data set and the
+# full schedule. `epochs` overrides the tier's number, and `out` the directory where the record goes.
 
 # %% tags=["parameters"]
 experiment = "evanet20-small"
@@ -79,8 +79,9 @@ for name, part in network.named_children():
 # %% [markdown]
 # ## Training
 #
-# Adam with learning rate 0.001, divided by ten at one half and at three quarters of the epochs; batches of 150; each
-# image padded by four pixels, cropped at random and flipped half of the time {cite}`he2015deep,kingma2014adam`.
+# Table 1 has Adam with learning rate 0.001, divided by ten at one half and at three quarters of the epochs; an ablation
+# may have another recipe. Batches of 150; each image padded by four pixels, cropped at random and flipped half of the
+# time {cite}`he2015deep,kingma2014adam`.
 
 # %%
 out = Path(out or os.getenv("EVALIB_OUT") or records.results())  # the book sets EVALIB_OUT
@@ -153,7 +154,7 @@ picture(
 # scores. They tell what was read, not why the network decides: attention weights are not an explanation.
 
 # %%
-if evalib.networks.experiment(experiment).eva:
+if (row := evalib.networks.experiment(experiment)).eva and row.summary is None:
     scores, trace = training.predict_traced(run.network, images[:4])
     look = "Four test images, a row each, and the weights of EVA's four looks on the 7×7 map, mean over the heads."
     recall = "Bars of the mean weights of the four recalls on their slots."

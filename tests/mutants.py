@@ -16,7 +16,7 @@ class Mutant(NamedTuple):
 
 
 EQUATIONS, EVA, NETWORKS = "tests/test_equations.py::", "tests/test_eva.py::", "tests/test_networks.py::"
-FAST = "tests/test_fast.py::"
+FAST, ABLATIONS = "tests/test_fast.py::", "tests/test_ablations.py::"
 CONVEX = EQUATIONS + "test_weights_are_convex_up_to_the_border"
 EQ_1 = EQUATIONS + "test_convolution_is_the_loop"
 EQ_2 = EQUATIONS + "test_local_attention_is_the_loop"
@@ -186,16 +186,37 @@ MUTANTS = (
     Mutant(
         "first-seven", "EVA reads the first 7 rows and columns",
         NETWORKS + "test_eva_reads_the_last_seven_rows_and_columns",
-        "networks.py", "x[:, :, -EXTENT:, -EXTENT:]", "x[:, :, :EXTENT, :EXTENT]",
+        "blocks.py", "x[:, :, -EXTENT:, -EXTENT:]", "x[:, :, :EXTENT, :EXTENT]",
     ),
     Mutant(
         "attention-too-early", "self-attention stands in the second stage",
         NETWORKS + "test_self_attention_stands_in_both_layers_of_the_third_stage_only", "networks.py",
-        "stage == len(row.blocks) - 1", "stage == len(row.blocks) - 2",
+        "last = stage == len(row.blocks) - 1", "last = stage == len(row.blocks) - 2",
     ),
     Mutant(
         "shortcut-shifted", "the shortcut's new channels come before the old ones",
-        NETWORKS + "test_shortcut_halves_the_map_and_pads_channels", "networks.py",
+        NETWORKS + "test_shortcut_halves_the_map_and_pads_channels", "blocks.py",
         "(0, 0, 0, 0, 0, self.extra_channels)", "(0, 0, 0, 0, self.extra_channels, 0)",
+    ),
+    # ── Ablations ─────────────────────────────────────────────────────────────────────────────────────────────────
+    Mutant(
+        "scaled-by-width", "logits are divided by c, not by its root",
+        ABLATIONS + "test_scaled_logits_are_the_equations_with_their_scale", "variants.py",
+        "Factor(channels**-0.5)", "Factor(channels**-1.0)",
+    ),
+    Mutant(
+        "zeros-shifted", "with zeros as keys, each query answers for its neighbour",
+        ABLATIONS + "test_zeros_of_the_border_are_keys_and_values", "variants.py",
+        "y[:, :, half : half + height,", "y[:, :, half - 1 : half - 1 + height,",
+    ),
+    Mutant(
+        "published-slots-reversed", "the newest look has the first slot's embedding",
+        ABLATIONS + "test_published_eva_is_its_description_in_loops", "published.py",
+        "torch.stack(seen, dim=1) + self.slots[: stage + 1]", "torch.stack(seen, dim=1) + self.slots[: stage + 1].flip(0)",
+    ),
+    Mutant(
+        "margin-forgotten", "the shortcut of an unpadded block begins at the border",
+        ABLATIONS + "test_an_unpadded_block_gives_7_by_7_around_the_same_centres", "blocks.py",
+        "F.pad(x, (-self.margin,) * 4)", "F.pad(x, (0, -2 * self.margin) * 2)",
     ),
 )  # fmt: skip

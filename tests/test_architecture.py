@@ -6,7 +6,7 @@ from pathlib import Path
 import evalib
 
 ORDER = """
-    paths locks geometry equations fast attention eva blocks variants published networks counts download data
+    paths locks geometry equations fast attention eva variants published blocks networks counts download data
     checkpoints settings progress steps training schema records tables comparisons weights evaluation claims manifest
     gpus batch reproduce figures diagrams notation pages stills explorer ledger
 """.split()

@@ -49,7 +49,9 @@ def judge(folder, tests):
 
 def copy_package(folder, mutant=None):
     """The package's modules in ``folder``, with the mutant's change."""
-    shutil.copytree(ROOT / "evalib", folder / "evalib", ignore=shutil.ignore_patterns("__pycache__", "cifar10"))
+    shutil.copytree(
+        ROOT / "evalib", folder / "evalib", ignore=shutil.ignore_patterns("__pycache__", "cifar10", "pretrained")
+    )
     if mutant:
         path = folder / "evalib" / mutant.file
         path.write_text(path.read_text("utf-8").replace(mutant.old, mutant.new), "utf-8")

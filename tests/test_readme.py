@@ -1,7 +1,9 @@
-"""The README's table is the one that the records give."""
+"""The README's table and the effects of the departures are those that the records give."""
 
 import runpy
 from pathlib import Path
+
+from evalib.networks import ABLATIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -11,3 +13,13 @@ def test_readme_shows_the_table_of_the_records():
     assert runpy.run_path(str(ROOT / "scripts" / "update_readme.py"))["updated"](text) == text
     assert text.count("| EVANet-20 large |") == 1
     assert len(text.splitlines()) <= 120
+
+
+def test_departures_show_the_effects_of_the_records():
+    text = (ROOT / "book" / "departures.md").read_text(encoding="utf-8")
+    script = runpy.run_path(str(ROOT / "scripts" / "update_readme.py"))
+    assert script["with_effects"](text) == text
+    lines = {departure: line for line in text.splitlines() for departure in script["EFFECT"].findall(line)[:1]}
+    assert len(lines) == text.count("\n## D")
+    for row in ABLATIONS:
+        assert sum(f"{row.model}: " in line for line in lines.values()) == row.kind.startswith("D"), row.name

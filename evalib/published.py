@@ -1,0 +1,93 @@
+"""EVA as the author's published code has it, where that differs from the paper's text."""
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from evalib.attention import relative_table
+from evalib.equations import relative_embedding
+from evalib.eva import EXTENT
+from evalib.fast import single_query_attention
+from evalib.geometry import RADII, check_heads, ring
+
+
+class Around(nn.Module):
+    """What follows each attention: ``x = LayerNorm(query + W_O y)``, then ``LayerNorm(x + FFN(x))``."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.W_O, self.norm1 = nn.Linear(channels, channels), nn.LayerNorm(channels)
+        self.feed_forward, self.norm2 = leaky_feed_forward(channels), nn.LayerNorm(channels)
+
+    def forward(self, query: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        x = self.norm1(query + self.W_O(y))
+        return self.norm2(x + self.feed_forward(x))
+
+
+class PublishedEVA(nn.Module):
+    """Four looks and three recalls, ``n d 7 7 -> n d 1 1``: departures D2, D4 and D5 as the published code takes them.
+
+    ``q0`` is a feed-forward network of the centre pixel. A look takes its query as it is, without W_Q; one table of 7
+    rows and one of 7 columns serve all four. A recall, from the second stage on, reads attn0, … and not q0, each with
+    a learned embedding of its slot. Logits are divided by √c; :class:`Around` follows each attention.
+
+    Left out: dropout, for a resumed run would not be bitwise the same; the logits that a stage predicts for the next
+    ring; the reshape that mixes positions and channels of a head. Blocks, shortcuts and training are the network's.
+    """
+
+    def __init__(self, in_channels: int, model_channels: int, out_channels: int, num_heads: int = 4):
+        super().__init__()
+        if not in_channels == model_channels == out_channels:
+            raise ValueError(
+                f"widths {in_channels}, {model_channels}, {out_channels} must be one: the query is a pixel"
+            )
+        d, c = model_channels, check_heads(model_channels, num_heads)
+        self.num_heads, self.scale = num_heads, c**-0.5
+        self.first_query = leaky_feed_forward(d)
+        self.rows, self.cols = (relative_table(num_heads, c // 2, EXTENT) for _ in range(2))
+        self.slots = nn.Parameter(torch.randn(len(RADII), d) * d**-0.5)
+        self.looks = nn.ModuleList(projections("K V", d) for _ in RADII)
+        self.recalls = nn.ModuleList(projections("Q K V", d) for _ in RADII[1:])
+        self.around_looks = nn.ModuleList(Around(d) for _ in RADII)
+        self.around_recalls = nn.ModuleList(Around(d) for _ in RADII[1:])
+        self.register_buffer("identity", torch.eye(d), persistent=False)
+        self.register_buffer("offsets", torch.cat([ring(radius) for radius in RADII], dim=1), persistent=False)
+
+    def forward(self, x: Float[Tensor, "n d 7 7"]) -> Float[Tensor, "n d 1 1"]:
+        q = self.first_query(x[:, :, EXTENT // 2, EXTENT // 2])
+        seen = []
+        for stage, offsets in enumerate(self.offsets.split([ring(radius).shape[1] for radius in RADII], dim=1)):
+            seen.append(self.look(stage, offsets, q, x))
+            q = self.recall(stage, seen) if stage else seen[0]
+        return rearrange(q, "n d -> n d 1 1")
+
+    def look(self, stage: int, offsets: Int[Tensor, "2 m"], q: Float[Tensor, "n d"], x: Float[Tensor, "n d 7 7"]):
+        """Attention of q over the ring of pixels at ``offsets`` from the centre."""
+        row, column = offsets + EXTENT // 2
+        memory = rearrange(x[:, :, row, column], "n d m -> n m d")
+        r = relative_embedding(self.rows, self.cols)[:, :, row, column]
+        W = self.looks[stage]
+        y, _ = single_query_attention(
+            self.scale * q, memory, self.identity, W["K"].weight, W["V"].weight, self.num_heads, r
+        )
+        return self.around_looks[stage](q, y)
+
+    def recall(self, stage: int, seen: list[Float[Tensor, "n d"]]) -> Float[Tensor, "n d"]:
+        """Attention of the newest look over all looks so far."""
+        memory = torch.stack(seen, dim=1) + self.slots[: stage + 1]
+        W = self.recalls[stage - 1]
+        y, _ = single_query_attention(
+            self.scale * seen[-1], memory, W["Q"].weight, W["K"].weight, W["V"].weight, self.num_heads
+        )
+        return self.around_recalls[stage - 1](seen[-1], y)
+
+
+def projections(names: str, channels: int) -> nn.ModuleDict:
+    """Linear maps without bias, W_K for "K" and so on."""
+    return nn.ModuleDict({name: nn.Linear(channels, channels, bias=False) for name in names.split()})
+
+
+def leaky_feed_forward(channels: int) -> nn.Sequential:
+    """The two-layer feed-forward network of the published code."""
+    return nn.Sequential(nn.Linear(channels, channels), nn.LeakyReLU(), nn.Linear(channels, channels))

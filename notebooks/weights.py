@@ -1,0 +1,133 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Weights
+#
+# Which trained networks come with the package, how were they made, and what are they for? This is their model card. It is
+# written from the record inside each file.
+
+# %% tags=["hide-input", "remove-stderr"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("evalib") is None:  # in Colab
+    address = "git+https://github.com/expanding-visual-attention/evalib"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
+
+import torch
+from IPython.display import Markdown
+
+import evalib
+from evalib import checkpoints, data, training, weights
+from evalib.pages import source, table
+from evalib.tables import binomial_error
+
+files = sorted(weights.PRETRAINED.glob("*.safetensors"))
+cards = [checkpoints.read_tensors(path) for path in files]
+
+# %% [markdown]
+# ## What there is
+
+# %%
+heads = ["file", "network", "parameters", "bytes"]
+lines = [
+    [f"`{path.name}`", f"`{record['experiment']}`", f"{record['parameters']:,}", f"{path.stat().st_size:,}"]
+    for path, (_, record) in zip(files, cards, strict=True)
+]
+table(heads, lines) if files else Markdown("No weights come with this version of the package.")
+
+# %% [markdown]
+# float32, as [safetensors](https://github.com/huggingface/safetensors): nothing is unpickled. The digits in a name are the
+# first 16 of the file's SHA-256, and are checked whenever it is read. Only small rows of Table 1 are here. Each is the last
+# epoch of seed 0, at the highest tier that was run; no epoch and no seed was chosen.
+#
+# ## How to load them
+#
+# ```python
+# import evalib
+#
+# network = evalib.load_pretrained("evanet20-small")  # evaluation mode, CPU
+# ```
+#
+# ```bash
+# python -m evalib evaluate --weights evanet20-small
+# ```
+#
+# The first needs the package and nothing else. The second reads the test set and gives the recorded count again.
+
+# %%
+source(weights.load_pretrained)
+
+# %% [markdown]
+# ## How they were made
+
+# %%
+heads = ["network", "tier", "seed", "data", "epochs", "optimiser", "device", "minutes", "torch", "commit"]
+lines = [
+    [
+        f"`{record['experiment']}`", record["tier"], record["seed"], record["data"]["source"], record["settings"]["epochs"],
+        evalib.networks.experiment(record["experiment"]).recipe.optimiser, record["device"], f"{record['seconds'] / 60:.1f}",
+        record["versions"]["torch"], (record["commit"] or "–")[:7],
+    ]
+    for _, record in cards
+]  # fmt: skip
+table(heads, lines) if files else Markdown("–")
+
+# %% [markdown]
+# Training data: 45,000 images of CIFAR-10 {cite}`krizhevsky2009learning`, padded, cropped and flipped; 5,000 are held back.
+#
+# ## What they reach
+
+# %%
+lines = []
+for _, record in cards:
+    test = record["test"]
+    error = binomial_error(test["accuracy"], test["images"])
+    numbers = (
+        f"{test['correct']:,} of {test['images']:,}",
+        f"{test['accuracy']:.2f} ± {error:.2f}",
+        f"{test['loss']:.3f}",
+    )
+    lines.append([f"`{record['experiment']}`", *numbers, f"{record['validation_accuracy']:.2f}"])
+heads = ["network", "test images right", "test %", "test loss, nats", "validation %"]
+table(heads, lines) if files else Markdown("–")
+
+# %% [markdown]
+# ± is one binomial standard error. The test set was read once, after the last epoch. A `quick` run has a tenth of the full
+# schedule: its weights show how the networks behave, and are not the paper's numbers.
+#
+# ## A look
+#
+# The bundled test images are part of the 10,000, so the accuracy on them is about that of the record.
+
+# %%
+cifar = data.load("subset")
+torch.set_num_threads(min(2, torch.get_num_threads()))
+lines = []
+for _, record in cards:
+    scores = training.predict(evalib.load_pretrained(record["experiment"]), cifar.test_images)
+    lines.append([f"`{record['experiment']}`", f"{training.accuracy(scores, cifar.test_labels):.1f}", len(scores)])
+table(["network", "right, %", "bundled images"], lines) if files else Markdown("–")
+
+# %% [markdown]
+# ## What they are for, and what not
+#
+# For looking into the networks of Table 1, and for checking that a copy of the code computes what this one does. They know
+# ten classes of 32×32 images, and give one of the ten to any image. They were tested on CIFAR-10 alone: not on other
+# images, not against attacks, not for calibration, not for how errors fall on the groups of people or things in the
+# images. They are not for use where a wrong answer does harm.
+#
+# The weights are under the licence of the code. CIFAR-10 is by Alex Krizhevsky, Vinod Nair and Geoffrey Hinton.

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The whole paper tier, then what came of it as one archive: records with their curves, executed notebooks, logs and
+# weights. Stopped at any time, by whatever, the same command goes on where it was.
+#   scripts/paper_tier.sh [manifest …]      default: workflow/manifest.csv workflow/ablations.csv
+#   TIER=smoke SEEDS=0 PROFILE=slurm …      as for make reproduce; by default every seed at the paper tier
+set -uo pipefail
+cd "$(dirname "$0")/.."
+tier=${TIER:-paper} failed=0
+evalib=".venv/bin/python -m evalib"
+make .venv/ready || exit 1
+[ $# -gt 0 ] || set -- workflow/manifest.csv workflow/ablations.csv
+for manifest in "$@"; do
+    $evalib reproduce --tier "$tier" --seeds "${SEEDS:-all}" --profile "${PROFILE:-local}" --manifest "$manifest" --no-book || failed=1
+done
+for shown in "table --ablations" claims; do
+    $evalib $shown || failed=1
+done
+archive=results/$tier.tar.gz
+find "results/$tier" \( -maxdepth 1 -name '*.json' -o -name train.ipynb -o -name train.log -o -name 'weights-*.safetensors' \) \
+    -print0 | tar --null --files-from=- -czf "$archive.part" && mv "$archive.part" "$archive" && echo "$archive" || failed=1
+make book || failed=1
+[ $failed = 0 ] || echo "not all is done: to go on, give the same command again" >&2
+exit $failed

@@ -1,0 +1,65 @@
+"""Copy trained weights into the package: of each small row of Table 1 the last epoch of seed 0, at its highest tier.
+
+    python scripts/publish_weights.py --out results
+
+Only those whose record says the same as the record inside them, and which give the recorded number of right answers
+again, are taken. They take the place of older ones.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from evalib import checkpoints, data, records, tables, weights
+from evalib.networks import TABLE_1, Experiment
+
+TIERS = ("quick", "paper")
+LIMIT = 12_000_000
+"""Bytes that one file may have in the repository."""
+
+
+def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Path = weights.PRETRAINED) -> Path:
+    """The weights of a row in ``into``; ``ValueError`` says why they are not taken."""
+    tier, found = tables.highest(row, out, tiers)
+    if not found or found[0]["seed"] != 0:
+        raise ValueError(f"{row.name}: seed 0 has no record of the {' or '.join(tiers)} tier in {out}: train it first")
+    source = out / tier / f"{row.name}-seed0" / found[0]["weights"]
+    if not source.exists():
+        raise ValueError(f"{row.name}: {source} is not there: copy it from where the run was made, or train again")
+    tensors, inside = checkpoints.read_tensors(source)
+    if inside != {name: value for name, value in found[0].items() if name not in ("weights", "sha256")}:
+        raise ValueError(f"{row.name}: {source} was not written with the record beside it: train again")
+    if (size := source.stat().st_size) > LIMIT:
+        raise ValueError(f"{row.name}: {source} has {size:,} bytes, more than {LIMIT:,}")
+    if kinds := {str(t.dtype) for t in tensors.values() if t.is_floating_point() and t.dtype != torch.float32}:
+        raise ValueError(f"{row.name}: {source} holds {', '.join(kinds)}: only float32 is taken")
+    scores, _ = weights.evaluate(source, device="cpu")
+    correct = (scores.argmax(dim=1) == data.load(inside["data"]["source"]).test_labels).sum().item()
+    if correct != inside["test"]["correct"]:
+        raise ValueError(f"{row.name}: {source} gives {correct} right answers, its record {inside['test']['correct']}")
+    target = into / source.name.replace("weights-", f"{row.name}-")
+    for old in into.glob(f"{row.name}-{'[0-9a-f]' * 16}.safetensors"):
+        old.unlink()
+    return checkpoints.write_atomically(target, source.read_bytes())
+
+
+def main() -> int:
+    """Publish what can be; one line a row, on stderr for each that was refused."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--out", type=Path, default=records.results(), help="where records are kept (default: results/)"
+    )
+    out, refused = parser.parse_args().out, False
+    for row in (row for row in TABLE_1 if row.name.endswith("small")):
+        try:
+            print(publish(row, out))
+        except (ValueError, OSError) as error:
+            refused = True
+            print(error, file=sys.stderr)
+    return int(refused)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""Weights that come with the package: those of a recorded run, which give its count again; others are refused."""
+
+import json
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import evalib
+from evalib import checkpoints, data, records, weights
+from evalib.__main__ import main
+from evalib.networks import experiment
+
+ROOT = Path(__file__).resolve().parent.parent
+ROW = experiment("resnet20-small")
+publish = runpy.run_path(str(ROOT / "scripts" / "publish_weights.py"))["publish"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The results of one run at the smoke tier."""
+    torch.set_default_dtype(torch.float32)
+    out = tmp_path_factory.mktemp("results")
+    evalib.run(evalib.Settings(ROW.name), out, device="cpu")
+    return out
+
+
+@pytest.fixture
+def out(trained, tmp_path, monkeypatch):
+    """A copy of them, and an empty folder in place of the package's weights."""
+    torch.set_default_dtype(torch.float32)
+    monkeypatch.setattr(weights, "PRETRAINED", tmp_path / "pretrained")
+    return Path(shutil.copytree(trained, tmp_path / "results"))
+
+
+def put(out):
+    return publish(ROW, out, ("smoke",), weights.PRETRAINED)
+
+
+def test_published_weights_load_by_name_and_give_the_recorded_count(out, capsys):
+    path = put(out)
+    assert checkpoints.CHECKED.fullmatch(path.name) and path.name.startswith("resnet20-small-")
+    record = records.read(out / "smoke" / "resnet20-small-seed0.json")
+    network = evalib.load_pretrained(ROW.name)
+    assert not network.training
+    cifar = data.load("subset")
+    correct = evalib.training.predict(network, cifar.test_images).argmax(dim=1) == cifar.test_labels
+    assert correct.sum().item() == record["test"]["correct"]
+    shutil.rmtree(out)
+    assert main(["evaluate", "--weights", ROW.name, "--out", str(out)]) == 0
+    count = record["test"]["correct"]
+    assert f"{count} of 500 test images right" in capsys.readouterr().out
+
+
+def test_weights_take_the_place_of_older_ones(out):
+    weights.PRETRAINED.mkdir()
+    for old in ("resnet20-small-0123456789abcdef", "resnet20-small-mlp-0123456789abcdef"):
+        (weights.PRETRAINED / f"{old}.safetensors").touch()
+    names = {path.name for path in (put(out), weights.PRETRAINED / "resnet20-small-mlp-0123456789abcdef.safetensors")}
+    assert {path.name for path in weights.PRETRAINED.iterdir()} == names
+
+
+def test_damaged_weights_are_not_loaded(out):
+    path = put(out)
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(ValueError, match="is damaged"):
+        evalib.load_pretrained(ROW.name)
+
+
+def test_what_has_no_weights_is_named(out):
+    put(out)
+    with pytest.raises(FileNotFoundError, match=r"no weights of evanet20-small .*there are: resnet20-small\): train"):
+        evalib.load_pretrained("evanet20-small")
+    with pytest.raises(ValueError, match="there is no experiment 'resnet18'"):
+        evalib.load_pretrained("resnet18")
+
+
+def other_record(out):
+    path = out / "smoke" / "resnet20-small-seed0.json"
+    record = json.loads(path.read_text())
+    records.write(record | {"seconds": record["seconds"] + 1}, path)
+
+
+def other_count(out):
+    path = out / "smoke" / "resnet20-small-seed0.json"
+    record = json.loads(path.read_text())
+    del record["sha256"]
+    tensors, inside = checkpoints.read_tensors(path.with_suffix("") / record["weights"])
+    test = inside["test"] | {"correct": 499, "accuracy": 99.8}
+    made = checkpoints.write_tensors(path.with_suffix(""), "weights", tensors, inside | {"test": test})
+    records.write(record | {"test": test, "weights": made.name}, path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        (lambda out: (out / "smoke" / "resnet20-small-seed0.json").unlink(), "seed 0 has no record of the smoke tier"),
+        (lambda out: shutil.rmtree(out / "smoke" / "resnet20-small-seed0"), "is not there"),
+        (other_record, "was not written with the record beside it"),
+        (other_count, "right answers, its record 499"),
+    ],
+)
+def test_other_weights_are_refused(out, harm, named):
+    harm(out)
+    with pytest.raises(ValueError, match=named):
+        put(out)
+    assert not weights.PRETRAINED.exists()
+
+
+def test_the_smoke_tier_is_refused(out):
+    with pytest.raises(ValueError, match="no record of the quick or paper tier"):
+        publish(ROW, out, into=weights.PRETRAINED)
+
+
+@pytest.mark.parametrize("path", sorted(weights.PRETRAINED.glob("*")), ids=lambda path: path.name)
+def test_the_weights_in_the_package_are_whole_small_and_of_a_full_run(path):
+    tensors, record = checkpoints.read_tensors(path)
+    assert path.name.startswith(f"{record['experiment']}-") and path.stat().st_size < 12_000_000
+    assert (record["seed"], record["data"]["source"]) == (0, "full")
+    assert record["tier"] in ("quick", "paper") and evalib.Settings(**record["settings"]).epochs == len(record["curve"])
+    network = evalib.build(record["experiment"])
+    assert set(network.state_dict()) == set(tensors)
+    assert evalib.count_parameters(network) == record["parameters"]
+
+
+@pytest.mark.parametrize("path", sorted(weights.PRETRAINED.glob("*")), ids=lambda path: path.name)
+def test_the_weights_in_the_package_give_their_count(path):
+    torch.set_default_dtype(torch.float32)
+    cifar = data.load("auto")
+    if cifar.source != "full":
+        pytest.skip("the full CIFAR-10 is not here: python -m evalib data")
+    scores, record = evalib.evaluate(path, device="cpu")
+    assert (scores.argmax(dim=1) == cifar.test_labels).sum().item() == record["test"]["correct"]
