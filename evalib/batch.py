@@ -110,16 +110,16 @@ def only_runner(path: Path) -> Iterator[None]:
 @contextmanager
 def waited(lock: Path, path: Path) -> Iterator[None]:
     """Hold a lock, and say so if it has to be waited for."""
-    lock = FileLock(lock)
+    held = FileLock(lock)
     try:
-        lock.acquire(timeout=0)
+        held.acquire(timeout=0)
     except Timeout:
         print(f"another process is making {path}: waiting for it", flush=True)
-        lock.acquire()
+        held.acquire()
     try:
         yield
     finally:
-        lock.release()
+        held.release()
 
 
 def execute(template: Path, notebook: Path, parameters: dict) -> None:

@@ -21,7 +21,7 @@ STYLE = {
     "savefig.bbox": "tight",
     "lines.linewidth": 1.8,
 }
-plt.rcParams.update(STYLE)
+plt.rcParams.update(STYLE)  # type: ignore[arg-type]
 
 
 def curve(rows: list[dict]) -> Figure:
