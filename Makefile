@@ -76,8 +76,9 @@ bench: $(READY) ## attention and trainer timed against others, into results/benc
 	$(BIN)/python benchmarks/attention.py $(BENCH)
 	$(BIN)/python benchmarks/training.py
 
-readme: $(READY) ## write Table 1 into README.md
+readme: $(READY) ## write Table 1 into README.md, and its picture
 	$(BIN)/python scripts/update_readme.py
+	$(BIN)/python scripts/picture.py
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -21,7 +21,7 @@ GENERATED = {"genindex.html", "search.html"}  # lists made by Sphinx, which no s
 def scores(lighthouse: Path, address: str, chromium: str) -> dict[str, float]:
     """The score of a page in each category; of two tries the better, for a busy machine costs performance."""
     flags = "--headless=new --no-sandbox --disable-background-networking"
-    command = [lighthouse, address, "--quiet", "--output=json", "--preset=desktop", f"--chrome-flags={flags}"]
+    command = [str(lighthouse), address, "--quiet", "--output=json", "--preset=desktop", f"--chrome-flags={flags}"]
     command.append(f"--only-categories={','.join(CATEGORIES)}")
     best = dict.fromkeys(CATEGORIES, 0.0)
     for _ in range(2):
