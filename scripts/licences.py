@@ -3,6 +3,7 @@
 import importlib.metadata
 import re
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = """# Licences of the dependencies
@@ -17,7 +18,7 @@ NVIDIA's libraries, under NVIDIA's own terms. MathJax, in `_extra/vendor`, is un
 
 def licence(package: str) -> str:
     """The SPDX expression, else the trove classifiers, else the first line of the licence field; else the title of its file."""
-    about = importlib.metadata.metadata(package)
+    about: Any = importlib.metadata.metadata(package)
     classified = [line.split(" :: ")[-1] for line in about.get_all("Classifier") or [] if line.startswith("License ::")]
     classified = [name for name in classified if name != "OSI Approved"]
     field = (about.get("License") or "").strip().splitlines()

@@ -12,7 +12,7 @@ CELL, GAP, PANEL = 18, 2, EXTENT * 18 + 34
 
 def rings(radius: int) -> dict[tuple[int, int], int]:
     """The stage at which each pixel of the map is read, for the pixels read up to ``radius``."""
-    read = {}
+    read: dict[tuple[int, int], int] = {}
     for stage, each in enumerate(RADII[: RADII.index(radius) + 1]):
         read |= {(row + EXTENT // 2, column + EXTENT // 2): stage for row, column in ring(each).T.tolist()}
     return read
