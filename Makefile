@@ -7,7 +7,11 @@ PROFILE ?= local
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help reproduce plan book lint test test-browser torture whole bench pair readme
+NPM := .venv/npm
+LOWEST := .venv-lowest
+
+.PHONY: help reproduce plan book fresh links lighthouse lint test test-browser test-door test-lowest torture whole bench pair readme \
+  lock set-repository
 .DELETE_ON_ERROR:
 
 help: ## what there is to make
@@ -28,9 +32,39 @@ test: $(READY) ## the whole suite
 test-browser: $(READY) ## the pages in Chromium, after make book; a missing browser is an error here
 	EVALIB_BROWSER=required $(BIN)/python -m pytest tests/browser
 
-lint: $(READY) ## style of the code and of the notebooks
+test-door: $(READY) ## each notebook alone, installing evalib as in Colab, from the last commit
+	$(BIN)/python -m pytest tests/door
+
+test-lowest: $(READY) ## the same with the lowest versions that pyproject.toml admits; 3 GB to fetch
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-header --no-annotate -o .venv/lowest.txt pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet -r .venv/lowest.txt pip setuptools ipykernel
+	EVALIB_DOOR_PYTHON=$(CURDIR)/$(LOWEST)/bin/python $(BIN)/python -m pytest tests/door
+
+fresh: $(READY) ## the pages of the built book that would change if it were built now
+	$(BIN)/python book/finishing.py
+
+links: $(READY) ## every link of the built book, those to other hosts too
+	$(BIN)/lychee --no-progress --include-fragments --exclude-path 'macros\.html$$' --root-dir $(CURDIR)/_build/html '_build/html/**/*.html'
+
+lighthouse: $(READY) $(NPM) ## Lighthouse over the built book, all pages or PAGES="index.html …"
+	$(BIN)/python scripts/lighthouse.py $(NPM)/node_modules/.bin/lighthouse $(PAGES)
+
+lint: $(READY) ## style and types of the code and the notebooks, the workflows, the citation
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/actionlint .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
+
+lock: $(READY) ## requirements.lock, with hashes, and LICENCES.md from requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  -o requirements.lock requirements.txt
+	$(BIN)/python scripts/licences.py
+
+set-repository: $(READY) ## the repository's address, everywhere: REPO=owner/name
+	$(BIN)/python scripts/set_repository.py $(REPO)
 
 pair: $(READY) ## bring each notebook's .ipynb in step with its .py
 	for page in notebooks/*.py; do $(BIN)/jupytext --quiet --to ipynb --update $$page; done
@@ -46,11 +80,16 @@ bench: $(READY) ## attention and trainer timed against others, into results/benc
 	$(BIN)/python benchmarks/attention.py $(BENCH)
 	$(BIN)/python benchmarks/training.py
 
-readme: $(READY) ## write Table 1 into README.md, and the effects into book/departures.md
+readme: $(READY) ## write Table 1 and its picture into README.md, and the effects into book/departures.md
 	$(BIN)/python scripts/update_readme.py
+	$(BIN)/python scripts/picture.py
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(NPM): Makefile
+	npm install --silent --no-fund --no-audit --prefix $(NPM) lighthouse@12.8.2
 	@touch $@

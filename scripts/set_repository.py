@@ -24,7 +24,10 @@ LINES = re.compile(r'^if importlib\.util\.find_spec\("evalib"\) is None:.*\n(?: 
 
 def repository(root: Path = ROOT) -> str:
     """``owner/name``, as `_config.yml` has it."""
-    return HELD.search((root / "_config.yml").read_text(encoding="utf-8"))[1]
+    found = HELD.search((root / "_config.yml").read_text(encoding="utf-8"))
+    if not found:
+        raise ValueError("_config.yml names no repository: give it `  url: https://github.com/owner/name`")
+    return found[1]
 
 
 def pages_address(name: str) -> str:

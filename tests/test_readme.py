@@ -23,3 +23,13 @@ def test_departures_show_the_effects_of_the_records():
     assert len(lines) == text.count("\n## D")
     for row in ABLATIONS:
         assert sum(f"{row.model}: " in line for line in lines.values()) == row.kind.startswith("D"), row.name
+
+
+def test_the_picture_is_the_one_that_the_rings_give():
+    picture = ROOT / "_static" / "rings.svg"
+    assert picture.read_text(encoding="utf-8") == runpy.run_path(str(ROOT / "scripts" / "picture.py"))["drawing"]()
+    assert picture.stat().st_size < 50_000
+
+
+def test_contributing_is_one_page():
+    assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 60

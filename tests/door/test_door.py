@@ -3,6 +3,7 @@
 The environment has what Colab has (PyTorch, numpy, matplotlib and a kernel; the packages of this environment are lent
 to it) and lacks what Colab lacks: evalib, einops, jaxtyping. So the notebook's first cell has to install them. It runs as
 it is: git itself turns the repository's address into this checkout's. What is tested is the commit, not the files.
+What is installed has the versions of this environment.
 With `EVALIB_DOOR_PYTHON` (`make test-lowest`) another environment is lent: the lowest versions of pyproject.toml.
 """
 
@@ -23,11 +24,15 @@ LENDER = os.environ.get("EVALIB_DOOR_PYTHON", sys.executable)
 PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REPOSITORY = runpy.run_path(str(ROOT / "scripts" / "set_repository.py"))["repository"]()
 ABSENT = ("evalib", "__editable__", "einops", "jaxtyping", "wadler_lindig")
+VERSIONS = """
+from importlib.metadata import version
+print(*(f"{name}=={version(name)}" for name in ("einops", "jaxtyping")), sep="\\n")
+"""
 LAST = """
 import json as _json, importlib.metadata as _metadata, evalib as _evalib
 print(_json.dumps({"door": {
     "commit": _evalib.records.commit(), "file": _evalib.__file__,
-    "versions": {name: _metadata.version(name) for name in ("torch", "torchvision", "numpy", "einops")},
+    "versions": {name: _metadata.version(name) for name in ("torch", "torchvision", "numpy")},
 }}))
 """
 
@@ -53,6 +58,8 @@ def bare(lent, tmp_path):
     python = tmp_path / "venv" / "bin" / "python"
     site = Path(ask(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
     (site / "lent.pth").write_text(f"{lent}\n")
+    constraint = tmp_path / "constraint.txt"
+    constraint.write_text(ask(LENDER, VERSIONS))
     kernel = tmp_path / "jupyter" / "kernels" / "door"
     kernel.mkdir(parents=True)
     argv = [str(python), "-m", "ipykernel_launcher", "--IPKernelApp.log_level=40", "-f", "{connection_file}"]
@@ -65,6 +72,7 @@ def bare(lent, tmp_path):
         "GIT_CONFIG_KEY_0": f"url.file://{ROOT}.insteadOf",
         "GIT_CONFIG_VALUE_0": f"https://github.com/{REPOSITORY}",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_CONSTRAINT": str(constraint),
     }
 
 

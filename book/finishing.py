@@ -1,0 +1,118 @@
+"""The book's own Sphinx extension: mends what the theme leaves, and marks each page with the hash of what made it.
+
+`python book/finishing.py` names the pages that would change if the book were built now; with the path or the address of
+another build's `sources.json` it names those that differ from that build.
+"""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+from functools import cache
+from html import escape
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILT = ROOT / "_build" / "html" / "sources.json"
+READS_RECORDS = re.compile(r"\b(records|tables|results|load_weights)\b")
+SHARED = ("_config.yml", "_toc.yml", "requirements.txt", "book/finishing.py", "_static/book.css")
+
+
+@cache
+def tracked() -> tuple[Path, ...]:
+    """The files of the repository that git tracks, relative to its root."""
+    command = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return tuple(Path(name) for name in sorted(listed.split("\0")) if name and (ROOT / name).is_file())
+
+
+def inputs(source: Path) -> list[Path]:
+    """The files that a page is made from: itself, evalib if it runs code, the records if it reads some, files it names."""
+    text = (ROOT / source).read_text(encoding="utf-8")
+    runs = source.suffix == ".ipynb"
+    found = {source, *(Path(name) for name in SHARED if (ROOT / name).is_file())}
+    for path in tracked():
+        first = path.parts[0]
+        records = first == "results" and READS_RECORDS.search(text)
+        named = first in ("workflow", "tests", "book") and path.suffix != ".md" and path.name in text
+        if (runs and (first == "evalib" or records)) or named:
+            found.add(path)
+    return sorted(found)
+
+
+def fingerprint(source: Path) -> str:
+    """The SHA-256 of the names and the contents of a page's inputs."""
+    sha = hashlib.sha256()
+    for path in inputs(source):
+        sha.update(f"{path}\0".encode() + hashlib.sha256((ROOT / path).read_bytes()).digest())
+    return sha.hexdigest()
+
+
+def source_of(page: str) -> Path | None:
+    """The notebook or text that a page is made from; ``None`` for those that Sphinx makes, such as the index."""
+    return next((Path(page + suffix) for suffix in (".ipynb", ".md") if (ROOT / (page + suffix)).is_file()), None)
+
+
+def changed(built: dict[str, str]) -> list[str]:
+    """The pages of ``built`` (page: hash) that are made from something else now, and those that are gone."""
+    return [page for page, was in built.items() if (path := source_of(page)) is None or fingerprint(path) != was]
+
+
+def description(doctree) -> str:
+    """The first paragraph of a page as plain text, cut at a word, for search engines."""
+    from docutils import nodes
+
+    for paragraph in doctree.findall(nodes.paragraph) if doctree else ():
+        text = " ".join(paragraph.astext().split())
+        if len(text) > 40:
+            return text if len(text) <= 160 else text[:160].rsplit(" ", 1)[0] + " …"
+    return ""
+
+
+def finish(app, page: str, template: str, context: dict, doctree) -> None:
+    """Mend a page and put its description and its hash into its head."""
+    scripts = context.get("script_files", [])  # the launch buttons declare the same constant twice
+    context["script_files"] = [each for each in scripts if "THEBE_JS_URL" not in each.attributes.get("body", "")]
+    if "body" in context:  # docutils calls a list what has entries of another role
+        context["body"] = context["body"].replace(
+            '<div role="list" class="citation-list">', '<div class="citation-list">'
+        )
+    about = description(doctree) or f"{context.get('title', '')}: {app.config.html_title or app.config.project}"
+    context["metatags"] = context.get("metatags", "") + f'\n<meta name="description" content="{escape(about)}" />'
+    if path := source_of(page):
+        mark = app.env.evalib_sources[page] = fingerprint(path)
+        context["metatags"] += f'\n<meta name="made-from" content="sha256-{mark}" />'
+
+
+def begin(app) -> None:
+    app.env.evalib_sources = {}
+
+
+def write(app, error) -> None:
+    """List the pages and their hashes in `sources.json` at the root of the site."""
+    if error is None and app.builder.format == "html":
+        text = json.dumps(app.env.evalib_sources, indent=1, sort_keys=True)
+        (Path(app.outdir) / "sources.json").write_text(text + "\n", encoding="utf-8")
+
+
+def setup(app) -> dict:
+    app.connect("builder-inited", begin)
+    app.connect("html-page-context", finish, priority=900)
+    app.connect("build-finished", write)
+    return {"parallel_read_safe": True, "parallel_write_safe": False}
+
+
+def read(where: str) -> dict[str, str]:
+    """The `sources.json` at a path or an address."""
+    if where.startswith("https://"):
+        with urllib.request.urlopen(where, timeout=30) as answer:
+            return json.load(answer)
+    return json.loads(Path(where).read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    stale = changed(read(sys.argv[1] if len(sys.argv) > 1 else str(BUILT)))
+    print("\n".join(stale) or "every page is as it would be built now")
+    sys.exit(bool(stale))

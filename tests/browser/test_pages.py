@@ -1,0 +1,75 @@
+"""Every page of the built book, as a reader meets it. Pages are those that were built, not a list."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from served import HTML, served
+from visits import page_names, seen
+
+MEGABYTES = 1.5
+ALLOWED: dict[str, str] = {}  # axe's rules that the theme breaks and that neither CSS nor a template can mend
+
+
+@pytest.fixture(scope="module")
+def address(built):
+    with served(built) as where:
+        yield where
+
+
+@pytest.fixture(scope="module", params=page_names() or ["index.html"])
+def visit(request, browser, address):
+    return seen(browser, address, request.param)
+
+
+def test_a_page_asks_no_other_host_for_anything(visit):
+    assert not visit.foreign
+    assert not visit.failed
+
+
+def test_a_page_has_no_error_in_the_console(visit):
+    assert not visit.console
+
+
+def test_a_page_has_a_title(visit):
+    assert visit.title.strip()
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_a_page_is_accessible(visit, mode):
+    """Axe finds nothing serious or critical; among its rules is the contrast of all text."""
+    assert not [each for each in visit.violations[mode] if each["rule"] not in ALLOWED]
+
+
+def test_figures_are_legible_in_the_dark(visit):
+    assert not visit.dark_on_dark
+
+
+def test_a_page_does_not_scroll_sideways_on_a_phone(visit):
+    assert visit.overflow <= 0, visit.wider
+
+
+def test_a_page_is_light(visit):
+    assert visit.bytes <= MEGABYTES * 2**20
+
+
+def test_the_book_has_a_page_for_every_notebook(built):
+    sources = {path.stem for path in (HTML.parents[1] / "notebooks").glob("*.ipynb")}
+    assert sources <= {Path(name).stem for name in page_names()}
+
+
+def test_search_finds_the_rings(browser, address):
+    page = browser.new_context().new_page()
+    page.goto(f"{address}/search.html?q=ring")
+    page.wait_for_selector("#search-results li a")
+    found = page.locator("#search-results li a").all_inner_texts()
+    assert any("Expanding Visual Attention" in title for title in found), found
+
+
+def test_every_link_and_anchor_within_the_book_resolves(built):
+    lychee = Path(sys.executable).with_name("lychee")
+    command = [lychee, "--offline", "--include-fragments", "--no-progress", "--exclude-path", r"macros\.html$"]
+    command += ["--root-dir", HTML, f"{HTML}/**/*.html"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
