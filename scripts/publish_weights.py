@@ -25,7 +25,7 @@ def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Pa
     tier, found = tables.highest(row, out, tiers)
     if not found or found[0]["seed"] != 0:
         raise ValueError(f"{row.name}: seed 0 has no record of the {' or '.join(tiers)} tier in {out}: train it first")
-    source = out / tier / f"{row.name}-seed0" / found[0]["weights"]
+    source = out / tier / f"{row.name}-seed0" / found[0].get("weights", "weights")
     if not source.exists():
         raise ValueError(f"{row.name}: {source} is not there: copy it from where the run was made, or train again")
     tensors, inside = checkpoints.read_tensors(source)
