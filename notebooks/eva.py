@@ -149,6 +149,21 @@ plt.show()
 # How each recall divides its weight between $q_0$ and the looks so far.
 
 # %% [markdown]
+# ## A trained network, asked
+#
+# EVANet-20 small on ten test images, one of each class. Choose an image and a head, then a pixel of the four rings. Each
+# ring's weights sum to 100 %, and the centre, alone in its ring, always has all of them. The table of recalls says how
+# far each stage relies on $q_0$ and on the looks so far. {cite:t}`jain2019attention` found attention weights that could be
+# replaced by very different ones without changing the output; {cite:t}`wiegreffe2019attention` show when they are
+# informative all the same. So read them as what the layer did, not as why it chose the class.
+
+# %% tags=["hide-input"]
+from evalib import data, explorer, load_pretrained
+
+cifar = data.load("subset")
+explorer.eva(load_pretrained("evanet20-small"), cifar.test_images[::50], cifar.test_labels[::50])
+
+# %% [markdown]
 # ## Checks
 #
 # All weights sum to one. The first look has a single key, so its softmax is 1, whatever the query: the look is
