@@ -126,6 +126,19 @@ picture(
 )
 
 # %% [markdown]
+# ## Any window
+#
+# The first layer of a trained EVANet-20 small, on three test images. Point at a pixel, tap it, or walk with the arrow keys:
+# each cell below is a weight times a pixel, with its row and column offset; all of them add up to the output. A tap on
+# a cell moves the window there. Pixels are normalised, so that zero, the border's value, is the mean of the data set.
+
+# %% tags=["hide-input"]
+from evalib import data, explorer, load_pretrained
+
+cifar = data.load("subset")
+explorer.convolution(load_pretrained("evanet20-small"), cifar.test_images[::200], cifar.test_labels[::200])
+
+# %% [markdown]
 # ## Checks
 #
 # Eq. 1 is PyTorch's `conv2d` with "same" padding, at any stride. The number of weights does not depend on the size of

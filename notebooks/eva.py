@@ -283,6 +283,21 @@ picture(
 # [Training](train.ipynb).
 
 # %% [markdown]
+# ## A trained network, asked
+#
+# EVANet-20 small on ten test images, one of each class. Choose an image and a head, then a pixel of the four rings. Each
+# ring's weights sum to 100 %, and the centre, alone in its ring, always has all of them. The table of recalls says how
+# far each stage relies on $q_0$ and on the looks so far. {cite:t}`jain2019attention` found attention weights that could be
+# replaced by very different ones without changing the output; {cite:t}`wiegreffe2019attention` show when they are
+# informative all the same. So read them as what the layer did, not as why it chose the class.
+
+# %% tags=["hide-input"]
+from evalib import data, explorer, load_pretrained
+
+cifar = data.load("subset")
+explorer.eva(load_pretrained("evanet20-small"), cifar.test_images[::50], cifar.test_labels[::50])
+
+# %% [markdown]
 # ## Checks
 #
 # All weights sum to one, and the first look gives no gradient to its $W_Q$, $W_K$ and $r$.

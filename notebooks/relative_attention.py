@@ -146,6 +146,20 @@ layers = {"attention": layer, "convolution": nn.Conv2d(64, 64, 3, bias=False)}
 {name: count_parameters(each) for name, each in layers.items()}
 
 # %% [markdown]
+# ## Any window
+#
+# The last attention of a trained SANet-20 small, on four test images. Choose a head and a query: each cell has its row and
+# column offset, its logit of content, its logit of position, and what the softmax makes of their sum. At the border the
+# window is cut. Weights say from where a layer takes its values; whether they explain its output is disputed
+# {cite}`jain2019attention,wiegreffe2019attention`.
+
+# %% tags=["hide-input"]
+from evalib import data, explorer, load_pretrained
+
+cifar = data.load("subset")
+explorer.relative_attention(load_pretrained("sanet20-small"), cifar.test_images[::125], cifar.test_labels[::125])
+
+# %% [markdown]
 # ## Checks
 #
 # With $r = 0$, Eq. 3 is Eq. 2. The weights still sum to one, borders included. Inside the image the layer is
