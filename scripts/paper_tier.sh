@@ -16,7 +16,7 @@ for shown in "table --ablations" claims; do
     $evalib $shown || failed=1
 done
 archive=results/$tier.tar.gz
-find "results/$tier" \( -maxdepth 1 -name '*.json' -o -name train.ipynb -o -name train.log -o -name 'weights-*.safetensors' \) \
+find "results/$tier" \( -name '*-seed*.json' -o -name train.ipynb -o -name train.log -o -name 'weights-*.safetensors' \) \
     -print0 | tar --null --files-from=- -czf "$archive.part" && mv "$archive.part" "$archive" && echo "$archive" || failed=1
 make book || failed=1
 [ $failed = 0 ] || echo "not all is done: to go on, give the same command again" >&2
