@@ -46,7 +46,12 @@ def find_weights(name_or_path: str | Path, out: Path | None = None) -> Path:
         name = str(name_or_path)
         tier, records = tables.highest(experiment(name), out)
         if records:
-            path = Path(out or results()) / tier / f"{name}-seed{records[0]['seed']}" / records[0].get("weights", "weights")
+            path = (
+                Path(out or results())
+                / tier
+                / f"{name}-seed{records[0]['seed']}"
+                / records[0].get("weights", "weights")
+            )
         if not (records and path.exists()):
             path = packaged(name) or path
         if path == Path(name):
