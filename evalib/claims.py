@@ -53,20 +53,22 @@ def orders(out: Path | None = None) -> list[Claim]:
     made = []
     for (one, other), each, p in zip(pairs(), found, corrected, strict=True):
         statement = f"{one.model} is more accurate than {other.model}"
-        verdict = NOT_TESTED if p is None else judged(p, each.mean)
-        made.append(Claim("Table 1", statement, points(each), each, p, verdict, missing(each) if p is None else ""))
+        why = missing(each) if p is None else ""
+        made.append(Claim("Table 1", statement, points(each), each, p, judged(p, each.mean), why))
     return made
 
 
-def judged(p: float, mean: float) -> str:
-    """The verdict of a two-sided test on a difference that is claimed to be positive."""
+def judged(p: float | None, mean: float | None) -> str:
+    """The verdict of a two-sided test, if one was made, on a difference that is claimed to be positive."""
+    if p is None or mean is None:
+        return NOT_TESTED
     if p >= LEVEL:
         return NOT_DISTINGUISHABLE
     return SUPPORTED if mean > 0 else NOT_SUPPORTED
 
 
 def missing(found: Comparison) -> str:
-    """Why accuracies were not tested."""
+    """Why accuracies were not tested; empty if they were."""
     if not found.n:
         return "no seed was run with both"
     reasons = [f"n = {found.n}: one seed has no spread"] if found.n < 2 else []
@@ -83,16 +85,17 @@ def gaps(out: Path | None = None) -> list[Claim]:
     """The size of each gap: whether the paper's lies in our 95 % interval, and zero outside it."""
     made = []
     for one, other in pairs():
+        assert one.paper_accuracy is not None and other.paper_accuracy is not None  # they are rows of Table 1
         found, gap = compare(one.name, other.name, out), one.paper_accuracy - other.paper_accuracy
         statement = f"{one.model} − {other.model} is {signed(gap)} points"
-        tested = found.n > 1 and found.tier == TIER
-        verdict = within(gap, found) if tested else NOT_TESTED
-        made.append(Claim("Table 1", statement, points(found), found, None, verdict, "" if tested else missing(found)))
+        made.append(Claim("Table 1", statement, points(found), found, None, within(gap, found), missing(found)))
     return made
 
 
 def within(gap: float, found: Comparison) -> str:
     """The verdict on the size of a gap; an interval that holds zero as well cannot tell it from none."""
+    if found.low is None or found.high is None or found.tier != TIER:
+        return NOT_TESTED
     if not found.low <= gap <= found.high:
         return NOT_SUPPORTED
     return NOT_DISTINGUISHABLE if found.low <= 0 <= found.high else SUPPORTED
@@ -146,9 +149,8 @@ def times(out: Path | None = None) -> list[Claim]:
     for (row, resnet), each, p in zip(rows, found, holm([each.p for each in found]), strict=True):
         statement = f"{row.model} trains more slowly than {resnet.model}"
         ours = "–" if each.mean is None else f"{signed(each.mean)} s an epoch"
-        verdict = NOT_TESTED if p is None else judged(p, each.mean)
         why = "" if p is not None else f"n = {each.n} seeds with both on one device: two at least are needed"
-        made.append(Claim("§4.1, §5", statement, ours, each, p, verdict, why))
+        made.append(Claim("§4.1, §5", statement, ours, each, p, judged(p, each.mean), why))
     return made
 
 

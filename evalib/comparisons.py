@@ -88,7 +88,7 @@ def effect(row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = AL
     if not row.test_each_epoch:
         return compare(row.name, row.base, out, tiers)
     tier, records = highest(row, out, tiers)
-    if not records:
+    if tier is None:
         return Comparison()
     best = [max(entry["test_accuracy"] for entry in record["curve"]) for record in records]
     return paired(tier, best, [accuracy(record) for record in records])
@@ -136,7 +136,7 @@ def shown(found: Comparison) -> str:
     """A difference as text: ``+0.31``, from two seeds on ``+0.31 ± 0.12 [−0.77, +1.39]``; a dash for none."""
     if found.mean is None:
         return "–"
-    if found.n < 2:
+    if found.low is None or found.high is None:
         return signed(found.mean)
     return f"{signed(found.mean)} ± {found.deviation:.2f} [{signed(found.low)}, {signed(found.high)}]"
 

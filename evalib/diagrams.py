@@ -31,8 +31,8 @@ def grid(title: str, texts: list[list[str]], share=0.25, framed=(), numbered=Fal
     axis.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     axis.set_title(title, loc="left", fontsize=10)
     if numbered:
-        axis.set_xticks(range(columns), range(1, columns + 1))
-        axis.set_yticks(range(rows), range(1, rows + 1))
+        axis.set_xticks(range(columns), map(str, range(1, columns + 1)))
+        axis.set_yticks(range(rows), map(str, range(1, rows + 1)))
         axis.tick_params(length=0)
     for i, row in enumerate(texts):
         for j, text in enumerate(row):
@@ -83,7 +83,8 @@ def attended(
     """Figure 3: query, keys, logits, softmax, values and output of the window of one pixel inside the image."""
     key, value = (windows(t, kernel_size)[:, *pixel] for t in (k, v))
     content = einsum(q[:, *pixel], key, "c, c a b -> a b")
-    everywhere = inside(*q.shape[1:], kernel_size)[pixel]
+    height, width = q.shape[1:]
+    everywhere = inside(height, width, kernel_size)[pixel]
     weights = softmax_ab(content[None, None, None, None], everywhere[None, None])[0, 0, 0, 0]
     output = local_attention(q[None, None], k[None, None], v[None, None], kernel_size)[0, 0, :, *pixel]
     return [

@@ -69,7 +69,9 @@ class ExpandingVisualAttention(nn.Module):
     the variants of :mod:`evalib.variants` put others in their place.
     """
 
-    radii, Look, Recall = RADII, SingleQueryAttention, SingleQueryAttention
+    radii: tuple[int, ...] = RADII
+    Look: type[nn.Module] = SingleQueryAttention
+    Recall: type[nn.Module] = SingleQueryAttention
 
     def __init__(self, in_channels: int, model_channels: int, out_channels: int, num_heads: int = 4):
         super().__init__()

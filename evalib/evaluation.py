@@ -26,7 +26,11 @@ def verify(path: Path, device: str | None = None) -> dict:
     record, weights = read(path), recorded_weights(path)
     if weights is None:
         raise FileNotFoundError(f"the weights of {path} are not beside it: copy them there, or train the run again")
-    outcome = {"weights": weights.name, "device": device_name(choose_device(device)), "torch": versions()["torch"]}
+    outcome: dict = {
+        "weights": weights.name,
+        "device": device_name(choose_device(device)),
+        "torch": versions()["torch"],
+    }
     try:
         scores, made = evaluate(weights, device=device)
         if made != {name: record[name] for name in made if name in record}:

@@ -93,8 +93,8 @@ KINDS = {"control": "is it only the parameters?", "part": "which part of EVA cou
 
 def changed(row: Experiment, suffix: str, kind: str, change: str, **fields) -> Experiment:
     """``row`` with the one thing changed that ``fields`` say; its name gets a suffix."""
-    words = {"name": f"{row.name}-{suffix}", "model": f"{row.model}, {change}", "kind": kind, "change": change}
-    return replace(row, paper_accuracy=None, base=row.name, **words, **fields)
+    name, model = f"{row.name}-{suffix}", f"{row.model}, {change}"
+    return replace(row, name=name, model=model, paper_accuracy=None, base=row.name, kind=kind, change=change, **fields)
 
 
 def eva(layer: type[nn.Module]) -> Callable[[int], nn.Module]:

@@ -36,6 +36,9 @@ class PublishedEVA(nn.Module):
     ring; the reshape that mixes positions and channels of a head. Blocks, shortcuts and training are the network's.
     """
 
+    identity: Tensor
+    offsets: Tensor
+
     def __init__(self, in_channels: int, model_channels: int, out_channels: int, num_heads: int = 4):
         super().__init__()
         if not in_channels == model_channels == out_channels:
@@ -67,19 +70,15 @@ class PublishedEVA(nn.Module):
         row, column = offsets + EXTENT // 2
         memory = rearrange(x[:, :, row, column], "n d m -> n m d")
         r = relative_embedding(self.rows, self.cols)[:, :, row, column]
-        W = self.looks[stage]
-        y, _ = single_query_attention(
-            self.scale * q, memory, self.identity, W["K"].weight, W["V"].weight, self.num_heads, r
-        )
+        W_K, W_V = self.looks[stage].parameters()
+        y, _ = single_query_attention(self.scale * q, memory, self.identity, W_K, W_V, self.num_heads, r)
         return self.around_looks[stage](q, y)
 
     def recall(self, stage: int, seen: list[Float[Tensor, "n d"]]) -> Float[Tensor, "n d"]:
         """Attention of the newest look over all looks so far."""
         memory = torch.stack(seen, dim=1) + self.slots[: stage + 1]
-        W = self.recalls[stage - 1]
-        y, _ = single_query_attention(
-            self.scale * seen[-1], memory, W["Q"].weight, W["K"].weight, W["V"].weight, self.num_heads
-        )
+        W_Q, W_K, W_V = self.recalls[stage - 1].parameters()
+        y, _ = single_query_attention(self.scale * seen[-1], memory, W_Q, W_K, W_V, self.num_heads)
         return self.around_recalls[stage - 1](seen[-1], y)
 
 

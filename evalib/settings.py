@@ -56,6 +56,7 @@ class Settings:
 
 def learning_rate(settings: Settings, epoch: int) -> float:
     """The learning rate of ``epoch`` (counted from 0): divided by ten at each milestone that it has passed."""
+    assert settings.milestones is not None  # the recipe's, once the settings are made
     return settings.learning_rate * 0.1 ** sum(epoch >= fraction * settings.epochs for fraction in settings.milestones)
 
 

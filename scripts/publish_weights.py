@@ -23,7 +23,7 @@ LIMIT = 12_000_000
 def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Path = weights.PRETRAINED) -> Path:
     """The weights of a row in ``into``; ``ValueError`` says why they are not taken."""
     tier, found = tables.highest(row, out, tiers)
-    if not found or found[0]["seed"] != 0:
+    if tier is None or found[0]["seed"] != 0:
         raise ValueError(f"{row.name}: seed 0 has no record of the {' or '.join(tiers)} tier in {out}: train it first")
     source = out / tier / f"{row.name}-seed0" / found[0].get("weights", "weights")
     if not source.exists():
