@@ -137,6 +137,7 @@ def test_one_seed_or_another_tier_is_not_tested_and_says_why(tmp_path):
     found = order(tmp_path)
     assert (found.verdict, found.p, found.why) == ("not tested", None, "quick tier: not the full schedule")
     assert (found.ours, found.found.n) == ("−2.05 points", 2)
+    assert (gap(tmp_path).verdict, gap(tmp_path).why) == ("not tested", found.why)
     for name in (EVANET, RESNET):
         runs(tmp_path, name, [90.0])
     found = order(tmp_path)
