@@ -57,15 +57,15 @@ def wait_for_a_checkpoint(process, directory):
 
 @pytest.mark.parametrize("notice", [signal.SIGINT, signal.SIGTERM])
 def test_a_notice_ends_the_run_in_one_line_and_the_same_command_goes_on(tmp_path, notice):
-    process = start(tmp_path)
+    process = start(tmp_path, 8)
     wait_for_a_checkpoint(process, run_directory(tmp_path))
     process.send_signal(notice)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error == "evalib: stopped; the same command goes on from the last checkpoint\n"
-    again = subprocess.run(command(tmp_path), capture_output=True, text=True, check=True)
-    assert "epoch 1/3" not in again.stdout
-    assert "epoch 3/3" in again.stdout
+    again = subprocess.run(command(tmp_path, 8), capture_output=True, text=True, check=True)
+    assert "epoch 1/8" not in again.stdout
+    assert "epoch 8/8" in again.stdout
 
 
 def test_kill_9_at_random_moments_loses_and_doubles_nothing(tmp_path):

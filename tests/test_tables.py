@@ -18,12 +18,14 @@ def made(out, experiment="resnet20-small", seed=0, tier="smoke", correct=100, de
     settings = evalib.Settings(experiment, seed, tier)
     source = evalib.TIERS[tier].data
     images = 500 if source == "subset" else 10_000
+    flat = {"learning_rate": 0.001, "train_loss": 2.3, "train_accuracy": 10.0, "validation_loss": 2.3, "seconds": 1.0}
     record = {
         "schema": 2, "experiment": experiment, "tier": tier, "seed": seed, "settings": records.asdict(settings),
         "commit": None, "code": code(), "finished": "2026-01-01T00:00:00+00:00",
-        "device": device, "versions": {},
+        "device": device, "versions": {"torch": "2.14.1"},
         "data": {"source": source, "sha256": manifest.FINGERPRINTS[source]}, "parameters": 1000,
-        "curve": [{}] * settings.epochs, "validation_accuracy": 10.0, "seconds": 60.0, "weights": "weights-0.safetensors",
+        "curve": [{"epoch": epoch + 1, **flat, "validation_accuracy": 10.0} for epoch in range(settings.epochs)],
+        "validation_accuracy": 10.0, "seconds": 60.0, "weights": "weights-0.safetensors",
         "test": {"accuracy": 100 * correct / images, "loss": 2.0, "correct": correct, "images": images},
     }  # fmt: skip
     return records.write(record | changes, records.record_path(settings, out))
