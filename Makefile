@@ -59,7 +59,7 @@ lint: $(READY) ## style and types of the code and the notebooks, the workflows, 
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
 
 lock: $(READY) ## requirements.lock, with hashes, and LICENCES.md from requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  -o requirements.lock requirements.txt
 	$(BIN)/python scripts/licences.py
 
