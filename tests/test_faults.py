@@ -57,6 +57,7 @@ def wait_for_a_checkpoint(process, directory):
 
 @pytest.mark.parametrize("notice", [signal.SIGINT, signal.SIGTERM])
 def test_a_notice_ends_the_run_in_one_line_and_the_same_command_goes_on(tmp_path, notice):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite started with & ignores it, and so would the run
     process = start(tmp_path, 8)
     wait_for_a_checkpoint(process, run_directory(tmp_path))
     process.send_signal(notice)
