@@ -64,13 +64,16 @@ def bare(lent, tmp_path):
     kernel.mkdir(parents=True)
     argv = [str(python), "-m", "ipykernel_launcher", "--IPKernelApp.log_level=40", "-f", "{connection_file}"]
     (kernel / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "door", "language": "python"}))
+    git = tmp_path / "gitconfig"  # the checkout may belong to another user
+    git.write_text(
+        f'[url "file://{ROOT}"]\n insteadOf = https://github.com/{REPOSITORY}\n[safe]\n directory = {ROOT}\n'
+        f" directory = {ROOT}/.git\n"
+    )
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "EVALIB", "VIRTUAL_ENV", "GIT_"))}
     return inherited | {
         "JUPYTER_PATH": str(tmp_path / "jupyter"),
         "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"url.file://{ROOT}.insteadOf",
-        "GIT_CONFIG_VALUE_0": f"https://github.com/{REPOSITORY}",
+        "GIT_CONFIG_GLOBAL": str(git),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_CONSTRAINT": str(constraint),
     }
