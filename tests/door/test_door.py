@@ -93,7 +93,9 @@ def test_a_notebook_alone_installs_evalib_and_runs_to_its_end(page, bare, tmp_pa
     assert "evalib at commit" in first and "with the bundled subset of CIFAR-10" in first
     assert not any(word in first for word in ("ERROR", "WARNING", "Uninstalling"))
     told = json.loads(code[-1].outputs[0].text)["door"]
-    assert told["commit"] == subprocess.check_output(["git", "-C", ROOT, "rev-parse", "HEAD"], text=True).strip()
+    assert (
+        told["commit"] == subprocess.check_output(["git", "-C", ROOT, "rev-parse", "HEAD"], env=bare, text=True).strip()
+    )
     assert Path(told["file"]).is_relative_to(tmp_path / "venv")
     names = ("torch", "torchvision", "numpy")
     lenders = json.loads(
