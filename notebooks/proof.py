@@ -184,25 +184,28 @@ held, failed = ("; ".join(found) or "none" for found in (holds, fails))
 Markdown(f"Fewer of both: {held}. Not so: {failed}.")
 
 # %% [markdown]
+# (lighter-than-what)=
 # By hand: a $k \times k$ convolution has $k^2 c_{in} c_{out}$ weights; relative attention has
 # $3\, c_{in} c_{out} + k\, c_{out}$, whose first term does not grow with $k$. EVA holds a 7×7 convolution for its first
-# query, so it cannot be lighter than one; and it replaces an average, which has no parameters at all.
+# query, so it cannot be lighter than one; and it replaces an average, which has no parameters at all. A 7×7 convolution that
+# answered all 49 pixels of the map would do 49 times the work of that one. Beside it EVA has fewer FLOPs, and still more
+# parameters.
 
 # %%
 assert cost["3×3 convolution"][0] == 3 * 3 * 64 * 64
 assert cost["self-attention, k = 3"][0] == 3 * 64 * 64 + 3 * 64
+assert cost["7×7 convolution"][1] < cost["EVA"][1] < 49 * cost["7×7 convolution"][1]
 
 # %% [markdown]
 # ## Exercises
 #
 # **1.** Write a test that any attention has to pass, whatever its queries and keys: true if the weights of every pixel sum
-# to one. You may call `attention(q, k, v, kernel_size)` and see nothing of its inside. The check runs it on Eq. 2 and on the
-# mistake above.
+# to one. You may call `attention(q, k, v, kernel_size)`, with tensors of shape `n h c i j`, and see nothing of its inside. The
+# check runs it on Eq. 2 and on the mistake above.
 
 
 # %% tags=["exercise"]
 def sums_to_one(attention):
-    q, k = torch.randn(2, 1, 2, 4, 5, 5)
     return ...
 
 
