@@ -287,7 +287,7 @@ Markdown("" if on_gpu else "No record here was made on a GPU, so there is no fig
 complete = {
     "dependencies": ["pyproject.toml", "requirements.txt"],
     "training code": ["evalib/training.py", "notebooks/train.ipynb", "workflow/Snakefile"],
-    "evaluation code": ["evalib/weights.py", "evalib/claims.py"],
+    "evaluation code": ["evalib/weights.py", "evalib/evaluation.py", "evalib/claims.py"],
     "pre-trained models": sorted(f"evalib/pretrained/{path.name}" for path in weights.PRETRAINED.glob("*.safetensors")),
     "table of results, with the commands": ["README.md", "book/running.md"],
 }

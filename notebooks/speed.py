@@ -146,9 +146,13 @@ table(
 # %%
 for b in benchmarks[:1]:
     name, counted = next(iter(b["counted"].items()))
-    by = {"flops": (counted["flops"] / 1e9, b["ceilings"]["flops"] / 1e9, "GFLOP"),
-          "bytes": (counted["bytes"] / 1e9, b["ceilings"]["bytes"] / 1e9, "GB")}  # fmt: skip
-    said = [f"{amount:.2f} {unit} ÷ {rate:.1f} {unit}/s = {1000 * amount / rate:.1f} ms" for amount, rate, unit in by.values()]
+    said = [
+        f"{amount:.2f} {unit} ÷ {rate:.1f} {unit}/s = {1000 * amount / rate:.1f} ms"
+        for amount, rate, unit in (
+            (counted["flops"] / 1e9, b["ceilings"]["flops"] / 1e9, "GFLOP"),
+            (counted["bytes"] / 1e9, b["ceilings"]["bytes"] / 1e9, "GB"),
+        )
+    ]
     display(Markdown(f"{name}, {b['device']}: " + "; ".join(said) + ". The larger is the floor."))
 
 # %% [markdown]
