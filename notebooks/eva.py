@@ -175,8 +175,8 @@ source(SingleQueryAttention, single_query_attention)
 # | the decision about the input is updated at every step | the recall: its result is the next query |
 # | the message of step $t$ communicates with earlier findings | the slots: a recall reads $q_0$ and all looks so far |
 # | four query, key and value projections, for four categories of pixels | each stage has its own $W_Q$, $W_K$, $W_V$ |
-# | what was seen in 3×3 decides for what evidence 5×5 is searched | the query of a look depends on the looks before it |
-# | patterns and symmetries around a focal point | a ring keeps its pixels when the map is turned or mirrored |
+# | what was seen in 3×3 decides what is looked for in 5×5 | the query of a look depends on the looks before it |
+# | patterns and symmetries around a focal point | a ring falls onto itself when the map is turned or mirrored |
 #
 # **Evidence.** Four channels, one for each of four things that a pixel may show. Around the centre two pixels show
 # something: feathers at the upper left, a tyre at the lower right. Let $q_1$ be what the centre shows. The query matrix
