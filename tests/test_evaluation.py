@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -25,10 +23,10 @@ def float32():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder with two runs, trained and not evaluated."""
+    torch.set_default_dtype(torch.float32)
     out = tmp_path_factory.mktemp("trained")
-    for seed in ("0", "1"):
-        command = "train --experiment resnet20-small --epochs 1 --device cpu --seed".split()
-        subprocess.run([sys.executable, "-m", "evalib", *command, seed, "--out", str(out)], check=True)
+    for settings in SETTINGS:
+        evalib.run(settings, out, device="cpu")
     return out
 
 
