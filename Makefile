@@ -55,8 +55,8 @@ lint: $(READY) ## style and types of the code and the notebooks, the workflows, 
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/actionlint .github/workflows/*.yml
-	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 lock: $(READY) ## requirements.lock, with hashes, and LICENCES.md from requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

@@ -15,6 +15,7 @@ OWN = (  # how a text points at this repository or at its pages, and at no other
     r"git\+https://github\.com/([\w.-]+/[\w.-]+)",
     r"git clone https://github\.com/([\w.-]+/[\w.-]+)",
     r"(?:Repository = |repository-code: )\"https://github\.com/([\w.-]+/[\w.-]+)\"",
+    r"https://github\.com/([\w.-]+/[\w.-]+)/actions/",
     r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/",
     r"https://([\w-]+\.github\.io/[\w.-]+)",
 )
