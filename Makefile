@@ -65,6 +65,7 @@ lock: $(READY) ## requirements.lock, with hashes, and LICENCES.md from requireme
 
 set-repository: $(READY) ## the repository's address, everywhere: REPO=owner/name
 	$(BIN)/python scripts/set_repository.py $(REPO)
+	@touch $(READY)  # pyproject.toml has changed, and no dependency
 
 pair: $(READY) ## bring each notebook's .ipynb in step with its .py
 	for page in notebooks/*.py; do $(BIN)/jupytext --quiet --to ipynb --update $$page; done
