@@ -81,7 +81,7 @@ bench: $(READY) ## attention and trainer timed against others, into results/benc
 	$(BIN)/python benchmarks/attention.py $(BENCH)
 	$(BIN)/python benchmarks/training.py
 
-readme: $(READY) ## write Table 1 and its picture into README.md, and the effects into book/departures.md
+readme: $(READY) ## write Table 1 and its picture into README.md, effects and times into book/departures.md and book/running.md
 	$(BIN)/python scripts/update_readme.py
 	$(BIN)/python scripts/picture.py
 

@@ -34,11 +34,6 @@ def accuracy(record: dict) -> float:
     return record["test"]["accuracy"]
 
 
-def seconds_an_epoch(record: dict) -> float:
-    """The time that a record's run took for one epoch."""
-    return record["seconds"] / record["settings"]["epochs"]
-
-
 def compare(
     one: str,
     other: str,

@@ -13,7 +13,7 @@ from evalib.locks import held
 from evalib.records import device_name, read, record_path
 from evalib.schema import code
 from evalib.settings import TIERS, Settings, check_same
-from evalib.tables import trusted
+from evalib.tables import epoch_seconds, trusted
 from evalib.training import choose_device
 
 MANIFEST = Path(__file__).resolve().parent.parent / "workflow" / "manifest.csv"
@@ -119,9 +119,9 @@ def staleness(settings: Settings, path: Path) -> str:
 
 
 def seconds_an_epoch(settings: Settings, out: Path | None = None) -> tuple[float | None, str | None]:
-    """The mean of the recorded time of an epoch of this experiment, and on which devices; ``None`` if there is none.
+    """The recorded time of an epoch of this experiment, and on which devices; ``None`` if there is none.
 
-    Records of this machine's device are preferred, those of the other data set scaled by its images.
+    A record counts by its median epoch. Records of this machine's device are preferred, those of the other data set scaled by its images.
     """
     with warnings.catch_warnings(action="ignore"):
         every = [record for tier in TIERS for record in trusted(tier, out)]
@@ -132,7 +132,7 @@ def seconds_an_epoch(settings: Settings, out: Path | None = None) -> tuple[float
     if not known:
         return None, None
     images = IMAGES[TIERS[settings.tier].data]
-    times = [record["seconds"] / len(record["curve"]) * images / IMAGES[record["data"]["source"]] for record in known]
+    times = [epoch_seconds(record) * images / IMAGES[record["data"]["source"]] for record in known]
     return statistics.mean(times), ", ".join(sorted({record["device"] for record in known}))
 
 

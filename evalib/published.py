@@ -55,12 +55,14 @@ class PublishedEVA(nn.Module):
         self.around_looks = nn.ModuleList(Around(d) for _ in RADII)
         self.around_recalls = nn.ModuleList(Around(d) for _ in RADII[1:])
         self.register_buffer("identity", torch.eye(d), persistent=False)
-        self.register_buffer("offsets", torch.cat([ring(radius) for radius in RADII], dim=1), persistent=False)
+        rings = [ring(radius) for radius in RADII]
+        self.sizes = [pixels.shape[1] for pixels in rings]
+        self.register_buffer("offsets", torch.cat(rings, dim=1), persistent=False)
 
     def forward(self, x: Float[Tensor, "n d 7 7"]) -> Float[Tensor, "n d 1 1"]:
         q = self.first_query(x[:, :, EXTENT // 2, EXTENT // 2])
         seen = []
-        for stage, offsets in enumerate(self.offsets.split([ring(radius).shape[1] for radius in RADII], dim=1)):
+        for stage, offsets in enumerate(self.offsets.split(self.sizes, dim=1)):
             seen.append(self.look(stage, offsets, q, x))
             q = self.recall(stage, seen) if stage else seen[0]
         return rearrange(q, "n d -> n d 1 1")

@@ -81,13 +81,14 @@ def eager_step(network: nn.Module, optimiser, padded: UInt8[Tensor, "n 3 40 40"]
     """The function of a batch's plan that does the whole step and gives its mean loss and number of right answers.
 
     Augmentation, forward, loss, backward and optimiser run where ``padded`` lies, without waiting for the device:
-    on CUDA in bf16 autocast over float32 weights, elsewhere in float32.
+    on a GPU that computes in bf16 (Ampere and later) in bf16 autocast over float32 weights, elsewhere in float32.
     """
     device = padded.device
+    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
     def step(plan: data.Plan) -> tuple[Tensor, Tensor]:
         images, label = data.normalise(data.crop_and_flip(padded, *plan)), labels[plan.order]
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
             scores = network(images.contiguous(memory_format=torch.channels_last))
         loss = F.cross_entropy(scores.float(), label)
         optimiser.zero_grad()

@@ -122,6 +122,11 @@ def markdown(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def epoch_seconds(record: dict) -> float:
+    """The median time of an epoch: one during which the machine was busy or asleep does not move it."""
+    return statistics.median(row["seconds"] for row in record["curve"])
+
+
 def interval(values: list[float]) -> tuple[float | None, float | None]:
     """The 95 % interval of the mean, from Student's t; no bounds for fewer than two values."""
     if len(values) < 2:

@@ -36,7 +36,7 @@ class Newest(nn.Module):
         self, query: Float[Tensor, "n d"], memory: Float[Tensor, "n s d"]
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n h s"]]:
         weights = memory.new_zeros(len(memory), self.num_heads, memory.shape[1])
-        weights[..., -1] = 1
+        weights[..., -1].fill_(1)
         return query, weights
 
 

@@ -16,8 +16,10 @@
 # # Local self-attention
 #
 # Can the weights of a window come from what is in it? Self-attention computes them anew for each pixel: the pixel asks,
-# every pixel of its window answers, and the answers decide how much each counts. The paper takes the local form of
-# {cite}`ramachandran2019standalone`; attention itself goes back to {cite}`bahdanau2014neural` and {cite}`vaswani2017attention`.
+# every pixel of its window answers, and the answers decide how much each counts. *Self* means that those who ask and
+# those who answer are pixels of one map; *local*, that only a window answers, and not the whole map. The paper takes the
+# local form of {cite:t}`ramachandran2019standalone`. Attention was introduced for translation {cite}`bahdanau2014neural`; the
+# Transformer is built on it alone {cite}`vaswani2017attention`.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -69,9 +71,9 @@ symbols("Eq. 2")
 
 # %% [markdown]
 # $h$ counts the *heads*. A layer with $N$ heads does all this $N$ times side by side: each head has its own channels $c$ of
-# the queries, keys and values and its own weights, so that one head may look for edges while another compares colours.
-# The outputs are concatenated. Positions outside the image take no part: the weights of a corner are shared among its
-# four pixels.
+# the queries, keys and values, hence its own softmax, so that each can compare pixels in another respect. The outputs are
+# joined on the channels. Positions outside the image take no part: in a corner, the weights are shared among the four
+# pixels of the 3×3 window that lie inside.
 
 # %% [markdown]
 # ## By hand

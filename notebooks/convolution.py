@@ -54,7 +54,9 @@ close = torch.testing.assert_close
 # $$
 #
 # Each $x_{ab}$ is a vector, one number a channel, and each $W_{i-a,\,j-b}$ a matrix that turns the $d_{in}$ channels of a
-# pixel into $d_{out}$. The weights, together, are called the *kernel*.
+# pixel into $d_{out}$. The weights, together, are called the *kernel*. All pixels use the same one: *weight sharing*. The
+# *extent* $k$ is odd, so that the window has a centre, and $\lfloor k/2 \rfloor$, the half of $k$ rounded down, is how far
+# it reaches to each side. The paper writes $k/2$, which for whole offsets and odd $k$ is the same.
 
 # %% tags=["hide-input"]
 symbols("Eq. 1")
@@ -141,9 +143,10 @@ explorer.convolution(load_pretrained("evanet20-small"), cifar.test_images[::200]
 # %% [markdown]
 # ## Checks
 #
-# Eq. 1 is PyTorch's `conv2d` with "same" padding, at any stride. The number of weights does not depend on the size of
-# the image: all windows share them. Inside the image, moving the input moves the output: the layer is *equivariant* to
-# translation. The price of a larger window is [computed before](why.ipynb).
+# Eq. 1 is PyTorch's `conv2d` with "same" padding, which keeps the number of rows and columns, at any stride. A *stride* of
+# 2 answers only every second pixel, in rows and in columns. The number of weights does not depend on the size of the
+# image: all windows share them. Inside the image, moving the input moves the output: the layer is *equivariant* to
+# translation. The price of a larger window was [computed before](why.ipynb).
 
 # %%
 x = torch.randn(2, 3, 9, 7, dtype=torch.float64)

@@ -27,7 +27,8 @@
 # - *evidence*: what the centre suggests decides what is looked for in the next ring;
 # - *symmetry*: a ring has all directions in it, so patterns around a focal point fall into one look.
 #
-# These are reasons to try it. Whether it helps is a matter of runs ([Table 1](table1.ipynb)).
+# Both are [shown below](idea-at-work) on a few pixels. They are reasons to try the layer. Whether it helps is a matter of runs
+# ([Table 1](table1.ipynb)).
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -162,6 +163,90 @@ source(ExpandingVisualAttention.forward)
 source(SingleQueryAttention, single_query_attention)
 
 # %% [markdown]
+# (idea-at-work)=
+# ## The idea at work
+#
+# What §3.2 says of the layer, and what in the layer does it:
+#
+# | In the paper | In the layer |
+# |---|---|
+# | a "rough and noisy" message about the class comes first | $q_0$: one dot product with the whole map a channel, then an FFN |
+# | first the centre, then its surroundings | the order of the rings |
+# | the decision about the input is updated at every step | the recall: its result is the next query |
+# | the message of step $t$ communicates with earlier findings | the slots: a recall reads $q_0$ and all looks so far |
+# | four query, key and value projections, for four categories of pixels | each stage has its own $W_Q$, $W_K$, $W_V$ |
+# | what was seen in 3×3 decides what is looked for in 5×5 | the query of a look depends on the looks before it |
+# | patterns and symmetries around a focal point | a ring falls onto itself when the map is turned or mirrored |
+#
+# **Evidence.** Four channels, one for each of four things that a pixel may show. Around the centre two pixels show
+# something: feathers at the upper left, a tyre at the lower right. Let $q_1$ be what the centre shows. The query matrix
+# has learned that a beak asks for feathers and a wheel for a tyre. The logit of the pixel that is asked for is 3, all
+# others are 0, so its weight is $e^3 / (e^3 + 7)$. The ring is the same in both cases, and so is its mean; the look is not.
+
+# %%
+beak, wheel, feathers, tyre = torch.eye(4)
+asks = 3 * (torch.outer(feathers, beak) + torch.outer(tyre, wheel))  # W_Q; W_K and W_V change nothing
+around = torch.zeros(1, 8, 4)
+around[0, 0], around[0, 7] = feathers, tyre
+
+attn, weight = {}, {}
+for name, centre in (("beak", beak), ("wheel", wheel)):
+    attn[name], weights = single_query_attention(centre[None], around, asks, torch.eye(4), torch.eye(4), num_heads=1)
+    weight[name] = weights[0, 0]
+e3 = torch.tensor(3.0).exp()
+assert (weight["beak"].argmax(), weight["wheel"].argmax()) == (0, 7)
+close(torch.stack([weight["beak"][0], weight["wheel"][7]]), (e3 / (e3 + 7)).expand(2))
+close(attn["beak"], weight["beak"][0] * feathers[None] + weight["beak"][7] * tyre[None])
+
+# %% tags=["hide-input"]
+drawings = []
+for name, weights in weight.items():
+    row, column = ring(1) + 1
+    shown = torch.zeros(3, 3)
+    shown[row, column] = weights
+    texts = diagrams.numbers(shown, ".2f")
+    texts[1][1] = name
+    texts[0][0] += "\nfeathers"
+    texts[2][2] += "\ntyre"
+    drawings.append(diagrams.grid(f"the centre shows a {name}", texts, 0.05 + 0.9 * shown, {(1, 1)}, cell=0.75))
+picture(
+    *drawings,
+    alt="Two grids of three by three pixels, with the weights of a look at the ring of eight. Where the centre shows a beak, the "
+    f"pixel with feathers, at the upper left, has {weight['beak'][0]:.2f} and all others {weight['beak'][7]:.2f}. Where it "
+    f"shows a wheel, the pixel with a tyre, at the lower right, has {weight['wheel'][7]:.2f}.",
+)
+
+# %% [markdown]
+# **Symmetry.** Turn a square map by a quarter, or mirror it: eight ways to lay it down. Each takes every ring onto itself. A
+# look without position ($r = 0$) sums over the ring in any order, so it answers all eight alike, for the same query. With
+# $r$ the layer can tell them apart. So it can learn a pattern in whatever direction, or in one alone.
+
+# %%
+look = SingleQueryAttention(4, 8, num_heads=1, radius=1)
+question, block = torch.randn(1, 8), torch.randn(1, 4, 3, 3)
+turned = [block.rot90(quarters, dims=(2, 3)) for quarters in range(4)]
+ways = turned + [way.flip(-1) for way in turned]
+
+
+def answer(block):
+    """What the look gives for the ring of a 3×3 block."""
+    row, column = ring(1) + 1
+    return look(question, rearrange(block[:, :, row, column], "n c m -> n m c"))[0]
+
+
+with torch.no_grad():
+    assert not any(torch.allclose(answer(way), answer(block)) for way in ways[1:])
+    look.rows.zero_()
+    look.cols.zero_()
+    for way in ways:
+        close(answer(way), answer(block))
+
+# %% [markdown]
+# Two things the analogy with the eye leaves open. A ring far out is read as sharply as the centre; nothing in the layer
+# makes it less distinct. And the map is no image: each of its pixels has been computed from [most of the
+# image](what-a-pixel-has-seen), so its "centre" is one of place in the map only.
+
+# %% [markdown]
 # ## The four stages
 #
 # Here is §3.1, done by hand on a random map of 64 channels with a module of four heads. With `trace=True` the module also
@@ -187,7 +272,8 @@ close(q0, trace.queries[0])
 
 # %% [markdown]
 # **Stage 1: the centre.** $q_0$ looks at ring 0, one pixel. With a single key the softmax is 1 whatever the query: the
-# look is $W_V x$ at the centre, exactly, and its $W_Q$, $W_K$ and $r$ never get a gradient. The recall then lets
+# look is $W_V x$ at the centre, exactly, and its $W_Q$, $W_K$ and $r$ never get a gradient: no change of theirs changes
+# the output, so training leaves them as they were drawn. The recall then lets
 # $\mathrm{attn}_0$ weigh two slots, the rough message and itself. Its answer is the next question, $q_1$.
 
 # %%
@@ -238,7 +324,7 @@ table(
 )
 
 # %% [markdown]
-# Every stage has its own projections. The paper counts on that: four kinds of question, one for each distance.
+# Every stage has its own projections; none is shared.
 
 # %% [markdown]
 # ## The weights, seen

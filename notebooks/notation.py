@@ -72,11 +72,22 @@ for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
 #
 # | Word | Meaning | First used |
 # |---|---|---|
+# | seed | the number that random draws follow from | [first page](../book/intro.md) |
+# | epoch | one pass over the training images | [first page](../book/intro.md) |
+# | record | the file that a run leaves: what decided it, and what it gave | [first page](../book/intro.md) |
+# | tier | how much is run: `smoke`, `quick` or `paper` | [first page](../book/intro.md) |
+# | tensor | a box of numbers with named axes | [why](why.ipynb) |
 # | batch | images that go through a network together | [why](why.ipynb) |
 # | channel | one number of each pixel: a colour, or a feature that a layer computes | [why](why.ipynb) |
 # | feature map | what a layer puts out: rows, columns and channels | [why](why.ipynb) |
 # | weights | the numbers that training chooses; in attention also the shares of a softmax | [why](why.ipynb) |
+# | loss, gradient | how wrong a network is; how that changes with each weight | [why](why.ipynb) |
+# | FLOP | one addition or multiplication of two numbers | [why](why.ipynb) |
 # | kernel | the weights of a convolution | [convolution](convolution.ipynb) |
+# | window, extent | the pixels around a pixel; how many rows and columns they are | [convolution](convolution.ipynb) |
+# | padding | zeros around a map | [why](why.ipynb) |
+# | stride | one of how many pixels is answered, in rows and in columns | [convolution](convolution.ipynb) |
+# | equivariant | what moves the input moves the output alike | [convolution](convolution.ipynb) |
 # | query, key, value | what a pixel asks for, offers and hands over | [attention](attention.ipynb) |
 # | logit | a number before a softmax: how well a key fits a query | [attention](attention.ipynb) |
 # | softmax | positive shares, together one, from any numbers | [attention](attention.ipynb) |
@@ -85,4 +96,16 @@ for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
 # | ring, memory block | the pixels at one distance from the centre | [EVA](eva.ipynb) |
 # | look, recall | attention of one query over a ring, over slots | [EVA](eva.ipynb) |
 # | slot | a vector kept for later recalls | [EVA](eva.ipynb) |
+# | FFN, ReLU | two matrix products with a ReLU between; negative numbers set to zero | [EVA](eva.ipynb) |
 # | stem, stage, block | the parts of a ResNet | [networks](networks.ipynb) |
+# | residual block, shortcut | layers whose result is added to what came in; the way around them | [networks](networks.ipynb) |
+# | batch normalisation | each channel brought to mean 0 and variance 1 over the batch | [networks](networks.ipynb) |
+# | summary, classifier | one vector of the last map; ten class scores of that vector | [networks](networks.ipynb) |
+# | mutant | the code with one mistake put in on purpose | [proof](proof.ipynb) |
+# | cross-entropy, nat | the loss: minus the logarithm of the right class's share; its unit | [training](train.ipynb) |
+# | optimiser, learning rate | what turns gradients into steps; how large they are | [training](train.ipynb) |
+# | augmentation | random changes of the training images | [training](train.ipynb) |
+# | validation | images held back from training, to watch it | [training](train.ipynb) |
+# | checkpoint | the state of a run on disk, to go on from | [training](train.ipynb) |
+# | standard error | by how much a measured number typically misses the true one | [Table 1](table1.ipynb) |
+# | ablation, control | a network with one thing changed; one that rules out another reason | [report](report.ipynb) |

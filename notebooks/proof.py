@@ -15,8 +15,11 @@
 # %% [markdown]
 # # What is proved
 #
-# What says that the code is the paper? For each equation there is a test, and for each test a mistake that it catches.
-# Last, the paper's claim about cost is counted.
+# How do we know that the code is the equation? Accuracy does not tell: a network learns around many a mistake. So for each
+# equation there is a test, and for each test a mistake that it catches. Last, the paper's claim about cost is counted.
+#
+# A *test* is a function that states a property and fails when the code does not have it. A *mutant* is the code with one
+# mistake put in on purpose.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -32,6 +35,7 @@ import runpy
 from pathlib import Path
 
 import torch
+from einops import einsum
 from IPython.display import Markdown
 from torch import nn
 
@@ -41,13 +45,17 @@ from evalib import (
     RelativeSelfAttention,
     build,
     count_parameters,
+    equations,
     paths,
 )
 from evalib.counts import flops
 from evalib.eva import EXTENT
+from evalib.geometry import inside, windows
 from evalib.ledger import LEDGER
 from evalib.networks import NUM_HEADS
-from evalib.pages import table
+from evalib.pages import check, table
+
+torch.manual_seed(0)
 
 
 def sentence(node_id):
@@ -60,16 +68,17 @@ def sentence(node_id):
 #
 # Where each item of the paper is. The code named first says it as the paper does; the fast form is the same function
 # arranged for speed, where there is one. The tests compare the first with plain loops over scalars, and the fast form
-# with the first.
+# with the first. The last column has the [choices](../book/departures.md) where the text is silent or cannot be followed.
 
 # %% tags=["hide-input"]
 table(
-    ["Paper, chapter", "Code, fast form", "Tests"],
+    ["Paper, chapter", "Code, fast form", "Tests", "Departures"],
     [
         [
             f"[{entry.item}]({Path(entry.chapter).name}.ipynb)",
             ", ".join(f"`{name.removeprefix('evalib.')}`" for name in (entry.name, entry.fast) if name),
             "; ".join(map(sentence, entry.tests)),
+            ", ".join(f"[{number}](#{number.lower()})" for number in entry.departures) or "–",
         ]
         for entry in LEDGER
     ],
@@ -89,6 +98,28 @@ table(
     ["File", "What is wrong", "Test that fails"],
     [[f"`{m.file}`", m.what, sentence(m.kills)] for m in wrong],
 ) if wrong else Markdown("The list is `tests/mutants.py` in the repository, which is not here.")
+
+# %% [markdown]
+# ## One mistake, seen
+#
+# Eq. 2 with the softmax over the heads, and not over the window. Nothing fails: the shapes are right, no weight is
+# negative, and it could be trained. By hand: all logits zero, two heads. Each weight is then 1/2 and not 1/9, and where all
+# values are 1 the nine pixels of a window add up to 9/2.
+
+
+# %%
+def over_heads(q, k, v, kernel_size):
+    """Eq. 2 with the softmax over the wrong axis."""
+    key, value = windows(k, kernel_size), windows(v, kernel_size)
+    content = einsum(q, key, "n h c i j, n h c i j a b -> n h i j a b")
+    weights = content.softmax(dim=1) * inside(*k.shape[-2:], kernel_size)
+    return einsum(weights, value, "n h i j a b, n h c i j a b -> n h c i j")
+
+
+still, ones = torch.zeros(1, 2, 4, 5, 5), torch.ones(1, 2, 4, 5, 5)
+assert over_heads(still, still, ones, 3).shape == equations.local_attention(still, still, ones, 3).shape
+assert over_heads(still, still, ones, 3)[0, 0, 0, 2, 2] == 9 / 2
+assert equations.local_attention(still, still, ones, 3)[0, 0, 0, 2, 2].isclose(torch.tensor(1.0))
 
 # %% [markdown]
 # ## Parameters and FLOPs
@@ -153,13 +184,76 @@ held, failed = ("; ".join(found) or "none" for found in (holds, fails))
 Markdown(f"Fewer of both: {held}. Not so: {failed}.")
 
 # %% [markdown]
+# (lighter-than-what)=
 # By hand: a $k \times k$ convolution has $k^2 c_{in} c_{out}$ weights; relative attention has
 # $3\, c_{in} c_{out} + k\, c_{out}$, whose first term does not grow with $k$. EVA holds a 7×7 convolution for its first
-# query, so it cannot be lighter than one; and it replaces an average, which has no parameters at all.
+# query, so it cannot be lighter than one; and it replaces an average, which has no parameters at all. A 7×7 convolution that
+# answered all 49 pixels of the map would do 49 times the work of that one. Beside it EVA has fewer FLOPs, and still more
+# parameters.
 
 # %%
 assert cost["3×3 convolution"][0] == 3 * 3 * 64 * 64
 assert cost["self-attention, k = 3"][0] == 3 * 64 * 64 + 3 * 64
+assert cost["7×7 convolution"][1] < cost["EVA"][1] < 49 * cost["7×7 convolution"][1]
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** Write a test that any attention has to pass, whatever its queries and keys: true if the weights of every pixel sum
+# to one. You may call `attention(q, k, v, kernel_size)`, with tensors of shape `n h c i j`, and see nothing of its inside. The
+# check runs it on Eq. 2 and on the mistake above.
+
+
+# %% tags=["exercise"]
+def sums_to_one(attention):
+    return ...
+
+
+# %% tags=["check"]
+answers = [sums_to_one(attention) for attention in (equations.local_attention, over_heads)]
+check(answers, [1, 0])
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def sums_to_one(attention):
+#     q, k = torch.randn(2, 1, 2, 4, 5, 5)
+#     ones = torch.ones_like(q)
+#     return torch.allclose(attention(q, k, ones, 3), ones)
+# ```
+#
+# A weighted sum of ones is the sum of the weights.
+#
+# </details>
+
+# %% [markdown]
+# **2.** How many FLOPs has a $k \times k$ convolution from `cin` to `cout` channels on a map of `pixels` pixels? Twice the
+# multiply-adds.
+
+
+# %% tags=["exercise"]
+def flops_of_convolution(k, cin, cout, pixels):
+    return ...
+
+
+# %% tags=["check"]
+sizes = [(3, 64, 64, 8 * 8), (5, 16, 32, 6 * 6)]
+built = [
+    flops(nn.Conv2d(cin, cout, k, padding=k // 2), torch.zeros(1, cin, side, side))
+    for (k, cin, cout, _), side in zip(sizes, (8, 6), strict=True)
+]
+check([flops_of_convolution(*size) for size in sizes], built)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def flops_of_convolution(k, cin, cout, pixels):
+#     return 2 * k * k * cin * cout * pixels
+# ```
+#
+# </details>
 
 # %% [markdown]
 # ## In short

@@ -162,9 +162,12 @@ explorer.relative_attention(load_pretrained("sanet20-small"), cifar.test_images[
 # %% [markdown]
 # ## Checks
 #
-# With $r = 0$, Eq. 3 is Eq. 2. The weights still sum to one, borders included. Inside the image the layer is
-# equivariant to translation, as a convolution is. And a mirrored map, which Eq. 2 answers with the mirrored output, is
-# now something else.
+# With $r = 0$, Eq. 3 is Eq. 2. The weights still sum to one, borders included. And a mirrored map, which Eq. 2 answers with
+# the mirrored output, is now something else.
+#
+# Inside the image the layer is equivariant to translation, as a convolution is. The paper says that it gains this by its
+# relative positions (§2.2). More exactly, it keeps it: Eq. 2 has it already, and an embedding of the place in the image, in
+# place of the offset, would lose it.
 
 # %%
 q, k, v = torch.randn(3, 2, 4, 8, 5, 6)
@@ -178,6 +181,18 @@ close(relative_attention(q, k, ones, rows, cols), ones)
 with torch.no_grad():
     moved, still = layer(x.roll((1, 1), dims=(2, 3))), layer(x)
 close(moved[..., 2:-1, 2:-1], still[..., 1:-2, 1:-2])
+
+
+def inner_shift(attend):
+    """Whether, inside the image, the output of a moved map is the moved output."""
+    moved, still = attend(*(t.roll((1, 1), dims=(-2, -1)) for t in (q, k, v))), attend(q, k, v)
+    return torch.allclose(moved[..., 2:-1, 2:-1], still[..., 1:-2, 1:-2], atol=1e-5)
+
+
+place = torch.randn(4, 8, 5, 6)  # an embedding for each pixel of the image
+assert inner_shift(lambda q, k, v: local_attention(q, k, v, 3))
+assert inner_shift(lambda q, k, v: relative_attention(q, k, v, rows, cols))
+assert not inner_shift(lambda q, k, v: local_attention(q, k + place, v, 3))
 
 mirrored = [t.flip(-1) for t in (q, k, v)]
 close(local_attention(*mirrored, 3).flip(-1), local_attention(q, k, v, 3))

@@ -15,9 +15,9 @@
 # %% [markdown]
 # # Report
 #
-# Is Table 1 true? This page says what the paper claims, what we did, and what we may conclude, under the headings of the
-# ML Reproducibility Challenge. Every number on it is read from records, or counted, when the page is built. What was not
-# run shows a dash, or says so.
+# Which claims hold, and how do we know? This page says what the paper claims, what we did, and what we may conclude, under
+# the headings of the ML Reproducibility Challenge {cite}`pineau2021improving`. Every result on it is read from records, or
+# counted, when the page is built. What was not run shows a dash, or says so.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -38,22 +38,56 @@ from evalib.networks import KINDS
 from evalib.pages import table
 
 # %% [markdown]
+# ## In a paragraph
+
+# %%
+found, rows = claims.claims(), tables.table()
+verdicts = Counter(claim.verdict for claim in found)
+at_paper = sum(row["tier"] == "paper" for row in rows)
+for claim in found:
+    if claim.paper.startswith(("self-attention", "EVA,")):
+        assert claim.verdict == ("not supported" if claim.paper.startswith("EVA,") else "supported")
+ahead = [
+    f"{claim.paper.replace(' is more accurate than ', ' − ')}: {claim.ours} (n = {claim.found.n}, `{claim.found.tier}`)"
+    for claim in found
+    if claim.found.n and claim.paper.endswith(tuple(row.model for row in TABLE_1)) and "accurate" in claim.paper
+]
+Markdown(
+    f"Of the {len(TABLE_1)} rows of Table 1, **{at_paper}** have been run with the full schedule, "
+    f"{sum(row['seeds'] > 0 for row in rows)} at all. Of {len(found)} claims: "
+    + ", ".join(f"**{number} {verdict}**" for verdict, number in verdicts.items())
+    + ". "
+    + ("" if at_paper else "So whether EVANet is the more accurate one is open: nothing here confirms or refutes it. ")
+    + (f"Differences of test accuracy so far: {'; '.join(ahead)}. " if ahead else "")
+    + "What is counted needs no run: self-attention is lighter than the convolution that it replaces, EVA is not."
+)
+
+# %% [markdown]
 # ## Scope of reproducibility
 #
 # The paper claims that EVANet is more accurate on CIFAR-10 than SANet, and SANet than ResNet, in a small and in a large
 # width (Table 1); that visual attention layers need fewer parameters and fewer FLOPs than convolutions, and more
-# wall-clock time (§5). We rebuilt the networks from the text alone. Where the text is silent, our reading and its
-# alternatives are listed in [Departures](../book/departures.md).
+# wall-clock time (§4.1, §5). We rebuilt the networks from the text. Where it is silent, our reading and its alternatives are
+# listed in [Departures](../book/departures.md).
+#
+# Some of what the paper says no run of ours can judge:
+#
+# - that convolutions in deep layers lose what earlier ones found (§1). [Why](why.ipynb) shows what one layer cannot see, and
+#   not that a network suffers from it;
+# - that EVA finds symmetries, and searches the ring for what the centre suggests (§3.2). The layer
+#   [can](idea-at-work); whether a trained one does is not measured;
+# - that EVA generalises better than a ResNet (§3.2), beyond the test accuracy on CIFAR-10.
 #
 # ## The claims, one by one
 
 # %%
-found = claims.claims()
 Markdown(claims.markdown(found))
 
 # %% [markdown]
-# "Ours" is the mean over the seeds that both networks have; n is their number. The test is a paired t-test over seeds,
-# two-sided, with Holm's correction over the six orders, and over the four times.
+# "Ours" is the mean over the seeds that both networks have; n is their number, sd the standard deviation over them. The
+# interval in brackets would hold the true mean in 95 of 100 repetitions of all this. p is the chance of a difference at
+# least as large, of either sign, if there were none: a paired t-test over seeds, two-sided, with the correction of
+# {cite:t}`holm1979simple` for having made several tests, over the six orders, and over the four times.
 #
 # | Verdict | when |
 # |---|---|
@@ -66,17 +100,13 @@ Markdown(claims.markdown(found))
 # seeds covers what the seed changes: the first weights, the order of the images, the augmentation. The split and the test
 # set are the same in all runs.
 
-# %%
-verdicts = Counter(claim.verdict for claim in found)
-Markdown(
-    f"Of {len(found)} claims: " + ", ".join(f"**{number} {verdict}**" for verdict, number in verdicts.items()) + "."
-)
-
-# %% [markdown]
+# EVA is held against a 7×7 convolution that reads the map once, for it contains one. Beside a 7×7 convolution that answers
+# all 49 pixels it has [fewer FLOPs](lighter-than-what), and still more parameters.
+#
 # ### A number that the paper shares with another
 #
-# The paper's ResNet-20 small has [2, 2, 2] blocks, which make 14 layers. Its accuracy is, to the last digit, that of the
-# ResNet-20 with [3, 3, 3] blocks of {cite:t}`he2015deep`, who give an error of 8.75 % in their Table 6.
+# The paper's ResNet-20 small has [2, 2, 2] blocks, which make [14 layers](fourteen-layers). Its accuracy is, to the last
+# digit, that of the ResNet-20 with [3, 3, 3] blocks of {cite:t}`he2015deep`, who give an error of 8.75 % in their Table 6.
 
 # %%
 HE_ERROR = 8.75
@@ -86,20 +116,23 @@ Markdown(
 )
 
 # %% [markdown]
-# So the baseline of Table 1 may be a published number of a deeper network, and not a run of the network beside it. The
-# rows `…-333` below ask what the third block is worth.
+# So the baseline of Table 1 may be a published number of a deeper network, and not a run of the network beside it; the
+# paper does not say. The rows `…-333` below ask what the third block is worth.
 #
 # ## Methodology
 #
 # | | |
 # |---|---|
-# | model | our own code, from the text; none of the author's code is used |
+# | model | our own code, from the text; none of the author's code is used, though it was read for what the text leaves open |
 # | data | CIFAR-10: 45,000 images to train, 5,000 to validate, 10,000 to test, the split fixed |
-# | augmentation | four pixels of padding, random crop, flip {cite}`he2015deep` |
+# | augmentation | four pixels of padding, random crop, flip {cite}`he2015deep`; channels normalised ([D12](#d12)) |
 # | optimiser | Adam, learning rate 0.001, batches of 150 (§4.1) |
 # | schedule | divided by ten after 1/2 and 3/4 of the epochs, as {cite:t}`he2015deep`; not searched for, the same for all rows |
 # | selection | none: the last epoch counts, and the test set is read once, after it |
-# | hyperparameters searched | none |
+# | hyperparameters searched | none; the paper compared "dozens" of settings on its validation images (§4.1) |
+# | precision | 32 bits on a CPU; on a GPU bfloat16 in the forward pass, over weights of 32 bits ([D13](#d13)) |
+# | repetition | seeds, as many as the records have; a claim on accuracies is tested from two on |
+# | cost | the records' time, [below](compute) |
 #
 # Nothing was chosen by the test set, and nothing by the validation set either. [Training](train.ipynb) is the notebook of
 # a run, [Running it](../book/running.md) the commands.
@@ -109,13 +142,41 @@ Markdown(
 # ### Table 1
 
 # %%
-rows = tables.table()
 Markdown(tables.markdown(rows))
+
+# %% [markdown]
+# ### What was not run
+#
+# Rows of both manifests, by the tiers at which they have a complete record.
+
+# %% tags=["hide-input"]
+listed = {"Table 1": TABLE_1, "controls and ablations": ABLATIONS}
+made = {row.name: [tier for tier in TIERS if tables.complete(row, tier)] for rows_ in listed.values() for row in rows_}
+table(
+    ["rows", "number", *(f"with a record at `{tier}`" for tier in TIERS), "with none"],
+    [
+        [
+            name,
+            len(rows_),
+            *(sum(tier in made[row.name] for row in rows_) for tier in TIERS),
+            sum(not made[row.name] for row in rows_),
+        ]
+        for name, rows_ in listed.items()
+    ],
+)
+
+# %%
+unrun = [row.model for row in TABLE_1 if "paper" not in made[row.name]]
+Markdown(
+    "Without a record at the `paper` tier, the only one that may be held against the paper: "
+    + (f"{', '.join(unrun)}." if unrun else "none of Table 1.")
+)
 
 # %% [markdown]
 # ### Controls and ablations
 #
-# Each is a small network with one thing changed. "Asked by" is a [departure](../book/departures.md), that is an open
+# Each is a small network with one thing changed: an *ablation* takes a part away or has it otherwise, a *control* rules
+# out another reason for a difference. "Asked by" is a [departure](../book/departures.md), that is an open
 # reading of the text, or one of the questions below. The effect is the accuracy minus that of the row of Table 1 which is
 # changed, over the seeds that both have. For the rows that read the test set after each epoch it is the best of these
 # accuracies minus the last: what a choice by the test set is worth. They are made for that question alone. No other row
@@ -184,7 +245,8 @@ table(["Test %", "Command"], lines)
 #
 # - The text does not give the schedule, the number of epochs, the extent and heads of a SANet's attention, what surrounds an
 #   attention, or how 8×8 becomes 7×7. It prints [2, 2, 2] blocks and a name that means [3, 3, 3].
-# - The published code contradicts the text in most of these, and picks the epoch by the test set.
+# - The published code parts from the text in most of these ([Departures](../book/departures.md)), and picks the epoch by the
+#   test set.
 # - Several of the paper's gaps are below one point, and each of its numbers is one run. Several seeds at the full schedule are
 #   needed to see such a gap.
 #
@@ -192,6 +254,7 @@ table(["Test %", "Command"], lines)
 #
 # None.
 #
+# (compute)=
 # ## Compute
 #
 # The time of training and validation in the records that this page shows, over all tiers and ablations.
@@ -217,13 +280,14 @@ Markdown("" if on_gpu else "No record here was made on a GPU, so there is no fig
 #
 # ## Completeness
 #
-# The list of *ML code completeness*: what a repository of results should hold, and where it is here.
+# The list of [ML code completeness](https://github.com/paperswithcode/releasing-research-code): what a repository of results
+# should hold, and where it is here.
 
 # %%
 complete = {
     "dependencies": ["pyproject.toml", "requirements.txt"],
     "training code": ["evalib/training.py", "notebooks/train.ipynb", "workflow/Snakefile"],
-    "evaluation code": ["evalib/weights.py", "evalib/claims.py"],
+    "evaluation code": ["evalib/weights.py", "evalib/evaluation.py", "evalib/claims.py"],
     "pre-trained models": sorted(f"evalib/pretrained/{path.name}" for path in weights.PRETRAINED.glob("*.safetensors")),
     "table of results, with the commands": ["README.md", "book/running.md"],
 }
@@ -246,6 +310,6 @@ table(
 # - All readings but one are held at ours while one is changed: effects of two changes together are not asked.
 # - The seeds share their test images, so the intervals do not cover the draw of the test set ([Table 1](table1.ipynb) gives
 #   that error).
-# - Time depends on the device and on what else it does. Only pairs on one device are compared, and none proves anything of
-#   another device.
+# - Time depends on the device and on what else it does ([the seconds of the epochs](the-records) show it). Only pairs on one
+#   device are compared, and none proves anything of another device.
 # - The intervals assume that differences over seeds are normal; with few seeds that cannot be checked.

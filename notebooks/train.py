@@ -15,17 +15,23 @@
 # %% [markdown]
 # # Training one network of Table 1
 #
-# This page is the template of every run: papermill fills in the parameters below, the cells after them train the
-# network, show what it learned, and write its record.
+# How is a row of the table made? The network's weights are drawn at random, and changed in small steps until its answers
+# fit the training images; then the test images say how good it is. This page does that for one row.
+#
+# It is also the template of every run. The program papermill fills in the parameters below; the cells after them train
+# the network, show what it learned, and write its *record*, a file with everything that decided the run and all that it
+# gave.
 #
 # ```
 # papermill notebooks/train.ipynb out.ipynb -k python3 -p experiment evanet20-small -p seed 1
 # ```
 #
-# A run that was stopped goes on from its last checkpoint when the same parameters are given again.
+# A *checkpoint*, the state of the run on disk, is written after each epoch. A run that was stopped goes on from its last one
+# when the same parameters are given again.
 
 # %% tags=["hide-input"]
 import importlib.util
+import math
 import os
 import subprocess
 import sys
@@ -37,6 +43,7 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
 
 from pathlib import Path
 
+import torch
 from IPython.display import Markdown, display
 
 import evalib
@@ -48,9 +55,11 @@ _before = set(globals())
 # %% [markdown]
 # ## Parameters
 #
-# `experiment` is a row of `evalib.TABLE_1`, or one of `evalib.ABLATIONS`. `tier` says how much is run: `smoke` takes
-# the bundled subset and two epochs, `quick` the full data set and a short schedule, `paper` the full data set and the
-# full schedule. `epochs` overrides the tier's number, and `out` the directory where the record goes.
+# `experiment` is a row of `evalib.TABLE_1`, or one of `evalib.ABLATIONS`. `seed` is the number that all random draws of a run
+# follow from: first weights, order of the images, augmentation. An *epoch* is one pass over the training images. `tier`
+# says how much is run: `smoke` takes the bundled subset and two epochs, `quick` the full data set and a short schedule,
+# `paper` the full data set and the full schedule. `epochs` overrides the tier's number, and `out` the directory where the
+# record goes.
 
 # %% tags=["parameters"]
 experiment = "evanet20-small"
@@ -77,11 +86,37 @@ for name, part in network.named_children():
     print(f"{name:>12} {evalib.count_parameters(part):>12,}")
 
 # %% [markdown]
+# ## The loss, by hand
+#
+# The loss is the *cross-entropy*: minus the logarithm of the share that a softmax of the scores gives to the right class. Its
+# unit, with the natural logarithm, is the *nat*. Take two classes with the scores $0$ and $\ln 3$, the first being right. The
+# shares are $\tfrac14$ and $\tfrac34$, so the loss is $-\ln \tfrac14 = \ln 4$. Its gradient with respect to the scores is the
+# shares minus 1 for the right class:
+#
+# $$
+# \left( \tfrac14 - 1,\; \tfrac34 \right) = \left( -\tfrac34,\; \tfrac34 \right) .
+# $$
+#
+# A step against it raises the first score and lowers the second.
+
+# %%
+scores = torch.tensor([[0.0, math.log(3)]], requires_grad=True)
+loss = torch.nn.functional.cross_entropy(scores, torch.tensor([0]))
+(gradient,) = torch.autograd.grad(loss, scores)
+torch.testing.assert_close(loss, torch.tensor(math.log(4)))
+torch.testing.assert_close(gradient, torch.tensor([[-0.75, 0.75]]))
+
+# %% [markdown]
 # ## Training
 #
-# Table 1 has Adam with learning rate 0.001, divided by ten at one half and at three quarters of the epochs; an ablation
-# may have another recipe. Batches of 150; each image padded by four pixels, cropped at random and flipped half of the
-# time {cite}`he2015deep,kingma2014adam`.
+# An *optimiser* turns gradients into steps. Adam {cite}`kingma2014adam` divides the running mean of each weight's gradient by the
+# root of the running mean of its square, so that all weights move at about one pace, the *learning rate*. Table 1 has Adam
+# with learning rate 0.001, divided by ten at one half and at three quarters of the epochs ([D10](#d10)); an ablation may have
+# another recipe. Each step takes a batch of 150 images. *Augmentation* changes each of them a little, anew in each epoch:
+# padded by four pixels, cropped at random and flipped half of the time {cite}`he2015deep`.
+#
+# A tenth of the training images is held back for *validation*: the curve below shows how the network does on images that it
+# does not train on. The test images are read once, after the last epoch ([D11](#d11)).
 
 # %%
 out = Path(out or os.getenv("EVALIB_OUT") or records.results())  # the book sets EVALIB_OUT
@@ -151,7 +186,9 @@ picture(
 #
 # Only an EVANet has something to show here: the weights of the four rings, mean over the heads, and the weights
 # with which each stage recalls the first query and the looks so far. The weights are those of the pass that gave the
-# scores. They tell what was read, not why the network decides: attention weights are not an explanation.
+# scores. They tell what was read, not why the network decides: {cite:t}`jain2019attention` found attention weights that could be
+# replaced by very different ones without changing the output; {cite:t}`wiegreffe2019attention` show when they are informative all
+# the same.
 
 # %%
 if (row := evalib.networks.experiment(experiment)).eva and row.summary is None:
@@ -161,3 +198,9 @@ if (row := evalib.networks.experiment(experiment)).eva and row.summary is None:
     display(
         picture(figures.ring_weights(images[:4], trace), alt=look), picture(figures.slot_weights(trace), alt=recall)
     )
+
+# %% [markdown]
+# ## In short
+#
+# A run is decided by its parameters and the code alone, and leaves a record.
+# Next: [where the time of a step goes](speed.ipynb).

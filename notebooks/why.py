@@ -30,7 +30,7 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     print(importlib.import_module("evalib.pages").here())
 
 import torch
-from einops import rearrange
+from einops import einsum, rearrange
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -52,9 +52,46 @@ close = torch.testing.assert_close
 # rows and its columns. A *batch* stacks several images, which adds a first axis. A *layer* turns one such tensor into
 # another by fixed arithmetic with *weights*, numbers that training chooses. What a layer puts out is called a *feature map*:
 # still rows and columns, but its channels no longer are colours. Each pixel of it is a vector with one number a channel.
+# A *network* is a chain of layers; its last one gives a score to each class of images, and the highest score is its answer.
+#
+# *Training* shows the network images whose class is known. One number, the *loss*, says how wrong the scores are. The
+# *gradient* of the loss has an entry for each weight: by how much the loss grows if that weight does. Each step moves all
+# weights a little against it. The page [Training](train.ipynb) does this; until then weights are drawn at random, from a
+# *seed*, a number that makes the draws the same each time.
+#
+# ## How to read the code
+#
+# A shape is written as letters, one for each axis: `n cin i j` is a batch of $n$ images with `cin` channels, `i` rows and `j`
+# columns. Two functions of the library einops {cite}`rogozhnikov2022einops` do most of the work:
+#
+# - `rearrange(x, "n c i j -> n (i j) c")` names the axes of `x` and says in which order they come out. Brackets join axes
+#   into one.
+# - `einsum(x, w, "i j, j -> i")` multiplies, and sums over the letters that are missing to the right of the arrow. This one
+#   is the product of a matrix with a vector.
+#
+# By hand:
+#
+# $$
+# \begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix} \begin{pmatrix} 10 \\ 1 \end{pmatrix}
+# = \begin{pmatrix} 1 \cdot 10 + 2 \cdot 1 \\ 3 \cdot 10 + 4 \cdot 1 \end{pmatrix}
+# = \begin{pmatrix} 12 \\ 34 \end{pmatrix}
+# $$
+#
+# An `assert` stops the page if what it says is not so, and `close` does if two tensors differ by more than rounding. So
+# what stands in a checked line was true when this page was built.
+
+# %%
+matrix, vector = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([10.0, 1.0])
+assert einsum(matrix, vector, "i j, j -> i").tolist() == [12, 34]
+assert rearrange(matrix, "i j -> j i").tolist() == [[1, 3], [2, 4]]
+assert rearrange(matrix, "i j -> (i j)").tolist() == [1, 2, 3, 4]
+
+# %% [markdown]
+# ## The paper's layer
 #
 # The paper writes the layer's weights as `[128, 256, 5, 5]` and its input as `[batch_size, 128, 32, 32]`. PyTorch puts
-# the output channels first.
+# the output channels first. `padding` surrounds the image with zeros, so that the output has as many rows and columns as
+# the input; `bias=False` means that no constant is added.
 
 # %%
 batch_size, cin, cout, extent = 2, 128, 256, 5
@@ -99,12 +136,13 @@ table(
 # ## What is lost
 #
 # The paper's first complaint: the layer compares a window with 256 points of a space that has many more dimensions. We
-# can make that exact. A matrix has at most as many independent rows as it has rows. In all other directions a window can
-# change, and the layer will not notice. Here are two windows that are far apart and get the same 256 numbers.
+# can make that exact. Add to a window a step whose dot product with every template is 0, and all outputs stay as they
+# were. Such steps exist: 256 templates span at most 256 directions, and the layer notices nothing of the others. Here are
+# two windows that are far apart and get the same 256 numbers.
 
 # %%
 with torch.no_grad():
-    rank = torch.linalg.matrix_rank(W).item()
+    rank = torch.linalg.matrix_rank(W).item()  # how many directions the rows of W span
     window = points[0, 16, 16]
     step = torch.randn(dimensions)
     unseen = step - torch.linalg.pinv(W) @ (W @ step)  # what of the step no template sees
@@ -139,7 +177,7 @@ table(
 #
 # Relative attention is the layer of [a later chapter](relative_attention.ipynb). Its weights are three matrices and a
 # short table of offsets; the matrices do not grow with the window. We build both with the paper's widths and count. A
-# FLOP is one addition or multiplication of two numbers, here for one image.
+# FLOP, a floating-point operation, is one addition or multiplication of two numbers, here for one image.
 
 # %%
 image = torch.zeros(1, cin, 32, 32)
@@ -152,6 +190,8 @@ for k in extents:
     assert count_parameters(cost[k]["convolution"]) == k * k * cin * cout
     assert count_parameters(cost[k]["attention"]) == 3 * cin * cout + k * cout
     cost[k] = {name: (count_parameters(each), flops(each, image)) for name, each in cost[k].items()}
+    lighter = [a < c for a, c in zip(cost[k]["attention"], cost[k]["convolution"], strict=True)]
+    assert lighter == 2 * [k > 1]  # attention is the lighter one from k = 3 on, by both counts
 
 table(
     ["k", *(f"{name}, {unit}" for name in cost[5] for unit in ("weights", "MFLOPs"))],
@@ -192,8 +232,8 @@ picture(
 
 # %% [markdown]
 # At $k = 1$ the convolution is the lighter one: it is one matrix, attention has three. From $k = 3$ on it is the other
-# way round. FLOPs are not seconds, though. The paper says so itself (§5), and [we measured](speed.ipynb): in time a
-# convolution is hard to beat.
+# way round. FLOPs are not seconds, though. The paper says so itself (§5), and [we measured](speed.ipynb): at $k = 3$ a
+# convolution takes less time than any attention there.
 
 # %% [markdown]
 # ## Exercises

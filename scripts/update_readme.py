@@ -1,14 +1,22 @@
-"""Write Table 1 into README.md and the measured effects into book/departures.md, from the records of the repository."""
+"""Write what the records of the repository say into the texts.
+
+Table 1 into README.md, the measured effects into book/departures.md, and the times into book/running.md.
+"""
 
 import re
+import statistics
+from collections import defaultdict
 from pathlib import Path
 
 from evalib import comparisons, tables
-from evalib.networks import ABLATIONS
+from evalib.manifest import duration
+from evalib.networks import ABLATIONS, TABLE_1
+from evalib.settings import TIERS as ALL_TIERS
 
 ROOT = Path(__file__).parent.parent
 TIERS = ("quick", "paper")
 BLOCK = re.compile(r"(<!-- table: .*? -->\n).*?(<!-- end of table -->)", re.DOTALL)
+COSTS = re.compile(r"(<!-- costs: .*? -->\n).*?(<!-- end of costs -->)", re.DOTALL)
 EFFECT = re.compile(r"^(\| \[(D\d+)\]\(#d\d+\) \|.*?\|.*?\|).*\|$", re.MULTILINE)
 
 
@@ -33,6 +41,25 @@ def effects(departure: str) -> str:
     return "<br>".join(lines) or "–"
 
 
+def with_costs(text: str) -> str:
+    """Running it, with the time of an epoch and of a whole run by row and device, between its two marks."""
+    heads = ["Network", "Device", "Records", "Seconds an epoch", *(f"A run, `{tier}`" for tier in TIERS)]
+    lines = [heads, ["---"] * len(heads)]
+    for row in TABLE_1:
+        times = defaultdict(list)
+        for record in (record for tier in TIERS for record in tables.complete(row, tier, ROOT / "results")):
+            times[record["device"]].append(tables.epoch_seconds(record))
+        for device, seconds in sorted(times.items()):
+            each = statistics.mean(seconds)
+            whole = [duration(each * ALL_TIERS[tier].epochs) for tier in TIERS]
+            lines.append([row.model, device, str(len(seconds)), f"{each:.1f}", *whole])
+        if not times:
+            lines.append([row.model, *["–"] * (len(heads) - 1)])
+    made = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return COSTS.sub(lambda found: f"{found[1]}{made}\n{found[2]}", text)
+
+
 if __name__ == "__main__":
-    for path, made in ((ROOT / "README.md", updated), (ROOT / "book" / "departures.md", with_effects)):
+    texts = {"README.md": updated, "book/departures.md": with_effects, "book/running.md": with_costs}
+    for path, made in ((ROOT / name, made) for name, made in texts.items()):
         path.write_text(made(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -170,6 +170,14 @@ def test_expected_time_is_scaled_by_the_images_and_unknown_without_a_record(tmp_
     assert manifest.seconds_an_epoch(evalib.Settings("evanet20-small"), tmp_path) == (None, None)
 
 
+def test_an_epoch_during_which_the_machine_slept_does_not_move_the_expected_time(tmp_path):
+    path = made(tmp_path, tier="quick", seconds=30.0)  # 2 s an epoch
+    record = records.read(path)
+    record["curve"][7]["seconds"] = 3600.0
+    records.write({name: value for name, value in record.items() if name != "sha256"}, path)
+    assert manifest.seconds_an_epoch(evalib.Settings("resnet20-small", 5, "paper"), tmp_path) == (2.0, "a machine")
+
+
 def test_the_modules_that_decide_a_result_are_those_that_training_imports():
     def imports(name):
         path = PACKAGE / f"{name}.py"

@@ -37,6 +37,14 @@ MISTAKES = {  # of each exercise of a page, in order
         "def recall(query, slots): return (slots @ query) @ slots",  # no softmax
         "changes = [False, False, True, False]",  # the fourth look asks with what the third saw
     ),
+    "proof": (
+        "def sums_to_one(attention): return attention(*torch.randn(3, 1, 2, 4, 5, 5), 3).shape == (1, 2, 4, 5, 5)",  # shapes
+        "def flops_of_convolution(k, cin, cout, pixels): return k * k * cin * cout * pixels",  # multiply-adds
+    ),
+    "table1": (
+        "gap = 2 * math.sqrt(92 * 8 / 10_000)",  # the error of one network
+        "def excess(accuracies): return accuracies.mean() - 92",  # no choice
+    ),
     "networks": (
         "def shortcut(x, extra): return nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, extra, 0))",  # before the old channels
         "def weights_of_bottleneck(width): return 2 * width * (width // 4) + 9 * width * width",  # mixes at full width

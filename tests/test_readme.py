@@ -1,4 +1,4 @@
-"""The README's table and the effects of the departures are those that the records give."""
+"""The README's table, the effects of the departures and the costs of a run are those that the records give."""
 
 import runpy
 from pathlib import Path
@@ -23,6 +23,12 @@ def test_departures_show_the_effects_of_the_records():
     assert len(lines) == text.count("\n## D")
     for row in ABLATIONS:
         assert sum(f"{row.model}: " in line for line in lines.values()) == row.kind.startswith("D"), row.name
+
+
+def test_running_shows_the_times_of_the_records():
+    text = (ROOT / "book" / "running.md").read_text(encoding="utf-8")
+    assert runpy.run_path(str(ROOT / "scripts" / "update_readme.py"))["with_costs"](text) == text
+    assert text.count("| ResNet-20 small |") >= 1 and text.count("| EVANet-20 large |") >= 1
 
 
 def test_the_picture_is_the_one_that_the_rings_give():

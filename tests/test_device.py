@@ -1,0 +1,81 @@
+"""A step on a GPU waits for nothing, so that one CUDA graph can hold it: seen without a GPU, on tensors without data."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from evalib import ABLATIONS, TABLE_1, build, data, steps
+
+pytestmark = [
+    pytest.mark.skipif(torch.version.cuda is None, reason="this PyTorch was built without CUDA"),
+    pytest.mark.filterwarnings("ignore:CUDA is not available"),  # autocast says so
+]
+
+
+class OnTheDevice(TorchDispatchMode):
+    """Every operation reads and writes tensors of the GPU alone; an operation that reads a number back raises."""
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        result = operation(*arguments, **(options or {}))
+        tensors = [leaf for leaf in tree_leaves((arguments, options, result)) if isinstance(leaf, Tensor)]
+        assert {tensor.device.type for tensor in tensors} <= {"cuda"}, operation
+        return result
+
+
+class NoUpdate:
+    """In an optimiser's place."""
+
+    def zero_grad(self):
+        pass
+
+    step = zero_grad
+
+
+def moved(network: nn.Module) -> nn.Module:
+    """``network`` with parameters and buffers of a GPU that is not there."""
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(torch.empty_like(parameter, device="cuda")))
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, torch.empty_like(buffer, device="cuda"))
+    return network
+
+
+def forward(step_of, name):
+    """The forward half of a training step of the network called ``name``, and its augmentation."""
+    network = build(name)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        images = torch.empty(300, 3, 40, 40, dtype=torch.uint8, device="cuda")
+        labels = torch.empty(300, dtype=torch.int64, device="cuda")
+        plan = data.Plan(*(torch.empty(150, dtype=dtype, device="cuda") for dtype in steps.PLAN_DTYPES))
+        step = step_of(moved(network), NoUpdate(), images, labels)
+        with OnTheDevice():
+            step(plan)
+
+
+@pytest.fixture(autouse=True)
+def forward_alone_in_float32(monkeypatch):
+    """Autograd wants a real device; a derivative works where its function did."""
+    torch.set_default_dtype(torch.float32)
+    monkeypatch.setattr(Tensor, "backward", lambda loss: None)
+
+
+@pytest.mark.parametrize("name", [row.name for row in (*TABLE_1, *ABLATIONS)])
+def test_a_step_stays_on_the_gpu(name):
+    forward(steps.eager_step, name)
+
+
+def test_a_number_read_back_and_a_visit_to_the_cpu_are_seen():
+    def reading(network, *rest):
+        return steps.eager_step(lambda x: network(x) * x.max().item(), *rest)
+
+    def visiting(network, *rest):
+        return steps.eager_step(lambda x: network(x.cpu().cuda()), *rest)
+
+    with pytest.raises(DataDependentOutputException):
+        forward(reading, "resnet20-small")
+    with pytest.raises(AssertionError, match="_to_copy"):
+        forward(visiting, "resnet20-small")
