@@ -58,8 +58,8 @@ lint: $(READY) ## style and types of the code and the notebooks, the workflows, 
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/actionlint .github/workflows/*.yml
-	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 lock: $(READY) ## requirements.lock, with hashes, and LICENCES.md from requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -68,6 +68,7 @@ lock: $(READY) ## requirements.lock, with hashes, and LICENCES.md from requireme
 
 set-repository: $(READY) ## the repository's address, everywhere: REPO=owner/name
 	$(BIN)/python scripts/set_repository.py $(REPO)
+	@touch $(READY)  # pyproject.toml has changed, and no dependency
 
 pair: $(READY) ## bring each notebook's .ipynb in step with its .py
 	for page in notebooks/*.py; do $(BIN)/jupytext --quiet --to ipynb --update $$page; done

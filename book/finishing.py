@@ -29,15 +29,17 @@ def tracked() -> tuple[Path, ...]:
 
 
 def inputs(source: Path) -> list[Path]:
-    """The files that a page is made from: itself, evalib if it runs code, the records if it reads some, files it names."""
+    """The files that a page is made from: itself, evalib if it runs code, the records if it reads some, the
+    references if it cites, files it names."""
     text = (ROOT / source).read_text(encoding="utf-8")
     runs = source.suffix == ".ipynb"
     found = {source, *(Path(name) for name in SHARED if (ROOT / name).is_file())}
     for path in tracked():
         first = path.parts[0]
+        cited = path.suffix == ".bib" and re.search(r"\{(cite|bibliography)\b", text)
         records = first == "results" and READS_RECORDS.search(text)
         named = first in ("workflow", "tests", "book") and path.suffix != ".md" and path.name in text
-        if (runs and (first == "evalib" or records)) or named:
+        if (runs and (first == "evalib" or records)) or named or cited:
             found.add(path)
     return sorted(found)
 

@@ -46,7 +46,7 @@ def renamed(text: str, old: str, new: str) -> str:
 def sources(root: Path) -> list[Path]:
     """The tracked text files that may name the repository; a pair's .ipynb follows its .py."""
     listed = subprocess.run(["git", "-C", root, "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
-    suffixes = {".md", ".py", ".yml", ".toml", ".cff", ".html", ".txt", ".in"}
+    suffixes = {"", ".md", ".py", ".sh", ".yml", ".yaml", ".toml", ".cff", ".html", ".css", ".js", ".txt", ".in"}
     paths = [root / name for name in listed.split("\0") if name and not name.startswith(("_extra", "scripts/set_"))]
     return [path for path in paths if path.suffix in suffixes and path.is_file()]
 

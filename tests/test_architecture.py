@@ -19,6 +19,8 @@ def imported(path):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evalib."):
             yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (name.name.split(".")[1] for name in node.names if name.name.startswith("evalib."))
 
 
 def test_imports_run_one_way():
@@ -26,6 +28,13 @@ def test_imports_run_one_way():
     assert set(modules) == set(ORDER)
     for name, path in modules.items():
         assert set(imported(path)) <= set(ORDER[: ORDER.index(name)]), name
+
+
+def test_a_module_is_short():
+    for path in PACKAGE.glob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 240, (
+            f"{path.name} is long: CONTRIBUTING.md says about 200"
+        )
 
 
 def test_public_names_are_documented_and_there():

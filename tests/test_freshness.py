@@ -57,6 +57,7 @@ def test_a_change_names_the_pages_it_reaches_and_no_other(checkout):
     record = next((checkout / "results" / "quick").glob("*.json")).relative_to(checkout)
     assert {"notebooks/table1"} <= after(record, b"\n") < notebooks
     assert after("workflow/manifest.csv", b"\n") >= {"book/running"}
+    assert {"book/references", "notebooks/attention"} <= after("book/references.bib", b"\n") < set(built)
     assert after("book/finishing.py", b"\n") == set(built)
     assert after("README.md", b"\n") == set()
 

@@ -11,10 +11,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "set_repository.py"))
 HERE = SCRIPT["repository"]()
+ELSEWHERE = f"{HERE}.else-where"  # a dot and a dash, and the name that it is now at the front
 OWN = (  # how a text points at this repository or at its pages, and at no other
     r"git\+https://github\.com/([\w.-]+/[\w.-]+)",
     r"git clone https://github\.com/([\w.-]+/[\w.-]+)",
     r"(?:Repository = |repository-code: )\"https://github\.com/([\w.-]+/[\w.-]+)\"",
+    r"https://github\.com/([\w.-]+/[\w.-]+)/actions/",
     r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/",
     r"https://([\w-]+\.github\.io/[\w.-]+)",
 )
@@ -41,13 +43,14 @@ def test_one_command_sets_another_address_everywhere(tmp_path):
         target = copy / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
-    assert SCRIPT["set_repository"]("someone/else.where", copy)
-    assert SCRIPT["repository"](copy) == "someone/else.where"
+    assert SCRIPT["set_repository"](ELSEWHERE, copy)
+    assert SCRIPT["repository"](copy) == ELSEWHERE
+    old = [re.compile(re.escape(name) + r"(?!\.?[\w-])") for name in (HERE, SCRIPT["pages_address"](HERE))]
     for path in [*SCRIPT["sources"](copy), *copy.glob("notebooks/*.ipynb")]:
-        assert HERE not in path.read_text() and SCRIPT["pages_address"](HERE) not in path.read_text(), path
+        assert not any(name.search(path.read_text()) for name in old), path
     for page in copy.glob("notebooks/*.ipynb"):
         code = next(cell for cell in nbformat.read(page, as_version=4).cells if cell.cell_type == "code")
-        assert SCRIPT["SET_UP"].format(repository="someone/else.where") in code.source + "\n", page
+        assert SCRIPT["SET_UP"].format(repository=ELSEWHERE) in code.source + "\n", page
 
 
 @pytest.mark.parametrize("name", ["", "owner", "https://github.com/owner/name", "owner/name/more", "own er/name"])
