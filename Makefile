@@ -10,7 +10,7 @@ READY := .venv/ready
 NPM := .venv/npm
 LOWEST := .venv-lowest
 
-.PHONY: help reproduce plan book fresh links lighthouse lint test test-browser test-door test-lowest torture whole bench pair readme \
+.PHONY: help reproduce plan book pdf fresh links lighthouse lint test test-browser test-door test-lowest torture whole bench pair readme \
   lock set-repository
 .DELETE_ON_ERROR:
 
@@ -25,6 +25,9 @@ plan: $(READY) ## which of these runs are done, stale, begun or to do, and the t
 
 book: $(READY) ## the book, warnings as errors, into _build/html
 	$(BIN)/jupyter-book build . -n -W --keep-going
+
+pdf: $(READY) ## the built book as one file, into _build/evalib.pdf
+	$(BIN)/python scripts/pdf.py
 
 test: $(READY) ## the whole suite
 	$(BIN)/python -m pytest
