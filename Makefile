@@ -13,7 +13,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist
 NPM := .venv/npm
 LOWEST := .venv-lowest
 
-.PHONY: help reproduce plan book fresh links lighthouse lint test test-browser test-door test-lowest torture whole bench pair readme \
+.PHONY: help reproduce plan book pdf fresh links lighthouse lint test test-browser test-door test-lowest torture whole bench pair readme \
   lock set-repository
 .DELETE_ON_ERROR:
 
@@ -28,6 +28,9 @@ plan: $(READY) ## which of these runs are done, stale, begun or to do, and the t
 
 book: $(READY) ## the book, warnings as errors, into _build/html
 	$(BIN)/jupyter-book build . -n -W --keep-going
+
+pdf: $(READY) ## the built book as one file, into _build/evalib.pdf
+	$(BIN)/python scripts/pdf.py
 
 test: $(READY) ## the whole suite; WORKERS=0 for one test after the other
 	$(PYTEST) loadfile --no-loadscope-reorder
