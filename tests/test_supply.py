@@ -21,7 +21,7 @@ SECRET = re.compile(
     r"gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|AKIA[0-9A-Z]{16}|hf_[A-Za-z0-9]{30,}|xox[abp]-\w{10,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY|(?i:(?:password|api_key|secret|token)\s*[=:]\s*[\"'][\w/+=-]{12,}[\"'])"
 )
-LOCAL = re.compile(r"(?<![\w.$}])/(?:home|Users|root|work|content)/\w|/tmp/\w+/\w|[A-Z]:\\\\Users")
+LOCAL = re.compile(r"(?<![\w.$}])/(?:home|Users|root|work|content(?!/drive\b))/\w|/tmp/\w+/\w|[A-Z]:\\\\Users")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 UNPICKLES = {"torch.load", "pandas.read_pickle", "pd.read_pickle"}
