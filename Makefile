@@ -6,11 +6,14 @@ SEEDS ?= $(if $(ALL),all,first)
 PROFILE ?= local
 BIN := .venv/bin
 READY := .venv/ready
+WORKERS ?= auto
+# A worker a core, one thread each. loadfile: the tests of a file, and what they share, stay with one worker.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist
 
 NPM := .venv/npm
 LOWEST := .venv-lowest
 
-.PHONY: help reproduce plan book fresh links lighthouse lint test test-browser test-door test-lowest torture whole bench pair readme \
+.PHONY: help reproduce plan book pdf fresh links lighthouse lint test test-browser test-door test-lowest torture whole bench pair readme \
   lock set-repository
 .DELETE_ON_ERROR:
 
@@ -26,20 +29,23 @@ plan: $(READY) ## which of these runs are done, stale, begun or to do, and the t
 book: $(READY) ## the book, warnings as errors, into _build/html
 	$(BIN)/jupyter-book build . -n -W --keep-going
 
-test: $(READY) ## the whole suite
-	$(BIN)/python -m pytest
+pdf: $(READY) ## the built book as one file, into _build/evalib.pdf
+	$(BIN)/python scripts/pdf.py
+
+test: $(READY) ## the whole suite; WORKERS=0 for one test after the other
+	$(PYTEST) loadfile --no-loadscope-reorder
 
 test-browser: $(READY) ## the pages in Chromium, after make book; a missing browser is an error here
-	EVALIB_BROWSER=required $(BIN)/python -m pytest tests/browser
+	EVALIB_BROWSER=required $(PYTEST) worksteal tests/browser
 
 test-door: $(READY) ## each notebook alone, installing evalib as in Colab, from the last commit
-	$(BIN)/python -m pytest tests/door
+	$(PYTEST) worksteal tests/door
 
 test-lowest: $(READY) ## the same with the lowest versions that pyproject.toml admits; 3 GB to fetch
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-header --no-annotate -o .venv/lowest.txt pyproject.toml
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet -r .venv/lowest.txt pip setuptools ipykernel
-	EVALIB_DOOR_PYTHON=$(CURDIR)/$(LOWEST)/bin/python $(BIN)/python -m pytest tests/door
+	EVALIB_DOOR_PYTHON=$(CURDIR)/$(LOWEST)/bin/python $(PYTEST) worksteal tests/door
 
 fresh: $(READY) ## the pages of the built book that would change if it were built now
 	$(BIN)/python book/finishing.py
@@ -87,8 +93,9 @@ readme: $(READY) ## write Table 1 and its picture into README.md, effects and ti
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-compile -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true  # as pip does, but on every core; some packages hold bad Python
 	@touch $@
 
 $(NPM): Makefile

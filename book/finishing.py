@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / "_build" / "html" / "sources.json"
 READS_RECORDS = re.compile(r"\b(records|tables|results|load_weights)\b")
-SHARED = ("_config.yml", "_toc.yml", "requirements.txt", "book/finishing.py", "_static/book.css")
+SHARED = ("_config.yml", "_toc.yml", "requirements.txt", "book/finishing.py", "book/slim.py", "_static/book.css")
 
 
 @cache

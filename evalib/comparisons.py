@@ -5,8 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from scipy.stats import ttest_rel
-
 from evalib.networks import ABLATIONS, Experiment, experiment
 from evalib.settings import TIERS
 from evalib.tables import complete, highest, interval
@@ -60,6 +58,8 @@ def paired(tier: str, ones: list[float], others: list[float]) -> Comparison:
     n, mean = len(differences), statistics.mean(differences)
     if n == 1:
         return Comparison(tier, n, mean)
+    from scipy.stats import ttest_rel  # a quarter of the start of every command, and few come here
+
     deviation = statistics.stdev(differences)
     p = float(ttest_rel(ones, others).pvalue) if deviation > 0 else float(mean == 0)
     return Comparison(tier, n, mean, deviation, *interval(differences), p)

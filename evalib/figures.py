@@ -51,17 +51,19 @@ def tinted(share: Float[Tensor, "*pixels"]) -> Float[Tensor, "*pixels 4"]:
     return ink
 
 
-def curve(rows: list[dict]) -> Figure:
+def curve(rows: list[dict]) -> list[Figure]:
     """Loss and accuracy by epoch, on the training and on the validation images."""
-    figure, axes = panels(1, 2, 8, 3)
+    drawings = []
     epochs = [row["epoch"] for row in rows]
-    for axis, what, unit in zip(axes.flat, ("loss", "accuracy"), ("cross-entropy, nats", "accuracy, %"), strict=True):
-        axis.plot(epochs, [row[f"train_{what}"] for row in rows], color=BLUE, marker=".", label="training")
-        axis.plot(epochs, [row[f"validation_{what}"] for row in rows], color=ORANGE, marker=".", label="validation")
+    for what, unit in (("loss", "cross-entropy, nats"), ("accuracy", "accuracy, %")):
+        figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
+        for part, color, label in (("train", BLUE, "training"), ("validation", ORANGE, "validation")):
+            axis.plot(epochs, [row[f"{part}_{what}"] for row in rows], color=color, marker=".", label=label)
         axis.set(xlabel="epoch", ylabel=unit)
         axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0, 0].legend(frameon=False)
-    return figure
+        axis.legend(frameon=False)
+        drawings.append(figure)
+    return drawings
 
 
 def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure:
@@ -73,7 +75,7 @@ def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure
     for (i, j), value in zip(
         torch.cartesian_prod(*[torch.arange(len(CLASSES))] * 2).tolist(), share.flatten(), strict=True
     ):
-        axis.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=7)
+        axis.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=8)
     axis.set_xticks(range(len(CLASSES)), CLASSES, rotation=60, ha="right")
     axis.set_yticks(range(len(CLASSES)), CLASSES)
     axis.set(xlabel="predicted", ylabel="class")
@@ -82,7 +84,7 @@ def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure
 
 def predictions(images: UInt8[Tensor, "n 3 i j"], predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure:
     """Images with the class that the network gives them; orange where it errs, with the right one below."""
-    figure, axes = panels(2, (len(images) + 1) // 2, 8, 3)
+    figure, axes = panels(2, (len(images) + 1) // 2, 5.4, 2.7)
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, guess, label in zip(axes.flat, images, predicted.tolist(), labels.tolist(), strict=False):
@@ -104,39 +106,45 @@ def ring_maps(trace: Trace) -> Tensor:
 
 
 def ring_weights(images: UInt8[Tensor, "n 3 i j"], trace: Trace) -> Figure:
-    """EVA's look weights, mean over the heads, on each image's 7×7 map: one column a ring, one row an image."""
+    """EVA's look weights, mean over the heads, on each image's 7×7 map: one column a ring, one row an image.
+
+    Blue is as strong as the weight over the largest of its ring, which stands below.
+    """
     maps = ring_maps(trace).nanmean(dim=2)
-    figure, axes = panels(len(images), 1 + len(RADII), 8, 1.7 * len(images))
+    figure, axes = panels(len(images), 1 + len(RADII), 5.4, 1.2 * len(images))
     for n, (row, image) in enumerate(zip(axes, images, strict=True)):
         row[0].imshow(rearrange(image, "c i j -> i j c"))
         for stage, axis in enumerate(row[1:]):
-            shown = axis.imshow(maps[stage, n], vmin=0, vmax=float(maps[stage, n].nan_to_num().max()), cmap="viridis")
-            figure.colorbar(shown, ax=axis, shrink=0.7)
+            largest = maps[stage, n].nan_to_num().max()
+            axis.imshow(tinted(maps[stage, n] / largest))
+            axis.set_xlabel(f"up to {largest:.2f}", fontsize=8)
             if n == 0:
                 axis.set_title(f"ring {stage}: {len(ring(RADII[stage])[0])} px", fontsize=9)
         for axis in row:
             bare(axis)
+        for axis in row[1:]:
+            axis.spines[:].set(visible=True, color=GREY, alpha=0.4)
     return figure
 
 
-def slot_weights(trace: Trace) -> Figure:
+def slot_weights(trace: Trace) -> list[Figure]:
     """The recall weights of each stage over the slots q0, attn0, …, mean over heads and images."""
-    figure, axes = panels(1, len(trace.recall_weights), 8, 2.2, sharey=True)
-    for stage, (axis, weights) in enumerate(zip(axes.flat, trace.recall_weights, strict=True)):
+    drawings = []
+    for stage, weights in enumerate(trace.recall_weights):
         mean = weights.detach().cpu().float().mean(dim=(0, 1)).tolist()
+        figure, ((axis,),) = panels(1, 1, 1.7, 2)
         axis.bar(["q0", *(f"attn{s}" for s in range(stage + 1))], mean, color=BLUE)
-        axis.set_title(f"stage {stage + 1}", fontsize=9)
+        axis.set_title(f"stage {stage + 1}: weight", fontsize=9)
+        axis.set(ylim=(0, 1), xlim=(-0.7, len(trace.recall_weights) + 0.7))
         axis.tick_params(axis="x", rotation=60)
-    axes[0, 0].set_ylabel("weight")
-    return figure
+        drawings.append(figure)
+    return drawings
 
 
-def ratios(cases: dict[str, dict[str, dict]]) -> Figure:
-    """Time of each formulation over the literal one's, a panel a case; forward passes alone are grey."""
-    figure, axes = panels((len(cases) + 1) // 2, 2, 9, 1.6 * len(cases))
-    for axis in axes.flat[len(cases) :]:
-        axis.axis("off")
-    for axis, (name, rows) in zip(axes.flat, cases.items(), strict=False):
+def ratios(cases: dict[str, dict[str, dict]]) -> list[Figure]:
+    """Time of each formulation over the literal one's, a drawing a case; forward passes alone are grey."""
+    drawings = []
+    for name, rows in cases.items():
         timed = {label: row for label, row in rows.items() if row.get("seconds_ratio") is not None}
         labels = sorted(timed, key=lambda label: -timed[label]["seconds_ratio"])
         values = [timed[label]["seconds_ratio"] for label in labels]
@@ -144,9 +152,11 @@ def ratios(cases: dict[str, dict[str, dict]]) -> Figure:
         colors = [
             ORANGE if "fast" in label else BLUE if both else GREY for label, both in zip(labels, whole, strict=True)
         ]
+        figure, ((axis,),) = panels(1, 1, 3.6, 0.7 + 0.21 * len(labels))
         axis.barh(labels, values, color=colors)
         axis.bar_label(axis.containers[0], [f" {value:.2f}" for value in values], fontsize=8)
         axis.margins(x=0.15)
         axis.set_title(name, fontsize=10)
-        axis.tick_params(axis="y", labelsize=8)
-    return figure
+        axis.tick_params(labelsize=8)
+        drawings.append(figure)
+    return drawings

@@ -19,6 +19,8 @@ from evalib.notation import checked
 from evalib.records import commit, device_name
 from evalib.training import choose_device
 
+NUMBER = re.compile(r"[+−-]?[\d.,]+(e[+-]\d+)?( ± [\d.]+)?|–")
+
 
 def source(*objects) -> Markdown:
     """The source of each function or class, as it stands in the package."""
@@ -27,9 +29,12 @@ def source(*objects) -> Markdown:
 
 
 def table(heads: list[str], rows: Iterable[list]) -> Markdown:
-    """A Markdown table, one list of cells a row."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
+    """A Markdown table, one list of cells a row; columns of numbers stand at the right."""
+    rows = [[str(cell) for cell in row] for row in rows]
+    columns = zip(*rows, strict=True) if rows else [()] * len(heads)
+    rules = ["--:" if column and all(map(NUMBER.fullmatch, column)) else "---" for column in columns]
+    lines = [heads, rules, *rows]
+    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 def symbols(item: str) -> Markdown:
@@ -50,14 +55,14 @@ def picture(*drawings: Figure, alt: str) -> HTML:
     if not alt.strip():
         raise ValueError("alt is empty: say in words what the figure shows")
     shown = "".join(svg(drawing) for drawing in drawings)
-    style = "display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0.8rem 1.4rem; margin: 1rem 0"
+    style = "display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0.8rem 1.4rem; margin: 0"
     return HTML(f'<figure class="drawn" role="img" aria-label="{escape(alt)}" style="{style}">{shown}</figure>')
 
 
 def svg(drawing: Figure) -> str:
     """A drawing as one ``<svg>`` element: no styles that reach the page, and ids that no other drawing has."""
     buffer = StringIO()
-    drawing.savefig(buffer, format="svg", bbox_inches="tight", transparent=True)
+    drawing.savefig(buffer, format="svg", bbox_inches="tight", pad_inches=0.02, transparent=True)
     plt.close(drawing)
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.S)

@@ -357,7 +357,7 @@ picture(
 # %% tags=["hide-input"]
 means = [weights.mean(dim=(0, 1)).tolist() for weights in trace.recall_weights]
 picture(
-    figures.slot_weights(trace),
+    *figures.slot_weights(trace),
     alt="Four bar charts, one for each recall, of its mean weights on the slots. "
     + " ".join(
         f"Stage {s}: q0 and the looks have {', '.join(f'{w:.2f}' for w in row)}." for s, row in enumerate(means, 1)

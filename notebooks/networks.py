@@ -255,7 +255,7 @@ shades = dict(zip(names, (figures.INK, "#9dbfe3", "#6495cc", BLUE, ORANGE, GREY)
 drawings = []
 for size in ("small", "large"):
     shown = [row for row in TABLE_1 if row.name.endswith(size)]
-    figure, ((axis,),) = figures.panels(1, 1, 4, 2.6)
+    figure, ((axis,),) = figures.panels(1, 1, 3.6, 2.4)
     for y, row in enumerate(shown):
         left = 0
         for part, count in counts[row.name].items():

@@ -40,7 +40,7 @@ from evalib.pages import table
 # %% [markdown]
 # ## In a paragraph
 
-# %%
+# %% tags=["hide-input"]
 found, rows = claims.claims(), tables.table()
 verdicts = Counter(claim.verdict for claim in found)
 at_paper = sum(row["tier"] == "paper" for row in rows)

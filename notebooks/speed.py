@@ -171,7 +171,7 @@ for path in sorted((records.results() / "benchmarks").glob("attention-*.json")):
         for name, rows in attention["cases"].items()
     ]
     alt = "Bars of the time of each formulation over that of the literal one, a panel a case. The shortest bar of each is "
-    display(picture(figures.ratios(attention["cases"]), alt=alt + "; ".join(fastest) + "."))
+    display(picture(*figures.ratios(attention["cases"]), alt=alt + "; ".join(fastest) + "."))
     both = {
         name: rows["fast"]["seconds_ratio"] / rows["convolution"]["seconds_ratio"]
         for name, rows in attention["cases"].items()

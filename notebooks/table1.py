@@ -117,7 +117,7 @@ for size in ("small", "large"):
 table(["Paper's gap", "Points", "Standard error", "Ratio"], gaps)
 
 # %% tags=["hide-input"]
-figure, ((axis,),) = figures.panels(1, 1, 7, 2.8)
+figure, ((axis,),) = figures.panels(1, 1, 5.2, 2.6)
 for y, row in enumerate(rows):
     axis.errorbar(
         row["paper"], y - 0.12, xerr=binomial_error(row["paper"], TEST_IMAGES), color=figures.GREY, marker="o", capsize=3,
@@ -131,7 +131,8 @@ for row in on_paper_tier:
 axis.set_yticks(range(len(rows)), [row["model"] for row in rows])
 axis.invert_yaxis()
 axis.set(xlabel="test accuracy, %")
-axis.legend(frameon=False)
+if on_paper_tier:
+    axis.legend(frameon=False)
 picture(
     figure,
     alt="Test accuracies with one binomial standard error each way. The paper: "
@@ -184,7 +185,7 @@ for record in records:
     last = record["curve"][-1]
     after = f"after {last['epoch']} epochs the validation accuracy is {last['validation_accuracy']:.1f} %."
     display(
-        picture(figures.curve(record["curve"]), alt=f"Loss and accuracy of {record['experiment']} by epoch; {after}")
+        picture(*figures.curve(record["curve"]), alt=f"Loss and accuracy of {record['experiment']} by epoch; {after}")
     )
 if not records:
     display(Markdown("No run has been recorded here, so there is no curve."))

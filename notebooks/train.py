@@ -141,7 +141,7 @@ if record["data"]["source"] == "subset":
 # %%
 last = run.curve[-1]
 picture(
-    figures.curve(run.curve),
+    *figures.curve(run.curve),
     alt=f"Loss and accuracy over {len(run.curve)} epochs, on the training and on the validation images. After the last epoch "
     f"the validation loss is {last['validation_loss']:.2f} and the validation accuracy {last['validation_accuracy']:.1f} %.",
 )
@@ -196,7 +196,7 @@ if (row := evalib.networks.experiment(experiment)).eva and row.summary is None:
     look = "Four test images, a row each, and the weights of EVA's four looks on the 7×7 map, mean over the heads."
     recall = "Bars of the mean weights of the four recalls on their slots."
     display(
-        picture(figures.ring_weights(images[:4], trace), alt=look), picture(figures.slot_weights(trace), alt=recall)
+        picture(figures.ring_weights(images[:4], trace), alt=look), picture(*figures.slot_weights(trace), alt=recall)
     )
 
 # %% [markdown]

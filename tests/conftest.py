@@ -1,5 +1,21 @@
+import os
+
 import pytest
 import torch
+
+LONGEST = "batch slurm mutants evaluation faults template training ablations exercises".split()
+"""The files of the long tests. They begin first, so that no worker is left with one at the end."""
+
+
+def pytest_xdist_auto_num_workers():
+    """One worker for each core that this process may use; eight at most, for each imports PyTorch."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(cores, 8)
+
+
+def pytest_collection_modifyitems(items):
+    names = [f"test_{name}" for name in LONGEST]
+    items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
 
 
 @pytest.fixture(autouse=True)

@@ -329,7 +329,7 @@ def test_kill_9_of_a_job_and_of_snakemake_lose_and_double_nothing(tmp_path):
     wait_for(lambda: list(out.glob("smoke/resnet20-small-seed5/epoch-0001-*")), process)
     for snakemake in processes("-m snakemake", str(out)):
         os.kill(snakemake, signal.SIGKILL)
-    assert "to go on, give the same command again" in process.communicate(timeout=60)[0]
+    assert "to go on, give the same command again" in process.communicate(timeout=240)[0]
     assert process.returncode == 1
     again = reproduce(wanted, out, "--epochs", "3")  # the killed Snakemake's job may still be at work
     shown = again.communicate(timeout=240)[0]

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -25,10 +23,10 @@ def float32():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder with two runs, trained and not evaluated."""
+    torch.set_default_dtype(torch.float32)
     out = tmp_path_factory.mktemp("trained")
-    for seed in ("0", "1"):
-        command = "train --experiment resnet20-small --epochs 1 --device cpu --seed".split()
-        subprocess.run([sys.executable, "-m", "evalib", *command, seed, "--out", str(out)], check=True)
+    for settings in SETTINGS:
+        evalib.run(settings, out, device="cpu")
     return out
 
 
@@ -133,4 +131,4 @@ def test_a_doubtful_run_is_named_by_reproduce_and_stops_no_other(out, tmp_path, 
     assert "failed   resnet20-small-seed0: its weights give" in shown
     assert "done 1, failed 1, skipped 0, running 0" in shown
     assert [name for name, _ in state(out)] == ["doubtful", "done"]
-    assert {"GPU 0 of 0, 1", "GPU 1 of 0, 1"} <= set(shown.splitlines())
+    assert "GPU 0 of 0, 1" in shown and "GPU 1 of 0, 1" in shown, shown  # a line of Snakemake's may begin or end theirs

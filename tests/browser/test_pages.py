@@ -8,7 +8,7 @@ import pytest
 from served import HTML, served
 from visits import page_names, seen
 
-MEGABYTES = 1.5
+MEGABYTES = 0.75
 ALLOWED: dict[str, str] = {}  # axe's rules that the theme breaks and that neither CSS nor a template can mend
 
 
