@@ -109,6 +109,16 @@ def test_actions_are_pinned_by_commit_and_may_do_little():
             assert set(job.get("permissions", {})) <= ({"pages", "id-token"} if name == "deploy" else set()), path
 
 
+def test_jobs_that_install_from_the_checkout_have_all_of_it():
+    """pip clones in part, and of a shallow clone git then looks for the rest for ever."""
+    for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
+        for name, job in yaml.safe_load(path.read_text())["jobs"].items():
+            commands = " ".join(step.get("run", "") for step in job["steps"])
+            if re.search(r"\.ci/run|test-door|test-lowest|in_colab", commands):
+                options = [step["with"] for step in job["steps"] if "actions/checkout" in step.get("uses", "")]
+                assert [each.get("fetch-depth") for each in options] == [0], (path.name, name)
+
+
 def test_licences_are_named_alike_everywhere():
     readme, config = (ROOT / "README.md").read_text(), (ROOT / "_config.yml").read_text()
     assert (ROOT / "LICENSE").read_text().startswith("MIT License")

@@ -44,6 +44,8 @@ def ask(python, code):
 @pytest.fixture(scope="session")
 def lent(tmp_path_factory):
     """A directory of links to the lender's packages, but for those that Colab lacks."""
+    if (ROOT / ".git" / "shallow").exists():  # pip clones in part, and git would look for the rest for ever
+        pytest.fail("this checkout is shallow, and pip cannot install from it: git fetch --unshallow")
     library = tmp_path_factory.mktemp("lent")
     for package in Path(ask(LENDER, "import sysconfig; print(sysconfig.get_path('purelib'))")).iterdir():
         if not package.name.lower().startswith(ABSENT) and package.suffix != ".pth":
