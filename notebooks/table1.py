@@ -120,8 +120,8 @@ table(["Paper's gap", "Points", "Standard error", "Ratio"], gaps)
 figure, ((axis,),) = figures.panels(1, 1, 5.2, 2.6)
 for y, row in enumerate(rows):
     axis.errorbar(
-        row["paper"], y - 0.12, xerr=binomial_error(row["paper"], TEST_IMAGES), color=figures.GREY, marker="o", capsize=3,
-        label="paper" if y == 0 else None,
+        row["paper"], y - 0.12 * bool(on_paper_tier), xerr=binomial_error(row["paper"], TEST_IMAGES), color=figures.GREY,
+        marker="o", capsize=3, label="paper" if y == 0 else None,
     )  # fmt: skip
 for row in on_paper_tier:
     axis.errorbar(
