@@ -3,8 +3,8 @@ import os
 import pytest
 import torch
 
-LONGEST = "batch slurm mutants evaluation faults template training ablations exercises".split()
-"""The files of the long tests. They begin first, so that no worker is left with one at the end."""
+LONGEST = "batch slurm faults mutants evaluation gpus template repository".split()
+"""The files of the long tests begin first, so that no worker is left with one at the end."""
 
 
 def pytest_xdist_auto_num_workers():
