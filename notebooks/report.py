@@ -312,4 +312,5 @@ table(
 #   that error).
 # - Time depends on the device and on what else it does ([the seconds of the epochs](the-records) show it). Only pairs on one
 #   device are compared, and none proves anything of another device.
-# - The intervals assume that differences over seeds are normal; with few seeds that cannot be checked.
+# - The intervals assume that differences over seeds are normal; with few seeds that cannot be checked, and two seeds whose
+#   differences happen to agree give an interval without width.
