@@ -33,13 +33,13 @@ def pages() -> list[str]:
 def article(page: str) -> str:
     """The text of a page, its anchors and its links within the book made anchors of one document."""
     text = (HTML / f"{page}.html").read_text(encoding="utf-8")
-    body = re.search(r'<article class="bd-article">.*?</article>', text, re.S)
+    body = text[text.index('<article class="bd-article">') : text.index("</article>") + len("</article>")]
     name = Path(page).name
 
     def link(found: re.Match) -> str:
         return f'href="#{found[1] or name}-{found[2] or ""}"'
 
-    text = re.sub(rf'\bid="(?!{DRAWN})([^"]*)"', rf'id="{name}-\1"', body[0])
+    text = re.sub(rf'\bid="(?!{DRAWN})([^"]*)"', rf'id="{name}-\1"', body)
     text = re.sub(rf'(?<!:)href="(?!https?:|#{DRAWN})(?:[./\w]*?(\w+)\.html)?(?:#([^"]*))?"', link, text)
     return f'<a id="{name}-"></a>{text}'
 

@@ -26,6 +26,8 @@ class Handler(SimpleHTTPRequestHandler):
         path = Path(self.translate_path(self.path))
         if path.is_dir():
             path /= "index.html"
+        if path.name == "favicon.ico":  # what a browser asks for before the first page has sent it on
+            return self.send_error(204)
         if not path.is_file():
             return self.send_error(404)
         encoded = path.suffix in COMPRESSED and "gzip" in self.headers.get("Accept-Encoding", "")
