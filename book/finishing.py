@@ -38,7 +38,7 @@ def inputs(source: Path) -> list[Path]:
         first = path.parts[0]
         cited = path.suffix == ".bib" and re.search(r"\{(cite|bibliography)\b", text)
         records = first == "results" and READS_RECORDS.search(text)
-        named = first in ("workflow", "tests", "book") and path.suffix != ".md" and path.name in text
+        named = first in ("workflow", "tests", "book", "_static") and path.suffix != ".md" and path.name in text
         if (runs and (first == "evalib" or records)) or named or cited:
             found.add(path)
     return sorted(found)
