@@ -164,14 +164,12 @@ def line(record):
     spread = f"{statistics.median(seconds):.0f} ({seconds[0]:.0f} to {seconds[-1]:.0f})"
     return [
         f"`{record['experiment']}`", record["tier"], record["seed"], record["settings"]["epochs"],
-        f"{accuracy:.2f} ± {binomial_error(accuracy, images):.2f}", images, record["data"]["source"],
-        record["device"], f"{record['seconds'] / 60:.1f}", spread, record["versions"]["torch"],
-        (record["commit"] or "–")[:7],
+        f"{accuracy:.2f} ± {binomial_error(accuracy, images):.2f}", images, record["device"],
+        f"{record['seconds'] / 60:.1f}", spread, record["versions"]["torch"], (record["commit"] or "–")[:7],
     ]  # fmt: skip
 
 
-heads = ["run", "tier", "seed", "epochs", "test %", "images", "data", "device", "minutes"]
-heads += ["seconds an epoch", "torch", "commit"]
+heads = ["run", "tier", "seed", "epochs", "test %", "images", "device", "minutes", "seconds an epoch", "torch", "commit"]
 table(heads, map(line, records)) if records else Markdown("No run has been recorded here.")
 
 # %% [markdown]
