@@ -169,7 +169,8 @@ def line(record):
     ]  # fmt: skip
 
 
-heads = ["run", "tier", "seed", "epochs", "test %", "images", "device", "minutes", "seconds an epoch", "torch", "commit"]
+heads = ["run", "tier", "seed", "epochs", "test %", "images", "device", "minutes", "seconds an epoch"]
+heads += ["torch", "commit"]
 table(heads, map(line, records)) if records else Markdown("No run has been recorded here.")
 
 # %% [markdown]
