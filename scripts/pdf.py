@@ -16,7 +16,8 @@ DRAWN = "f[0-9a-f]{8}-"
 STYLE = """<style>
   @page { size: A4; margin: 18mm 16mm; }
   html { font-size: 13px; }
-  article.bd-article + article.bd-article { break-before: page; }
+  :is(.bd-main, .bd-content, article, h1) { display: block !important; }
+  article ~ article { break-before: page; }
   :is(h1, h2, h3, .cell_input, figure, table, eva-explorer, mjx-container) { break-inside: avoid; }
   :is(h1, h2, h3) { break-after: avoid; }
   .headerlink, .copybtn, summary { display: none !important; }
