@@ -34,7 +34,8 @@ def inputs(source: Path) -> list[Path]:
     text = (ROOT / source).read_text(encoding="utf-8")
     runs = source.suffix == ".ipynb"
     found = {source, *(Path(name) for name in SHARED if (ROOT / name).is_file())}
-    for path in tracked():
+    recorded = (path.relative_to(ROOT) for path in ROOT.glob("results/*/*.json"))  # git does not know each of them
+    for path in {*tracked(), *recorded}:
         first = path.parts[0]
         cited = path.suffix == ".bib" and re.search(r"\{(cite|bibliography)\b", text)
         records = first == "results" and READS_RECORDS.search(text)
@@ -89,18 +90,27 @@ def finish(app, page: str, template: str, context: dict, doctree) -> None:
 
 
 def begin(app) -> None:
-    app.env.evalib_sources = {}
+    """Take up the hashes of the build before, if there was one."""
+    before = Path(app.outdir) / "sources.json"
+    app.env.evalib_sources = read(str(before)) if before.is_file() else {}
+
+
+def outdated(app, env, *_) -> list[str]:
+    """The pages to make anew: of what a page is made from, Sphinx itself looks at its own text alone."""
+    return [page for page in changed(env.evalib_sources) if page in env.found_docs]
 
 
 def write(app, error) -> None:
     """List the pages and their hashes in `sources.json` at the root of the site."""
     if error is None and app.builder.format == "html":
-        text = json.dumps(app.env.evalib_sources, indent=1, sort_keys=True)
+        there = {page: mark for page, mark in app.env.evalib_sources.items() if page in app.env.found_docs}
+        text = json.dumps(there, indent=1, sort_keys=True)
         (Path(app.outdir) / "sources.json").write_text(text + "\n", encoding="utf-8")
 
 
 def setup(app) -> dict:
     app.connect("builder-inited", begin)
+    app.connect("env-get-outdated", outdated)
     app.connect("html-page-context", finish, priority=900)
     app.connect("build-finished", write)
     return {"parallel_read_safe": True, "parallel_write_safe": False}

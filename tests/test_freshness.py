@@ -5,6 +5,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -60,6 +61,20 @@ def test_a_change_names_the_pages_it_reaches_and_no_other(checkout):
     assert {"book/references", "notebooks/attention"} <= after("book/references.bib", b"\n") < set(built)
     assert after("book/finishing.py", b"\n") == set(built)
     assert after("README.md", b"\n") == set()
+
+
+def test_a_page_is_built_anew_when_a_record_is_added(checkout):
+    marks = hashes(checkout)
+    book = SimpleNamespace(evalib_sources=marks | {"book/gone": "0"}, found_docs=set(marks))
+
+    def outdated():
+        return set(runpy.run_path(str(checkout / "book" / "finishing.py"))["outdated"](None, book, set(), set(), set()))
+
+    assert outdated() == set()
+    record = next((checkout / "results" / "quick").glob("*.json"))
+    (checkout / "results" / "smoke").mkdir()  # which git ignores
+    (checkout / "results" / "smoke" / "another-seed9.json").write_bytes(record.read_bytes())
+    assert {"notebooks/table1", "notebooks/report"} <= outdated() < set(marks)
 
 
 def test_the_command_names_them_and_fails(checkout):
