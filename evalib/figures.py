@@ -123,7 +123,8 @@ def ring_weights(images: UInt8[Tensor, "n 3 i j"], trace: Trace) -> Figure:
         for axis in row:
             bare(axis)
         for axis in row[1:]:
-            axis.spines[:].set(visible=True, color=GREY, alpha=0.4)
+            for spine in axis.spines.values():
+                spine.set(visible=True, color=GREY, alpha=0.4)
     return figure
 
 
