@@ -1,11 +1,14 @@
 """Two networks compared, paired by seed; and the ablations, each beside the row of Table 1 that it changes."""
 
+import math
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from evalib.networks import ABLATIONS, Experiment, experiment
+from scipy.special import stdtrit
+
+from evalib.networks import ABLATIONS, TABLE_1, Experiment, experiment
 from evalib.settings import TIERS
 from evalib.tables import complete, highest, interval
 
@@ -63,6 +66,33 @@ def paired(tier: str, ones: list[float], others: list[float]) -> Comparison:
     deviation = statistics.stdev(differences)
     p = float(ttest_rel(ones, others).pvalue) if deviation > 0 else float(mean == 0)
     return Comparison(tier, n, mean, deviation, *interval(differences), p)
+
+
+class Chance(NamedTuple):
+    """What seeds alone do at one tier: the standard deviation over them, in points, and its degrees of freedom.
+
+    A network run twice, with two seeds, differs from itself by less than ``reach`` points in 95 of 100 cases.
+    """
+
+    deviation: float
+    freedom: int
+    reach: float
+
+
+def chance(tier: str, out: Path | None = None) -> Chance | None:
+    """The deviation over seeds, pooled over all networks that have several at ``tier``; ``None`` if none has.
+
+    ``deviation² = Σ (accuracy − mean of its network)² / freedom``, ``freedom`` the runs less the networks, and ``reach`` is
+    Student's t for 95 %, two-sided, times ``√2 · deviation``. A row that reads the test set after each epoch trains as
+    its base does with the same seeds, so it is left out.
+    """
+    rows = [row for row in (*TABLE_1, *ABLATIONS) if not row.test_each_epoch]
+    groups = [values for row in rows if len(values := [accuracy(record) for record in complete(row, tier, out)]) > 1]
+    freedom = sum(len(values) - 1 for values in groups)
+    if not freedom:
+        return None
+    deviation = math.sqrt(sum((len(values) - 1) * statistics.variance(values) for values in groups) / freedom)
+    return Chance(deviation, freedom, float(stdtrit(freedom, 0.975)) * math.sqrt(2) * deviation)
 
 
 def holm(ps: list[float | None]) -> list[float | None]:

@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from evalib.comparisons import Comparison
 from evalib.data import CLASSES
 from evalib.eva import EXTENT, Trace
 from evalib.geometry import RADII, ring
@@ -64,6 +65,36 @@ def curve(rows: list[dict]) -> list[Figure]:
         axis.legend(frameon=False)
         drawings.append(figure)
     return drawings
+
+
+def curves(networks: dict[str, list[list[dict]]]) -> list[Figure]:
+    """Training loss and validation accuracy by epoch, a colour a network and a line a seed."""
+    drawings = []
+    for what, unit in (("train_loss", "training loss, nats"), ("validation_accuracy", "validation accuracy, %")):
+        figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
+        for (name, seeds), color in zip(networks.items(), (GREY, ORANGE, BLUE), strict=False):
+            for number, rows in enumerate(seeds):
+                label = None if number else name
+                axis.plot([row["epoch"] for row in rows], [row[what] for row in rows], color=color, lw=1.3, label=label)
+        axis.set(xlabel="epoch", ylabel=unit)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend(frameon=False)
+        drawings.append(figure)
+    return drawings
+
+
+def effects(found: dict[str, Comparison], reach: float) -> Figure:
+    """Differences of accuracy, with their 95 % interval from two seeds on, over a band of ``reach`` points either way."""
+    figure, ((axis,),) = panels(1, 1, 5.2, 0.8 + 0.22 * len(found))
+    axis.axvspan(-reach, reach, color=GREY, alpha=0.18, linewidth=0)
+    axis.axvline(0, color=INK, linewidth=0.8)
+    for y, each in enumerate(found.values()):
+        if each.low is not None:
+            axis.plot([each.low, each.high], [y, y], color=BLUE)
+        axis.plot(each.mean, y, "o", color=BLUE)
+    axis.set_yticks(range(len(found)), found, fontsize=8)
+    axis.set(xlabel="points of test accuracy", ylim=(len(found) - 0.5, -0.5))
+    return figure
 
 
 def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure:

@@ -31,11 +31,11 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
 
 from collections import Counter, defaultdict
 
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
-from evalib import ABLATIONS, TABLE_1, TIERS, claims, comparisons, paths, tables, weights
+from evalib import ABLATIONS, TABLE_1, TIERS, claims, comparisons, figures, paths, tables, weights
 from evalib.networks import KINDS
-from evalib.pages import table
+from evalib.pages import picture, table
 
 # %% [markdown]
 # ## In a paragraph
@@ -188,6 +188,68 @@ table(["asked by", "question"], [[f"`{kind}`", question] for kind, question in K
 # %%
 changed = comparisons.ablations()
 Markdown(comparisons.markdown(changed))
+
+# %% [markdown]
+# How large must an effect be? The seeds tell: networks that were run with several of them give the standard deviation over
+# seeds, pooled, with runs less networks as its degrees of freedom. Two runs differ by $\sqrt 2$ times as much, and 95 of 100
+# such differences lie within Student's $t$ times that: the grey band. A mean over $n$ pairs has to leave the band over
+# $\sqrt n$. A pair has the same seed, which may cancel some of this; how much is not known. And of twenty changes that do
+# nothing, one is expected outside.
+
+# %% tags=["hide-input"]
+for tier in reversed(TIERS):
+    chance = comparisons.chance(tier)
+    effects = {
+        f"{row.model.split('-')[0]} {row.name.removeprefix(f'{row.base}-')}": found
+        for row in ABLATIONS
+        if not row.test_each_epoch and (found := comparisons.effect(row)).tier == tier
+    }
+    if not effects or not chance:
+        continue
+    told = {name: comparisons.shown(found) for name, found in effects.items()}
+    outside = [name for name, found in effects.items() if abs(found.mean) > chance.reach / found.n**0.5]
+    display(
+        Markdown(
+            f"At `{tier}` that deviation is {chance.deviation:.2f} points (degrees of freedom: {chance.freedom}), and the band "
+            f"±{chance.reach:.1f}. Of {len(effects)} effects these lie outside: "
+            + (", ".join(f"{name} {told[name]}" for name in outside) or "none")
+            + "."
+        ),
+        picture(
+            figures.effects(effects, chance.reach),
+            alt=f"Effects at the {tier} tier, in points, and a band of {chance.reach:.1f} either way: "
+            + "; ".join(f"{name} {text}" for name, text in told.items()),
+        ),
+    )
+
+# %% [markdown]
+# The control asks whether more parameters in place of the pooling do what EVA does.
+
+# %% tags=["hide-input"]
+more = comparisons.compare("evanet20-small", "resnet20-small-mlp")
+Markdown(
+    f"EVANet-20 small minus ResNet-20 small with as many parameters: {comparisons.shown(more)} points "
+    f"(n = {more.n}, `{more.tier}`)."
+    if more.n
+    else "No seed was run with both EVANet-20 small and the control."
+)
+
+# %% [markdown]
+# And what is a choice of the epoch worth? The best epoch against the last, which we report; by the test set, where the row
+# may read it, and by the validation set. With the published optimiser the learning rate never falls.
+
+# %% tags=["hide-input"]
+chosen = []
+for row in ABLATIONS:
+    tier, records = tables.highest(row) if row.test_each_epoch or row.kind == "D10" else (None, [])
+    for record in records:
+        gains = []
+        for accuracy in ("test_accuracy", "validation_accuracy"):
+            values = [epoch.get(accuracy) for epoch in record["curve"]]
+            gains.append("–" if None in values else comparisons.signed(max(values) - values[-1]))
+        chosen.append([f"`{row.name}`", tier, record["seed"], *gains])
+heads = ["run", "tier", "seed", "best − last, test", "best − last, validation"]
+table(heads, chosen) if chosen else Markdown("Neither was run.")
 
 # %% [markdown]
 # What the rows mean, where the words are too short:

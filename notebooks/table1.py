@@ -164,7 +164,7 @@ def line(record):
     spread = f"{statistics.median(seconds):.0f} ({seconds[0]:.0f} to {seconds[-1]:.0f})"
     return [
         f"`{record['experiment']}`", record["tier"], record["seed"], record["settings"]["epochs"],
-        f"{accuracy:.2f} ± {binomial_error(accuracy, images):.2f}", images, record["device"],
+        f"{accuracy:.2f} ± {binomial_error(accuracy, images):.2f}", f"{images:,}", record["device"],
         f"{record['seconds'] / 60:.1f}", spread, record["versions"]["torch"], (record["commit"] or "–")[:7],
     ]  # fmt: skip
 
@@ -177,6 +177,30 @@ table(heads, map(line, records)) if records else Markdown("No run has been recor
 # ± is one binomial standard error on the test images of that run.
 #
 # ## The curves
+#
+# The networks of one size together, a line a seed. Where the learning rate falls the curves jump.
+
+# %% tags=["hide-input"]
+for tier in reversed(TIERS):
+    for size in ("small", "large"):
+        found = {row.model: tables.complete(row, tier) for row in TABLE_1 if row.name.endswith(size)}
+        if sum(map(bool, found.values())) < 2:
+            continue
+        lasts = [
+            f"{model}, seed {each['seed']}: {each['validation_accuracy']:.1f} %"
+            for model, several in found.items()
+            for each in several
+        ]
+        display(
+            Markdown(f"Tier `{tier}`, {size}:"),
+            picture(
+                *figures.curves({model: [each["curve"] for each in several] for model, several in found.items()}),
+                alt="Training loss and validation accuracy by epoch. Validation accuracy at the end: " + "; ".join(lasts),
+            ),
+        )
+
+# %% [markdown]
+# And each run alone:
 
 # %%
 for record in records:

@@ -91,6 +91,19 @@ def test_holm_by_hand(ps, corrected):
     assert holm(ps) == [None if p is None else pytest.approx(p) for p in corrected]
 
 
+def test_chance_is_the_pooled_deviation_over_seeds_by_hand(tmp_path):
+    assert comparisons.chance("quick", tmp_path) is None
+    runs(tmp_path, RESNET, [80.0, 82.0, 84.0], tier="quick")  # squares 4 + 0 + 4, freedom 2
+    runs(tmp_path, EVANET, [79.0, 79.4], tier="quick")  # squares 0.04 + 0.04, freedom 1
+    runs(tmp_path, SANET, [70.0], tier="quick")  # one seed says nothing
+    runs(tmp_path, "resnet20-small-test-curve", [10.0, 90.0], tier="quick")  # its base again
+    deviation = (8.08 / 3) ** 0.5
+    assert comparisons.chance("quick", tmp_path) == pytest.approx(
+        (deviation, 3, 3.18245 * 2**0.5 * deviation), rel=1e-5
+    )
+    assert comparisons.chance("paper", tmp_path) is None
+
+
 # ── Verdicts ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -9,6 +9,7 @@ import torch
 from matplotlib.text import Text
 
 from evalib import diagrams, equations, figures
+from evalib.comparisons import Comparison
 from evalib.pages import picture
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.py"))
@@ -84,6 +85,22 @@ def test_offsets_count_from_the_centre():
 def test_a_window_is_as_wide_as_the_kernel():
     faces = [patch.get_facecolor()[3] for patch in diagrams.local_window(5, 5, (2, 2), 3).axes[0].patches]
     assert [n for n, alpha in enumerate(faces) if alpha > 0.3] == [6, 7, 8, 11, 12, 13, 16, 17, 18]
+
+
+def test_effects_stand_at_their_means_with_their_intervals():
+    found = {"one seed": Comparison("quick", 1, -2.0), "two": Comparison("quick", 2, 1.0, 0.5, -3.0, 5.0, 0.3)}
+    axis = figures.effects(found, 2.5).axes[0]
+    lines = [list(line.get_xdata()) for line in axis.lines if line.get_color() == figures.BLUE]
+    assert lines == [[-2.0], [-3.0, 5.0], [1.0]]
+    assert [text.get_text() for text in axis.get_yticklabels()] == list(found)
+    assert axis.patches[0].get_extents().transformed(axis.transData.inverted()).intervalx == pytest.approx([-2.5, 2.5])
+
+
+def test_a_network_keeps_its_colour_where_another_was_not_run():
+    rows = [{"epoch": 1, "train_loss": 2.0, "validation_accuracy": 20.0}]
+    loss, accuracy = figures.curves({"ResNet": [rows, rows], "SANet": [], "EVANet": [rows]})
+    assert [line.get_color() for line in loss.axes[0].lines] == [figures.GREY] * 2 + [figures.BLUE]
+    assert [text.get_text() for text in accuracy.axes[0].get_legend().get_texts()] == ["ResNet", "EVANet"]
 
 
 def test_a_picture_takes_the_colour_of_the_page_and_leaves_nothing_behind():
