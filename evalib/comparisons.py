@@ -95,6 +95,12 @@ def chance(tier: str, out: Path | None = None) -> Chance | None:
     return Chance(deviation, freedom, float(stdtrit(freedom, 0.975)) * math.sqrt(2) * deviation)
 
 
+def beyond_chance(found: Comparison, out: Path | None = None) -> bool:
+    """Whether the mean of ``n`` differences is larger than seeds alone make it, ``reach / √n``; never without a ``reach``."""
+    alone = chance(found.tier, out) if found.tier else None
+    return alone is not None and found.mean is not None and abs(found.mean) > alone.reach / math.sqrt(found.n)
+
+
 def holm(ps: list[float | None]) -> list[float | None]:
     """Holm's correction of a family of p-values, in their order; ``None``, a test not made, is not of the family."""
     order = sorted((p, index) for index, p in enumerate(ps) if p is not None)

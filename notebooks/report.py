@@ -47,6 +47,12 @@ at_paper = sum(row["tier"] == "paper" for row in rows)
 for claim in found:
     if claim.paper.startswith(("self-attention", "EVA,")):
         assert claim.verdict == ("not supported" if claim.paper.startswith("EVA,") else "supported")
+tried = {row: comparisons.effect(row) for row in ABLATIONS if comparisons.effect(row).n}
+large = [
+    f"`{row.name}` {comparisons.shown(effect)} (n = {effect.n}, `{effect.tier}`)"
+    for row, effect in tried.items()
+    if not row.test_each_epoch and comparisons.beyond_chance(effect)
+]
 ahead = [
     f"{claim.paper.replace(' is more accurate than ', ' − ')}: {claim.ours} (n = {claim.found.n}, `{claim.found.tier}`)"
     for claim in found
@@ -59,6 +65,8 @@ Markdown(
     + ". "
     + ("" if at_paper else "So whether EVANet is the more accurate one is open: nothing here confirms or refutes it. ")
     + (f"Differences of test accuracy so far: {'; '.join(ahead)}. " if ahead else "")
+    + f"Of {len(ABLATIONS)} controls and ablations {len(tried)} were run; "
+    + (f"beyond what seeds alone do: {', '.join(large)}. " if large else "none does more than seeds alone do. ")
     + "What is counted needs no run: self-attention is lighter than the convolution that it replaces, EVA is not."
 )
 
@@ -207,7 +215,7 @@ for tier in reversed(TIERS):
     if not effects or not chance:
         continue
     told = {name: comparisons.shown(found) for name, found in effects.items()}
-    outside = [name for name, found in effects.items() if abs(found.mean) > chance.reach / found.n**0.5]
+    outside = [name for name, found in effects.items() if comparisons.beyond_chance(found)]
     display(
         Markdown(
             f"At `{tier}` that deviation is {chance.deviation:.2f} points (degrees of freedom: {chance.freedom}), and the band "

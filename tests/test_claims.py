@@ -104,6 +104,14 @@ def test_chance_is_the_pooled_deviation_over_seeds_by_hand(tmp_path):
     assert comparisons.chance("paper", tmp_path) is None
 
 
+@pytest.mark.parametrize(("n", "mean", "beyond"), [(1, 7.3, False), (1, -7.5, True), (4, 3.6, False), (4, 3.8, True)])
+def test_a_mean_over_seeds_is_beyond_chance_from_the_reach_over_root_n_on(tmp_path, n, mean, beyond):
+    runs(tmp_path, RESNET, [80.0, 82.0, 84.0, 82.0], tier="quick")  # freedom 3, deviation √(8/3), reach 7.35
+    assert comparisons.beyond_chance(Comparison("quick", n, mean), tmp_path) is beyond
+    assert not comparisons.beyond_chance(Comparison("paper", n, mean), tmp_path)
+    assert not comparisons.beyond_chance(Comparison(), tmp_path)
+
+
 # ── Verdicts ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
