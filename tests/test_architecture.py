@@ -7,7 +7,7 @@ import evalib
 
 ORDER = """
     paths locks geometry equations fast attention eva variants published blocks networks counts download data
-    checkpoints settings progress steps training schema records tables comparisons weights evaluation claims manifest
+    checkpoints settings progress steps training schema records tables comparisons weights reading evaluation claims manifest
     gpus batch reproduce figures diagrams notation pages stills explorer ledger
 """.split()
 PACKAGE = Path(evalib.__file__).parent

@@ -1,0 +1,77 @@
+"""What a trained EVA reads: where its attentions put their weight, and what an accuracy loses without one of its vectors."""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int, Int64, UInt8
+from torch import Tensor, nn
+
+from evalib.data import normalise
+from evalib.eva import EXTENT
+from evalib.networks import Network
+from evalib.training import accuracy
+
+BATCH = 500
+
+
+class Read(NamedTuple):
+    """One vector that the last recall can read: q0, or the look at one ring.
+
+    ``effective`` pixels are ``e^H``, ``H`` the entropy of the look's weights in nats: m equal weights give m, one weight alone
+    gives 1. ``weight`` is the last recall's. Both are means over images and heads. ``accuracy``, in percent, is that with
+    this vector taken from an image of another class.
+    """
+
+    vector: str
+    pixels: int
+    effective: float | None
+    weight: float
+    accuracy: float
+
+
+@torch.inference_mode()
+def reads(
+    network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, " n"]
+) -> tuple[float, tuple[Read, ...]]:
+    """The accuracy of an EVANet on ``images``, and for q0 and each look what the network makes of it.
+
+    ``ValueError`` if the network has no EVA, or if more than half of the images are of one class.
+    """
+    eva: Any = getattr(network.summary, "eva", None)
+    if eva is None:
+        raise ValueError(f"the network has no EVA but {type(network.summary).__name__}: give an EVANet")
+    network.eval()
+    others = of_another_class(labels)
+    maps = torch.cat([network.features(normalise(batch)) for batch in images.split(BATCH)])
+
+    def right() -> float:
+        return accuracy(network.classifier(network.summary(maps)), labels)
+
+    def exchanged(module: nn.Module) -> float:
+        def turn(_module, _inputs, given):  # a look gives its vector and its weights
+            return given[others] if isinstance(given, Tensor) else (given[0][others], *given[1:])
+
+        with module.register_forward_hook(turn):
+            return right()
+
+    _, trace = network.summary(maps, trace=True)
+    weight = trace.recall_weights[-1].mean(dim=(0, 1)).tolist()
+    found = [Read("q0", EXTENT**2, None, weight[0], exchanged(eva.first_query))]
+    for s, (look, weights) in enumerate(zip(eva.looks, trace.look_weights, strict=True)):
+        effective = entropy(weights).exp().mean().item()
+        found.append(Read(f"attn{s}", weights.shape[-1], effective, weight[s + 1], exchanged(look)))
+    return right(), tuple(found)
+
+
+def entropy(weights: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch"]:
+    """``H = −Σ_m w_m ln w_m`` of weights that sum to one, in nats."""
+    return torch.special.entr(weights).sum(dim=-1)
+
+
+def of_another_class(labels: Int[Tensor, " n"]) -> Int64[Tensor, " n"]:
+    """For each image the index of one of another class, each used once; ``ValueError`` if one class has more than half."""
+    order = labels.argsort(stable=True)
+    others = torch.empty_like(order).scatter_(0, order, order.roll(len(labels) // 2))
+    if (labels[others] == labels).any():
+        raise ValueError(f"of {len(labels)} images {labels.bincount().max()} are of one class: at most half can be")
+    return others

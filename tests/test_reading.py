@@ -1,0 +1,67 @@
+"""What a trained EVA reads: an intervention changes what it should, and nothing else."""
+
+import pytest
+import torch
+from torch.nn.init import zeros_
+
+import evalib
+from evalib import data
+from evalib.reading import entropy, of_another_class, reads
+
+
+@pytest.fixture(scope="module")
+def cifar():
+    return data.load("subset")
+
+
+@pytest.fixture
+def network():
+    torch.set_default_dtype(torch.float32)
+    return evalib.load_pretrained("evanet20-small")
+
+
+def accuracies(network, cifar):
+    right, found = reads(network, cifar.test_images, cifar.test_labels)
+    return right, {each.vector: each.accuracy for each in found}
+
+
+def test_even_weights_have_all_their_pixels_in_effect(network, cifar):
+    for look in network.summary.eva.looks:
+        zeros_(look.W_Q.weight)
+    _, found = reads(network, cifar.test_images[::10], cifar.test_labels[::10])
+    assert [each.pixels for each in found] == [49, 1, 8, 16, 24]
+    assert [each.effective for each in found] == [None, *(pytest.approx(m, rel=1e-5) for m in (1, 8, 16, 24))]
+    assert sum(each.weight for each in found) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_entropy_of_weights_by_hand():
+    assert entropy(torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])).exp().tolist() == pytest.approx([2, 1])
+
+
+def test_the_vectors_of_other_images_change_what_is_right_and_leave_no_trace(network, cifar):
+    right, found = accuracies(network, cifar)
+    assert right == accuracies(network, cifar)[0]
+    assert min(found.values()) < right - 20  # ten classes: what counts does not survive
+
+
+def test_a_vector_whose_value_is_never_read_makes_no_difference(network, cifar):
+    eva = network.summary.eva
+    zeros_(eva.recalls[-1].W_Q.weight)  # the last recall weighs its slots evenly, whatever attn3 asks
+    right, found = accuracies(network, cifar)
+    assert all(value != right for value in found.values())
+    zeros_(eva.looks[-1].W_V.weight)  # attn3 is the zero vector for every image
+    right, found = accuracies(network, cifar)
+    assert found["attn3"] == right and found["q0"] != right
+
+
+def test_others_are_of_another_class_each_used_once():
+    labels = torch.tensor([3, 1, 1, 3, 2, 2, 0, 3])
+    others = of_another_class(labels)
+    assert (labels[others] != labels).all() and sorted(others.tolist()) == list(range(8))
+    with pytest.raises(ValueError, match="of 3 images 2 are of one class"):
+        of_another_class(torch.tensor([1, 1, 0]))
+
+
+def test_a_network_without_eva_is_refused(cifar):
+    with pytest.raises(ValueError, match="no EVA but AverageSummary: give an EVANet"):
+        reads(evalib.build("resnet20-small"), cifar.test_images, cifar.test_labels)
