@@ -37,7 +37,7 @@ from IPython.display import Markdown, display
 import evalib
 from evalib import ABLATIONS, TABLE_1, TIERS, claims, comparisons, data, figures, paths, reading, tables, weights
 from evalib.networks import KINDS
-from evalib.pages import picture, source, table
+from evalib.pages import picture, table
 
 # %% [markdown]
 # ## In a paragraph
@@ -284,10 +284,8 @@ table(heads, chosen) if chosen else Markdown("Neither was run.")
 # bundled test images. Its last recall weighs the first query $q_0$ and the four looks, and what it gives is all that the
 # output is made of. *Pixels in effect* are $e^H$, with $H$ the entropy of a look's weights: $m$ equal weights give $m$, one
 # weight alone gives 1. Weights need not tell what counts {cite}`jain2019attention`, so there is an intervention too: one
-# vector is taken from an image of another class. If as many images are right as before, the network did not need it.
-
-# %%
-source(reading.reads)
+# vector is taken from an image of another class. If as many images are right as before, the network did not need it. The
+# code is `evalib/reading.py`.
 
 # %%
 torch.set_num_threads(min(2, torch.get_num_threads()))
