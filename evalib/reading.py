@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from evalib.data import normalise
 from evalib.eva import EXTENT
 from evalib.networks import Network
-from evalib.training import accuracy
 
 BATCH = 500
 
@@ -19,7 +18,7 @@ class Read(NamedTuple):
 
     ``effective`` pixels are ``e^H``, ``H`` the entropy of the look's weights in nats: m equal weights give m, one weight alone
     gives 1. ``weight`` is the last recall's. Both are means over images and heads. ``accuracy``, in percent, is that with
-    this vector taken from an image of another class.
+    this vector taken from an image of another class, and ``changed`` the number of predictions that this changes.
     """
 
     vector: str
@@ -27,6 +26,7 @@ class Read(NamedTuple):
     effective: float | None
     weight: float
     accuracy: float
+    changed: int
 
 
 @torch.inference_mode()
@@ -44,23 +44,28 @@ def reads(
     others = of_another_class(labels)
     maps = torch.cat([network.features(normalise(batch)) for batch in images.split(BATCH)])
 
-    def right() -> float:
-        return accuracy(network.classifier(network.summary(maps)), labels)
+    def predictions() -> Int64[Tensor, " n"]:
+        return network.classifier(network.summary(maps)).argmax(dim=1)
 
-    def exchanged(module: nn.Module) -> float:
+    def right(predicted: Int64[Tensor, " n"]) -> float:
+        return 100 * (predicted == labels).float().mean().item()
+
+    def exchanged(module: nn.Module) -> tuple[float, int]:
         def turn(_module, _inputs, given):  # a look gives its vector and its weights
             return given[others] if isinstance(given, Tensor) else (given[0][others], *given[1:])
 
         with module.register_forward_hook(turn):
-            return right()
+            predicted = predictions()
+        return right(predicted), int((predicted != plain).sum())
 
+    plain = predictions()
     _, trace = network.summary(maps, trace=True)
     weight = trace.recall_weights[-1].mean(dim=(0, 1)).tolist()
-    found = [Read("q0", EXTENT**2, None, weight[0], exchanged(eva.first_query))]
+    found = [Read("q0", EXTENT**2, None, weight[0], *exchanged(eva.first_query))]
     for s, (look, weights) in enumerate(zip(eva.looks, trace.look_weights, strict=True)):
         effective = entropy(weights).exp().mean().item()
-        found.append(Read(f"attn{s}", weights.shape[-1], effective, weight[s + 1], exchanged(look)))
-    return right(), tuple(found)
+        found.append(Read(f"attn{s}", weights.shape[-1], effective, weight[s + 1], *exchanged(look)))
+    return right(plain), tuple(found)
 
 
 def entropy(weights: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch"]:

@@ -284,8 +284,8 @@ table(heads, chosen) if chosen else Markdown("Neither was run.")
 # bundled test images. Its last recall weighs the first query $q_0$ and the four looks, and what it gives is all that the
 # output is made of. *Pixels in effect* are $e^H$, with $H$ the entropy of a look's weights: $m$ equal weights give $m$, one
 # weight alone gives 1. Weights need not tell what counts {cite}`jain2019attention`, so there is an intervention too: one
-# vector is taken from an image of another class. If as many images are right as before, the network did not need it. The
-# code is `evalib/reading.py`.
+# vector is taken from an image of another class. If no prediction changes, the network does not need it. The code is
+# `evalib/reading.py`.
 
 # %%
 torch.set_num_threads(min(2, torch.get_num_threads()))
@@ -294,22 +294,22 @@ right, vectors = reading.reads(evalib.load_pretrained("evanet20-small"), cifar.t
 lines = [
     [
         f"`{each.vector}`", each.pixels, "–" if each.effective is None else f"{each.effective:.1f}", f"{each.weight:.4f}",
-        f"{each.accuracy:.1f}",
+        f"{each.accuracy:.1f}", each.changed,
     ]
     for each in vectors
 ]  # fmt: skip
-table(["vector", "pixels", "pixels in effect", "weight in the last recall", "right, %, with another's"], lines)
+table(["vector", "pixels", "pixels in effect", "weight in the last recall", "right, %, with another's", "predictions changed"], lines)
 
 # %% tags=["hide-input"]
-unread = [f"`{each.vector}`" for each in vectors if each.accuracy == right]
+unread = [f"`{each.vector}`" for each in vectors if not each.changed]
 Markdown(
     f"With its own vectors {right:.1f} % of {len(cifar.test_labels)} images are right. "
-    + (f"Another's makes no difference for {', '.join(unread)}." if unread else "Each vector makes a difference.")
+    + (f"Another's changes no prediction for {', '.join(unread)}." if unread else "Each vector changes some prediction.")
 )
 
 # %% [markdown]
-# Mean over heads and images. $q_0$ comes from the 7×7 convolution, which reads the whole map. This is one run; a run with another
-# seed, or by the full schedule, may read otherwise.
+# Mean over heads and images. $q_0$ comes from the 7×7 convolution, which reads the whole map. This is one run; a run with
+# another seed, or by the full schedule, may read otherwise.
 #
 # ### Each number again
 #

@@ -52,6 +52,8 @@ def test_a_vector_whose_value_is_never_read_makes_no_difference(network, cifar):
     zeros_(eva.looks[-1].W_V.weight)  # attn3 is the zero vector for every image
     right, found = accuracies(network, cifar)
     assert found["attn3"] == right and found["q0"] != right
+    _, vectors = reads(network, cifar.test_images, cifar.test_labels)
+    assert vectors[-1].changed == 0 and all(each.changed > 0 for each in vectors[:-1])
 
 
 def test_others_are_of_another_class_each_used_once():
