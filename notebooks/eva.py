@@ -245,6 +245,8 @@ with torch.no_grad():
 # Two things the analogy with the eye leaves open. A ring far out is read as sharply as the centre; nothing in the layer
 # makes it less distinct. And the map is no image: each of its pixels has been computed from [most of the
 # image](what-a-pixel-has-seen), so its "centre" is one of place in the map only.
+#
+# And that the layer can do all this does not say that a trained one does. The report has [looked at one](what-it-reads).
 
 # %% [markdown]
 # ## The four stages
