@@ -22,9 +22,9 @@ def packaged(name: str) -> Path | None:
 
 
 def load_pretrained(name: str) -> Network:
-    """The trained network of a row of Table 1 that comes with the package, in evaluation mode on the CPU.
+    """The trained network of an experiment that comes with the package, in evaluation mode on the CPU.
 
-    It is that of seed 0 after its last epoch. ``FileNotFoundError`` if the package has no weights of that row.
+    It is that of seed 0 after its last epoch. ``FileNotFoundError`` if the package has no weights of it.
     """
     if (path := packaged(name)) is None:
         there = sorted(path.name[: -len("-0123456789abcdef.safetensors")] for path in PRETRAINED.glob("*.safetensors"))

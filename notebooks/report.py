@@ -290,7 +290,11 @@ table(heads, chosen) if chosen else Markdown("Neither was run.")
 # %%
 torch.set_num_threads(min(2, torch.get_num_threads()))
 cifar = data.load("subset")
-right, vectors = reading.reads(evalib.load_pretrained("evanet20-small"), cifar.test_images, cifar.test_labels)
+found_in = {
+    name: reading.reads(evalib.load_pretrained(name), cifar.test_images, cifar.test_labels)
+    for name in ("evanet20-small", "evanet20-small-scaled", "evanet20-small-residual")
+}
+right, vectors = found_in["evanet20-small"]
 lines = [
     [
         f"`{each.vector}`", each.pixels, "–" if each.effective is None else f"{each.effective:.1f}", f"{each.weight:.4f}",
@@ -298,18 +302,35 @@ lines = [
     ]
     for each in vectors
 ]  # fmt: skip
-table(["vector", "pixels", "pixels in effect", "weight in the last recall", "right, %, with another's", "predictions changed"], lines)
+heads = ["vector", "pixels", "pixels in effect", "weight in the last recall", "right, %, with another's"]
+table([*heads, "predictions changed"], lines)
+
+# %% [markdown]
+# Mean over heads and images. $q_0$ comes from the 7×7 convolution, which reads the whole map. With its own vectors the
+# network has the first line's "right" below, where two other readings of the text ([D4](#d4)) stand beside it: logits scaled by
+# $1/\sqrt{c}$, and a residual with LayerNorm around each attention. Why they may differ: without either nothing holds back the
+# length of a query, and a softmax of large logits gives all weight to one key; what gets no weight gets no gradient.
+
+# %%
+lines = [
+    [f"`{name}`", f"{right:.1f}", *(each.changed for each in vectors)] for name, (right, vectors) in found_in.items()
+]
+vectors = [f"`{each.vector}`" for each in found_in["evanet20-small"][1]]
+table(["network", "right, %", *(f"changed by another's {vector}" for vector in vectors)], lines)
 
 # %% tags=["hide-input"]
-unread = [f"`{each.vector}`" for each in vectors if not each.changed]
 Markdown(
-    f"With its own vectors {right:.1f} % of {len(cifar.test_labels)} images are right. "
-    + (f"Another's changes no prediction for {', '.join(unread)}." if unread else "Each vector changes some prediction.")
+    f"Of {len(cifar.test_labels)} predictions. "
+    + " ".join(
+        f"`{name}`: no prediction depends on {', '.join(unread)}."
+        if (unread := [f"`{each.vector}`" for each in vectors if not each.changed])
+        else f"`{name}`: some prediction depends on each vector."
+        for name, (_, vectors) in found_in.items()
+    )
 )
 
 # %% [markdown]
-# Mean over heads and images. $q_0$ comes from the 7×7 convolution, which reads the whole map. This is one run; a run with
-# another seed, or by the full schedule, may read otherwise.
+# Each is one run; a run with another seed, or by the full schedule, may read otherwise.
 #
 # ### Each number again
 #

@@ -52,8 +52,9 @@ table(heads, lines) if files else Markdown("No weights come with this version of
 
 # %% [markdown]
 # float32, as [safetensors](https://github.com/huggingface/safetensors): nothing is unpickled. The digits in a name are the
-# first 16 of the file's SHA-256, and are checked whenever it is read. Only small rows of Table 1 are here. Each is the last
-# epoch of seed 0, at the highest tier that was run; no epoch and no seed was chosen.
+# first 16 of the file's SHA-256, and are checked whenever it is read. They are the small rows of Table 1, and two EVANets of
+# another reading, which the report [sets beside ours](what-it-reads). Each is the last epoch of seed 0, at the highest tier that
+# was run; no epoch and no seed was chosen.
 #
 # ## How to load them
 #
@@ -126,7 +127,7 @@ table(["network", "right, %", "bundled images"], lines) if files else Markdown("
 # %% [markdown]
 # ## What they are for, and what not
 #
-# For looking into the networks of Table 1, and for checking that a copy of the code computes what this one does. They know
+# For looking into these networks, and for checking that a copy of the code computes what this one does. They know
 # ten classes of 32×32 images, and give one of the ten to any image. They were tested on CIFAR-10 alone: not on other
 # images, not against attacks, not for calibration, not for how errors fall on the groups of people or things in the
 # images. They are not for use where a wrong answer does harm.

@@ -1,4 +1,5 @@
-"""Copy trained weights into the package: of each small row of Table 1 the last epoch of seed 0, at its highest tier.
+"""Copy trained weights into the package: the last epoch of seed 0, at its highest tier, of each small row of Table 1 and
+of the EVANets whose reading the report compares.
 
     python scripts/publish_weights.py --out results
 
@@ -13,19 +14,27 @@ from pathlib import Path
 import torch
 
 from evalib import checkpoints, data, records, tables, weights
-from evalib.networks import TABLE_1, Experiment
+from evalib.networks import TABLE_1, Experiment, experiment
 
+ROWS = (
+    *(row for row in TABLE_1 if row.name.endswith("small")),
+    experiment("evanet20-small-scaled"),
+    experiment("evanet20-small-residual"),
+)
 TIERS = ("quick", "paper")
 LIMIT = 12_000_000
 """Bytes that one file may have in the repository."""
 
 
 def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Path = weights.PRETRAINED) -> Path:
-    """The weights of a row in ``into``; ``ValueError`` says why they are not taken."""
+    """The weights of a row in ``into``, where they may be already; ``ValueError`` says why they are not taken."""
     tier, found = tables.highest(row, out, tiers)
     if tier is None or found[0]["seed"] != 0:
         raise ValueError(f"{row.name}: seed 0 has no record of the {' or '.join(tiers)} tier in {out}: train it first")
     source = out / tier / f"{row.name}-seed0" / found[0].get("weights", "weights")
+    target = into / source.name.replace("weights-", f"{row.name}-")
+    if target.exists():
+        return target
     if not source.exists():
         raise ValueError(f"{row.name}: {source} is not there: copy it from where the run was made, or train again")
     tensors, inside = checkpoints.read_tensors(source)
@@ -39,7 +48,6 @@ def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Pa
     correct = (scores.argmax(dim=1) == data.load(inside["data"]["source"]).test_labels).sum().item()
     if correct != inside["test"]["correct"]:
         raise ValueError(f"{row.name}: {source} gives {correct} right answers, its record {inside['test']['correct']}")
-    target = into / source.name.replace("weights-", f"{row.name}-")
     for old in into.glob(f"{row.name}-{'[0-9a-f]' * 16}.safetensors"):
         old.unlink()
     return checkpoints.write_atomically(target, source.read_bytes())
@@ -47,12 +55,12 @@ def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Pa
 
 def main() -> int:
     """Publish what can be; one line a row, on stderr for each that was refused."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "--out", type=Path, default=records.results(), help="where records are kept (default: results/)"
     )
     out, refused = parser.parse_args().out, False
-    for row in (row for row in TABLE_1 if row.name.endswith("small")):
+    for row in ROWS:
         try:
             print(publish(row, out))
         except (ValueError, OSError) as error:

@@ -54,6 +54,12 @@ def test_published_weights_load_by_name_and_give_the_recorded_count(out, capsys)
     assert f"{count} of 500 test images right" in capsys.readouterr().out
 
 
+def test_weights_that_are_there_already_stay(out):
+    path = put(out)
+    shutil.rmtree(out / "smoke" / "resnet20-small-seed0")
+    assert put(out) == path and path.exists()
+
+
 def test_weights_take_the_place_of_older_ones(out):
     weights.PRETRAINED.mkdir()
     for old in ("resnet20-small-0123456789abcdef", "resnet20-small-mlp-0123456789abcdef"):
