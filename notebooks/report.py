@@ -233,16 +233,28 @@ for tier in reversed(TIERS):
     )
 
 # %% [markdown]
-# The control asks whether more parameters in place of the pooling do what EVA does.
+# Is it only the parameters, and is it the attention? These networks, of nearly the same backbone, against each other:
 
-# %% tags=["hide-input"]
-more = comparisons.compare("evanet20-small", "resnet20-small-mlp")
-Markdown(
-    f"EVANet-20 small minus ResNet-20 small with as many parameters: {comparisons.shown(more)} points "
-    f"(n = {more.n}, `{more.tier}`)."
-    if more.n
-    else "No seed was run with both EVANet-20 small and the control."
-)
+# %%
+pairs = [
+    ("evanet20-small", "resnet20-small-mlp"),
+    ("evanet20-small-query-alone", "resnet20-small"),
+    ("evanet20-small-query-alone", "resnet20-small-mlp"),
+    ("evanet20-small-published", "resnet20-small"),
+    ("evanet20-small-published", "resnet20-small-mlp"),
+    ("evanet20-small-published", "evanet20-small-query-alone"),
+]
+found = {(one, other): comparisons.compare(one, other) for one, other in pairs}
+table(
+    ["difference", "points", "seeds", "tier", "more than seeds alone do"],
+    [
+        [
+            f"`{one}` − `{other}`", comparisons.shown(each), each.n or "–", each.tier or "not run",
+            ("yes" if comparisons.beyond_chance(each) else "no") if each.n else "–",
+        ]
+        for (one, other), each in found.items()
+    ],
+)  # fmt: skip
 
 # %% [markdown]
 # And what is a choice of the epoch worth? The best epoch against the last, which we report; by the test set, where the row
@@ -306,21 +318,21 @@ heads = ["vector", "pixels", "pixels in effect", "weight in the last recall", "r
 table([*heads, "predictions changed"], lines)
 
 # %% [markdown]
-# Mean over heads and images. $q_0$ comes from the 7×7 convolution, which reads the whole map. With its own vectors the
-# network has the first line's "right" below, where two other readings of the text ([D4](#d4)) stand beside it: logits scaled by
-# $1/\sqrt{c}$, and a residual with LayerNorm around each attention. Why they may differ: without either nothing holds back the
-# length of a query, and a softmax of large logits gives all weight to one key; what gets no weight gets no gradient.
+# Mean over heads and images; $q_0$ comes from the 7×7 convolution, which reads the whole map. Now two other readings of the
+# text ([D4](#d4)) beside it: logits scaled by $1/\sqrt{c}$, and a residual with LayerNorm around each attention. For each
+# network, how many images are right, and how many predictions change with another's $q_0$ … $\mathrm{attn}_3$. Why they may
+# differ: without scale and norm nothing holds back the length of a query, and a softmax of large logits gives all weight to
+# one key; what gets no weight gets no gradient.
 
 # %%
 lines = [
     [f"`{name}`", f"{right:.1f}", *(each.changed for each in vectors)] for name, (right, vectors) in found_in.items()
 ]
-vectors = [f"`{each.vector}`" for each in found_in["evanet20-small"][1]]
-table(["network", "right, %", *(f"changed by another's {vector}" for vector in vectors)], lines)
+table(["network", "right, %", *(f"`{each.vector}`" for each in vectors)], lines)
 
 # %% tags=["hide-input"]
 Markdown(
-    f"Of {len(cifar.test_labels)} predictions. "
+    f"Of {len(cifar.test_labels)} images. "
     + " ".join(
         f"`{name}`: no prediction depends on {', '.join(unread)}."
         if (unread := [f"`{each.vector}`" for each in vectors if not each.changed])
