@@ -203,8 +203,9 @@ Markdown(comparisons.markdown(changed))
 # How large must an effect be? The seeds tell: networks that were run with several of them give the standard deviation over
 # seeds, pooled, with runs less networks as its degrees of freedom. Two runs differ by $\sqrt 2$ times as much, and 95 of 100
 # such differences lie within Student's $t$ times that: the grey band. A mean over $n$ pairs has to leave the band over
-# $\sqrt n$. A pair has the same seed, which may cancel some of this; how much is not known. And of twenty changes that do
-# nothing, one is expected outside.
+# $\sqrt n$. The band borrows its spread from all networks; the interval of a row knows the differences of its own pairs alone,
+# and is far wider with two of them. A pair has the same seed, which may cancel some of this; how much is not known. And of
+# twenty changes that do nothing, one is expected outside.
 
 # %% tags=["hide-input"]
 for tier in reversed(TIERS):
