@@ -195,7 +195,7 @@ for tier in reversed(TIERS):
             Markdown(f"Tier `{tier}`, {size}:"),
             picture(
                 *figures.curves({model: [each["curve"] for each in several] for model, several in found.items()}),
-                alt="Training loss and validation accuracy by epoch. Validation accuracy at the end: " + "; ".join(lasts),
+                alt="Training loss and validation accuracy by epoch. The latter at the end: " + "; ".join(lasts),
             ),
         )
 
