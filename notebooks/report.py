@@ -51,7 +51,7 @@ for claim in found:
         assert claim.verdict == ("not supported" if claim.paper.startswith("EVA,") else "supported")
 tried = {row: comparisons.effect(row) for row in ABLATIONS if comparisons.effect(row).n}
 large = [
-    f"`{row.name}` {comparisons.shown(effect)} (n = {effect.n}, `{effect.tier}`)"
+    f"{row.model}: {comparisons.shown(effect)} (n = {effect.n}, `{effect.tier}`)"
     for row, effect in tried.items()
     if not row.test_each_epoch and comparisons.beyond_chance(effect)
 ]
@@ -68,7 +68,8 @@ Markdown(
     + ("" if at_paper else "So whether EVANet is the more accurate one is open: nothing here confirms or refutes it. ")
     + (f"Differences of test accuracy so far: {'; '.join(ahead)}. " if ahead else "")
     + f"Of {len(ABLATIONS)} controls and ablations {len(tried)} were run; "
-    + (f"beyond what seeds alone do: {', '.join(large)}. " if large else "none does more than seeds alone do. ")
+    + (f"beyond what seeds alone do: {'; '.join(large)}. " if large else "none does more than seeds alone do. ")
+    + "Which of its rings a trained EVA reads is [measured](what-it-reads). "
     + "What is counted needs no run: self-attention is lighter than the convolution that it replaces, EVA is not."
 )
 
@@ -236,7 +237,7 @@ for tier in reversed(TIERS):
 # %% [markdown]
 # Is it only the parameters, and is it the attention? These networks, of nearly the same backbone, against each other:
 
-# %%
+# %% tags=["hide-input"]
 pairs = [
     ("evanet20-small", "resnet20-small-mlp"),
     ("evanet20-small-query-alone", "resnet20-small"),
