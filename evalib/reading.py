@@ -1,13 +1,13 @@
 """What a trained EVA reads: where its attentions put their weight, and what an accuracy loses without one of its vectors."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Int64, UInt8
 from torch import Tensor, nn
 
 from evalib.data import normalise
-from evalib.eva import EXTENT
+from evalib.eva import EXTENT, ExpandingVisualAttention
 from evalib.networks import Network
 
 BATCH = 500
@@ -35,11 +35,11 @@ def reads(
 ) -> tuple[float, tuple[Read, ...]]:
     """The accuracy of an EVANet on ``images``, and for q0 and each look what the network makes of it.
 
-    ``ValueError`` if the network has no EVA, or if more than half of the images are of one class.
+    ``ValueError`` if the network has no EVA of the paper's stages, or if more than half of the images are of one class.
     """
-    eva: Any = getattr(network.summary, "eva", None)
-    if eva is None:
-        raise ValueError(f"the network has no EVA but {type(network.summary).__name__}: give an EVANet")
+    eva = getattr(network.summary, "eva", network.summary)
+    if not isinstance(eva, ExpandingVisualAttention):
+        raise ValueError(f"the network has no EVA of the paper but {type(eva).__name__}: give another EVANet")
     network.eval()
     others = of_another_class(labels)
     maps = torch.cat([network.features(normalise(batch)) for batch in images.split(BATCH)])

@@ -64,6 +64,9 @@ def test_others_are_of_another_class_each_used_once():
         of_another_class(torch.tensor([1, 1, 0]))
 
 
-def test_a_network_without_eva_is_refused(cifar):
-    with pytest.raises(ValueError, match="no EVA but AverageSummary: give an EVANet"):
-        reads(evalib.build("resnet20-small"), cifar.test_images, cifar.test_labels)
+@pytest.mark.parametrize(
+    ("name", "found"), [("resnet20-small", "AverageSummary"), ("evanet20-small-published", "PublishedEVA")]
+)
+def test_a_network_without_the_papers_eva_is_refused(cifar, name, found):
+    with pytest.raises(ValueError, match=f"no EVA of the paper but {found}: give another EVANet"):
+        reads(evalib.build(name), cifar.test_images, cifar.test_labels)
