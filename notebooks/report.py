@@ -49,7 +49,7 @@ at_paper = sum(row["tier"] == "paper" for row in rows)
 for claim in found:
     if claim.paper.startswith(("self-attention", "EVA,")):
         assert claim.verdict == ("not supported" if claim.paper.startswith("EVA,") else "supported")
-tried = {row: comparisons.effect(row) for row in ABLATIONS if comparisons.effect(row).n}
+tried = {row: effect for row in ABLATIONS if (effect := comparisons.effect(row)).n}
 large = [
     f"{row.model}: {comparisons.shown(effect)} (n = {effect.n}, `{effect.tier}`)"
     for row, effect in tried.items()
@@ -212,14 +212,14 @@ Markdown(comparisons.markdown(changed))
 for tier in reversed(TIERS):
     chance = comparisons.chance(tier)
     effects = {
-        f"{row.model.split('-')[0]} {row.name.removeprefix(f'{row.base}-')}": found
-        for row in ABLATIONS
-        if not row.test_each_epoch and (found := comparisons.effect(row)).tier == tier
+        f"{row.model.split('-')[0]} {row.name.removeprefix(f'{row.base}-')}": effect
+        for row, effect in tried.items()
+        if not row.test_each_epoch and effect.tier == tier
     }
     if not effects or not chance:
         continue
-    told = {name: comparisons.shown(found) for name, found in effects.items()}
-    outside = [name for name, found in effects.items() if comparisons.beyond_chance(found)]
+    told = {name: comparisons.shown(effect) for name, effect in effects.items()}
+    outside = [name for name, effect in effects.items() if comparisons.beyond_chance(effect)]
     display(
         Markdown(
             f"At `{tier}` that deviation is {chance.deviation:.2f} points (degrees of freedom: {chance.freedom}), and the band "
@@ -246,7 +246,7 @@ pairs = [
     ("evanet20-small-published", "resnet20-small-mlp"),
     ("evanet20-small-published", "evanet20-small-query-alone"),
 ]
-found = {(one, other): comparisons.compare(one, other) for one, other in pairs}
+against = {(one, other): comparisons.compare(one, other) for one, other in pairs}
 table(
     ["difference", "points", "seeds", "tier", "more than seeds alone do"],
     [
@@ -254,7 +254,7 @@ table(
             f"`{one}` − `{other}`", comparisons.shown(each), each.n or "–", each.tier or "not run",
             ("yes" if comparisons.beyond_chance(each) else "no") if each.n else "–",
         ]
-        for (one, other), each in found.items()
+        for (one, other), each in against.items()
     ],
 )  # fmt: skip
 
@@ -298,8 +298,8 @@ table(heads, chosen) if chosen else Markdown("Neither was run.")
 # bundled test images. Its last recall weighs the first query $q_0$ and the four looks, and what it gives is all that the
 # output is made of. *Pixels in effect* are $e^H$, with $H$ the entropy of a look's weights: $m$ equal weights give $m$, one
 # weight alone gives 1. Weights need not tell what counts {cite}`jain2019attention`, so there is an intervention too: one
-# vector is taken from an image of another class. If no prediction changes, the network does not need it. The code is
-# `evalib/reading.py`.
+# vector is taken from an image of another class. If no prediction changes, what this vector says of its image
+# does not count. The code is `evalib/reading.py`.
 
 # %%
 torch.set_num_threads(min(2, torch.get_num_threads()))
@@ -333,15 +333,12 @@ lines = [
 table(["network", "right, %", *(f"`{each.vector}`" for each in vectors)], lines)
 
 # %% tags=["hide-input"]
-Markdown(
-    f"Of {len(cifar.test_labels)} images. "
-    + " ".join(
-        f"`{name}`: no prediction depends on {', '.join(unread)}."
-        if (unread := [f"`{each.vector}`" for each in vectors if not each.changed])
-        else f"`{name}`: some prediction depends on each vector."
-        for name, (_, vectors) in found_in.items()
-    )
-)
+told = []
+for name, (_, vectors) in found_in.items():
+    unread = [f"`{each.vector}`" for each in vectors if not each.changed]
+    says = f"none changes with another's {', '.join(unread)}." if unread else "each vector counts."
+    told.append(f"`{name}`: {says}")
+Markdown(f"Of {len(cifar.test_labels)} predictions. {' '.join(told)}")
 
 # %% [markdown]
 # Each is one run; a run with another seed, or by the full schedule, may read otherwise.
