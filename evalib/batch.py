@@ -1,6 +1,7 @@
 """Batch runs: papermill on the template, its parameters checked first; and Snakemake on the whole manifest."""
 
 import difflib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ KINDS = {name: get_type_hints(Settings)[name] for name in ("experiment", "seed",
     "out": str | None
 }
 """The template's parameters and their types."""
+
+KERNEL = {"KernelManager": {"transport": "ipc" if os.name == "posix" else "tcp"}}
+"""Kernels side by side talk over sockets in files: a port that is found free may be taken before its kernel binds it."""
 
 WORDS = {str: "text", int: "a whole number", NoneType: "None"}
 
@@ -113,11 +117,13 @@ def execute(template: Path, notebook: Path, parameters: dict) -> None:
     """Execute the template into ``notebook``, what it prints going on to our own output."""
     import papermill
     from nbclient.exceptions import DeadKernelError
+    from traitlets.config import Config
 
     try:
         papermill.execute_notebook(
             str(template), str(notebook), parameters, kernel_name="python3", progress_bar=False,
-            stdout_file=sys.stdout, stderr_file=sys.stderr, extra_arguments=["--IPKernelApp.log_level=50"],
+            stdout_file=sys.stdout, stderr_file=sys.stderr,
+            extra_arguments=["--IPKernelApp.log_level=50"], config=Config(KERNEL),
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         first = (error.evalue.splitlines() or [""])[0]

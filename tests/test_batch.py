@@ -84,13 +84,25 @@ def test_names_of_the_notebook_itself_are_no_parameters():
         batch.refuse_injected(names | {"_before": set(batch.KINDS) | {"figures"}})
 
 
-def test_a_cell_that_fails_is_named_and_what_ran_is_kept(tmp_path):
-    cells = [nbformat.v4.new_code_cell(source) for source in ("print('before')", "1 / 0")]
+def executed(tmp_path, *sources):
+    """A process that executes a notebook of these cells into ran.ipynb, when it has ended."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), tmp_path / "bad.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), tmp_path / "given.ipynb")
     code = "import sys; from evalib.batch import execute; execute(*sys.argv[1:], {})"
-    command = [sys.executable, "-c", code, tmp_path / "bad.ipynb", tmp_path / "ran.ipynb"]
-    done = subprocess.run(list(map(str, command)), cwd=PACKAGE.parent, capture_output=True, text=True)
+    command = [sys.executable, "-c", code, tmp_path / "given.ipynb", tmp_path / "ran.ipynb"]
+    return subprocess.run(list(map(str, command)), cwd=PACKAGE.parent, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere kernels talk over ports")
+def test_a_kernel_needs_no_port_that_another_process_may_take(tmp_path):
+    done = executed(tmp_path, "import ipykernel\nprint(ipykernel.get_connection_info())")
+    assert done.returncode == 0, done.stderr
+    assert '"transport": "ipc"' in done.stdout
+
+
+def test_a_cell_that_fails_is_named_and_what_ran_is_kept(tmp_path):
+    done = executed(tmp_path, "print('before')", "1 / 0")
     assert f"RuntimeError: {tmp_path}/ran.ipynb, In [2] failed: ZeroDivisionError: division by zero" in done.stderr
     assert "before" in done.stdout
     assert "division by zero" in (tmp_path / "ran.ipynb").read_text()
