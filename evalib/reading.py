@@ -1,16 +1,23 @@
 """What a trained EVA reads: where its attentions put their weight, and what an accuracy loses without one of its vectors."""
 
+import json
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Int64, UInt8
 from torch import Tensor, nn
 
+from evalib import tables
 from evalib.data import normalise
 from evalib.eva import EXTENT, ExpandingVisualAttention
-from evalib.networks import Network
+from evalib.networks import ABLATIONS, TABLE_1, Network
+from evalib.records import results
+from evalib.schema import checksum
 
 BATCH = 500
+READINGS = "readings.json"
+"""In the folder of the records: for each weights file, whose name has its SHA-256, what :func:`reads` gave."""
 
 
 class Read(NamedTuple):
@@ -29,6 +36,12 @@ class Read(NamedTuple):
     changed: int
 
 
+def eva_of(network: Network) -> ExpandingVisualAttention | None:
+    """The EVA of the paper's stages that a network ends in, if it does."""
+    eva = getattr(network.summary, "eva", network.summary)
+    return eva if isinstance(eva, ExpandingVisualAttention) else None
+
+
 @torch.inference_mode()
 def reads(
     network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, " n"]
@@ -37,9 +50,9 @@ def reads(
 
     ``ValueError`` if the network has no EVA of the paper's stages, or if more than half of the images are of one class.
     """
-    eva = getattr(network.summary, "eva", network.summary)
-    if not isinstance(eva, ExpandingVisualAttention):
-        raise ValueError(f"the network has no EVA of the paper but {type(eva).__name__}: give another EVANet")
+    if (eva := eva_of(network)) is None:
+        other = type(getattr(network.summary, "eva", network.summary)).__name__
+        raise ValueError(f"the network has no EVA of the paper but {other}: give another EVANet")
     network.eval()
     others = of_another_class(labels)
     maps = torch.cat([network.features(normalise(batch)) for batch in images.split(BATCH)])
@@ -48,7 +61,7 @@ def reads(
         return network.classifier(network.summary(maps)).argmax(dim=1)
 
     def right(predicted: Int64[Tensor, " n"]) -> float:
-        return 100 * (predicted == labels).float().mean().item()
+        return 100 * (predicted == labels).sum().item() / len(labels)
 
     def exchanged(module: nn.Module) -> tuple[float, int]:
         def turn(_module, _inputs, given):  # a look gives its vector and its weights
@@ -80,3 +93,25 @@ def of_another_class(labels: Int[Tensor, " n"]) -> Int64[Tensor, " n"]:
     if (labels[others] == labels).any():
         raise ValueError(f"of {len(labels)} images {labels.bincount().max()} are of one class: at most half can be")
     return others
+
+
+def kept(out: Path | None = None) -> dict[str, dict]:
+    """The readings that ``scripts/measure_readings.py`` left beside the records; ``ValueError`` if they were changed since."""
+    path = Path(out or results()) / READINGS
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        sound = found["sha256"] == checksum(found)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise ValueError(f"{path} was changed after it was written: measure again, scripts/measure_readings.py --again")
+    return found["readings"]
+
+
+def recorded(out: Path | None = None) -> list[tuple[dict, dict]]:
+    """Each record that has a reading of its weights, at the highest tier of its row, and that reading."""
+    readings = kept(out)
+    found = (record for row in (*TABLE_1, *ABLATIONS) for record in tables.highest(row, out)[1])
+    return [(record, readings[record["weights"]]) for record in found if record.get("weights") in readings]

@@ -1,12 +1,20 @@
 """What a trained EVA reads: an intervention changes what it should, and nothing else."""
 
+import json
+import runpy
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
+from test_tables import made
 from torch.nn.init import zeros_
 
 import evalib
-from evalib import data
-from evalib.reading import entropy, of_another_class, reads
+from evalib import data, weights
+from evalib.reading import READINGS, entropy, kept, of_another_class, reads, recorded
+
+measure = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "measure_readings.py"))["measure"]
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +78,38 @@ def test_others_are_of_another_class_each_used_once():
 def test_a_network_without_the_papers_eva_is_refused(cifar, name, found):
     with pytest.raises(ValueError, match=f"no EVA of the paper but {found}: give another EVANet"):
         reads(evalib.build(name), cifar.test_images, cifar.test_labels)
+
+
+def test_readings_are_kept_for_the_weights_of_records_alone(cifar, network, tmp_path):
+    source = weights.packaged("evanet20-small")
+    for seed in (0, 1):
+        path = made(tmp_path, "evanet20-small", seed, weights=f"weights-{source.stem[-16:]}.safetensors")
+    made(tmp_path, "resnet20-small")
+    path.with_suffix("").mkdir()
+    here = Path(shutil.copy(source, path.with_suffix("") / f"weights-{source.stem[-16:]}.safetensors"))
+    absent = measure(tmp_path, ("smoke",))
+    assert absent == [str(tmp_path / "smoke" / "evanet20-small-seed0" / here.name)]
+    right, vectors = reads(network, cifar.test_images, cifar.test_labels)
+    reading = kept(tmp_path)[here.name]
+    assert (reading["images"], reading["right"]) == (500, right)
+    assert reading["vectors"] == [vector._asdict() for vector in vectors]
+    assert [record["seed"] for record, _ in recorded(tmp_path)] == [0, 1]  # the same weights, so the same reading
+    here.unlink()
+    assert measure(tmp_path, ("smoke",)) == [] and kept(tmp_path) == {here.name: reading}
+    for seed in (0, 1):
+        made(tmp_path, "evanet20-small", seed, weights="weights-0123456789abcdef.safetensors")
+    assert recorded(tmp_path) == []
+    assert len(measure(tmp_path, ("smoke",))) == 2 and kept(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "change", [lambda text: json.dumps(json.loads(text) | {"readings": {"weights-0.safetensors": {}}}), lambda _: "[]"]
+)
+def test_readings_that_were_changed_are_refused(tmp_path, change):
+    measure(tmp_path)
+    path = tmp_path / READINGS
+    path.write_text(change(path.read_text()))
+    with pytest.raises(ValueError, match=r"readings.json was changed after it was written: .*--again"):
+        recorded(tmp_path)
+    measure(tmp_path, again=True)
+    assert recorded(tmp_path) == []

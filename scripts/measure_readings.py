@@ -1,0 +1,70 @@
+"""Measure what the trained EVANets read, and keep it beside the records, in readings.json.
+
+    python scripts/measure_readings.py --out results
+
+Of each record at the quick and paper tiers whose weights lie beside it, on the test images of its data. What is measured
+already stays, unless --again is given; what no record has any more goes.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from evalib import data, networks, reading, records, tables, weights
+from evalib.settings import Settings
+
+TIERS = ("quick", "paper")
+ROWS = [row for row in (*networks.TABLE_1, *networks.ABLATIONS) if not row.test_each_epoch]
+
+
+def measure(out: Path, tiers: tuple[str, ...] = TIERS, again: bool = False) -> list[str]:
+    """Write the readings; the names of the weights that are not there to be read."""
+    before, readings, absent = {} if again else reading.kept(out), {}, []
+    for row in ROWS:
+        if reading.eva_of(networks.build(row.name)) is None:
+            continue
+        for record in (record for tier in tiers for record in tables.complete(row, tier, out)):
+            name = record["weights"]
+            path = records.record_path(Settings(**record["settings"]), out).with_suffix("") / name
+            if name in before:
+                readings[name] = before[name]
+            elif path.exists():
+                readings[name] = read(path, data.load(record["data"]["source"]))
+            else:
+                absent.append(str(path))
+    records.write({"readings": readings}, out / reading.READINGS)
+    return absent
+
+
+def read(path: Path, cifar: data.CIFAR10) -> dict:
+    """One reading, in plain data."""
+    right, vectors = reading.reads(weights.load_weights(path), cifar.test_images, cifar.test_labels)
+    return {
+        "images": len(cifar.test_labels),
+        "right": right,
+        "vectors": [vector._asdict() for vector in vectors],
+        "commit": records.commit(),
+        "versions": records.versions(),
+    }
+
+
+def main() -> int:
+    """Measure; one line on stderr for each run whose weights are not there."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "--out", type=Path, default=records.results(), help="where records are kept (default: results/)"
+    )
+    parser.add_argument("--again", action="store_true", help="measure again what is measured already")
+    arguments = parser.parse_args()
+    try:
+        absent = measure(arguments.out, again=arguments.again)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for path in absent:
+        print(f"{path} is not there: copy it from where the run was made", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
