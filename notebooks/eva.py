@@ -246,7 +246,7 @@ with torch.no_grad():
 # makes it less distinct. And the map is no image: each of its pixels has been computed from [most of the
 # image](what-a-pixel-has-seen), so its "centre" is one of place in the map only.
 #
-# And that the layer can do all this does not say that a trained one does. The report has [looked at one](what-it-reads).
+# And that the layer can do all this does not say that a trained one does. The report has [looked at some](what-it-reads).
 
 # %% [markdown]
 # ## The four stages
