@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import NoneType
 from typing import get_args, get_type_hints
 
@@ -20,9 +21,6 @@ KINDS = {name: get_type_hints(Settings)[name] for name in ("experiment", "seed",
     "out": str | None
 }
 """The template's parameters and their types."""
-
-KERNEL = {"KernelManager": {"transport": "ipc" if os.name == "posix" else "tcp"}}
-"""Kernels side by side talk over sockets in files: a port that is found free may be taken before its kernel binds it."""
 
 WORDS = {str: "text", int: "a whole number", NoneType: "None"}
 
@@ -113,18 +111,31 @@ def only_runner(path: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def sockets() -> Iterator[dict]:
+    """The configuration of a kernel that talks over sockets in a folder of its own, where the system has them.
+
+    A kernel's port is chosen before the kernel binds it, and another process may take it in between.
+    """
+    from traitlets.config import Config
+
+    with TemporaryDirectory(prefix="evalib-") as folder:
+        has_them = os.name == "posix" and len(folder) < 80  # a socket's path may have about 100 bytes
+        transport = {"transport": "ipc", "connection_file": f"{folder}/kernel.json"} if has_them else {}
+        yield Config(KernelManager=transport)
+
+
 def execute(template: Path, notebook: Path, parameters: dict) -> None:
     """Execute the template into ``notebook``, what it prints going on to our own output."""
     import papermill
     from nbclient.exceptions import DeadKernelError
-    from traitlets.config import Config
 
     try:
-        papermill.execute_notebook(
-            str(template), str(notebook), parameters, kernel_name="python3", progress_bar=False,
-            stdout_file=sys.stdout, stderr_file=sys.stderr,
-            extra_arguments=["--IPKernelApp.log_level=50"], config=Config(KERNEL),
-        )  # fmt: skip
+        with sockets() as config:
+            papermill.execute_notebook(
+                str(template), str(notebook), parameters, kernel_name="python3", progress_bar=False, config=config,
+                stdout_file=sys.stdout, stderr_file=sys.stderr, extra_arguments=["--IPKernelApp.log_level=50"],
+            )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         first = (error.evalue.splitlines() or [""])[0]
         raise RuntimeError(f"{notebook}, In [{error.exec_count}] failed: {error.ename}: {first}") from None

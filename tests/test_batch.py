@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -99,6 +100,7 @@ def test_a_kernel_needs_no_port_that_another_process_may_take(tmp_path):
     done = executed(tmp_path, "import ipykernel\nprint(ipykernel.get_connection_info())")
     assert done.returncode == 0, done.stderr
     assert '"transport": "ipc"' in done.stdout
+    assert f'"ip": "{tempfile.gettempdir()}/evalib-' in done.stdout  # its own, wherever the kernel starts
 
 
 def test_a_cell_that_fails_is_named_and_what_ran_is_kept(tmp_path):

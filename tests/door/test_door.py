@@ -18,9 +18,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from traitlets.config import Config
 
-from evalib.batch import KERNEL
+from evalib.batch import sockets
 
 ROOT = Path(__file__).resolve().parents[2]
 LENDER = os.environ.get("EVALIB_DOOR_PYTHON", sys.executable)
@@ -91,10 +90,10 @@ def test_a_notebook_alone_installs_evalib_and_runs_to_its_end(page, bare, tmp_pa
     notebook = nbformat.read(page, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(LAST))
     monkeypatch.setenv("JUPYTER_PATH", bare["JUPYTER_PATH"])
-    client = NotebookClient(
-        notebook, kernel_name="door", timeout=900, resources={"metadata": {"path": str(place)}}, config=Config(KERNEL)
-    )
-    client.execute(env=bare)
+    with sockets() as config:
+        resources = {"metadata": {"path": str(place)}}
+        client = NotebookClient(notebook, kernel_name="door", timeout=900, resources=resources, config=config)
+        client.execute(env=bare)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     first = "".join(output.get("text", "") for output in code[0].outputs)
     assert "evalib at commit" in first and "with the bundled subset of CIFAR-10" in first
