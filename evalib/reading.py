@@ -23,13 +23,15 @@ READINGS = "readings.json"
 class Read(NamedTuple):
     """One vector that the last recall can read: q0, or the look at one ring.
 
-    ``effective`` pixels are ``e^H``, ``H`` the entropy of the look's weights in nats: m equal weights give m, one weight alone
-    gives 1. ``weight`` is the last recall's. Both are means over images and heads. ``accuracy``, in percent, is that with
-    this vector taken from an image of another class, and ``changed`` the number of predictions that this changes.
+    ``length`` is the vector's L2 norm. ``effective`` pixels are ``e^H``, ``H`` the entropy of the look's weights in nats: m equal
+    weights give m, one weight alone gives 1. ``weight`` is the last recall's. All are means over images and heads.
+    ``accuracy``, in percent, is that with this vector taken from an image of another class, and ``changed`` the number of
+    predictions that this changes.
     """
 
     vector: str
     pixels: int
+    length: float
     effective: float | None
     weight: float
     accuracy: float
@@ -74,10 +76,11 @@ def reads(
     plain = predictions()
     _, trace = network.summary(maps, trace=True)
     weight = trace.recall_weights[-1].mean(dim=(0, 1)).tolist()
-    found = [Read("q0", EXTENT**2, None, weight[0], *exchanged(eva.first_query))]
+    q0, *lengths = (vector.norm(dim=1).mean().item() for vector in (trace.queries[0], *trace.looks))
+    found = [Read("q0", EXTENT**2, q0, None, weight[0], *exchanged(eva.first_query))]
     for s, (look, weights) in enumerate(zip(eva.looks, trace.look_weights, strict=True)):
         effective = entropy(weights).exp().mean().item()
-        found.append(Read(f"attn{s}", weights.shape[-1], effective, weight[s + 1], *exchanged(look)))
+        found.append(Read(f"attn{s}", weights.shape[-1], lengths[s], effective, weight[s + 1], *exchanged(look)))
     return right(plain), tuple(found)
 
 

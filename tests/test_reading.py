@@ -61,6 +61,7 @@ def test_a_vector_whose_value_is_never_read_makes_no_difference(network, cifar):
     right, found = accuracies(network, cifar)
     assert found["attn3"] == right and found["q0"] != right
     _, vectors = reads(network, cifar.test_images, cifar.test_labels)
+    assert [each.length > 0 for each in vectors] == [True, True, True, True, False]
     assert vectors[-1].changed == 0 and all(each.changed > 0 for each in vectors[:-1])
 
 
