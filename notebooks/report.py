@@ -307,12 +307,12 @@ cifar = data.load("subset")
 right, vectors = reading.reads(evalib.load_pretrained("evanet20-small"), cifar.test_images, cifar.test_labels)
 lines = [
     [
-        f"`{each.vector}`", each.pixels, "–" if each.effective is None else f"{each.effective:.1f}", f"{each.weight:.4f}",
-        f"{each.accuracy:.1f}", each.changed,
+        f"`{each.vector}`", each.pixels, f"{each.length:.1f}", "–" if each.effective is None else f"{each.effective:.1f}",
+        f"{each.weight:.4f}", f"{each.accuracy:.1f}", each.changed,
     ]
     for each in vectors
 ]  # fmt: skip
-heads = ["vector", "pixels", "pixels in effect", "weight in the last recall", "right, %, with another's"]
+heads = ["vector", "pixels", "length", "pixels in effect", "weight in the last recall", "right, %, with another's"]
 table([*heads, "predictions changed"], lines)
 
 # %% tags=["hide-input"]
@@ -320,23 +320,34 @@ Markdown(f"Of {len(cifar.test_labels)} images {right:.1f} % are right with each 
 
 # %% [markdown]
 # Mean over heads and images; $q_0$ comes from the 7×7 convolution, which reads the whole map. That is one run. Now every
-# recorded run of an EVA of the text or of one of its ablations, on all its test images: how many predictions, in percent,
-# change with another's $q_0$ … $\mathrm{attn}_3$.
+# recorded run of an EVA of the text or of one of its ablations, on all its test images, in the order of their accuracy.
 
 # %%
-measured = reading.recorded()
+measured = sorted(reading.recorded(), key=lambda pair: -pair[1]["right"])
 lines = []
-for record, found_in in measured:
-    changes = [f"{100 * each['changed'] / found_in['images']:.2f}" for each in found_in["vectors"]]
+for record, made_of in measured:
+    q0, *looks = made_of["vectors"]
+    spread = ", ".join(f"{each['effective']:.1f} of {each['pixels']}" for each in looks if each["pixels"] > 1)
+    run = [f"`{record['experiment']}`", record["seed"], record["tier"]]
+    lines.append([*run, f"{made_of['right']:.2f}", f"{q0['length']:.1f}", spread])
+table(["network", "seed", "tier", "right, %", "length of $q_0$", "pixels in effect of each look"], lines)
+
+# %% [markdown]
+# And how many predictions, in percent, change with another's $q_0$ … $\mathrm{attn}_3$:
+
+# %%
+lines = []
+for record, made_of in measured:
+    changes = [f"{100 * each['changed'] / made_of['images']:.2f}" for each in made_of["vectors"]]
     changes += ["–"] * (len(vectors) - len(changes))  # rings merged into one
-    lines.append([f"`{record['experiment']}`", record["seed"], record["tier"], f"{found_in['right']:.2f}", *changes])
-table(["network", "seed", "tier", "right, %", *(f"`{each.vector}`" for each in vectors)], lines)
+    lines.append([f"`{record['experiment']}`", record["seed"], *changes])
+table(["network", "seed", *(f"`{each.vector}`" for each in vectors)], lines)
 
 # %% tags=["hide-input"]
 unread = {}
-for record, found_in in measured:
-    looks = [each for each in found_in["vectors"] if each["vector"] != "q0"]
-    few = [f"`{each['vector']}`" for each in looks if 1000 * each["changed"] < found_in["images"]]
+for record, made_of in measured:
+    looks = [each for each in made_of["vectors"] if each["vector"] != "q0"]
+    few = [f"`{each['vector']}`" for each in looks if 1000 * each["changed"] < made_of["images"]]
     if few:
         unread[f"`{record['experiment']}` seed {record['seed']}"] = ", ".join(few)
 told = f": {'; '.join(f'{run} {few}' for run, few in unread.items())}" if unread else ""
@@ -348,11 +359,12 @@ Markdown(
 )
 
 # %% [markdown]
-# How can a look go unread? Without a scale or a norm ([D4](#d4)) nothing holds back the length of a query, and a softmax of
-# large logits gives all weight to one key; what gets no weight gets no gradient. Each head of the last recall may then read
-# one vector alone, and seeds of one network may settle on different ones. Logits scaled by $1/\sqrt{c}$, or a residual with
-# LayerNorm around each attention, are the two readings of the text that hold a query back. A network without recalls
-# answers with its last look, and the others reach it only as queries. The full schedule may make them read otherwise.
+# Why may a look take in one pixel alone, or go unread? Without a scale or a norm ([D4](#d4)) nothing holds back the length of
+# a query, and a softmax of large logits gives all weight to one key; what gets no weight gets no gradient. Each head of the
+# last recall may then read one vector alone, and seeds of one network may settle on different ones. Three of the changes make
+# logits smaller: a scale of $1/\sqrt{c}$, a residual with LayerNorm around each attention, and a first query from one pixel
+# in place of 49. A network without recalls answers with its last look, and the others reach it only as queries. The
+# tables show what goes together, not what causes what, and the full schedule may show something else.
 #
 # ### Each number again
 #
