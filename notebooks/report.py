@@ -242,6 +242,8 @@ pairs = [
     ("evanet20-small", "resnet20-small-mlp"),
     ("evanet20-small-query-alone", "resnet20-small"),
     ("evanet20-small-query-alone", "resnet20-small-mlp"),
+    ("evanet20-small-centre-query", "resnet20-small"),
+    ("evanet20-small-centre-query", "evanet20-small-query-alone"),
     ("evanet20-small-published", "resnet20-small"),
     ("evanet20-small-published", "resnet20-small-mlp"),
     ("evanet20-small-published", "evanet20-small-query-alone"),
