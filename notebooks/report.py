@@ -365,8 +365,9 @@ Markdown(
 # a query, and a softmax of large logits gives all weight to one key; what gets no weight gets no gradient. Each head of the
 # last recall may then read one vector alone, and seeds of one network may settle on different ones. Three of the changes make
 # logits smaller: a scale of $1/\sqrt{c}$, a residual with LayerNorm around each attention, and a first query from one pixel
-# in place of 49. A network without recalls answers with its last look, and the others reach it only as queries. The
-# tables show what goes together, not what causes what, and the full schedule may show something else.
+# in place of 49; the weight decay of the published optimiser may do so too. A network without recalls answers with its last
+# look, and the others reach it only as queries. The tables show what goes together, not what causes what, and the full
+# schedule may show something else.
 #
 # ### Each number again
 #
