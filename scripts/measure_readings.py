@@ -3,7 +3,7 @@
     python scripts/measure_readings.py --out results
 
 Of each record at the quick and paper tiers whose weights lie beside it, on the test images of its data. What is measured
-already stays, unless --again is given; what no record has any more goes.
+already stays, unless --again is given. What no record has any more goes; with --again also that of weights that are not here.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def measure(out: Path, tiers: tuple[str, ...] = TIERS, again: bool = False) -> l
         if reading.eva_of(networks.build(row.name)) is None:
             continue
         for record in (record for tier in tiers for record in tables.complete(row, tier, out)):
-            name = record["weights"]
+            name = record.get("weights", "weights")
             path = records.record_path(Settings(**record["settings"]), out).with_suffix("") / name
             if name in before:
                 readings[name] = before[name]
@@ -54,7 +54,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=records.results(), help="where records are kept (default: results/)"
     )
-    parser.add_argument("--again", action="store_true", help="measure again what is measured already")
+    parser.add_argument("--again", action="store_true", help="measure all anew; what cannot be goes")
     arguments = parser.parse_args()
     try:
         absent = measure(arguments.out, again=arguments.again)
