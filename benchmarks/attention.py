@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations, records
+from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations
 from evalib.eva import SingleQueryAttention
 from evalib.fast import reach
-from evalib.training import choose_device
+from evalib.results import records
+from evalib.training.loop import choose_device
 
 BATCH_SIZE, HEADS = 150, 4
 

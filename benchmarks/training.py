@@ -13,12 +13,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from evalib import data, records
-from evalib.counts import flops
 from evalib.networks import build, count_parameters
-from evalib.settings import Settings
-from evalib.steps import eager_step, training_step
-from evalib.training import begin, choose_device
+from evalib.results import records
+from evalib.results.counts import flops
+from evalib.training import data
+from evalib.training.loop import begin, choose_device
+from evalib.training.settings import Settings
+from evalib.training.steps import eager_step, training_step
 
 BATCH_SIZE = 150
 TARGETS = {"pipeline": (">=", 15.0), "step": ("<=", 0.85), "overhead": ("<=", 0.05)}

@@ -4,10 +4,10 @@ from evalib.attention import RelativeSelfAttention
 from evalib.equations import convolution, local_attention, relative_attention
 from evalib.eva import ExpandingVisualAttention, Trace
 from evalib.networks import ABLATIONS, TABLE_1, Experiment, build, count_parameters
-from evalib.records import run
-from evalib.settings import TIERS, Settings
-from evalib.training import train
-from evalib.weights import evaluate, load_pretrained, load_weights
+from evalib.results.records import run
+from evalib.results.weights import evaluate, load_pretrained, load_weights
+from evalib.training.loop import train
+from evalib.training.settings import TIERS, Settings
 
 __all__ = [
     "ABLATIONS",

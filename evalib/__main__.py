@@ -7,10 +7,13 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from evalib import batch, claims, comparisons, data, evaluation, gpus, manifest, records, reproduce, tables, weights
+from evalib.batch import gpus, manifest, reproduce
+from evalib.batch.notebook import KINDS, parse, run_notebook
 from evalib.networks import ABLATIONS, TABLE_1
-from evalib.progress import tensorboard
-from evalib.settings import TIERS, Settings
+from evalib.results import claims, comparisons, evaluation, records, tables, weights
+from evalib.training import data
+from evalib.training.progress import tensorboard
+from evalib.training.settings import TIERS, Settings
 
 
 def parser() -> argparse.ArgumentParser:
@@ -76,9 +79,9 @@ def add_batch(commands) -> None:
         command.add_argument("--out", type=Path, help="where records are kept (default: results/)")
 
     notebook = commands.add_parser("notebook", help="one run through the papermill template")
-    names = ", ".join(batch.KINDS)
+    names = ", ".join(KINDS)
     notebook.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=names)
-    notebook.set_defaults(call=lambda arguments: print(batch.run_notebook(batch.parse(arguments.p))))
+    notebook.set_defaults(call=lambda arguments: print(run_notebook(parse(arguments.p))))
 
 
 def call_table(arguments: argparse.Namespace) -> None:

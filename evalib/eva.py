@@ -66,7 +66,7 @@ class ExpandingVisualAttention(nn.Module):
     ``attn_s = look(q_s, ring s)`` and ``q_{s+1} = recall(attn_s, [q0, attn0, …, attn_s])``;
     the output is the FFN of the fourth recall. ``ValueError`` if the map is not 7×7 or
     ``model_channels`` is not a multiple of ``2 · num_heads``. ``radii``, ``Look`` and ``Recall`` are the paper's;
-    the variants of :mod:`evalib.variants` put others in their place.
+    the variants of :mod:`evalib.ablations.variants` put others in their place.
     """
 
     radii: tuple[int, ...] = RADII

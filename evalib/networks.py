@@ -8,19 +8,8 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from evalib.attention import RelativeSelfAttention
-from evalib.blocks import (
-    KERNEL_SIZE,
-    NUM_HEADS,
-    AverageSummary,
-    BasicBlock,
-    EVASummary,
-    SecondAttends,
-    UnpaddedBlock,
-    convolution_3x3,
-)
-from evalib.published import PublishedEVA
-from evalib.variants import (
+from evalib.ablations.published import PublishedEVA
+from evalib.ablations.variants import (
     CentreQuery,
     NoPosition,
     NoRecall,
@@ -31,6 +20,17 @@ from evalib.variants import (
     first_query_alone,
     perceptron,
     scale_logits,
+)
+from evalib.attention import RelativeSelfAttention
+from evalib.blocks import (
+    KERNEL_SIZE,
+    NUM_HEADS,
+    AverageSummary,
+    BasicBlock,
+    EVASummary,
+    SecondAttends,
+    UnpaddedBlock,
+    convolution_3x3,
 )
 
 NUM_CLASSES = 10

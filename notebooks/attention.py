@@ -29,7 +29,7 @@ import sys
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
-    print(importlib.import_module("evalib.pages").here())
+    print(importlib.import_module("evalib.pages.display").here())
 
 import math
 
@@ -37,9 +37,10 @@ import torch
 from einops import einsum, rearrange
 from torch.nn import functional as F
 
-from evalib import diagrams, equations, local_attention
+from evalib import equations, local_attention
 from evalib.geometry import inside, windows
-from evalib.pages import check, picture, source, symbols
+from evalib.pages import diagrams
+from evalib.pages.display import check, picture, source, symbols
 
 torch.manual_seed(0)
 close = torch.testing.assert_close

@@ -27,14 +27,15 @@ import sys
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
-    print(importlib.import_module("evalib.pages").here())
+    print(importlib.import_module("evalib.pages.display").here())
 
 import torch
 from einops import rearrange
 from torch.nn import functional as F
 
-from evalib import convolution, diagrams, equations, geometry
-from evalib.pages import check, picture, source, symbols
+from evalib import convolution, equations, geometry
+from evalib.pages import diagrams
+from evalib.pages.display import check, picture, source, symbols
 
 torch.manual_seed(0)
 close = torch.testing.assert_close
@@ -135,7 +136,9 @@ picture(
 # a cell moves the window there. Pixels are normalised, so that zero, the border's value, is the mean of the data set.
 
 # %% tags=["hide-input"]
-from evalib import data, explorer, load_pretrained
+from evalib import load_pretrained
+from evalib.pages import explorer
+from evalib.training import data
 
 cifar = data.load("subset")
 explorer.convolution(load_pretrained("evanet20-small"), cifar.test_images[::200], cifar.test_labels[::200])

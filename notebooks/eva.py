@@ -38,16 +38,17 @@ import sys
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
-    print(importlib.import_module("evalib.pages").here())
+    print(importlib.import_module("evalib.pages.display").here())
 
 import torch
 from einops import rearrange
 
-from evalib import ExpandingVisualAttention, count_parameters, diagrams, figures
+from evalib import ExpandingVisualAttention, count_parameters
 from evalib.equations import single_query_attention
 from evalib.eva import EXTENT, SingleQueryAttention
 from evalib.geometry import RADII, ring
-from evalib.pages import check, picture, source, symbols, table
+from evalib.pages import diagrams, figures
+from evalib.pages.display import check, picture, source, symbols, table
 
 torch.manual_seed(0)
 close = torch.testing.assert_close
@@ -380,7 +381,9 @@ picture(
 # informative all the same. So read them as what the layer did, not as why it chose the class.
 
 # %% tags=["hide-input"]
-from evalib import data, explorer, load_pretrained
+from evalib import load_pretrained
+from evalib.pages import explorer
+from evalib.training import data
 
 cifar = data.load("subset")
 explorer.eva(load_pretrained("evanet20-small"), cifar.test_images[::50], cifar.test_labels[::50])

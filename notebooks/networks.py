@@ -27,7 +27,7 @@ import sys
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
-    print(importlib.import_module("evalib.pages").here())
+    print(importlib.import_module("evalib.pages.display").here())
 
 from dataclasses import replace
 from functools import partial
@@ -35,17 +35,11 @@ from functools import partial
 import torch
 from torch import nn
 
-from evalib import (
-    TABLE_1,
-    RelativeSelfAttention,
-    build,
-    count_parameters,
-    diagrams,
-    figures,
-)
-from evalib.figures import BLUE, GREY, ORANGE
+from evalib import TABLE_1, RelativeSelfAttention, build, count_parameters
 from evalib.networks import KERNEL_SIZE, NUM_HEADS, BasicBlock, EVASummary, Network, convolution_3x3
-from evalib.pages import check, picture, source, table
+from evalib.pages import diagrams, figures
+from evalib.pages.display import check, picture, source, table
+from evalib.pages.figures import BLUE, GREY, ORANGE
 
 torch.manual_seed(0);
 

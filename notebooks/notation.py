@@ -27,12 +27,12 @@ import sys
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
-    print(importlib.import_module("evalib.pages").here())
+    print(importlib.import_module("evalib.pages.display").here())
 
 from IPython.display import Markdown, display
 
-from evalib import notation
-from evalib.pages import table
+from evalib.pages import notation
+from evalib.pages.display import table
 
 # %% [markdown]
 # ## Axes

@@ -29,7 +29,7 @@ import sys
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
-    print(importlib.import_module("evalib.pages").here())
+    print(importlib.import_module("evalib.pages.display").here())
 
 import runpy
 from pathlib import Path
@@ -39,21 +39,14 @@ from einops import einsum
 from IPython.display import Markdown
 from torch import nn
 
-from evalib import (
-    TABLE_1,
-    ExpandingVisualAttention,
-    RelativeSelfAttention,
-    build,
-    count_parameters,
-    equations,
-    paths,
-)
-from evalib.counts import flops
+from evalib import TABLE_1, ExpandingVisualAttention, RelativeSelfAttention, build, count_parameters, equations
 from evalib.eva import EXTENT
 from evalib.geometry import inside, windows
-from evalib.ledger import LEDGER
 from evalib.networks import NUM_HEADS
-from evalib.pages import check, table
+from evalib.pages.display import check, table
+from evalib.results.counts import flops
+from evalib.results.ledger import LEDGER
+from evalib.training import paths
 
 torch.manual_seed(0)
 

@@ -26,21 +26,15 @@ import sys
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
-    print(importlib.import_module("evalib.pages").here())
+    print(importlib.import_module("evalib.pages.display").here())
 
 import torch
 from einops import einsum
 from torch import nn
 
-from evalib import (
-    RelativeSelfAttention,
-    count_parameters,
-    diagrams,
-    equations,
-    local_attention,
-    relative_attention,
-)
-from evalib.pages import check, picture, source, symbols
+from evalib import RelativeSelfAttention, count_parameters, equations, local_attention, relative_attention
+from evalib.pages import diagrams
+from evalib.pages.display import check, picture, source, symbols
 
 torch.manual_seed(0)
 close = torch.testing.assert_close
@@ -154,7 +148,9 @@ layers = {"attention": layer, "convolution": nn.Conv2d(64, 64, 3, bias=False)}
 # {cite}`jain2019attention,wiegreffe2019attention`.
 
 # %% tags=["hide-input"]
-from evalib import data, explorer, load_pretrained
+from evalib import load_pretrained
+from evalib.pages import explorer
+from evalib.training import data
 
 cifar = data.load("subset")
 explorer.relative_attention(load_pretrained("sanet20-small"), cifar.test_images[::125], cifar.test_labels[::125])

@@ -27,7 +27,7 @@ import sys
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
-    print(importlib.import_module("evalib.pages").here())
+    print(importlib.import_module("evalib.pages.display").here())
 
 from collections import Counter, defaultdict
 
@@ -35,9 +35,12 @@ import torch
 from IPython.display import Markdown, display
 
 import evalib
-from evalib import ABLATIONS, TABLE_1, TIERS, claims, comparisons, data, figures, paths, reading, tables, weights
+from evalib import ABLATIONS, TABLE_1, TIERS
 from evalib.networks import KINDS
-from evalib.pages import picture, table
+from evalib.pages import figures
+from evalib.pages.display import picture, table
+from evalib.results import claims, comparisons, reading, tables, weights
+from evalib.training import data, paths
 
 # %% [markdown]
 # ## In a paragraph
@@ -110,7 +113,7 @@ Markdown(claims.markdown(found))
 # Parameters and FLOPs are counted from the equations ([What is proved](proof.ipynb)); they need no run. A paired test over
 # seeds covers what the seed changes: the first weights, the order of the images, the augmentation. The split and the test
 # set are the same in all runs.
-
+#
 # EVA is held against a 7×7 convolution that reads the map once, for it contains one. Beside a 7×7 convolution that answers
 # all 49 pixels it has [fewer FLOPs](lighter-than-what), and still more parameters.
 #
@@ -301,7 +304,7 @@ table(heads, chosen) if chosen else Markdown("Neither was run.")
 # output is made of. *Pixels in effect* are $e^H$, with $H$ the entropy of a look's weights: $m$ equal weights give $m$, one
 # weight alone gives 1. Weights need not tell what counts {cite}`jain2019attention`, so there is an intervention too: one
 # vector is taken from an image of another class. If no prediction changes, what this vector says of its image
-# does not count. The code is `evalib/reading.py`.
+# does not count. The code is `evalib/results/reading.py`.
 
 # %%
 torch.set_num_threads(min(2, torch.get_num_threads()))
@@ -450,9 +453,11 @@ Markdown("" if on_gpu else "No record here was made on a GPU, so there is no fig
 # %%
 complete = {
     "dependencies": ["pyproject.toml", "requirements.txt"],
-    "training code": ["evalib/training.py", "notebooks/train.ipynb", "workflow/Snakefile"],
-    "evaluation code": ["evalib/weights.py", "evalib/evaluation.py", "evalib/claims.py"],
-    "pre-trained models": sorted(f"evalib/pretrained/{path.name}" for path in weights.PRETRAINED.glob("*.safetensors")),
+    "training code": ["evalib/training/loop.py", "notebooks/train.ipynb", "workflow/Snakefile"],
+    "evaluation code": ["evalib/results/weights.py", "evalib/results/evaluation.py", "evalib/results/claims.py"],
+    "pre-trained models": sorted(
+        f"evalib/results/pretrained/{path.name}" for path in weights.PRETRAINED.glob("*.safetensors")
+    ),
     "table of results, with the commands": ["README.md", "book/running.md"],
 }
 if (paths.root() / "pyproject.toml").is_file():

@@ -28,14 +28,16 @@ import sys
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
-    print(importlib.import_module("evalib.pages").here())
+    print(importlib.import_module("evalib.pages.display").here())
 
 import json
 
 from IPython.display import Markdown, display
 
-from evalib import data, figures, records, steps
-from evalib.pages import picture, source, table
+from evalib.pages import figures
+from evalib.pages.display import picture, source, table
+from evalib.results import records
+from evalib.training import data, steps
 
 found = sorted((records.results() / "benchmarks").glob("training-*.json"))
 benchmarks = [json.loads(path.read_text()) for path in found]

@@ -27,7 +27,7 @@ import sys
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
-    print(importlib.import_module("evalib.pages").here())
+    print(importlib.import_module("evalib.pages.display").here())
 
 import math
 import statistics
@@ -35,9 +35,11 @@ import statistics
 import torch
 from IPython.display import Markdown, display
 
-from evalib import TABLE_1, TIERS, figures, tables
-from evalib.pages import check, picture, table
-from evalib.tables import binomial_error
+from evalib import TABLE_1, TIERS
+from evalib.pages import figures
+from evalib.pages.display import check, picture, table
+from evalib.results import tables
+from evalib.results.tables import binomial_error
 
 
 # %% [markdown]

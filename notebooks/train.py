@@ -39,7 +39,7 @@ import sys
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
-    print(importlib.import_module("evalib.pages").here())
+    print(importlib.import_module("evalib.pages.display").here())
 
 from pathlib import Path
 
@@ -47,8 +47,11 @@ import torch
 from IPython.display import Markdown, display
 
 import evalib
-from evalib import batch, data, figures, records, training
-from evalib.pages import picture
+from evalib.batch import notebook
+from evalib.pages import figures
+from evalib.pages.display import picture
+from evalib.results import records
+from evalib.training import data, loop
 
 _before = set(globals())
 
@@ -69,7 +72,7 @@ epochs = None
 out = None
 
 # %%
-batch.refuse_injected(globals())
+notebook.refuse_injected(globals())
 settings = evalib.Settings(experiment, seed, tier, epochs)
 settings
 
@@ -192,7 +195,7 @@ picture(
 
 # %%
 if (row := evalib.networks.experiment(experiment)).eva and row.summary is None:
-    scores, trace = training.predict_traced(run.network, images[:4])
+    scores, trace = loop.predict_traced(run.network, images[:4])
     look = "Four test images, a row each, and the weights of EVA's four looks on the 7×7 map, mean over the heads."
     recall = "Bars of the mean weights of the four recalls on their slots."
     display(

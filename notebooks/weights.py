@@ -26,15 +26,16 @@ import sys
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
-    print(importlib.import_module("evalib.pages").here())
+    print(importlib.import_module("evalib.pages.display").here())
 
 import torch
 from IPython.display import Markdown
 
 import evalib
-from evalib import checkpoints, data, training, weights
-from evalib.pages import source, table
-from evalib.tables import binomial_error
+from evalib.pages.display import source, table
+from evalib.results import weights
+from evalib.results.tables import binomial_error
+from evalib.training import checkpoints, data, loop
 
 files = sorted(weights.PRETRAINED.glob("*.safetensors"))
 cards = [checkpoints.read_tensors(path) for path in files]
@@ -120,8 +121,8 @@ cifar = data.load("subset")
 torch.set_num_threads(min(2, torch.get_num_threads()))
 lines = []
 for _, record in cards:
-    scores = training.predict(evalib.load_pretrained(record["experiment"]), cifar.test_images)
-    lines.append([f"`{record['experiment']}`", f"{training.accuracy(scores, cifar.test_labels):.1f}", len(scores)])
+    scores = loop.predict(evalib.load_pretrained(record["experiment"]), cifar.test_images)
+    lines.append([f"`{record['experiment']}`", f"{loop.accuracy(scores, cifar.test_labels):.1f}", len(scores)])
 table(["network", "right, %", "bundled images"], lines) if files else Markdown("–")
 
 # %% [markdown]

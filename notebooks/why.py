@@ -27,7 +27,7 @@ import sys
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
-    print(importlib.import_module("evalib.pages").here())
+    print(importlib.import_module("evalib.pages.display").here())
 
 import torch
 from einops import einsum, rearrange
@@ -35,11 +35,12 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from evalib import RelativeSelfAttention, count_parameters, figures, relative_attention
-from evalib.counts import flops
-from evalib.figures import BLUE, ORANGE
+from evalib import RelativeSelfAttention, count_parameters, relative_attention
 from evalib.geometry import windows
-from evalib.pages import check, picture, table
+from evalib.pages import figures
+from evalib.pages.display import check, picture, table
+from evalib.pages.figures import BLUE, ORANGE
+from evalib.results.counts import flops
 
 torch.manual_seed(0)
 close = torch.testing.assert_close

@@ -1,6 +1,6 @@
 """Make the bundled subset from the full data set: the first 100 and 50 images of each class, one row a class.
 
-Writes ``evalib/cifar10/train.png`` and ``test.png`` and prints the fingerprint to pin as ``SUBSET_SHA256``.
+Writes ``evalib/training/cifar10/train.png`` and ``test.png`` and prints the fingerprint to pin as ``SUBSET_SHA256``.
 The decoded arrays are the same at every run; ``pyoxipng``, if it is installed, makes the files smaller.
 """
 
@@ -11,9 +11,9 @@ from einops import rearrange, repeat
 from PIL import Image
 
 import evalib
-from evalib.download import Arrays, download, fingerprint, read
+from evalib.training.download import Arrays, download, fingerprint, read
 
-FOLDER = Path(evalib.__file__).parent / "cifar10"
+FOLDER = Path(evalib.__file__).parent / "training" / "cifar10"
 
 
 def first_of_each_class(images: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:

@@ -10,8 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from evalib import data, networks, reading, records, tables, weights
-from evalib.settings import Settings
+from evalib import networks
+from evalib.results import reading, records, tables, weights
+from evalib.training import data
+from evalib.training.settings import Settings
 
 TIERS = ("quick", "paper")
 ROWS = [row for row in (*networks.TABLE_1, *networks.ABLATIONS) if not row.test_each_epoch]

@@ -12,7 +12,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "_build" / "html"
 DRAWN = "f[0-9a-f]{8}-"
-"""How the ids within a drawing begin (:func:`evalib.pages.svg`)."""
+"""How the ids within a drawing begin (:func:`evalib.pages.display.svg`)."""
 STYLE = """<style>
   @page { size: A4; margin: 18mm 16mm; }
   html { font-size: 13px; }

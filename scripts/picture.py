@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from evalib.eva import EXTENT
-from evalib.figures import BLUE, GREY
 from evalib.geometry import RADII, ring
+from evalib.pages.figures import BLUE, GREY
 
 PICTURE = Path(__file__).parent.parent / "_static" / "rings.svg"
 CELL, GAP, PANEL = 18, 2, EXTENT * 18 + 34

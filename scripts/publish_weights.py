@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
-from evalib import checkpoints, data, records, tables, weights
 from evalib.networks import TABLE_1, Experiment, experiment
+from evalib.results import records, tables, weights
+from evalib.training import checkpoints, data
 
 ROWS = (
     *(row for row in TABLE_1 if row.name.endswith("small")),

@@ -17,7 +17,7 @@ SET_UP = """\
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/{repository}"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
-    print(importlib.import_module("evalib.pages").here())
+    print(importlib.import_module("evalib.pages.display").here())
 """
 LINES = re.compile(r'^if importlib\.util\.find_spec\("evalib"\) is None:.*\n(?:    .*\n)+', re.MULTILINE)
 

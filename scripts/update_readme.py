@@ -8,10 +8,10 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
-from evalib import comparisons, tables
-from evalib.manifest import duration
+from evalib.batch.manifest import duration
 from evalib.networks import ABLATIONS, TABLE_1
-from evalib.settings import TIERS as ALL_TIERS
+from evalib.results import comparisons, tables
+from evalib.training.settings import TIERS as ALL_TIERS
 
 ROOT = Path(__file__).parent.parent
 TIERS = ("quick", "paper")

@@ -134,28 +134,28 @@ MUTANTS = (
     # ── Fast forms ────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "absorbed-heads-interleaved", "EVA's values take every h-th channel for a head, its keys neighbouring ones",
-        EVA_LOOPS, "fast.py", '"(h c) cin -> h cin c"', '"(c h) cin -> h cin c"',
+        EVA_LOOPS, "fast/__init__.py", '"(h c) cin -> h cin c"', '"(c h) cin -> h cin c"',
     ),
     Mutant(
-        "spread-sign", "q·r is spread over the map by the offset i − a instead of a − i", MODULE, "fast.py",
+        "spread-sign", "q·r is spread over the map by the offset i − a instead of a − i", MODULE, "fast/__init__.py",
         "m[:, None] - stride * i + size // 2", "stride * i - m[:, None] + size // 2",
     ),
     Mutant(
         "unseen-too-likely", "pixels outside the window get the logit −100: no part, unless logits are large",
-        FAST + "test_large_logits_stay_in_the_window", "fast.py",
+        FAST + "test_large_logits_stay_in_the_window", "fast/__init__.py",
         "unseen = -min(1e9, torch.finfo(logits.dtype).max / 8)", "unseen = -100.0",
     ),
     Mutant(
-        "last-query-unshifted", "a shift leaves out the last query that it reaches", EACH_FORMULATION, "fast.py",
+        "last-query-unshifted", "a shift leaves out the last query that it reaches", EACH_FORMULATION, "fast/__init__.py",
         "(extent - 1 - offset) // stride + 1)", "(extent - 1 - offset) // stride)",
     ),
     Mutant(
         "softmax-derivative", "the derivative of a softmax is taken as if its sum were not fixed", EACH_FORMULATION,
-        "fast.py", "d_logits.addcmul_(weights, d_logits.sum(dim=(0, 1)), value=-1)", "pass",
+        "fast/__init__.py", "d_logits.addcmul_(weights, d_logits.sum(dim=(0, 1)), value=-1)", "pass",
     ),
     Mutant(
         "table-gradients-swapped", "the gradients of the row and the column logits change places", EACH_FORMULATION,
-        "fast.py", "for axis in (1, 0))", "for axis in (0, 1))",
+        "fast/__init__.py", "for axis in (1, 0))", "for axis in (0, 1))",
     ),
     # ── EVA ───────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
@@ -201,17 +201,17 @@ MUTANTS = (
     # ── Ablations ─────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "scaled-by-width", "logits are divided by c, not by its root",
-        ABLATIONS + "test_scaled_logits_are_the_equations_with_their_scale", "variants.py",
+        ABLATIONS + "test_scaled_logits_are_the_equations_with_their_scale", "ablations/variants.py",
         "Factor(channels**-0.5)", "Factor(channels**-1.0)",
     ),
     Mutant(
         "zeros-shifted", "with zeros as keys, each query answers for its neighbour",
-        ABLATIONS + "test_zeros_of_the_border_are_keys_and_values", "variants.py",
+        ABLATIONS + "test_zeros_of_the_border_are_keys_and_values", "ablations/variants.py",
         "y[:, :, half : half + height,", "y[:, :, half - 1 : half - 1 + height,",
     ),
     Mutant(
         "published-slots-reversed", "the newest look has the first slot's embedding",
-        ABLATIONS + "test_published_eva_is_its_description_in_loops", "published.py",
+        ABLATIONS + "test_published_eva_is_its_description_in_loops", "ablations/published.py",
         "torch.stack(seen, dim=1) + self.slots[: stage + 1]", "torch.stack(seen, dim=1) + self.slots[: stage + 1].flip(0)",
     ),
     Mutant(

@@ -8,13 +8,9 @@ import torch
 from torch.nn import functional as F
 
 import evalib
-from evalib import data, equations, manifest, training
-from evalib.blocks import EVASummary, UnpaddedBlock, convolution_3x3
-from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
-from evalib.networks import ABLATIONS, KINDS, OURS, experiment
-from evalib.published import PublishedEVA
-from evalib.steps import sgd
-from evalib.variants import (
+from evalib import equations
+from evalib.ablations.published import PublishedEVA
+from evalib.ablations.variants import (
     CentreQuery,
     NoPosition,
     NoRecall,
@@ -24,6 +20,12 @@ from evalib.variants import (
     ZeroPaddedAttention,
     scale_logits,
 )
+from evalib.batch import manifest
+from evalib.blocks import EVASummary, UnpaddedBlock, convolution_3x3
+from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
+from evalib.networks import ABLATIONS, KINDS, OURS, experiment
+from evalib.training import data, loop
+from evalib.training.steps import sgd
 
 PARAMETERS = {
     "resnet20-small-mlp": 489_265,
@@ -308,7 +310,7 @@ def test_a_stopped_run_of_an_ablation_ends_bitwise_as_the_run_never_stopped(few,
     settings = evalib.Settings(name, epochs=2, batch_size=25)
     whole = evalib.train(settings, device="cpu")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "announce", stopped)
+        patch.setattr(loop, "announce", stopped)
         evalib.train(settings, tmp_path, device="cpu")
     resumed = evalib.train(settings, tmp_path, device="cpu")
     assert torch.equal(whole.test_scores, resumed.test_scores)
@@ -319,15 +321,13 @@ def test_a_stopped_run_of_an_ablation_ends_bitwise_as_the_run_never_stopped(few,
     ("name", "reads"), [("resnet20-small", 1), ("resnet20-small-mlp", 1), ("resnet20-small-test-curve", 4)]
 )
 def test_only_a_row_that_asks_for_it_reads_the_test_set_more_than_once(few, monkeypatch, name, reads):
-    predict, seen = training.predict, []
-    monkeypatch.setattr(
-        training, "predict", lambda network, images: seen.append(len(images)) or predict(network, images)
-    )
+    predict, seen = loop.predict, []
+    monkeypatch.setattr(loop, "predict", lambda network, images: seen.append(len(images)) or predict(network, images))
     run = evalib.train(evalib.Settings(name, epochs=3, batch_size=30), device="cpu")
     assert seen.count(len(few.test_images)) == reads
     assert ["test_accuracy" in row for row in run.curve] == [reads > 1] * 3
     if reads > 1:
-        assert run.curve[-1]["test_accuracy"] == training.accuracy(run.test_scores, few.test_labels)
+        assert run.curve[-1]["test_accuracy"] == loop.accuracy(run.test_scores, few.test_labels)
 
 
 def test_only_rows_of_that_question_read_the_test_set_after_each_epoch():

@@ -6,32 +6,42 @@ from pathlib import Path
 import evalib
 
 ORDER = """
-    paths locks geometry equations fast attention eva variants published blocks networks counts download data
-    checkpoints settings progress steps training schema records tables comparisons weights reading evaluation claims manifest
-    gpus batch reproduce figures diagrams notation pages stills explorer ledger
+    geometry equations fast attention eva ablations.variants ablations.published blocks networks
+    training.paths training.locks training.download training.data training.checkpoints training.settings
+    training.progress training.steps training.loop
+    results.counts results.schema results.records results.tables results.comparisons results.weights results.reading
+    results.evaluation results.claims results.ledger
+    batch.manifest batch.gpus batch.notebook batch.reproduce
+    pages.figures pages.diagrams pages.notation pages.display pages.stills pages.explorer
 """.split()
 PACKAGE = Path(evalib.__file__).parent
 
 
 def imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "evalib":
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evalib."):
-            yield node.module.split(".")[1]
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "evalib":
+            within = node.module.removeprefix("evalib").removeprefix(".")
+            yield from {within} if within in ORDER else {f"{within}.{name.name}".lstrip(".") for name in node.names}
         elif isinstance(node, ast.Import):
-            yield from (name.name.split(".")[1] for name in node.names if name.name.startswith("evalib."))
+            yield from (name.name.partition(".")[2] for name in node.names if name.name.startswith("evalib."))
+
+
+def named(path):
+    """``fast`` for ``fast/__init__.py`` and ``training.loop`` for ``training/loop.py``."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
 def test_imports_run_one_way():
-    modules = {path.stem: path for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")}
-    assert set(modules) == set(ORDER)
+    rooms = {name.partition(".")[0] for name in ORDER if "." in name}
+    modules = {named(path): path for path in PACKAGE.rglob("*.py") if not named(path).startswith("__")}
+    assert set(modules) == set(ORDER) | rooms
+    assert not [room for room in rooms if list(imported(modules.pop(room)))]
     for name, path in modules.items():
         assert set(imported(path)) <= set(ORDER[: ORDER.index(name)]), name
 
 
 def test_a_module_is_short():
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 240, (
             f"{path.name} is long: CONTRIBUTING.md says about 200"
         )

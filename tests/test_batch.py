@@ -16,8 +16,9 @@ from filelock import FileLock
 from test_tables import changed, made
 
 import evalib
-from evalib import batch, manifest, records, schema
 from evalib.__main__ import main
+from evalib.batch import manifest, notebook
+from evalib.results import records, schema
 
 NAMES = "experiment, seed, tier, epochs, out"
 PACKAGE = Path(evalib.__file__).parent
@@ -28,7 +29,7 @@ def no_kernel(monkeypatch):
     def refuse(*_):
         raise AssertionError("the notebook was executed")
 
-    monkeypatch.setattr(batch, "execute", refuse)
+    monkeypatch.setattr(notebook, "execute", refuse)
 
 
 @pytest.mark.parametrize(
@@ -59,17 +60,17 @@ def test_a_wrong_parameter_is_refused_before_a_kernel_starts(tmp_path, capsys, n
 @pytest.mark.parametrize("value", [True, 1.0, "1", None, [1]])
 def test_a_value_of_another_type_is_refused(value):
     with pytest.raises(ValueError, match=r"seed=.* must be a whole number"):
-        batch.checked({"experiment": "evanet20-small", "seed": value})
+        notebook.checked({"experiment": "evanet20-small", "seed": value})
 
 
 def test_the_parameters_are_those_of_the_template():
     import papermill
 
-    assert list(papermill.inspect_notebook(str(batch.TEMPLATE))) == list(batch.KINDS)
+    assert list(papermill.inspect_notebook(str(notebook.TEMPLATE))) == list(notebook.KINDS)
 
 
 def test_plain_papermill_is_refused_an_unknown_parameter(tmp_path):
-    command = [sys.executable, "-m", "papermill", batch.TEMPLATE, "out.ipynb", "-k", "python3", "-p", "sede", "1"]
+    command = [sys.executable, "-m", "papermill", notebook.TEMPLATE, "out.ipynb", "-k", "python3", "-p", "sede", "1"]
     done = subprocess.run([*map(str, command), "-p", "out", "results"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
     assert f"ValueError: there is no parameter 'sede': allowed are {NAMES}; did you mean seed?" in done.stderr
@@ -78,11 +79,11 @@ def test_plain_papermill_is_refused_an_unknown_parameter(tmp_path):
 
 def test_names_of_the_notebook_itself_are_no_parameters():
     names = {"figures": 1, "seed": 0, "_i3": "", "_before": {"figures"}}
-    batch.refuse_injected(names)
+    notebook.refuse_injected(names)
     names["network"] = "made by a later cell"
-    batch.refuse_injected(names)  # the cell is run again
+    notebook.refuse_injected(names)  # the cell is run again
     with pytest.raises(ValueError, match="'network'"):
-        batch.refuse_injected(names | {"_before": set(batch.KINDS) | {"figures"}})
+        notebook.refuse_injected(names | {"_before": set(notebook.KINDS) | {"figures"}})
 
 
 def executed(tmp_path, *sources):
@@ -90,7 +91,7 @@ def executed(tmp_path, *sources):
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), tmp_path / "given.ipynb")
-    code = "import sys; from evalib.batch import execute; execute(*sys.argv[1:], {})"
+    code = "import sys; from evalib.batch.notebook import execute; execute(*sys.argv[1:], {})"
     command = [sys.executable, "-c", code, tmp_path / "given.ipynb", tmp_path / "ran.ipynb"]
     return subprocess.run(list(map(str, command)), cwd=PACKAGE.parent, capture_output=True, text=True)
 
@@ -194,19 +195,21 @@ def test_an_epoch_during_which_the_machine_slept_does_not_move_the_expected_time
 
 def test_the_modules_that_decide_a_result_are_those_that_training_imports():
     def imports(name):
-        path = PACKAGE / f"{name}.py"
-        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-        direct = {alias.name for node in nodes if node.module == "evalib" for alias in node.names}
-        return direct | {node.module.split(".")[1] for node in nodes if (node.module or "").startswith("evalib.")}
+        path = PACKAGE / f"{name.replace('.', '/')}.py"
+        path = path if path.exists() else path.with_suffix("") / "__init__.py"
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evalib."):
+                within = node.module.removeprefix("evalib.")
+                rooms = within in ("training", "results", "batch", "pages", "ablations")
+                yield from (f"{within}.{alias.name}" for alias in node.names) if rooms else (within,)
 
-    found, waiting = set(), {"training"}
+    found, waiting = set(), {"training.loop"}
     while waiting:
         name = waiting.pop()
         found.add(name)
-        waiting |= imports(name) - found
-    assert found - {"paths", "locks", "download", "checkpoints", "progress"} == {
-        name for name in schema.DECIDING if (PACKAGE / f"{name}.py").exists()
-    }
+        waiting |= set(imports(name)) - found
+    besides = {f"training.{name}" for name in ("paths", "locks", "download", "checkpoints", "progress")}
+    assert found - besides == set(schema.DECIDING)
 
 
 def test_comments_and_docstrings_do_not_make_a_result_stale():

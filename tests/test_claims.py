@@ -9,10 +9,10 @@ from scipy import stats
 from test_tables import made
 
 import evalib
-from evalib import claims, comparisons, tables
 from evalib.__main__ import main
-from evalib.comparisons import Comparison, compare, effect, holm, shown
 from evalib.networks import ABLATIONS, experiment
+from evalib.results import claims, comparisons, tables
+from evalib.results.comparisons import Comparison, compare, effect, holm, shown
 
 RESNET, SANET, EVANET = (row.name for row in evalib.TABLE_1[:3])
 

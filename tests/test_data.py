@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import functional as TF
 
-from evalib import data, download, paths
+from evalib.training import data, download, paths
 
 NAMES = [*(f"package/data_batch_{batch}.png" for batch in range(1, 6)), "package/test_batch.png"]
 
@@ -281,7 +281,7 @@ def test_the_cache_is_found_by_argument_then_environment_then_root(tmp_path, mon
 def test_the_root_is_the_checkout_or_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.delenv("EVALIB_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(paths, "__file__", str(tmp_path / "checkout" / "evalib" / "paths.py"))
+    monkeypatch.setattr(paths, "__file__", str(tmp_path / "checkout" / "evalib" / "training" / "paths.py"))
     (tmp_path / "checkout" / "evalib").mkdir(parents=True)
     assert paths.root() == tmp_path
     (tmp_path / "checkout" / "pyproject.toml").write_text('[project]\nname = "other"\n')

@@ -7,7 +7,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from evalib import ABLATIONS, TABLE_1, build, data, steps
+from evalib import ABLATIONS, TABLE_1, build
+from evalib.training import data, steps
 
 pytestmark = [
     pytest.mark.skipif(torch.version.cuda is None, reason="this PyTorch was built without CUDA"),

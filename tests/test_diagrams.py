@@ -8,9 +8,10 @@ import pytest
 import torch
 from matplotlib.text import Text
 
-from evalib import diagrams, equations, figures
-from evalib.comparisons import Comparison
-from evalib.pages import picture
+from evalib import equations
+from evalib.pages import diagrams, figures
+from evalib.pages.display import picture
+from evalib.results.comparisons import Comparison
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.py"))
 MOVES = """

@@ -8,8 +8,10 @@ import torch
 from test_batch import reproduce
 
 import evalib
-from evalib import checkpoints, evaluation, manifest, records
 from evalib.__main__ import main
+from evalib.batch import manifest
+from evalib.results import evaluation, records
+from evalib.training import checkpoints
 
 SETTINGS = [evalib.Settings("resnet20-small", seed, epochs=1) for seed in (0, 1)]
 pytestmark = pytest.mark.usefixtures("float32")

@@ -8,7 +8,7 @@ import jupytext
 import pytest
 import torch
 
-from evalib.pages import check
+from evalib.pages.display import check
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 EQUATIONS = ("convolution", "attention", "relative_attention", "eva")

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import evalib
-from evalib import data, explorer
+from evalib.pages import explorer
+from evalib.training import data
 
 close = torch.testing.assert_close
 
@@ -24,7 +25,7 @@ def network(name):
 
 
 def test_the_script_is_small_and_alone():
-    script = (Path(evalib.__file__).parent / "explorer.js").read_text()
+    script = (Path(evalib.__file__).parent / "pages" / "explorer.js").read_text()
     assert len(script.encode()) <= 25_000
     assert not re.search(r"\b(import|fetch|XMLHttpRequest|eval)\b *\(|https?:", script)
 

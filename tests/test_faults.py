@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import evalib
-from evalib import checkpoints, records, steps
 from evalib.__main__ import main
+from evalib.results import records
+from evalib.training import checkpoints, steps
 
 pytestmark = pytest.mark.usefixtures("float32")
 KILLS = int(os.environ.get("EVALIB_KILLS", "3"))

@@ -8,9 +8,11 @@ import sys
 import nbformat
 import pytest
 
-from evalib import batch, gpus
+from evalib.batch import gpus, notebook
 
-HOLD = "from evalib.gpus import one_gpu\nwith one_gpu() as name:\n    print('holds', name, flush=True)\n    input()"
+HOLD = (
+    "from evalib.batch.gpus import one_gpu\nwith one_gpu() as name:\n    print('holds', name, flush=True)\n    input()"
+)
 
 
 @pytest.fixture
@@ -90,5 +92,5 @@ def test_the_kernel_of_a_run_sees_the_gpu_that_was_chosen(tmp_path, monkeypatch)
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=[parameters, shows], metadata=metadata), tmp_path / "page.ipynb")
     asked = {"experiment": "resnet20-small", "out": str(tmp_path / "results")}
-    path = batch.run_notebook(asked, tmp_path / "page.ipynb")
+    path = notebook.run_notebook(asked, tmp_path / "page.ipynb")
     assert "sees 5\\n" in (path.with_suffix("") / "train.ipynb").read_text()

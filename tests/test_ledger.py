@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evalib.ledger import LEDGER
+from evalib.results.ledger import LEDGER
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -6,10 +6,11 @@ import sys
 import pytest
 import torch
 
-from evalib import equations, notation
+from evalib import equations
 from evalib.attention import RelativeSelfAttention
 from evalib.eva import ExpandingVisualAttention
-from evalib.pages import symbols
+from evalib.pages import notation
+from evalib.pages.display import symbols
 
 
 def plant(monkeypatch, owner, name, old, new):
@@ -49,7 +50,7 @@ def test_a_renamed_variable_is_an_error_that_names_it(monkeypatch, owner, functi
         monkeypatch.setattr(RelativeSelfAttention, "mix", lambda layer, x: x)  # another function, of another name
     else:
         plant(monkeypatch, owner, function, old, new)
-    with pytest.raises(LookupError, match=r"evalib/notation\.py"):
+    with pytest.raises(LookupError, match=r"evalib/pages/notation\.py"):
         notation.checked()
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from evalib import TIERS
-from evalib.ledger import LEDGER
+from evalib.results.ledger import LEDGER
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = runpy.run_path(str(ROOT / "scripts" / "set_repository.py"))
@@ -85,7 +85,7 @@ def test_every_colab_address_is_a_file_of_the_repository():
 def test_every_departure_is_named_in_the_code_and_listed_in_the_book():
     named = {
         number
-        for path in (ROOT / "evalib").glob("*.py")
+        for path in (ROOT / "evalib").rglob("*.py")
         for number in re.findall(r"departures? (D\d+)", path.read_text())
     }
     named |= {number for entry in LEDGER for number in entry.departures}

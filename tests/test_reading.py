@@ -11,8 +11,9 @@ from test_tables import made
 from torch.nn.init import zeros_
 
 import evalib
-from evalib import data, weights
-from evalib.reading import READINGS, entropy, kept, of_another_class, reads, recorded
+from evalib.results import weights
+from evalib.results.reading import READINGS, entropy, kept, of_another_class, reads, recorded
+from evalib.training import data
 
 measure = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "measure_readings.py"))["measure"]
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from evalib import manifest, records
-from evalib.schema import check
+from evalib.batch import manifest
+from evalib.results import records
+from evalib.results.schema import check
 
 QUICK = "--slurm-init-seconds-before-status-checks 2 --seconds-between-status-checks 2 --set-threads train=1 evaluate=1".split()
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")

@@ -8,9 +8,11 @@ import statistics
 import pytest
 
 import evalib
-from evalib import manifest, networks, records, tables
+from evalib import networks
 from evalib.__main__ import main
-from evalib.schema import checksum, code
+from evalib.batch import manifest
+from evalib.results import records, tables
+from evalib.results.schema import checksum, code
 
 
 def made(out, experiment="resnet20-small", seed=0, tier="smoke", correct=100, device="a machine", **changes):

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import evalib
-from evalib import records
+from evalib.results import records
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -7,9 +7,10 @@ import torch
 from torch.nn import functional as F
 
 import evalib
-from evalib import checkpoints, data, records, tables, training
 from evalib.__main__ import main
-from evalib.settings import learning_rate
+from evalib.results import records, tables
+from evalib.training import checkpoints, data, loop
+from evalib.training.settings import learning_rate
 
 pytestmark = pytest.mark.usefixtures("float32")
 
@@ -59,7 +60,7 @@ def test_a_stopped_run_ends_bitwise_as_the_run_never_stopped(small, tmp_path, mo
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "announce", stop)
+        patch.setattr(loop, "announce", stop)
         with pytest.raises(KeyboardInterrupt):
             evalib.train(settings(), tmp_path, device="cpu")
     torch.manual_seed(99)
@@ -141,7 +142,7 @@ def test_bad_settings_are_named(changes, named):
 def test_a_device_that_is_not_there_is_named():
     for name in ("cuda:99", "tpu", "nonsense"):
         with pytest.raises(ValueError, match=f"no device '{name}' here"):
-            training.choose_device(name)
+            loop.choose_device(name)
 
 
 def test_record_tells_everything_and_is_not_overwritten(small, tmp_path):

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import evalib
-from evalib import checkpoints, data, records, weights
 from evalib.__main__ import main
 from evalib.networks import experiment
+from evalib.results import records, weights
+from evalib.training import checkpoints, data
 
 ROOT = Path(__file__).resolve().parent.parent
 ROW = experiment("resnet20-small")
@@ -46,7 +47,7 @@ def test_published_weights_load_by_name_and_give_the_recorded_count(out, capsys)
     network = evalib.load_pretrained(ROW.name)
     assert not network.training
     cifar = data.load("subset")
-    correct = evalib.training.predict(network, cifar.test_images).argmax(dim=1) == cifar.test_labels
+    correct = evalib.training.loop.predict(network, cifar.test_images).argmax(dim=1) == cifar.test_labels
     assert correct.sum().item() == record["test"]["correct"]
     shutil.rmtree(out)
     assert main(["evaluate", "--weights", ROW.name, "--out", str(out)]) == 0

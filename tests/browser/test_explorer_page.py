@@ -7,8 +7,9 @@ import torch
 from torch.nn import functional as F
 
 import evalib
-from evalib import data, explorer, stills
 from evalib.attention import RelativeSelfAttention
+from evalib.pages import explorer, stills
+from evalib.training import data
 
 NEAR = 1 / 255
 

@@ -19,7 +19,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from evalib.batch import sockets
+from evalib.batch.notebook import sockets
 
 ROOT = Path(__file__).resolve().parents[2]
 LENDER = os.environ.get("EVALIB_DOOR_PYTHON", sys.executable)
@@ -33,7 +33,7 @@ print(*(f"{name}=={version(name)}" for name in ("einops", "jaxtyping")), sep="\\
 LAST = """
 import json as _json, importlib.metadata as _metadata, evalib as _evalib
 print(_json.dumps({"door": {
-    "commit": _evalib.records.commit(), "file": _evalib.__file__,
+    "commit": _evalib.results.records.commit(), "file": _evalib.__file__,
     "versions": {name: _metadata.version(name) for name in ("torch", "torchvision", "numpy")},
 }}))
 """

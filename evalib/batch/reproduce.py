@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from evalib import gpus, manifest, records, tables
-from evalib.manifest import Planned
+from evalib.batch import gpus, manifest
+from evalib.batch.manifest import Planned
+from evalib.results import records, tables
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 WORKFLOW = CHECKOUT / "workflow"
 
 

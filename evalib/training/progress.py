@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from evalib.settings import Settings
+from evalib.training.settings import Settings
 
 
 def watched() -> bool:

@@ -18,13 +18,13 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from evalib import stills
 from evalib.attention import RelativeSelfAttention
-from evalib.data import CLASSES, normalise
 from evalib.equations import relative_embedding, softmax_ab
 from evalib.eva import EXTENT
 from evalib.geometry import RADII, inside, ring, windows
 from evalib.networks import Network
+from evalib.pages import stills
+from evalib.training.data import CLASSES, normalise
 
 HERE = Path(__file__).parent
 

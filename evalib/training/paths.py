@@ -13,7 +13,7 @@ def root() -> Path:
     """
     if home := os.environ.get("EVALIB_HOME"):
         return Path(home).expanduser()
-    project = Path(__file__).resolve().parent.parent / "pyproject.toml"
+    project = Path(__file__).resolve().parents[2] / "pyproject.toml"
     if project.is_file() and re.search(r'^name\s*=\s*"evalib"', project.read_text("utf-8"), re.MULTILINE):
         return project.parent
     return Path.cwd()

@@ -8,15 +8,16 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from evalib import checkpoints, data, evaluation
-from evalib.locks import held
-from evalib.records import device_name, read, record_path
-from evalib.schema import code
-from evalib.settings import TIERS, Settings, check_same
-from evalib.tables import epoch_seconds, trusted
-from evalib.training import choose_device
+from evalib.results import evaluation
+from evalib.results.records import device_name, read, record_path
+from evalib.results.schema import code
+from evalib.results.tables import epoch_seconds, trusted
+from evalib.training import checkpoints, data
+from evalib.training.locks import held
+from evalib.training.loop import choose_device
+from evalib.training.settings import TIERS, Settings, check_same
 
-MANIFEST = Path(__file__).resolve().parent.parent / "workflow" / "manifest.csv"
+MANIFEST = Path(__file__).resolve().parents[2] / "workflow" / "manifest.csv"
 COLUMNS = ["experiment", "seeds"]
 STATES = ("done", "stale", "doubtful", "trained", "running", "begun", "to do")
 """Trained: recorded, its weights not evaluated again yet. Doubtful: they were, and do not agree with the record."""

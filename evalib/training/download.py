@@ -20,8 +20,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from evalib.locks import waited
-from evalib.paths import root
+from evalib.training.locks import waited
+from evalib.training.paths import root
 
 FULL_SHA256 = "80387ddb9a0edf3fc4a964ee3770296169bb26a651050df20035579673099660"
 """``fingerprint`` of the 50000 training and 10000 test images in the official order."""

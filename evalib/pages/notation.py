@@ -104,7 +104,9 @@ def found(row: Symbol, seen: dict[str, dict]) -> Tensor | int:
     """What ``row`` names. ``LookupError`` if the code has no such function or variable."""
     where = f"evalib.{row.where}"
     if where not in seen:
-        raise LookupError(f"{row.item}, {row.symbol}: no function {where} ran; correct the row in evalib/notation.py")
+        raise LookupError(
+            f"{row.item}, {row.symbol}: no function {where} ran; correct the row in evalib/pages/notation.py"
+        )
     name, *attributes = re.findall(r"\w+", row.name)
     value = seen[where].get(name)
     for attribute in attributes:
@@ -113,7 +115,7 @@ def found(row: Symbol, seen: dict[str, dict]) -> Tensor | int:
     if value is None:
         raise LookupError(
             f"{row.item}, {row.symbol}: {where} has no `{row.name}`, its variables are "
-            f"{', '.join(sorted(seen[where]))}; correct the row in evalib/notation.py"
+            f"{', '.join(sorted(seen[where]))}; correct the row in evalib/pages/notation.py"
         )
     return value
 

@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 from types import NoneType
 from typing import get_args, get_type_hints
 
-from evalib.gpus import one_gpu
-from evalib.locks import waited
+from evalib.batch.gpus import one_gpu
 from evalib.networks import TABLE_1
-from evalib.records import read, record_path
-from evalib.settings import Settings, check_same
+from evalib.results.records import read, record_path
+from evalib.training.locks import waited
+from evalib.training.settings import Settings, check_same
 
-TEMPLATE = Path(__file__).resolve().parent.parent / "notebooks" / "train.ipynb"
+TEMPLATE = Path(__file__).resolve().parents[2] / "notebooks" / "train.ipynb"
 KINDS = {name: get_type_hints(Settings)[name] for name in ("experiment", "seed", "tier", "epochs")} | {
     "out": str | None
 }

@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
-from evalib import checkpoints, data, tables
-from evalib.records import device_name, read, versions
-from evalib.training import choose_device
-from evalib.weights import evaluate
+from evalib.results import tables
+from evalib.results.records import device_name, read, versions
+from evalib.results.weights import evaluate
+from evalib.training import checkpoints, data
+from evalib.training.loop import choose_device
 
 EVALUATION = "evaluation.json"
 

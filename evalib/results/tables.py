@@ -12,8 +12,8 @@ from pathlib import Path
 from scipy.special import stdtrit
 
 from evalib.networks import ABLATIONS, TABLE_1, Experiment, experiment
-from evalib.records import read, record_path, results
-from evalib.settings import TIERS, Settings
+from evalib.results.records import read, record_path, results
+from evalib.training.settings import TIERS, Settings
 
 FORMATS = ("md", "csv", "json")
 

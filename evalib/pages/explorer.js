@@ -1,5 +1,5 @@
 // <eva-explorer>: one forward pass of a trained network, to be pointed at, tapped, or walked with the arrow keys.
-// evalib/explorer.py writes the element: a <template> with the styles, JSON with what PyTorch computed, and a static
+// evalib/pages/explorer.py writes the element: a <template> with the styles, JSON with what PyTorch computed, and a static
 // figure, which is all there is where scripts are off. Colours come from the text of the page around it.
 (() => {
   if (customElements.get("eva-explorer")) return;

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from evalib.equations import convolution, local_attention, softmax_ab
 from evalib.eva import EXTENT, ExpandingVisualAttention
-from evalib.figures import BLUE, GREY, INK, ORANGE, bare, tinted
 from evalib.geometry import RADII, inside, ring, windows
+from evalib.pages.figures import BLUE, GREY, INK, ORANGE, bare, tinted
 
 CELL = 0.52
 """Inches from one cell of a grid to the next."""

@@ -12,12 +12,12 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evalib import checkpoints, data
 from evalib.eva import Trace
 from evalib.networks import Network, build, experiment
-from evalib.progress import announce, progress_bar
-from evalib.settings import TIERS, Settings, check_same, learning_rate
-from evalib.steps import OPTIMISERS, set_rate, training_step
+from evalib.training import checkpoints, data
+from evalib.training.progress import announce, progress_bar
+from evalib.training.settings import TIERS, Settings, check_same, learning_rate
+from evalib.training.steps import OPTIMISERS, set_rate, training_step
 
 
 class Run(NamedTuple):

@@ -9,11 +9,11 @@ from torch import nn
 
 from evalib.attention import RelativeSelfAttention
 from evalib.blocks import KERNEL_SIZE, NUM_HEADS
-from evalib.comparisons import Comparison, compare, holm, shown, signed
-from evalib.counts import flops
 from evalib.eva import EXTENT, ExpandingVisualAttention
 from evalib.networks import TABLE_1, Experiment, build, count_parameters
-from evalib.tables import epoch_seconds
+from evalib.results.comparisons import Comparison, compare, holm, shown, signed
+from evalib.results.counts import flops
+from evalib.results.tables import epoch_seconds
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
 NOT_DISTINGUISHABLE, NOT_TESTED = "not distinguishable", "not tested"

@@ -6,10 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from evalib import checkpoints, data, tables
 from evalib.networks import Network, build, experiment
-from evalib.records import results
-from evalib.training import choose_device, predict
+from evalib.results import tables
+from evalib.results.records import results
+from evalib.training import checkpoints, data
+from evalib.training.loop import choose_device, predict
 
 PRETRAINED = Path(__file__).with_name("pretrained")
 """The weights that come with the package, each ``<experiment>-<16 digits of its SHA-256>.safetensors``."""

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from evalib.download import FULL_SHA256, Arrays, cached, download, fingerprint, read, verified
+from evalib.training.download import FULL_SHA256, Arrays, cached, download, fingerprint, read, verified
 
 __all__ = [
     "ANNOUNCEMENT", "CIFAR10", "CLASSES", "FULL_SHA256", "MEAN", "PAD", "STD", "SUBSET_SHA256", "Plan", "crop_and_flip",

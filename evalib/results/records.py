@@ -14,12 +14,12 @@ import torch
 from filelock import FileLock, Timeout
 from torch.nn import functional as F
 
-from evalib import checkpoints
 from evalib.networks import count_parameters
-from evalib.paths import root
-from evalib.schema import SCHEMA, check, checksum, code
-from evalib.settings import Settings, check_same
-from evalib.training import Run, accuracy, train
+from evalib.results.schema import SCHEMA, check, checksum, code
+from evalib.training import checkpoints
+from evalib.training.loop import Run, accuracy, train
+from evalib.training.paths import root
+from evalib.training.settings import Settings, check_same
 
 PACKAGES = ("evalib", "torch", "torchvision", "einops", "numpy")
 
@@ -135,7 +135,7 @@ def read(path: Path) -> dict:
 
 def commit() -> str | None:
     """The commit of the running code, marked ``-dirty`` if the package differs from it; ``None`` if unknown."""
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     try:
         head = git(package, "rev-parse", "HEAD")
         return head + ("-dirty" if git(package, "status", "--porcelain", "--", ".") else "")

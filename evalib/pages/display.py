@@ -13,11 +13,11 @@ import torch
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
-from evalib.download import cached
-from evalib.figures import INK
-from evalib.notation import checked
-from evalib.records import commit, device_name
-from evalib.training import choose_device
+from evalib.pages.figures import INK
+from evalib.pages.notation import checked
+from evalib.results.records import commit, device_name
+from evalib.training.download import cached
+from evalib.training.loop import choose_device
 
 NUMBER = re.compile(r"[+−-]?[\d.,]+(e[+-]\d+)?( ± [\d.]+)?|–")
 
@@ -38,7 +38,7 @@ def table(heads: list[str], rows: Iterable[list]) -> Markdown:
 
 
 def symbols(item: str) -> Markdown:
-    """The symbols of an equation, each found in the running code (:mod:`evalib.notation`)."""
+    """The symbols of an equation, each found in the running code (:mod:`evalib.pages.notation`)."""
     rows = []
     for row, _ in checked(item):
         name = "returned" if row.name == "return" else f"`{row.name}`"

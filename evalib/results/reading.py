@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float, Int, Int64, UInt8
 from torch import Tensor, nn
 
-from evalib import tables
-from evalib.data import normalise
 from evalib.eva import EXTENT, ExpandingVisualAttention
 from evalib.networks import ABLATIONS, TABLE_1, Network
-from evalib.records import results
-from evalib.schema import checksum
+from evalib.results import tables
+from evalib.results.records import results
+from evalib.results.schema import checksum
+from evalib.training.data import normalise
 
 BATCH = 500
 READINGS = "readings.json"

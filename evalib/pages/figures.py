@@ -1,6 +1,6 @@
 """The figures of the book: one function a figure, one style, which importing this module sets.
 
-Letters, axes and lines are drawn in ``INK``, a grey that shows on white and on black; :func:`evalib.pages.picture` gives
+Letters, axes and lines are drawn in ``INK``, a grey that shows on white and on black; :func:`evalib.pages.display.picture` gives
 them the colour of the page's text. A share is blue ink, the more opaque the larger it is.
 """
 
@@ -12,10 +12,10 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from evalib.comparisons import Comparison
-from evalib.data import CLASSES
 from evalib.eva import EXTENT, Trace
 from evalib.geometry import RADII, ring
+from evalib.results.comparisons import Comparison
+from evalib.training.data import CLASSES
 
 BLUE, ORANGE, GREY, INK = "#2f6fb5", "#d9730d", "#8a8f98", "#6e737b"
 STYLE = {

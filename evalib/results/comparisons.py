@@ -9,8 +9,8 @@ from typing import NamedTuple
 from scipy.special import stdtrit
 
 from evalib.networks import ABLATIONS, TABLE_1, Experiment, experiment
-from evalib.settings import TIERS
-from evalib.tables import complete, highest, interval
+from evalib.results.tables import complete, highest, interval
+from evalib.training.settings import TIERS
 
 ALL_TIERS = tuple(TIERS)
 

@@ -1,0 +1,1 @@
+"""What the pages of the book show: tables, figures, diagrams and the Explorer."""
