@@ -1,5 +1,6 @@
 """What the networks are made of: BasicBlocks, and the summaries of the last map."""
 
+import torch
 from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -59,7 +60,10 @@ class AverageSummary(nn.Module):
 
 
 class EVASummary(nn.Module):
-    """EVA over the last 7 rows and columns of the 8×8 map: ``n c 8 8 -> n c`` (departure D6)."""
+    """EVA over the last 7 rows and columns of the 8×8 map: ``n c 8 8 -> n c`` (departure D6).
+
+    Under autocast it computes in the precision of its parameters: logits of some hundreds leave bf16 no digits.
+    """
 
     def __init__(self, channels: int, layer: type[nn.Module] = ExpandingVisualAttention, num_heads: int = NUM_HEADS):
         super().__init__()
@@ -67,10 +71,12 @@ class EVASummary(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c i j"], trace: bool = False):
         crop = x[:, :, -EXTENT:, -EXTENT:]
-        if trace:
-            y, seen = self.eva(crop, trace=True)
-            return rearrange(y, "n c 1 1 -> n c"), seen
-        return rearrange(self.eva(crop), "n c 1 1 -> n c")
+        with torch.autocast(x.device.type, enabled=False):
+            crop = crop.to(next(self.parameters()).dtype)
+            if trace:
+                y, seen = self.eva(crop, trace=True)
+                return rearrange(y, "n c 1 1 -> n c"), seen
+            return rearrange(self.eva(crop), "n c 1 1 -> n c")
 
 
 def convolution_3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:

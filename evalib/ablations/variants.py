@@ -100,6 +100,28 @@ class Residual(ExpandingVisualAttention):
     Look = Recall = NormalisedAttention
 
 
+class StandardAttention(SingleQueryAttention):
+    """The attention sub-layer of Vaswani et al. 2017: ``LayerNorm(query + W_O attention)``, logits over √c."""
+
+    def __init__(self, memory_channels: int, model_channels: int, num_heads: int, radius: int | None = None):
+        super().__init__(memory_channels, model_channels, num_heads, radius)
+        self.scale = (model_channels // num_heads) ** -0.5
+        self.W_O = nn.Linear(model_channels, model_channels, bias=False)
+        self.norm = nn.LayerNorm(model_channels)
+
+    def forward(
+        self, query: Float[Tensor, "n d"], memory: Float[Tensor, "n m cin"]
+    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n h m"]]:
+        y, weights = super().forward(self.scale * query, memory)
+        return self.norm(query + self.W_O(y)), weights
+
+
+class Standard(ExpandingVisualAttention):
+    """EVA whose eight attentions are each the sub-layer of Vaswani et al. 2017."""
+
+    Look = Recall = StandardAttention
+
+
 class ZeroPaddedAttention(RelativeSelfAttention):
     """Relative self-attention in which the zeros around the map are keys and values like any other.
 

@@ -4,8 +4,9 @@ import importlib.metadata
 import json
 import platform
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +18,10 @@ from torch.nn import functional as F
 from evalib.networks import count_parameters
 from evalib.results.schema import SCHEMA, check, checksum, code
 from evalib.training import checkpoints
-from evalib.training.loop import Run, accuracy, train
+from evalib.training.loop import Run, accuracy, choose_device, train
 from evalib.training.paths import root
 from evalib.training.settings import Settings, check_same
+from evalib.training.steps import precision_of
 
 PACKAGES = ("evalib", "torch", "torchvision", "einops", "numpy")
 
@@ -41,11 +43,13 @@ def run(
     overwrite: bool = False,
     observe: Callable[[dict], None] | None = None,
     compile: bool = False,
+    shared: int = 1,
 ) -> Run:
     """Train, or go on training, and write the record; checkpoints and weights lie in a folder beside it.
 
     A record that is already there is kept when its settings are these, and replaced only with ``overwrite``:
     ``ValueError`` names each setting that differs. ``RuntimeError`` if another process has the run in hand.
+    ``shared`` is how many runs share the device, this one included: the record says so beside its seconds.
     """
     path = record_path(settings, out)
     directory = path.with_suffix("")
@@ -58,10 +62,32 @@ def run(
             check_same(settings, Settings(**read(path)["settings"]), path)
         finished = train(settings, directory, device, observe, compile)
         if not path.exists():
-            made = record(finished)
+            made = record(finished) | {"shared": shared}
             weights = checkpoints.write_tensors(directory, "weights", finished.network.state_dict(), made)
             write(made | {"weights": weights.name}, path)
         return finished
+
+
+def run_side_by_side(
+    settings: Sequence[Settings],
+    out: Path | None = None,
+    device: str | None = None,
+    observe: Callable[[dict], None] | None = None,
+    workers: int | None = None,
+) -> list[Future[Run]]:
+    """Each of several runs as :func:`run` makes it alone; on CUDA ``workers`` at a time, a thread and a stream each.
+
+    One GPU holds many small runs at once in less time than one after the other. What one run raises stops it alone.
+    """
+    where = choose_device(device)
+    workers = (workers or len(settings)) if where.type == "cuda" else 1
+
+    def one(each: Settings) -> Run:
+        with torch.cuda.stream(torch.cuda.Stream(where)) if where.type == "cuda" else nullcontext():
+            return run(each, out, device, observe=observe, shared=min(workers, len(settings)))
+
+    with ThreadPoolExecutor(workers) as pool:
+        return [pool.submit(one, each) for each in settings]
 
 
 @contextmanager
@@ -101,6 +127,7 @@ def record(finished: Run) -> dict:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {"source": cifar.source, "sha256": cifar.fingerprint},
         "device": device_name(finished.device),
+        "precision": precision_of(settings.precision, finished.device),
         "versions": versions(),
         "parameters": count_parameters(finished.network),
         "curve": finished.curve,

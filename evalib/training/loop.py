@@ -1,5 +1,6 @@
 """Training as §4.1 has it: Adam at 0.001, batches of 150, and everything random a function of (seed, epoch)."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,11 @@ from evalib.networks import Network, build, experiment
 from evalib.training import checkpoints, data
 from evalib.training.progress import announce, progress_bar
 from evalib.training.settings import TIERS, Settings, check_same, learning_rate
-from evalib.training.steps import OPTIMISERS, set_rate, training_step
+from evalib.training.steps import OPTIMISERS, precision_of, set_rate, training_step
+
+SEEDED = threading.Lock()
+"""Held while a network is drawn: torch has one random stream for all threads."""
+
 
 
 class Run(NamedTuple):
@@ -54,7 +59,8 @@ def train(
     network, optimiser = begin(settings, device, compile)
     curve = resume(settings, directory, network, optimiser)
     with progress_bar(settings, len(training), len(curve)) as bar, enough_memory(settings):
-        step = training_step(network, optimiser, data.pad(images[training]), labels[training], settings.batch_size)
+        padded, precision = data.pad(images[training]), precision_of(settings.precision, device)
+        step = training_step(network, optimiser, padded, labels[training], settings.batch_size, precision)
         for epoch in range(len(curve), settings.epochs):
             start = time.perf_counter()
             rate = learning_rate(settings, epoch)
@@ -88,8 +94,10 @@ def train(
 
 def begin(settings: Settings, device: torch.device, compile: bool = False) -> tuple[Network, torch.optim.Optimizer]:
     """The network as the seed draws it, on the CPU's random stream whatever the device, and its optimiser."""
-    torch.manual_seed(settings.seed)
-    network = build(settings.experiment).to(device, memory_format=torch.channels_last)
+    with SEEDED:
+        torch.manual_seed(settings.seed)
+        network = build(settings.experiment)
+    network = network.to(device, memory_format=torch.channels_last)
     if compile:
         network.compile()
     optimiser = OPTIMISERS[experiment(settings.experiment).recipe.optimiser]

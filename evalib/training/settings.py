@@ -17,6 +17,8 @@ class Tier(NamedTuple):
 
 TIERS = {"smoke": Tier("subset", 2), "quick": Tier("full", 15), "paper": Tier("full", 150)}
 
+PRECISIONS = ("bf16", "float32")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -24,7 +26,8 @@ class Settings:
 
     The learning rate is divided by ten after each fraction ``milestones`` of the epochs. ``None`` takes those of the
     experiment's recipe: 0.001, after 1/2 and 3/4, the schedule of He et al. 2015 (32k and 48k of 64k steps;
-    departure D10).
+    departure D10). ``precision`` is "bf16" (convolutions and window attention in bf16 autocast; EVA, loss and weights
+    in float32), or "float32"; ``None`` takes bf16 on a GPU that computes in it, elsewhere float32.
     """
 
     experiment: str
@@ -34,6 +37,7 @@ class Settings:
     batch_size: int = 150
     learning_rate: float | None = None
     milestones: tuple[float, ...] | None = None
+    precision: str | None = None
 
     def __post_init__(self):
         recipe = experiment(self.experiment).recipe
@@ -49,6 +53,8 @@ class Settings:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name}={value!r} must be a whole number, {least} or more")
+        if self.precision not in (None, *PRECISIONS):
+            raise ValueError(f"precision={self.precision!r} must be one of {', '.join(PRECISIONS)}, or None")
         rate = self.learning_rate
         if not isinstance(rate, float) or not 0 < rate < math.inf:
             raise ValueError(f"learning_rate={rate!r} must be a positive number, such as 0.001")

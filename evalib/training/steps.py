@@ -1,5 +1,6 @@
 """One training step, from the uint8 images to the updated weights: run eagerly, or captured as one CUDA graph."""
 
+import threading
 from collections.abc import Callable
 
 import torch
@@ -12,6 +13,9 @@ from evalib.training import data
 WARM_UP = 3
 """Eager steps on a side stream before a capture, as PyTorch asks for; what they change is put back."""
 
+
+CAPTURE = threading.Lock()
+"""Held by the thread that captures, so that runs side by side capture one after the other."""
 
 Step = Callable[[data.Plan], tuple[Tensor, Tensor]]
 PLAN_DTYPES = data.Plan(order=torch.int64, rows=torch.int64, cols=torch.int64, flips=torch.bool)
@@ -71,20 +75,36 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def training_step(network: nn.Module, optimiser, padded: Tensor, labels: Tensor, batch_size: int) -> Step:
+def training_step(
+    network: nn.Module, optimiser, padded: Tensor, labels: Tensor, batch_size: int, precision: str = "float32"
+) -> Step:
     """:func:`eager_step`, on CUDA captured as one graph."""
-    step = eager_step(network, optimiser, padded, labels)
-    return captured(step, network, optimiser, batch_size) if padded.is_cuda else step
+    step = eager_step(network, optimiser, padded, labels, precision)
+    if not padded.is_cuda:
+        return step
+    with CAPTURE:
+        return captured(step, network, optimiser, batch_size)
 
 
-def eager_step(network: nn.Module, optimiser, padded: UInt8[Tensor, "n 3 40 40"], labels: Int64[Tensor, " n"]) -> Step:
+def precision_of(asked: str | None, device: torch.device) -> str:
+    """The precision of a run on ``device``: as asked, or bf16 on a GPU that computes in it, else float32."""
+    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return asked or ("bf16" if bf16 else "float32")
+
+
+def eager_step(
+    network: nn.Module,
+    optimiser,
+    padded: UInt8[Tensor, "n 3 40 40"],
+    labels: Int64[Tensor, " n"],
+    precision: str = "float32",
+) -> Step:
     """The function of a batch's plan that does the whole step and gives its mean loss and number of right answers.
 
     Augmentation, forward, loss, backward and optimiser run where ``padded`` lies, without waiting for the device:
-    on a GPU that computes in bf16 (Ampere and later) in bf16 autocast over float32 weights, elsewhere in float32.
+    with ``precision="bf16"`` in bf16 autocast over float32 weights.
     """
-    device = padded.device
-    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    device, bf16 = padded.device, precision == "bf16"
 
     def step(plan: data.Plan) -> tuple[Tensor, Tensor]:
         images, label = data.normalise(data.crop_and_flip(padded, *plan)), labels[plan.order]
@@ -117,7 +137,7 @@ def captured(step: Step, network: nn.Module, optimiser, batch_size: int) -> Step
     torch.cuda.current_stream().wait_stream(side)
     optimiser.zero_grad()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         outputs = step(inputs)
     with torch.no_grad():
         for tensor, old in zip(state, before, strict=True):
