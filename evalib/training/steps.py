@@ -123,13 +123,16 @@ def captured(step: Step, network: nn.Module, optimiser, batch_size: int) -> Step
     """``step`` as one CUDA graph for batches of ``batch_size``; a smaller one, an epoch's last, runs ``step`` itself.
 
     The outputs are overwritten by the next call. The warm-up leaves weights, statistics and optimiser as they were.
+    Warm-up and capture take the current stream where it is not the default one: cuBLAS has a workspace for each stream, and
+    graphs captured on one stream share it, so that replayed side by side they overwrite each other's products.
     """
     state = [*network.parameters(), *network.buffers(), *(t for s in optimiser.state.values() for t in s.values())]
     before = [tensor.detach().clone() for tensor in state]
     device = next(network.parameters()).device
     inputs = data.Plan(*(torch.zeros(batch_size, dtype=dtype, device=device) for dtype in PLAN_DTYPES))
     network.train()
-    side = torch.cuda.Stream()
+    current = torch.cuda.current_stream(device)
+    side = torch.cuda.Stream(device) if current == torch.cuda.default_stream(device) else current
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(WARM_UP):
@@ -137,7 +140,7 @@ def captured(step: Step, network: nn.Module, optimiser, batch_size: int) -> Step
     torch.cuda.current_stream().wait_stream(side)
     optimiser.zero_grad()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
         outputs = step(inputs)
     with torch.no_grad():
         for tensor, old in zip(state, before, strict=True):
