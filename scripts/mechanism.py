@@ -67,7 +67,9 @@ def with_query(network: Network, change: Callable[[Tensor], Tensor]) -> None:
 def normed_query(network: Network, optimiser) -> None:
     """Each query at the length √d."""
     bf16_everywhere(network, optimiser)
-    with_query(network, lambda q: q * (q.shape[-1] ** 0.5 / q.float().norm(dim=-1, keepdim=True).clamp(min=1e-6)).to(q.dtype))
+    with_query(
+        network, lambda q: q * (q.shape[-1] ** 0.5 / q.float().norm(dim=-1, keepdim=True).clamp(min=1e-6)).to(q.dtype)
+    )
 
 
 def scaled_logits(network: Network, optimiser) -> None:
@@ -189,7 +191,9 @@ def course(
                     "parts": step_figures(network, optimiser),
                 }
             )
-            say(f"{change}: epoch {epoch + 1} loss {entries[-1]['train_loss']:.3f} {entries[-1]['validation_accuracy']:.1f} %")
+            say(
+                f"{change}: epoch {epoch + 1} loss {entries[-1]['train_loss']:.3f} {entries[-1]['validation_accuracy']:.1f} %"
+            )
     return entries, state_of(network, optimiser)
 
 

@@ -24,7 +24,6 @@ SEEDED = threading.Lock()
 """Held while a network is drawn: torch has one random stream for all threads."""
 
 
-
 class Run(NamedTuple):
     """A finished run: what it learned, how it went, and its scores on the test set, read once at the end."""
 
