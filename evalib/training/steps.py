@@ -110,7 +110,7 @@ def eager_step(
         images, label = data.normalise(data.crop_and_flip(padded, *plan)), labels[plan.order]
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
             scores = network(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(scores.float(), label)
+        loss = F.cross_entropy(scores.to(torch.promote_types(scores.dtype, torch.float32)), label)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -1,0 +1,52 @@
+"""The computation is the one that the records were made by: the first two losses of every experiment, in float64.
+
+A refactoring keeps these numbers. Where one is meant to change, raise the version of the computation
+(``evalib/training/settings.py``), so that records made before are not read as made by it, and write the new numbers:
+``python tests/test_computation.py``.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import evalib
+from evalib.networks import experiment
+from evalib.training import data, steps
+
+LOSSES = Path(__file__).with_name("losses.json")
+ROWS = [row.name for row in (*evalib.TABLE_1, *evalib.ABLATIONS)]
+BATCH = 4
+
+
+def losses(name: str) -> list[float]:
+    """The loss of two eager training steps of seed 0 on forty images of the subset, weights drawn in float32."""
+    cifar, recipe = data.load("subset"), experiment(name).recipe
+    torch.set_default_dtype(torch.float32)
+    torch.manual_seed(0)
+    network = evalib.build(name).double().train()
+    network.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
+    optimiser = steps.OPTIMISERS[recipe.optimiser](network, recipe.learning_rate)
+    padded, labels = data.pad(cifar.train_images[::25]), cifar.train_labels[::25]
+    step = steps.eager_step(network, optimiser, padded, labels)
+    batches = zip(*(part.split(BATCH) for part in data.epoch_plan(len(labels), seed=0, epoch=0)), strict=True)
+    return [step(data.Plan(*batch))[0].item() for batch, _ in zip(batches, range(2), strict=False)]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_first_two_losses_are_those_of_the_records(name):
+    pinned = json.loads(LOSSES.read_text())
+    assert name in pinned, f"{name} is new: python tests/test_computation.py writes its losses"
+    assert losses(name) == pytest.approx(pinned[name], rel=1e-9), (
+        f"{name} computes something else than its records did: raise the version of the computation in "
+        "evalib/training/settings.py, then python tests/test_computation.py"
+    )
+
+
+def test_every_pinned_experiment_is_there():
+    assert set(json.loads(LOSSES.read_text())) == set(ROWS)
+
+
+if __name__ == "__main__":
+    LOSSES.write_text(json.dumps({name: losses(name) for name in ROWS}, indent=1) + "\n")
