@@ -1,11 +1,12 @@
 """Why EVA to the letter of the text collapses: one run followed epoch by epoch, then again with one thing changed.
 
-python scripts/mechanism.py [--start 24] [--until 40] [--tier paper] [--out results/mechanism.json]
+python scripts/mechanism.py [--precision bf16] [--checkpoint FILE] [--start 24] [--until 38] [--tier paper] [--out FILE]
 
-EVANet-20 small, seed 0, trains in bf16, EVA too, up to epoch START, before the event. From there on each of ``CHANGES``
-goes to epoch UNTIL, the first with nothing changed. After each epoch, on 1,000 validation images: the length of each
-query, the largest logit and the effective number of positions of each attention; for each part of the network the norm of the
-last gradient, Adam's root mean second moment, and the size of its step in learning rates.
+EVANet-20 small, seed 0, trains up to epoch START, before the event, or is taken from a checkpoint of that epoch. From there on each
+of ``CHANGES`` goes to epoch UNTIL, the first with nothing changed. In bf16 EVA computes in bf16 too, but where a change says
+otherwise. After each epoch, on 1,000 validation images: the length of each query, the largest logit and the effective number of
+positions of each attention; for each part of the network the norm of the last gradient, Adam's root mean second moment, and the
+size of its step in learning rates. On a CPU each step's gradient norm and largest step too.
 """
 
 import argparse
@@ -25,10 +26,10 @@ from evalib.networks import Network
 from evalib.results import records
 from evalib.results.schema import checksum
 from evalib.training import checkpoints, data, loop
-from evalib.training.settings import TIERS, Settings, learning_rate
-from evalib.training.steps import set_rate, training_step
+from evalib.training.settings import PRECISIONS, TIERS, Settings, learning_rate
+from evalib.training.steps import precision_of, set_rate, training_step
 
-IMAGES = 1_000
+EXPERIMENT, IMAGES = "evanet20-small", 1_000
 
 
 def bf16_everywhere(network: Network, optimiser) -> None:
@@ -78,16 +79,17 @@ def scaled_logits(network: Network, optimiser) -> None:
     with_query(network, lambda q: q * (q.shape[-1] // 4) ** -0.5)
 
 
-CHANGES: dict[str, tuple[str, Callable]] = {
-    "nothing": ("bf16", bf16_everywhere),
-    "EVA in float32": ("bf16", unchanged),
-    "all in float32": ("float32", unchanged),
-    "gradient clipped": ("bf16", clipped),
-    "larger epsilon": ("bf16", larger_epsilon),
-    "queries normed": ("bf16", normed_query),
-    "logits scaled": ("bf16", scaled_logits),
+CHANGES: dict[str, Callable[[Network, torch.optim.Optimizer], None]] = {
+    "nothing": bf16_everywhere,
+    "gradient clipped": clipped,
+    "larger epsilon": larger_epsilon,
+    "queries normed": normed_query,
+    "logits scaled": scaled_logits,
 }
-"""By its name, the precision of a course and what is done to its network and optimiser."""
+"""What is done to the network and its optimiser in each course."""
+
+PRECISION = {"EVA in float32": "bf16", "all in float32": "float32"}
+"""Courses of a run in bf16 that differ in the precision alone."""
 
 
 def attentions(network: Network) -> dict[str, SingleQueryAttention]:
@@ -159,11 +161,24 @@ def state_of(network: Network, optimiser) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
+def watched(step: Callable, network: Network, optimiser, seen: list[list[float]]) -> Callable:
+    """``step``, with the gradient's norm and the largest part's step, in learning rates, appended to ``seen``."""
+
+    def watching(plan: data.Plan) -> tuple[Tensor, Tensor]:
+        outputs = step(plan)
+        gradient = torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+        largest = max(figures["step"] for figures in step_figures(network, optimiser).values())
+        seen.append([round(gradient.item(), 4), round(largest, 4)])
+        return outputs
+
+    return watching
+
+
 def course(
-    settings: Settings, change: str, first: int, last: int, state: dict | None, device: torch.device, say=print
+    settings: Settings, change: str, epochs: range, state: dict | None, device: torch.device, say=print
 ) -> tuple[list[dict], dict[str, Tensor]]:
-    """Epochs ``first`` to ``last`` − 1 from ``state``: the figures after each, and the state at the end."""
-    precision, alter = CHANGES[change]
+    """``epochs`` from ``state``, or from the seed: the figures after each, and the state at the end."""
+    precision = PRECISION.get(change, precision_of(settings.precision, device))
     cifar = data.load(TIERS[settings.tier].data)
     train, validation = (index.to(device) for index in data.split(len(cifar.train_labels)))
     images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
@@ -173,12 +188,14 @@ def course(
         for index, parameter in enumerate(network.parameters()):
             for name, tensor in checkpoints.part(state, f"optimiser.{index}.").items():
                 optimiser.state[parameter][name].copy_(tensor)
-    alter(network, optimiser)
+    CHANGES.get(change, unchanged)(network, optimiser)
     step = training_step(network, optimiser, data.pad(images[train]), labels[train], settings.batch_size, precision)
-    entries = []
-    with loop.progress_bar(settings, len(train), first) as bar:
-        for epoch in range(first, last):
+    entries, seen = [], []
+    step = watched(step, network, optimiser, seen) if device.type == "cpu" else step
+    with loop.progress_bar(settings, len(train), epochs.start) as bar:
+        for epoch in epochs:
             set_rate(optimiser, learning_rate(settings, epoch))
+            seen.clear()
             losses, _ = loop.train_epoch(step, network, len(train), settings, epoch, bar)
             scores = loop.predict(network, images[validation])
             entries.append(
@@ -186,48 +203,63 @@ def course(
                     "epoch": epoch + 1,
                     "train_loss": losses.mean().item(),
                     "losses": [round(loss, 4) for loss in losses.tolist()],
+                    "steps": list(seen),
                     "validation_accuracy": loop.accuracy(scores, labels[validation]),
                     "attentions": attention_figures(network, images[validation][:IMAGES]),
                     "parts": step_figures(network, optimiser),
                 }
             )
             say(
-                f"{change}: epoch {epoch + 1} loss {entries[-1]['train_loss']:.3f} {entries[-1]['validation_accuracy']:.1f} %"
+                f"{change}: epoch {epoch + 1} loss {entries[-1]['train_loss']:.3f} "
+                f"{entries[-1]['validation_accuracy']:.1f} %"
             )
     return entries, state_of(network, optimiser)
 
 
-def mechanism(tier: str, start: int, until: int, say=print) -> dict:
-    """The common beginning, and each change's course from there on; on CUDA side by side."""
-    device, settings = loop.choose_device(), Settings("evanet20-small", 0, tier)
+def mechanism(settings: Settings, start: int, until: int, checkpoint: Path | None, keep: Callable, say=print) -> dict:
+    """The beginning, and each change's course from there on, on CUDA side by side; ``keep`` is given all there is so far."""
+    device = loop.choose_device()
+    precision = precision_of(settings.precision, device)
+    changes = [*CHANGES, *(PRECISION if precision == "bf16" else ())]
 
-    def one(change: str, first: int, last: int, state: dict | None):
+    def one(change: str, epochs: range, state: dict | None):
         with torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext():
-            if state is not None and device.type == "cuda":
-                torch.cuda.synchronize()
-            return course(settings, change, first, last, state, device, say)
+            return course(settings, change, epochs, state, device, say)
 
-    before, state = one("nothing", 0, start, None)
-    with ThreadPoolExecutor(len(CHANGES) if device.type == "cuda" else 1) as pool:
-        futures = {change: pool.submit(one, change, start, until, state) for change in CHANGES}
+    if checkpoint is None:
+        before, state = one("nothing", range(start), None)
+    else:
+        before, state = [], checkpoints.read_tensors(checkpoint)[0]
+    if device.type == "cuda":
+        torch.cuda.synchronize()
     found = {
-        "experiment": settings.experiment, "tier": tier, "seed": 0, "commit": records.commit(),
-        "device": records.device_name(device), "versions": records.versions(), "images": IMAGES, "before": before,
-        "courses": {change: future.result()[0] for change, future in futures.items()},
+        "experiment": settings.experiment, "tier": settings.tier, "seed": settings.seed, "precision": precision,
+        "start": start, "commit": records.commit(), "device": records.device_name(device), "versions": records.versions(),
+        "images": IMAGES, "before": before, "courses": {},
     }  # fmt: skip
-    return found | {"sha256": checksum(found)}
+    with ThreadPoolExecutor(len(changes) if device.type == "cuda" else 1) as pool:
+        for change, future in [(change, pool.submit(one, change, range(start, until), state)) for change in changes]:
+            found["courses"][change] = future.result()[0]
+            keep(found | {"sha256": checksum(found)})
+    return found
 
 
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tier", default="paper", choices=TIERS)
+    parser.add_argument("--precision", choices=PRECISIONS)
+    parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--start", type=int, default=24)
-    parser.add_argument("--until", type=int, default=40)
+    parser.add_argument("--until", type=int, default=38)
     parser.add_argument("--out", type=Path, default=records.results() / "mechanism.json")
-    arguments = parser.parse_args()
-    found = mechanism(arguments.tier, arguments.start, arguments.until, lambda line: print(line, flush=True))
-    checkpoints.write_atomically(arguments.out, (json.dumps(found, indent=1) + "\n").encode())
+    asked = parser.parse_args()
+
+    def keep(found: dict) -> None:
+        checkpoints.write_atomically(asked.out, (json.dumps(found, indent=1) + "\n").encode())
+
+    settings = Settings(EXPERIMENT, 0, asked.tier, precision=asked.precision)
+    mechanism(settings, asked.start, asked.until, asked.checkpoint, keep, lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":
