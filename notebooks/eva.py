@@ -368,8 +368,8 @@ picture(
 )
 
 # %% [markdown]
-# How each recall divides its weight between $q_0$ and the looks so far. What trained weights look like is on the page
-# [Training](train.ipynb).
+# How each recall divides its weight between $q_0$ and the looks so far. These weights are untrained; the next section shows
+# trained ones.
 
 # %% [markdown]
 # ## A trained network, asked

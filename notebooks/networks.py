@@ -74,7 +74,7 @@ table(
 # |---|---|---|---|
 # | stem | 3×3 convolution | same | same |
 # | stages 1 and 2 | BasicBlocks of 3×3 convolutions | same | same |
-# | stage 3 | BasicBlocks of 3×3 convolutions | BasicBlocks of relative attention, $k = 3$, 4 heads ([D7](#d7)) | as ResNet |
+# | stage 3 | BasicBlocks of 3×3 convolutions | BasicBlocks of relative attention, $k = 3$, 4 heads ([D7](#d7)) | as ResNet ([D14](#d14)) |
 # | summary | mean over the map | mean over the map | EVA on 7×7 pixels of the map ([D6](#d6)) |
 # | classifier | linear | linear | linear |
 #

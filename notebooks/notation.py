@@ -37,7 +37,7 @@ from evalib.pages.display import table
 # %% [markdown]
 # ## Axes
 #
-# A letter means the same axis everywhere.
+# As an axis of a tensor a letter means the same everywhere.
 #
 # | Axis | What it counts |
 # |---|---|
@@ -49,8 +49,18 @@ from evalib.pages.display import table
 # | `i`, `j` | row and column of a pixel |
 # | `a`, `b` | row and column inside a window, counted from 0 |
 # | `k` | extent of a window |
-# | `m` | pixels of a ring |
-# | `s` | slots, or stages |
+# | `m` | pixels of a ring, or slots |
+#
+# Outside shapes some letters have a second meaning, as they do in the papers:
+#
+# | Letter | In the equations | Elsewhere |
+# |---|---|---|
+# | $k$ | extent of a window | $k_{ab}$: a key |
+# | $n$ | images of a batch | number of seeds, in the tables of results |
+# | $m$ | a pixel of a ring or a slot | number of test images, in a standard error |
+# | $p$ | – | an accuracy, in a standard error; the p of a test, in the report |
+# | $h$ | heads | the height of an image, in the paper |
+# | $s$ | stage, 0 to 3 | – |
 
 # %% [markdown]
 # ## Symbols
@@ -107,5 +117,11 @@ for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
 # | augmentation | random changes of the training images | [training](train.ipynb) |
 # | validation | images held back from training, to watch it | [training](train.ipynb) |
 # | checkpoint | the state of a run on disk, to go on from | [training](train.ipynb) |
+# | Nesterov momentum | steps along a running sum of gradients, each taken a step ahead | [departures](../book/departures.md) |
+# | weight decay | each step also shrinks the weights a little | [departures](../book/departures.md) |
+# | LayerNorm | a vector brought to mean 0 and variance 1 over its channels, then scaled and shifted by learned numbers | [departures](../book/departures.md) |
+# | MLP | an FFN: matrix products with a ReLU between | [report](report.ipynb) |
+# | entropy | $-\sum_m w_m \ln w_m$ of weights $w$: 0 if one has all, $\ln m$ if $m$ are equal | [report](report.ipynb) |
+# | degrees of freedom | how many independent numbers a standard deviation is made of: runs less networks | [report](report.ipynb) |
 # | standard error | by how much a measured number typically misses the true one | [Table 1](table1.ipynb) |
 # | ablation, control | a network with one thing changed; one that rules out another reason | [report](report.ipynb) |

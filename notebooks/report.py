@@ -101,14 +101,16 @@ Markdown(claims.markdown(found))
 # "Ours" is the mean over the seeds that both networks have; n is their number, sd the standard deviation over them. The
 # interval in brackets would hold the true mean in 95 of 100 repetitions of all this. p is the chance of a difference at
 # least as large, of either sign, if there were none: a paired t-test over seeds, two-sided, with the correction of
-# {cite:t}`holm1979simple` for having made several tests, over the six orders, and over the four times.
+# {cite:t}`holm1979simple` for having made several tests. The orders that could be tested are one family, the times another.
+# The interval is that of one difference, before the correction: it may leave zero out where the corrected p does not.
 #
-# | Verdict | when |
-# |---|---|
-# | supported | the difference has the claimed sign, and p < 0.05; the paper's gap lies in our 95 % interval, and zero does not |
-# | not supported | the difference has the other sign, and p < 0.05; the paper's gap lies outside our interval |
-# | not distinguishable | p ≥ 0.05; the interval holds the paper's gap, and zero too |
-# | not tested | fewer than two seeds that both networks have, or accuracies below the `paper` tier |
+# | Kind of claim | supported | not supported | not distinguishable |
+# |---|---|---|---|
+# | an order, a time | claimed sign, p < 0.05 | other sign, p < 0.05 | p ≥ 0.05 |
+# | the size of a gap | our interval holds the paper's gap, and not zero | it does not hold the paper's gap | it holds both |
+# | parameters, FLOPs | both counts are lower | one is not | – |
+#
+# *Not tested* are claims with fewer than two seeds that both networks have, and accuracies below the `paper` tier.
 #
 # Parameters and FLOPs are counted from the equations ([What is proved](proof.ipynb)); they need no run. A paired test over
 # seeds covers what the seed changes: the first weights, the order of the images, the augmentation. The split and the test
@@ -375,7 +377,8 @@ Markdown(
 # ### Each number again
 #
 # One command a row; it writes a record, and continues where it was stopped. A row that was not run shows the command of
-# the `paper` tier. With another seed of the same tier the accuracy should fall in the interval of its row.
+# the `paper` tier. The intervals above are those of a mean. One more seed lies within a *prediction interval*, which for $n$
+# seeds is $\sqrt{n + 1}$ times as wide.
 
 
 # %%

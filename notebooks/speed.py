@@ -162,17 +162,18 @@ for b in benchmarks[:1]:
 #
 # The paper says, after {cite:t}`ramachandran2019standalone`, that attention is slower than convolution for want of optimised
 # kernels, the routines of a device (§5). These are times of a whole layer, forward and backward, over that of the literal
-# einops form; ours in orange, a forward pass alone in grey. All formulations of a panel were timed in turn in one process.
+# einops form; ours in orange. Grey, on top, is what could be timed in the forward direction only; it cannot be ranked among
+# the others. All formulations of a panel were timed in turn in one process.
 
 # %%
 for path in sorted((records.results() / "benchmarks").glob("attention-*.json")):
     attention = json.loads(path.read_text())
     display(Markdown(f"**{attention['device']}**, batch of {attention['batch_size']}, {attention['heads']} heads"))
     fastest = [
-        f"{name}: {min((row['seconds_ratio'], label) for label, row in rows.items() if row.get('seconds_ratio'))[1]}"
+        f"{name}: {min((row['seconds_ratio'], label) for label, row in rows.items() if 'backward' in row['pass'])[1]}"
         for name, rows in attention["cases"].items()
     ]
-    alt = "Bars of the time of each formulation over that of the literal one, a panel a case. The shortest bar of each is "
+    alt = "Bars of the time of each formulation over the literal one's, a panel a case. Of whole passes the shortest is "
     display(picture(*figures.ratios(attention["cases"]), alt=alt + "; ".join(fastest) + "."))
     both = {
         name: rows["fast"]["seconds_ratio"] / rows["convolution"]["seconds_ratio"]

@@ -51,15 +51,15 @@ assert [row["experiment"] for row in rows][: len(TABLE_1)] == [row.name for row 
 Markdown(tables.markdown(rows))
 
 # %% [markdown]
-# "Ours" is the mean over the seeds, with the standard deviation where there are several. The paper gives one number a
-# network; it names no seed, no epoch and no device.
+# "Ours" is the mean over the seeds; from two seeds on with ± their standard deviation and, in brackets, the 95 % interval of
+# the mean (Student's t). The paper gives one number a network; it names no seed, no epoch and no device.
 #
 # One of its numbers is odd. 91.25 % for ResNet-20 small, which has 14 layers here, is to the digit what {cite:t}`he2015deep`
 # report for a ResNet-20 with 20 layers ([D9](#d9)). If it was taken over from there, the gaps to the first row compare a
 # network that was run with one that was not.
 #
-# Minutes are of training and validation. They say how long a run took on that device with whatever else it did; a run that
-# shared its machine shows it in [the time of its epochs](the-records).
+# Minutes are those of training and validation: the median epoch, times the number of epochs. So an epoch during which the
+# machine slept or was busy does not count; [the time of the epochs](the-records) shows where that happened.
 #
 # ## The tiers
 #

@@ -205,5 +205,7 @@ if (row := evalib.networks.experiment(experiment)).eva and row.summary is None:
 # %% [markdown]
 # ## In short
 #
-# A run is decided by its parameters and the code alone, and leaves a record.
+# A run follows from its parameters, the code, the device, the number of threads and the versions of the libraries; its record
+# holds them all. With all of them equal it repeats to the bit. With another number of threads sums are rounded in another
+# order, training amplifies the difference, and the accuracy moves as it does between seeds.
 # Next: [where the time of a step goes](speed.ipynb).

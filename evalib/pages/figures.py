@@ -174,11 +174,11 @@ def slot_weights(trace: Trace) -> list[Figure]:
 
 
 def ratios(cases: dict[str, dict[str, dict]]) -> list[Figure]:
-    """Time of each formulation over the literal one's, a drawing a case; forward passes alone are grey."""
+    """Time of each formulation over the literal one's, a drawing a case; forward passes alone, grey, stand apart on top."""
     drawings = []
     for name, rows in cases.items():
         timed = {label: row for label, row in rows.items() if row.get("seconds_ratio") is not None}
-        labels = sorted(timed, key=lambda label: -timed[label]["seconds_ratio"])
+        labels = sorted(timed, key=lambda each: ("backward" not in timed[each]["pass"], -timed[each]["seconds_ratio"]))
         values = [timed[label]["seconds_ratio"] for label in labels]
         whole = ["backward" in timed[label]["pass"] for label in labels]
         colors = [

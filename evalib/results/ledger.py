@@ -47,7 +47,7 @@ LEDGER = (
     Entry("§3.1 output", "evalib.eva.feed_forward", None, (LOOPS,), "notebooks/eva", ("D5", "D6")),
     Entry("§3.3 backbone", "evalib.networks.Network", None,
           ("tests/test_networks.py::test_parameters_and_shapes",), "notebooks/networks",
-          ("D6", "D7", "D8", "D9", "D13")),
+          ("D6", "D7", "D8", "D9", "D13", "D14")),
     Entry("§4.1 augmentation", "evalib.training.data.crop_and_flip", None,
           ("tests/test_data.py::test_crop_and_flip_is_torchvision_image_by_image",), "notebooks/train", ("D12",)),
     Entry("§4.1 training", "evalib.training.loop.train", None,

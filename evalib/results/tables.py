@@ -81,7 +81,7 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
                 "tier": tier,
                 "epochs": TIERS[tier].epochs if tier else None,
                 "device": ", ".join(sorted({record["device"] for record in records})) or None,
-                "minutes": statistics.mean(record["seconds"] for record in records) / 60 if records else None,
+                "minutes": statistics.mean(map(minutes, records)) if records else None,
             }
         )
     return rows
@@ -125,6 +125,11 @@ def markdown(rows: list[dict]) -> str:
 def epoch_seconds(record: dict) -> float:
     """The median time of an epoch: one during which the machine was busy or asleep does not move it."""
     return statistics.median(row["seconds"] for row in record["curve"])
+
+
+def minutes(record: dict) -> float:
+    """The time of a run, as its median epoch times their number."""
+    return epoch_seconds(record) * len(record["curve"]) / 60
 
 
 def interval(values: list[float]) -> tuple[float | None, float | None]:
