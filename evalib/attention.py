@@ -5,7 +5,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from evalib.fast import batch_first, chunks, project, relative_attention
+from evalib.fast.maps import batch_first
+from evalib.fast.window import chunks, joint_attention, project, relative_attention
 from evalib.geometry import check_heads, check_kernel_size
 
 
@@ -37,8 +38,11 @@ class RelativeSelfAttention(nn.Module):
     def mix(self, x: Float[Tensor, "n cin i j"]) -> Float[Tensor, "n cout _ _"]:
         """Eq. 3 for as many images as the cache holds."""
         projected = project(x, [self.W_Q.weight, self.W_K.weight, self.W_V.weight], self.rows.shape[-1])
-        q, k, v = (rearrange(t, "n (h c) i j -> n h c i j", h=self.num_heads) for t in projected)
-        y = self.attend(q, k, v, self.rows, self.cols, stride=self.stride)
+        qkv = rearrange(projected, "n (three h c) i j -> n three h c i j", three=3, h=self.num_heads)
+        if self.attend is relative_attention:
+            y = joint_attention(qkv, self.rows, self.cols, stride=self.stride)
+        else:
+            y = self.attend(*qkv.unbind(1), self.rows, self.cols, stride=self.stride)
         return batch_first(rearrange(y, "n h c i j -> n (h c) i j"))
 
 
