@@ -23,7 +23,7 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations
 from evalib.eva import SingleQueryAttention
-from evalib.fast import reach
+from evalib.fast.maps import reach
 from evalib.results import records
 from evalib.training.loop import choose_device
 

@@ -123,7 +123,7 @@ MUTANTS = (
     # ── Heads ─────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "heads-interleaved", "a head takes every h-th channel instead of neighbouring ones", MODULE, "attention.py",
-        '"n (h c) i j -> n h c i j"', '"n (c h) i j -> n h c i j"',
+        '"n (three h c) i j -> n three h c i j"', '"n (three c h) i j -> n three h c i j"',
     ),
     Mutant(
         "heads-reshaped", "keys are split into heads by a reshape that mixes pixels and channels",
@@ -137,25 +137,25 @@ MUTANTS = (
         EVA_LOOPS, "fast/__init__.py", '"(h c) cin -> h cin c"', '"(c h) cin -> h cin c"',
     ),
     Mutant(
-        "spread-sign", "q·r is spread over the map by the offset i − a instead of a − i", MODULE, "fast/__init__.py",
+        "spread-sign", "q·r is spread over the map by the offset i − a instead of a − i", MODULE, "fast/maps.py",
         "m[:, None] - stride * i + size // 2", "stride * i - m[:, None] + size // 2",
     ),
     Mutant(
         "unseen-too-likely", "pixels outside the window get the logit −100: no part, unless logits are large",
-        FAST + "test_large_logits_stay_in_the_window", "fast/__init__.py",
+        FAST + "test_large_logits_stay_in_the_window", "fast/maps.py",
         "unseen = -min(1e9, torch.finfo(logits.dtype).max / 8)", "unseen = -100.0",
     ),
     Mutant(
-        "last-query-unshifted", "a shift leaves out the last query that it reaches", EACH_FORMULATION, "fast/__init__.py",
+        "last-query-unshifted", "a shift leaves out the last query that it reaches", EACH_FORMULATION, "fast/maps.py",
         "(extent - 1 - offset) // stride + 1)", "(extent - 1 - offset) // stride)",
     ),
     Mutant(
         "softmax-derivative", "the derivative of a softmax is taken as if its sum were not fixed", EACH_FORMULATION,
-        "fast/__init__.py", "d_logits.addcmul_(weights, d_logits.sum(dim=(0, 1)), value=-1)", "pass",
+        "fast/maps.py", "d_logits.addcmul_(weights, d_logits.sum(dim=(0, 1)), value=-1)", "pass",
     ),
     Mutant(
         "table-gradients-swapped", "the gradients of the row and the column logits change places", EACH_FORMULATION,
-        "fast/__init__.py", "for axis in (1, 0))", "for axis in (0, 1))",
+        "fast/maps.py", "for axis in (1, 0))", "for axis in (0, 1))",
     ),
     # ── EVA ───────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(

@@ -2,16 +2,23 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations, fast
 from evalib.eva import SingleQueryAttention
+from evalib.fast import operators, window
 
-FORMULATIONS = {"shifted": fast.shifted, "dense": fast.dense, "fused": fast.fused}
 MAPS = [(1, 1), (2, 5), (5, 4), (7, 7), (8, 8)]
 
-each_formulation = pytest.mark.parametrize("name", FORMULATIONS)
+each_formulation = pytest.mark.usefixtures("formulation")
+
+
+@pytest.fixture(params=["SHIFTED", "DENSE"])
+def formulation(request, monkeypatch):
+    """Window attention by one formulation, whatever the rule would choose."""
+    chosen = getattr(operators, request.param)
+    monkeypatch.setattr(operators, "implementation", lambda x, size: chosen)
 
 
 def leaves(*shapes):
@@ -33,38 +40,36 @@ def assert_same(literal, quick, inputs):
         torch.testing.assert_close(actual, expected, rtol=0, atol=atol)
 
 
-def compare(name, n, h, half, i, j, k, stride, scale=1.0):
-    q, key, v, rows, cols = inputs = leaves(*[(n, h, 2 * half, i, j)] * 3, *[(h, half, k)] * 2)
+def compare(n, h, half, i, j, k, stride, scale=1.0):
+    inputs = leaves(*[(n, h, 2 * half, i, j)] * 3, *[(h, half, k)] * 2)
     literal = equations.relative_attention(*inputs, scale, stride)
-    quick = FORMULATIONS[name](scale * q[..., ::stride, ::stride], key, v, rows, cols, stride)
-    assert_same(literal, quick, inputs)
+    assert_same(literal, fast.relative_attention(*inputs, scale, stride), inputs)
 
 
 @each_formulation
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("k", [1, 3, 5, 7])
 @pytest.mark.parametrize("heads", [1, 2, 4, 8])
-def test_each_formulation_is_the_literal_equation(name, heads, k, stride):
+def test_each_formulation_is_the_literal_equation(heads, k, stride):
     for i, j in MAPS:
-        compare(name, 2, heads, 2, i, j, k, stride)
+        compare(2, heads, 2, i, j, k, stride)
 
 
 @each_formulation
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     n=st.integers(1, 3), h=st.integers(1, 3), half=st.integers(1, 3), i=st.integers(1, 9), j=st.integers(1, 9),
     k=st.sampled_from([1, 3, 5, 7, 9]), stride=st.integers(1, 4), scale=st.sampled_from([1.0, 0.5, -2.0, 0.0]),
 )  # fmt: skip
-def test_each_formulation_at_any_shape(name, n, h, half, i, j, k, stride, scale):
-    compare(name, n, h, half, i, j, k, stride, scale)
+def test_each_formulation_at_any_shape(n, h, half, i, j, k, stride, scale):
+    compare(n, h, half, i, j, k, stride, scale)
 
 
 @each_formulation
 @pytest.mark.parametrize("stride", [1, 2])
-def test_gradcheck(name, stride):
-    queries = {1: (3, 2), 2: (2, 1)}[stride]
-    q, k, v, rows, cols = leaves((1, 2, 2, *queries), *[(1, 2, 2, 3, 2)] * 2, *[(2, 1, 3)] * 2)
-    assert torch.autograd.gradcheck(lambda *inputs: FORMULATIONS[name](*inputs, stride), (q, k, v, rows, cols))
+def test_gradcheck(stride):
+    inputs = leaves(*[(1, 2, 2, 3, 2)] * 3, *[(2, 1, 3)] * 2)
+    assert torch.autograd.gradcheck(lambda *inputs: fast.relative_attention(*inputs, stride=stride), inputs)
 
 
 @pytest.mark.parametrize("scale", [1, 0.5])
@@ -78,28 +83,28 @@ def test_functions_are_the_literal_ones(i, j, k, stride, scale):
 
 
 @each_formulation
-def test_large_logits_stay_in_the_window(name):
+def test_large_logits_stay_in_the_window():
     q, k, v = (100 * torch.randn(1, 2, 4, 6, 6) for _ in range(3))
     rows, cols = (100 * torch.randn(2, 2, 3) for _ in range(2))
     literal = equations.relative_attention(q, k, v, rows, cols)
-    torch.testing.assert_close(FORMULATIONS[name](q, k, v, rows, cols), literal, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(fast.relative_attention(q, k, v, rows, cols), literal, rtol=1e-9, atol=1e-9)
 
 
 @each_formulation
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
-def test_other_precisions(name, dtype, tolerance):
+def test_other_precisions(dtype, tolerance):
     inputs = leaves(*[(2, 2, 4, 6, 5)] * 3, *[(2, 2, 3)] * 2)
     literal = equations.relative_attention(*inputs)
-    y = FORMULATIONS[name](*(t.detach().to(dtype) for t in inputs))
+    y = fast.relative_attention(*(t.detach().to(dtype) for t in inputs))
     assert y.dtype == dtype
     torch.testing.assert_close(y.to(literal.dtype), literal, rtol=tolerance, atol=tolerance)
 
 
 def test_the_rule_looks_at_window_and_map():
     small, large = torch.empty(1, 1, 8, 8), torch.empty(1, 1, 16, 16)
-    assert [fast.formulation(k, small) for k in (1, 3, 5, 7)] == [fast.shifted] * 2 + [fast.dense] * 2
-    assert [fast.formulation(k, large) for k in (3, 7, 9)] == [fast.shifted] * 2 + [fast.dense]
-    assert fast.formulation(3, torch.empty(1, 1, 16, 16, device="meta")) is fast.fused
+    assert [operators.implementation(small, k) for k in (1, 3, 5, 7)] == [operators.SHIFTED] * 2 + [operators.DENSE] * 2
+    assert [operators.implementation(large, k) for k in (3, 7, 9)] == [operators.SHIFTED] * 2 + [operators.DENSE]
+    assert operators.implementation(torch.empty(1, 1, 16, 16, device="meta"), 3) is operators.DENSE
 
 
 def test_wrong_extents_are_named():
@@ -121,11 +126,11 @@ def test_single_query_attention_is_the_literal_one(heads, m, with_r):
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("n", "size", "k"), [(1, 8, 3), (fast.CHUNK + 2, 7, 3), (3, 8, 7), (2, 4, 5)])
+@pytest.mark.parametrize(("n", "size", "k"), [(1, 8, 3), (window.CHUNK + 2, 7, 3), (3, 8, 7), (2, 4, 5)])
 def test_self_attention_is_the_literal_module(monkeypatch, n, size, k, stride, layout):
     layer = RelativeSelfAttention(6, 8, k, num_heads=2, stride=stride)
     x = torch.randn(n, 6, size, size).to(memory_format=layout).requires_grad_()
-    monkeypatch.setattr(fast, "CACHED", 1)  # the fewest images a time
+    monkeypatch.setattr(window, "CACHED", 1)  # the fewest images a time
     quick = layer(x)
     layer.attend = equations.relative_attention
     assert_same(layer(x), quick, [x, *layer.parameters()])

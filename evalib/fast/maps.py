@@ -28,7 +28,11 @@ def batch_first(t: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
 
 
 def shifted(
-    qkv: Float[Tensor, "n 3 h c i j"], rows: Float[Tensor, "h _ k"], cols: Float[Tensor, "h _ k"], stride: int, scale: float
+    qkv: Float[Tensor, "n 3 h c i j"],
+    rows: Float[Tensor, "h _ k"],
+    cols: Float[Tensor, "h _ k"],
+    stride: int,
+    scale: float,
 ) -> tuple[Float[Tensor, "n h c _ _"], Float[Tensor, "n k k h _ _"]]:
     """Each offset (a, b) at once for all pixels, the batch last: a shift is then a view with long runs of memory."""
     q, k, v, row, col = shifted_inputs(qkv, rows, cols, stride, scale)
@@ -105,7 +109,11 @@ def span(offset: int, stride: int, extent: int, queries: int) -> tuple[slice, sl
 
 
 def dense(
-    qkv: Float[Tensor, "n 3 h c i j"], rows: Float[Tensor, "h _ k"], cols: Float[Tensor, "h _ k"], stride: int, scale: float
+    qkv: Float[Tensor, "n 3 h c i j"],
+    rows: Float[Tensor, "h _ k"],
+    cols: Float[Tensor, "h _ k"],
+    stride: int,
+    scale: float,
 ) -> tuple[Float[Tensor, "n h c _ _"], Float[Tensor, "n h _ _"]]:
     """Window and r as channels: ``[q, q·rows, q·cols]ᵀ[k, onehot(i), onehot(j)]``, softmax over all pixels of the map.
 

@@ -1,33 +1,29 @@
-"""Window attention, Equation 3, as one operator of PyTorch: ``evalib::window_attention``.
-
-Its derivative is an operator too, so that torch.compile, torch.export and torch.func see two opaque nodes. Each has the
-implementation that its device and shape ask for: the kernels on a GPU, one of two formulations over whole maps elsewhere.
-"""
-
-from collections.abc import Callable
-from functools import cache
-from typing import NamedTuple
+"""Equations 2 and 3 by the operator, and the projections before it, laid out so that nothing is copied between them."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from evalib.fast import maps
+from evalib.fast import maps, operators
 from evalib.geometry import check_kernel_size
-
 
 CACHED, CHUNK = 2**19, 16
 """What a CPU takes at a time: entries of q for each thread, so that they stay in its cache, but no fewer images."""
 
 
-class Implementation(NamedTuple):
-    """Forward pass and derivative, and the tensors that each fills, as they lie in memory."""
-
-    forward: Callable[..., tuple[Tensor, Tensor]]
-    backward: Callable[..., tuple[Tensor, Tensor]]
-    empty: Callable[..., tuple[Tensor, Tensor]]
-    empty_gradient: Callable[[Tensor], Tensor]
+def local_attention(
+    q: Float[Tensor, "n h c i j"],
+    k: Float[Tensor, "n h c i j"],
+    v: Float[Tensor, "n h c i j"],
+    kernel_size: int,
+    scale: float | int = 1.0,
+    stride: int = 1,
+) -> Float[Tensor, "n h c _ _"]:
+    """Eq. 2, as :func:`evalib.equations.local_attention`: Eq. 3 with r = 0."""
+    h, c = q.shape[1:3]
+    rows, cols = q.new_zeros(h, c // 2, kernel_size), q.new_zeros(h, c - c // 2, kernel_size)
+    return relative_attention(q, k, v, rows, cols, scale, stride)
 
 
 def relative_attention(
@@ -46,20 +42,6 @@ def relative_attention(
     return joint_attention(torch.stack([q, k, v], dim=1), rows, cols, scale, stride)
 
 
-def local_attention(
-    q: Float[Tensor, "n h c i j"],
-    k: Float[Tensor, "n h c i j"],
-    v: Float[Tensor, "n h c i j"],
-    kernel_size: int,
-    scale: float | int = 1.0,
-    stride: int = 1,
-) -> Float[Tensor, "n h c _ _"]:
-    """Eq. 2, as :func:`evalib.equations.local_attention`: Eq. 3 with r = 0."""
-    h, c = q.shape[1:3]
-    rows, cols = q.new_zeros(h, c // 2, kernel_size), q.new_zeros(h, c - c // 2, kernel_size)
-    return relative_attention(q, k, v, rows, cols, scale, stride)
-
-
 def joint_attention(
     qkv: Float[Tensor, "n 3 h c i j"],
     rows: Float[Tensor, "h _ k"],
@@ -68,7 +50,8 @@ def joint_attention(
     stride: int = 1,
 ) -> Float[Tensor, "n h c _ _"]:
     """The same for q, k and v in one tensor: they are read where they lie, and so are their gradients written."""
-    operator = window_attention if torch.compiler.is_compiling() else WindowAttention.apply
+    recorded = torch.compiler.is_compiling()
+    operator = operators.window_attention if recorded else operators.WindowAttention.apply
     return operator(qkv, rows, cols, stride, float(scale))[0]
 
 
@@ -82,7 +65,7 @@ def project(
     weight = torch.cat(weights)
     if x.device.type != "cpu":
         return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
-    if implementation(x, kernel_size) is not SHIFTED:
+    if operators.implementation(x, kernel_size) is not operators.SHIFTED:
         return F.conv2d(x, weight)
     pixels = maps.batch_last(x)
     product = weight.flatten(1).to(pixels.dtype) @ pixels.flatten(1)
@@ -97,170 +80,3 @@ def chunks(x: Float[Tensor, "n cin i j"], channels: int) -> tuple[Tensor, ...]:
     if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return (x,)
     return x.split(max(CHUNK, torch.get_num_threads() * CACHED // (channels * x[0, 0].numel())))
-
-
-@torch.library.custom_op("evalib::window_attention", mutates_args=())
-def window_attention(qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float) -> tuple[Tensor, Tensor]:
-    """y of Eq. 3, ``n h c i' j'``, for qkv, ``n 3 h c i j``, at every ``stride``-th pixel; and what its derivative keeps.
-
-    ``rows`` and ``cols`` are the tables ``h c/2 k``; ``scale`` multiplies the logits.
-    """
-    return implementation(qkv, rows.shape[-1]).forward(qkv, rows, cols, stride, scale)
-
-
-@torch.library.custom_op("evalib::window_attention_backward", mutates_args=())
-def window_attention_backward(
-    dy: Tensor, qkv: Tensor, rows: Tensor, cols: Tensor, y: Tensor, kept: Tensor, stride: int, scale: float
-) -> tuple[Tensor, Tensor]:
-    """The gradient of qkv, and in one vector those of rows and cols."""
-    return implementation(qkv, rows.shape[-1]).backward(dy, qkv, rows, cols, y, kept, stride, scale)
-
-
-@window_attention.register_fake
-def _(qkv, rows, cols, stride, scale):
-    high, wide = (-(-extent // stride) for extent in qkv.shape[-2:])
-    return implementation(qkv, rows.shape[-1]).empty(qkv, rows.shape[-1], (high, wide))
-
-
-@window_attention_backward.register_fake
-def _(dy, qkv, rows, cols, y, kept, stride, scale):
-    dqkv = implementation(qkv, rows.shape[-1]).empty_gradient(qkv)
-    return dqkv, kept.new_empty(rows.numel() + cols.numel())
-
-
-def keep(ctx, inputs, output) -> None:
-    qkv, rows, cols, ctx.stride, ctx.scale = inputs
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(qkv, rows, cols, *output)
-
-
-def differentiate(ctx, dy, _):
-    if dy is None:
-        return None, None, None, None, None
-    qkv, rows, cols, y, kept = ctx.saved_tensors
-    dqkv, tables = WindowAttentionBackward.apply(dy, qkv, rows, cols, y, kept, ctx.stride, ctx.scale)
-    d_rows, d_cols = tables.split([rows.numel(), cols.numel()])
-    return dqkv, d_rows.view_as(rows).to(rows.dtype), d_cols.view_as(cols).to(cols.dtype), None, None
-
-
-def refuse(ctx, *_):
-    raise RuntimeError(
-        "the fast window attention has no second derivative: give each RelativeSelfAttention the literal form, "
-        "`layer.attend = evalib.relative_attention`, which has all of them"
-    )
-
-
-window_attention.register_autograd(differentiate, setup_context=keep)
-window_attention_backward.register_autograd(refuse)
-
-
-class WindowAttention(torch.autograd.Function):
-    """The operator for torch.func too, which does not take the derivative that is registered with an operator."""
-
-    generate_vmap_rule = True
-    setup_context, backward = staticmethod(keep), staticmethod(differentiate)
-
-    @staticmethod
-    def forward(*inputs):
-        return window_attention(*inputs)
-
-
-class WindowAttentionBackward(torch.autograd.Function):
-    """Its derivative, likewise; a second one is refused in words."""
-
-    generate_vmap_rule = True
-    backward = staticmethod(refuse)
-
-    @staticmethod
-    def forward(*inputs):
-        return window_attention_backward(*inputs)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        pass
-
-
-@window_attention.register_vmap
-def _(info, dims, qkv, rows, cols, stride, scale):
-    if dims[1] is None and dims[2] is None:  # one batch of all
-        outputs = window_attention(qkv.movedim(dims[0], 0).flatten(0, 1), rows, cols, stride, scale)
-        return tuple(t.unflatten(0, (info.batch_size, -1)) for t in outputs), (0, 0)
-    return one_by_one(window_attention, info, dims, qkv, rows, cols, stride, scale)
-
-
-@window_attention_backward.register_vmap
-def _(info, dims, *inputs):  # one by one, for each has its own gradient of the tables
-    return one_by_one(window_attention_backward, info, dims, *inputs)
-
-
-def one_by_one(operator: Callable, info, dims: tuple, *inputs) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    """The operator on each entry of the mapped axes."""
-    each = [
-        operator(*(t if dim is None else t.select(dim, entry) for t, dim in zip(inputs, dims, strict=True)))
-        for entry in range(info.batch_size)
-    ]
-    return tuple(torch.stack(outputs) for outputs in zip(*each, strict=True)), (0, 0)
-
-
-def implementation(x: Tensor, size: int) -> Implementation:
-    """The rule: the kernels on a GPU; elsewhere offsets, or whole maps where the window is a good part of the map."""
-    if x.device.type == "cuda" and x.dtype != torch.float64 and has_triton():
-        return KERNELS
-    return SHIFTED if x.device.type == "cpu" and 4 * size**2 < x.shape[-2] * x.shape[-1] else DENSE
-
-
-@cache
-def has_triton() -> bool:
-    try:
-        import triton  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def kernel_forward(*inputs):
-    from evalib.fast import kernels
-
-    return kernels.forward(*inputs)
-
-
-def kernel_backward(*inputs):
-    from evalib.fast import kernels
-
-    return kernels.backward(*inputs)
-
-
-def joined(backward: Callable) -> Callable:
-    """The gradients of rows and cols in one vector."""
-
-    def joint(*inputs):
-        dqkv, d_rows, d_cols = backward(*inputs)
-        return dqkv, torch.cat([d_rows.flatten(), d_cols.flatten()])
-
-    return joint
-
-
-def empty_lse(qkv: Tensor, size: int, queries: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    n, _, h, c, *_ = qkv.shape
-    y = qkv.new_empty(n, *queries, h, c).permute(0, 3, 4, 1, 2)
-    return y, qkv.new_empty(n, h, *queries, dtype=torch.float32)
-
-
-def empty_offsets(qkv: Tensor, size: int, queries: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    n, _, h, c, *_ = qkv.shape
-    weights = qkv.new_empty(size, size, h, *queries, n, dtype=torch.promote_types(qkv.dtype, torch.float32))
-    return qkv.new_empty(h, c, *queries, n).movedim(-1, 0), weights.movedim(-1, 0)
-
-
-def empty_map(qkv: Tensor, size: int, queries: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    n, _, h, c, height, width = qkv.shape
-    return qkv.new_empty(n, h, c, *queries), qkv.new_empty(n, h, height * width, queries[0] * queries[1])
-
-
-def empty_batch_last(qkv: Tensor) -> Tensor:
-    return qkv.new_empty(*qkv.shape[1:], len(qkv)).movedim(-1, 0)
-
-
-KERNELS = Implementation(kernel_forward, kernel_backward, empty_lse, torch.empty_like)
-SHIFTED = Implementation(maps.shifted, joined(maps.shifted_backward), empty_offsets, empty_batch_last)
-DENSE = Implementation(maps.dense, joined(maps.dense_backward), empty_map, lambda qkv: qkv.new_empty(qkv.shape))

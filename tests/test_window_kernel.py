@@ -1,0 +1,114 @@
+"""Window attention as an operator: its kernels in Triton's interpreter, and what PyTorch does with it as a whole."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import evalib
+from evalib.fast import operators, window
+
+ROOT = Path(__file__).resolve().parent.parent
+K = {"shifted": 3, "dense": 5}
+"""A window size for which the rule chooses each formulation on a 7×6 map."""
+
+COMPILED = """
+import torch
+import evalib
+
+torch.manual_seed(0)
+network, x = evalib.build("sanet20-small").eval(), torch.randn(2, 3, 32, 32)
+compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+torch.testing.assert_close(compiled(x), network(x))
+pair = (torch.autograd.grad(form(x).square().sum(), list(network.parameters())) for form in (compiled, network))
+torch.testing.assert_close(*pair)
+"""
+
+each_formulation = pytest.mark.parametrize("k", K.values(), ids=K)
+
+
+def inputs(k, n=2):
+    shapes = (n, 3, 2, 4, 7, 6), (2, 2, k), (2, 2, k)
+    return [torch.randn(shape, requires_grad=True) for shape in shapes]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_kernels_are_the_literal_equation(seed):
+    pytest.importorskip("triton")
+    command = [sys.executable, "-W", "error::RuntimeWarning", str(ROOT / "tests" / "interpreted.py"), "80", str(seed)]
+    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stdout == "equal\n", done.stderr[-2000:]
+
+
+@each_formulation
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of the check itself
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_operator_keeps_its_promises(k, stride, dtype):
+    tensors = [t.detach().to(dtype).requires_grad_() for t in inputs(k)]
+    torch.library.opcheck(operators.window_attention, (*tensors, stride, 0.5))
+
+
+@each_formulation
+def test_per_sample_gradients_are_those_of_each_sample(k):
+    qkv, rows, cols = (t.detach() for t in inputs(k, n=3))
+
+    def loss(rows, cols, qkv):
+        return window.joint_attention(qkv[None], rows, cols).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss, argnums=(0, 1, 2)), in_dims=(None, None, 0))(rows, cols, qkv)
+    each = [torch.func.grad(loss, argnums=(0, 1, 2))(rows, cols, one) for one in qkv]
+    for gradients, expected in zip(found, zip(*each, strict=True), strict=True):
+        torch.testing.assert_close(gradients, torch.stack(expected))
+    many = torch.func.vmap(loss, in_dims=(0, None, 0))(torch.stack([rows, -rows, 2 * rows]), cols, qkv)
+    torch.testing.assert_close(
+        many, torch.stack([loss(f * rows, cols, one) for f, one in zip((1, -1, 2), qkv, strict=True)])
+    )
+
+
+@each_formulation
+@pytest.mark.parametrize("attend", [window.joint_attention, lambda *t: operators.window_attention(*t, 1, 1.0)[0]])
+def test_a_second_derivative_names_the_form_that_has_it(k, attend):
+    qkv, rows, cols = inputs(k)
+    (dqkv,) = torch.autograd.grad(attend(qkv, rows, cols).square().sum(), qkv, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"layer\.attend = evalib\.relative_attention"):
+        dqkv.square().sum().backward()
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return evalib.build("sanet20-small").float().eval()
+
+
+def test_a_network_is_one_graph():
+    """In a process of its own: the checks of shapes that pytest puts into the package cannot be compiled."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_network_is_exported_for_any_batch(network):
+    x, other = torch.randn(4, 3, 32, 32, dtype=torch.float32), torch.randn(40, 3, 32, 32, dtype=torch.float32)
+    exported = torch.export.export(network, (x,), dynamic_shapes={"x": {0: torch.export.Dim("n")}})
+    torch.testing.assert_close(exported.module()(other), network(other), rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_has_per_sample_gradients(network):
+    x, y = torch.randn(3, 3, 32, 32, dtype=torch.float32), torch.tensor([1, 2, 3])
+    weights, buffers = (
+        {name: t.detach() for name, t in named} for named in (network.named_parameters(), network.named_buffers())
+    )
+
+    def loss(weights, image, label):
+        return F.cross_entropy(torch.func.functional_call(network, (weights, buffers), (image[None],)), label[None])
+
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(weights, x, y)
+    for sample in range(3):
+        expected = torch.func.grad(loss)(weights, x[sample], y[sample])
+        torch.testing.assert_close({name: t[sample] for name, t in found.items()}, expected, rtol=1e-3, atol=1e-5)
