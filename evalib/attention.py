@@ -42,7 +42,8 @@ class RelativeSelfAttention(nn.Module):
         if self.attend is relative_attention:
             y = joint_attention(qkv, self.rows, self.cols, stride=self.stride)
         else:
-            y = self.attend(*qkv.unbind(1), self.rows, self.cols, stride=self.stride)
+            q, k, v = qkv.unbind(dim=1)
+            y = self.attend(q, k, v, self.rows, self.cols, stride=self.stride)
         return batch_first(rearrange(y, "n h c i j -> n (h c) i j"))
 
 

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from evalib.fast import maps
 
+Extent = int | torch.SymInt
+"""Of an axis; not yet known where a graph is recorded for any shape."""
+
 
 class Implementation(NamedTuple):
     """Forward pass and derivative, and the tensors that each fills, as they lie in memory."""
@@ -126,7 +129,7 @@ def one_by_one(operator: Callable, info, dims: tuple, *inputs) -> tuple[tuple[Te
     return tuple(torch.stack(outputs) for outputs in zip(*each, strict=True)), (0, 0)
 
 
-def implementation(x: Tensor, size: int) -> Implementation:
+def implementation(x: Tensor, size: Extent) -> Implementation:
     """The rule: the kernels on a GPU; elsewhere offsets, or whole maps where the window is a good part of the map."""
     if x.device.type == "cuda" and x.dtype != torch.float64 and has_triton():
         return KERNELS
@@ -164,19 +167,19 @@ def joined(backward: Callable) -> Callable:
     return joint
 
 
-def empty_lse(qkv: Tensor, size: int, queries: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def empty_lse(qkv: Tensor, size: Extent, queries: tuple[Extent, Extent]) -> tuple[Tensor, Tensor]:
     n, _, h, c, *_ = qkv.shape
     y = qkv.new_empty(n, *queries, h, c).permute(0, 3, 4, 1, 2)
     return y, qkv.new_empty(n, h, *queries, dtype=torch.float32)
 
 
-def empty_offsets(qkv: Tensor, size: int, queries: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def empty_offsets(qkv: Tensor, size: Extent, queries: tuple[Extent, Extent]) -> tuple[Tensor, Tensor]:
     n, _, h, c, *_ = qkv.shape
     weights = qkv.new_empty(size, size, h, *queries, n, dtype=torch.promote_types(qkv.dtype, torch.float32))
     return qkv.new_empty(h, c, *queries, n).movedim(-1, 0), weights.movedim(-1, 0)
 
 
-def empty_map(qkv: Tensor, size: int, queries: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def empty_map(qkv: Tensor, size: Extent, queries: tuple[Extent, Extent]) -> tuple[Tensor, Tensor]:
     n, _, h, c, height, width = qkv.shape
     return qkv.new_empty(n, h, c, *queries), qkv.new_empty(n, h, height * width, queries[0] * queries[1])
 
