@@ -145,8 +145,7 @@ if record["data"]["source"] == "subset":
 last = run.curve[-1]
 picture(
     *figures.curve(run.curve),
-    alt=f"Loss and accuracy over {len(run.curve)} epochs, on the training and on the validation images. After the last epoch "
-    f"the validation loss is {last['validation_loss']:.2f} and the validation accuracy {last['validation_accuracy']:.1f} %.",
+    caption=f"This run, epoch by epoch. It ends at a validation accuracy of {last['validation_accuracy']:.1f} %.",
 )
 
 # %% [markdown]
@@ -156,14 +155,9 @@ picture(
 
 # %%
 predicted = run.test_scores.argmax(dim=1)
-right = [
-    (predicted[run.cifar.test_labels == label] == label).float().mean().item() for label in range(len(data.CLASSES))
-]
 picture(
     figures.confusion(predicted, run.cifar.test_labels),
-    alt="A table of ten classes by ten classes, in percent of a row, bluer where more. Of each class is taken for itself: "
-    + ", ".join(f"{name} {100 * share:.0f}" for name, share in zip(data.CLASSES, right, strict=True))
-    + ".",
+    caption="What this run took the images of each class (row) for, in percent. A blue diagonal means that it is right.",
 )
 
 # %% [markdown]
@@ -177,11 +171,7 @@ shown = [(run.cifar.test_labels == label).nonzero()[0].item() for label in range
 images, labels = run.cifar.test_images[shown], run.cifar.test_labels[shown]
 picture(
     figures.predictions(images, predicted[shown], labels),
-    alt="Ten test images, each with the class that the network gives it: "
-    + ", ".join(
-        f"{data.CLASSES[label]} as {data.CLASSES[guess]}" for label, guess in zip(labels, predicted[shown], strict=True)
-    )
-    + ".",
+    caption="The first test image of each class and this run's answer; in orange where it is wrong, with the right one below.",
 )
 
 # %% [markdown]
@@ -196,10 +186,11 @@ picture(
 # %%
 if (row := evalib.networks.experiment(experiment)).eva and row.summary is None:
     scores, trace = loop.predict_traced(run.network, images[:4])
-    look = "Four test images, a row each, and the weights of EVA's four looks on the 7×7 map, mean over the heads."
-    recall = "Bars of the mean weights of the four recalls on their slots."
+    look = "Weights of the four looks on the 7×7 map, mean over the heads, an image a row. Ring 0 is one pixel and has it all."
+    recall = "Mean weights of the four recalls on their slots: the first query and the looks so far."
     display(
-        picture(figures.ring_weights(images[:4], trace), alt=look), picture(*figures.slot_weights(trace), alt=recall)
+        picture(figures.ring_weights(images[:4], trace), caption=look),
+        picture(*figures.slot_weights(trace), caption=recall),
     )
 
 # %% [markdown]

@@ -12,7 +12,8 @@ ORDER = """
     results.counts results.schema results.records results.tables results.comparisons results.weights results.reading
     results.evaluation results.claims results.ledger
     batch.manifest batch.gpus batch.notebook batch.reproduce
-    pages.figures pages.diagrams pages.notation pages.display pages.stills pages.explorer pages.export pages.live
+    pages.figures pages.diagrams pages.graphs pages.plots pages.notation pages.display pages.stills pages.explorer
+    pages.export pages.live
 """.split()
 PACKAGE = Path(evalib.__file__).parent
 

@@ -1,0 +1,100 @@
+"""Figures of results: what records say, one function a figure. The style is that of :mod:`evalib.pages.figures`."""
+
+from matplotlib.figure import Figure
+
+from evalib.pages.figures import BLUE, GREY, INK, ORANGE, described, panels
+from evalib.results.comparisons import Comparison, shown
+
+
+def curves(networks: dict[str, list[list[dict]]]) -> list[Figure]:
+    """Training loss and validation accuracy by epoch, a colour a network and a line a seed."""
+    drawings = []
+    for what, unit in (("train_loss", "training loss, nats"), ("validation_accuracy", "validation accuracy, %")):
+        figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
+        for (name, seeds), color in zip(networks.items(), (GREY, ORANGE, BLUE), strict=False):
+            for number, rows in enumerate(seeds):
+                label = None if number else name
+                axis.plot([row["epoch"] for row in rows], [row[what] for row in rows], color=color, lw=1.3, label=label)
+        axis.set(xlabel="epoch", ylabel=unit)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend(frameon=False)
+        ends = [
+            f"{name} {', '.join(f'{rows[-1][what]:.2f}' for rows in seeds)}"
+            for name, seeds in networks.items()
+            if seeds
+        ]
+        drawings.append(described(figure, f"{unit.partition(',')[0]} by epoch, at the end: {'; '.join(ends)}."))
+    return drawings
+
+
+def effects(found: dict[str, Comparison], reach: float) -> Figure:
+    """Differences of accuracy, with their 95 % interval from two seeds on, over a band of ``reach`` points either way."""
+    figure, ((axis,),) = panels(1, 1, 5.2, 0.8 + 0.22 * len(found))
+    axis.axvspan(-reach, reach, color=GREY, alpha=0.18, linewidth=0)
+    axis.axvline(0, color=INK, linewidth=0.8)
+    for y, each in enumerate(found.values()):
+        if each.low is not None:
+            axis.plot([each.low, each.high], [y, y], color=BLUE)
+        axis.plot(each.mean, y, "o", color=BLUE)
+    axis.set_yticks(range(len(found)), found, fontsize=8)
+    axis.set(xlabel="points of test accuracy", ylim=(len(found) - 0.5, -0.5))
+    told = "; ".join(f"{name} {shown(each)}" for name, each in found.items())
+    return described(figure, f"Effects in points, and a band of {reach:.1f} either way: {told}.")
+
+
+def ratios(cases: dict[str, dict[str, dict]]) -> list[Figure]:
+    """Time of each formulation over the literal one's, a drawing a case; forward passes alone, grey, stand apart on top."""
+    drawings = []
+    for name, rows in cases.items():
+        timed = {label: row for label, row in rows.items() if row.get("seconds_ratio") is not None}
+        labels = sorted(timed, key=lambda each: ("backward" not in timed[each]["pass"], -timed[each]["seconds_ratio"]))
+        values = [timed[label]["seconds_ratio"] for label in labels]
+        whole = ["backward" in timed[label]["pass"] for label in labels]
+        colors = [
+            ORANGE if "fast" in label else BLUE if both else GREY for label, both in zip(labels, whole, strict=True)
+        ]
+        figure, ((axis,),) = panels(1, 1, 3.6, 0.7 + 0.21 * len(labels))
+        axis.barh(labels, values, color=colors)
+        axis.bar_label(axis.containers[0], [f" {value:.2f}" for value in values], fontsize=8)
+        axis.margins(x=0.15)
+        axis.set_title(name, fontsize=10)
+        axis.tick_params(labelsize=8)
+        told = ", ".join(f"{label} {value:.2f}" for label, value in zip(labels, values, strict=True))
+        drawings.append(described(figure, f"{name}: {told}."))
+    return drawings
+
+
+def costs(cost: dict[int, dict[str, tuple[int, int]]]) -> list[Figure]:
+    """Weights and FLOPs of one layer over the extent of its window, by kind of layer."""
+    drawings = []
+    for column, (unit, divisor) in enumerate((("weights, thousands", 1e3), ("FLOPs, millions", 1e6))):
+        figure, ((axis,),) = panels(1, 1, 3.3, 2.5)
+        ends = []
+        for name, color in (("convolution", BLUE), ("attention", ORANGE)):
+            values = [each[name][column] / divisor for each in cost.values()]
+            axis.plot([*cost], values, color=color, marker="o", label=name)
+            ends.append(f"{name} from {values[0]:,.0f} to {values[-1]:,.0f}")
+        axis.set(xlabel="extent k of the window", ylabel=unit, xticks=[*cost], ylim=(0, None))
+        axis.legend(frameon=False)
+        drawings.append(described(figure, f"{unit} over k = {min(cost)} to {max(cost)}: {', '.join(ends)}."))
+    return drawings
+
+
+def parts(counts: dict[str, dict[str, int]]) -> Figure:
+    """Stacked bars: the parameters of each part of some networks, in millions."""
+    shades = dict(zip(next(iter(counts.values())), (INK, "#9dbfe3", BLUE, ORANGE, GREY, "#444b54"), strict=True))
+    figure, ((axis,),) = panels(1, 1, 3.6, 2.4)
+    for y, each in enumerate(counts.values()):
+        left = 0.0
+        for part, count in each.items():
+            axis.barh(y, count / 1e6, left=left, color=shades[part], label=part if y == 0 else None)
+            left += count / 1e6
+    axis.set_yticks(range(len(counts)), counts)
+    axis.invert_yaxis()
+    axis.set(xlabel="parameters, millions")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    told = "; ".join(
+        f"{name} {sum(each.values()) / 1e6:.2f}, its summary {each['summary'] / 1e6:.2f}"
+        for name, each in counts.items()
+    )
+    return described(figure, f"Parameters in millions: {told}.")
