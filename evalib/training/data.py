@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float, Int, Int64, UInt8
+from jaxtyping import Bool, Float, Int, Int64, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -114,12 +114,34 @@ def split(n: int) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " validation"]
     return order[: n - n // 10], order[n - n // 10 :]
 
 
-def normalise(images: UInt8[Tensor, "n 3 i j"]) -> Float[Tensor, "n 3 i j"]:
-    """(pixel / 255 − MEAN) / STD, per channel, in single precision."""
-    scaled = images.float()
+def normalise(images: Shaped[Tensor, "n 3 i j"]) -> Float[Tensor, "n 3 i j"]:
+    """(pixel / 255 − MEAN) / STD, per channel, in single precision, of uint8 pixels; (pixel − MEAN) / STD of floating ones.
+
+    The argument is left as it was. ``TypeError`` or ``ValueError`` as :func:`check_pixels`.
+    """
+    check_pixels(images)
+    scaled = images.float() if images.dtype == torch.uint8 else 255 * images.float()
     for c in range(3):
         scaled[:, c].sub_(255 * MEAN[c]).div_(255 * STD[c])
     return scaled
+
+
+def check_pixels(images: Tensor) -> None:
+    """``TypeError`` unless ``images`` are uint8 or floating, ``ValueError`` unless floating ones lie in 0 … 1."""
+    if images.dtype == torch.uint8:
+        return
+    if not images.is_floating_point():
+        raise TypeError(f"images are {images.dtype}: give uint8, or floats in 0 … 1")
+    if not images.numel():
+        return
+    low, high = (value.item() for value in images.detach().aminmax())
+    if not (0 <= low and high <= 1):  # NaN compares false
+        remedy = "replace what is not a number"
+        if low < 0:
+            remedy = "normalised already? give the pixels, or call the network itself"
+        elif high > 1:
+            remedy = "divide them by 255" if high <= 255 else "scale them to 0 … 1"
+        raise ValueError(f"floating pixels lie in 0 … 1, these in {low:g} … {high:g}: {remedy}")
 
 
 class Plan(NamedTuple):

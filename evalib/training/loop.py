@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from evalib.eva import Trace
 from evalib.networks import Network, build, experiment
 from evalib.training import checkpoints, data
+from evalib.training.prediction import evaluating, predict
 from evalib.training.progress import announce, progress_bar
 from evalib.training.settings import TIERS, Settings, check_same, learning_rate
 from evalib.training.steps import OPTIMISERS, precision_of, set_rate, training_step
@@ -88,6 +89,7 @@ def train(
             if observe is not None:
                 observe(curve[-1])
         test_scores = predict(network, cifar.test_images.to(device)).cpu()
+    network.eval()
     return Run(settings, network, curve, cifar, test_scores, device, sum(row["seconds"] for row in curve))
 
 
@@ -118,19 +120,12 @@ def train_epoch(step, network: nn.Module, images: int, settings: Settings, epoch
     return losses, correct
 
 
-@torch.inference_mode()
-def predict(network: nn.Module, images: UInt8[Tensor, "n 3 32 32"], batch_size: int = 500) -> Float[Tensor, "n 10"]:
-    """The scores of ``network`` for raw images, without augmentation, in evaluation mode and float32."""
-    network.eval()
-    return torch.cat([network(data.normalise(batch)) for batch in images.split(batch_size)])
-
-
-@torch.inference_mode()
+@torch.no_grad()
 def predict_traced(network: Network, images: UInt8[Tensor, "n 3 32 32"]) -> tuple[Float[Tensor, "n 10"], Trace]:
     """The scores of an EVANet for raw images, and the trace of the very pass that gave them."""
-    network.eval()
     device = next(network.parameters()).device
-    return network(data.normalise(images.to(device)), trace=True)
+    with evaluating(network):
+        return network(data.normalise(images.to(device)), trace=True)
 
 
 def accuracy(scores: Float[Tensor, "n 10"], labels: Int[Tensor, " n"]) -> float:
