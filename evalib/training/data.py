@@ -135,7 +135,7 @@ def check_pixels(images: Tensor) -> None:
     if not images.numel():
         return
     low, high = (value.item() for value in images.detach().aminmax())
-    if not (0 <= low and high <= 1):  # NaN compares false
+    if not (low >= 0 and high <= 1):  # NaN compares false
         remedy = "replace what is not a number"
         if low < 0:
             remedy = "normalised already? give the pixels, or call the network itself"
