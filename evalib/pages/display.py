@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from evalib.pages.figures import INK
 from evalib.pages.notation import checked
 from evalib.results.records import commit, device_name
-from evalib.training.download import cached
+from evalib.training.download import is_there
 from evalib.training.loop import choose_device
 
 WIDTH = 88
@@ -131,5 +131,5 @@ def check(answer, expected) -> Markdown:
 
 def here() -> str:
     """One line on what runs: the commit of evalib, the device, and the data set that is at hand."""
-    data = "full CIFAR-10" if cached().is_file() else "the bundled subset of CIFAR-10"
+    data = "full CIFAR-10" if is_there() else "the bundled subset of CIFAR-10"
     return f"evalib at commit {(commit() or 'unknown')[:7]} on {device_name(choose_device())}, with {data}"

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from evalib.training.download import FULL_SHA256, Arrays, cached, download, fingerprint, read, verified
+from evalib.training.download import FULL_SHA256, at_hand, download, fingerprint, read, verified
+from evalib.training.sources import Arrays
 
 __all__ = [
     "ANNOUNCEMENT", "CIFAR10", "CLASSES", "FULL_SHA256", "MEAN", "PAD", "STD", "SUBSET_SHA256", "Plan", "crop_and_flip",
@@ -53,8 +54,9 @@ class CIFAR10(NamedTuple):
 def load(which: str = "auto", directory: str | Path | None = None) -> CIFAR10:
     """CIFAR-10 on the CPU, verified by its SHA-256.
 
-    ``which`` is "full" (downloaded if it is not cached), "subset" (bundled), or "auto": the full set if it is
-    cached, else the subset, which is then announced. ``directory`` holds the cached file; it defaults to the
+    ``which`` is "full" (downloaded if it is not there), "subset" (bundled), or "auto": the full set if it is
+    there, else the subset, which is then announced. ``directory`` holds the cached file, or the official folder
+    ``cifar-10-batches-py`` or archive ``cifar-10-python.tar.gz``, which are taken as they are; it defaults to the
     environment variable ``EVALIB_DATA``, else to ``data/``.
     """
     if which not in ("auto", "full", "subset"):
@@ -62,7 +64,7 @@ def load(which: str = "auto", directory: str | Path | None = None) -> CIFAR10:
     if which == "subset":
         return _subset()
     try:
-        return _tensors(read(cached(directory)), "full", FULL_SHA256)
+        return _tensors(at_hand(directory), "full", FULL_SHA256)
     except (FileNotFoundError, ValueError) as reason:
         if which == "full":
             return _tensors(read(download(directory)), "full", FULL_SHA256)
@@ -100,7 +102,8 @@ def _subset() -> CIFAR10:
         return images, repeat(np.arange(10, dtype=np.uint8), "k -> (k n)", n=len(images) // 10)
 
     arrays = Arrays(*mosaic("train"), *mosaic("test"))
-    return _tensors(verified("The bundled subset", arrays, SUBSET_SHA256, "reinstall evalib"), "subset", SUBSET_SHA256)
+    arrays = verified("The bundled subset", arrays, SUBSET_SHA256, (1000, 500), "reinstall evalib")
+    return _tensors(arrays, "subset", SUBSET_SHA256)
 
 
 def split(n: int) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " validation"]]:
