@@ -348,7 +348,7 @@ def test_another_archive_is_not_unpacked(unpacked, npm, monkeypatch, capsys):
 
 def test_a_data_folder_that_cannot_be_made_is_named(npm, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="could not be .*EVALIB_DATA"):
+    with pytest.raises(OSError, match=r"could not be .*EVALIB_DATA"):
         data.load("full", tmp_path / "file")
 
 

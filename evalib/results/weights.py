@@ -70,7 +70,7 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
     tensors, record = checkpoints.read_tensors(find_weights(name_or_path, out))
     network = build(record["experiment"])
     network.load_state_dict(tensors)
-    network.image_size = (32, 32)  # what it was trained on: predict refuses others
+    network.image_size = (32, 32)  # type: ignore[assignment]  # what it was trained on: predict refuses others
     return network.to(memory_format=torch.channels_last).eval()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import overload
 
 import numpy as np
 import torch
@@ -12,13 +13,22 @@ from torch import Tensor, nn
 
 from evalib.training import data
 
-Images = UInt8[Tensor, "n 3 i j"] | Float[Tensor, "n 3 i j"]
+Pixels = UInt8[Tensor, "n 3 i j"] | Float[Tensor, "n 3 i j"]
+Given = Pixels | Image.Image | Sequence[Image.Image]
 
 
+@overload
+def predict(
+    network: nn.Module, images: Given, probabilities: bool = False, *, batch_size: int = 500
+) -> Float[Tensor, "n k"]: ...
+@overload
+def predict(
+    network: nn.Module, images: Given, probabilities: bool = False, classes: Sequence[str] = ..., batch_size: int = 500
+) -> tuple[Float[Tensor, "n k"], list[str]]: ...
 @torch.no_grad()
 def predict(
     network: nn.Module,
-    images: Images | Image.Image | Sequence[Image.Image],
+    images: Given,
     probabilities: bool = False,
     classes: Sequence[str] | None = None,
     batch_size: int = 500,
@@ -53,9 +63,7 @@ def predict(
     return result, [classes[index] for index in scores.argmax(dim=1).tolist()]
 
 
-def as_pixels(
-    images: Images | Image.Image | Sequence[Image.Image], size: tuple[int, int] | None = None
-) -> UInt8[Tensor, "n 3 i j"] | Float[Tensor, "n 3 i j"]:
+def as_pixels(images: Given, size: tuple[int, int] | None = None) -> Pixels:
     """``images`` as a tensor ``n 3 i j``, uint8 or in 0 … 1; an error says what else they are, and what to do.
 
     ``size`` is the height and width that they must have.

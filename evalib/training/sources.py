@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +43,7 @@ class Arrays(NamedTuple):
 def on_disk(directory: Path) -> dict[Path, Callable[[], Arrays]]:
     """The official folder and archive that lie in ``directory``, each with what reads it; neither is changed."""
     readers = {directory / UNPACKED: from_folder, directory / ARCHIVE: from_archive}
-    return {path: lambda read=read, path=path: read(path) for path, read in readers.items() if path.exists()}
+    return {path: partial(read, path) for path, read in readers.items() if path.exists()}
 
 
 def from_folder(path: Path) -> Arrays:
