@@ -7,9 +7,9 @@ import evalib
 
 ORDER = """
     geometry equations fast attention eva ablations.variants ablations.published blocks networks
-    training.paths training.locks training.sources training.download training.data training.prediction training.checkpoints training.settings
+    training.paths training.locks training.sources training.download training.data training.prediction training.environment training.checkpoints training.settings
     training.progress training.steps training.loop
-    results.counts results.schema results.records results.tables results.comparisons results.weights results.reading
+    results.counts results.schema results.files results.records results.tables results.comparisons results.weights results.reading
     results.evaluation results.claims results.ledger
     batch.manifest batch.gpus batch.notebook batch.reproduce
     pages.figures pages.diagrams pages.graphs pages.plots pages.notation pages.display pages.stills pages.explorer

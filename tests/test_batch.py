@@ -1,6 +1,5 @@
 """Batch: parameters refused before a kernel starts; the plan; Snakemake over papermill, with kills."""
 
-import ast
 import os
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from test_tables import changed, made
 import evalib
 from evalib.__main__ import main
 from evalib.batch import manifest, notebook
-from evalib.results import records, schema
+from evalib.results import records
 
 NAMES = "experiment, seed, tier, epochs, out"
 PACKAGE = Path(evalib.__file__).parent
@@ -159,10 +158,10 @@ def test_the_manifest_is_six_rows_of_two_seeds():
 
 def test_the_plan_tells_done_stale_begun_running_and_to_do(tmp_path, monkeypatch):
     made(tmp_path, seed=0)
-    made(tmp_path, seed=1, code="other", commit="0123456789")
+    made(tmp_path, seed=1, computation=99)
     made(tmp_path, seed=2, data={"source": "subset", "sha256": "other"})
     changed(made(tmp_path, seed=3), seconds=1.0)
-    made(tmp_path, seed=4, settings=records.asdict(evalib.Settings("resnet20-small", 4, epochs=1)))
+    made(tmp_path, seed=4, epochs=1, seconds=30.0)
     folders = [tmp_path / "smoke" / f"resnet20-small-seed{seed}" for seed in (5, 6)]
     for folder in folders:
         folder.mkdir()
@@ -172,7 +171,7 @@ def test_the_plan_tells_done_stale_begun_running_and_to_do(tmp_path, monkeypatch
         text = manifest.describe(planned, tmp_path)
     assert [run.state for run in planned] == ["done", *["stale"] * 4, "begun", "running", "to do"]
     assert [run.epochs for run in planned] == [0, 0, 0, 0, 0, 1, 1, 2]
-    notes = "", "since commit 0123456", "data set has changed", "changed after it was", "epochs was 1, is now 2"
+    notes = "", "of computation 99", "data set has changed", "changed after it was", "epochs was 1, is now 2"
     assert all(note in run.note for note, run in zip(notes, planned, strict=False))
     assert (
         "8 runs: 1 done, 4 stale, 1 running, 1 begun, 1 to do; training to come: about 2 min" in text
@@ -191,31 +190,6 @@ def test_an_epoch_during_which_the_machine_slept_does_not_move_the_expected_time
     record["curve"][7]["seconds"] = 3600.0
     records.write({name: value for name, value in record.items() if name != "sha256"}, path)
     assert manifest.seconds_an_epoch(evalib.Settings("resnet20-small", 5, "paper"), tmp_path) == (2.0, "a machine")
-
-
-def test_the_modules_that_decide_a_result_are_those_that_training_imports():
-    def imports(name):
-        path = PACKAGE / f"{name.replace('.', '/')}.py"
-        path = path if path.exists() else path.with_suffix("") / "__init__.py"
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evalib."):
-                within = node.module.removeprefix("evalib.")
-                rooms = within in ("training", "results", "batch", "pages", "ablations")
-                yield from (f"{within}.{alias.name}" for alias in node.names) if rooms else (within,)
-
-    found, waiting = set(), {"training.loop"}
-    while waiting:
-        name = waiting.pop()
-        found.add(name)
-        waiting |= set(imports(name)) - found
-    besides = {f"training.{name}" for name in ("paths", "locks", "download", "checkpoints", "progress")}
-    assert found - besides == set(schema.DECIDING)
-
-
-def test_comments_and_docstrings_do_not_make_a_result_stale():
-    one = 'def f(x):\n    """Say."""\n    # why\n    return x + 1\n'
-    assert schema.statements(one) == schema.statements("def f(x):\n\n    return x + 1\n")
-    assert schema.statements(one) != schema.statements(one.replace("1", "2"))
 
 
 def reproduce(wanted, out, *options):
@@ -246,13 +220,13 @@ def test_failed_and_skipped_runs_are_named_and_the_table_is_made(tmp_path):
     wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
     wanted.write_text("experiment,seeds\nresnet20-small,0 1 2\n")
     made(out, seed=0)
-    made(out, seed=1, code="other")
+    made(out, seed=1, data={"source": "subset", "sha256": "other"})
     (out / "smoke" / "resnet20-small-seed2").write_text("a file where a folder should be")
     process = reproduce(wanted, out)
     shown = process.communicate(timeout=240)[0]
     assert process.returncode == 1
     assert "failed   resnet20-small-seed2: " in shown
-    assert "skipped  resnet20-small-seed1: the code that decides a result has changed" in shown
+    assert "skipped  resnet20-small-seed1: the data set has changed since" in shown
     assert "done 1, failed 1, skipped 1, running 0\nto go on, give the same command again" in shown
     assert "| ResNet-20 small | 1,000 | 91.25 | 20.00 ± 0.00 [20.00, 20.00] | 2 | smoke |" in shown
     assert (out / "smoke" / "table" / "table.json").exists()

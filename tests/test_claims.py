@@ -239,7 +239,10 @@ def test_ablations_have_a_table_of_their_own(tmp_path, capsys):
 def test_the_worth_of_choosing_by_the_test_set_is_best_minus_last(tmp_path):
     name = "evanet20-small-test-curve"
     for seed, (best, last) in enumerate(((44.0, 42.0), (43.0, 42.0))):
-        curve = [{"test_accuracy": best}, {"test_accuracy": last}]
+        curve = [
+            {"epoch": epoch, "validation_accuracy": 10.0, "test_accuracy": accuracy, "seconds": 1.0}
+            for epoch, accuracy in ((1, best), (2, last))
+        ]
         made(tmp_path, name, seed, "smoke", round(5 * last), curve=curve)
     found = effect(experiment(name), tmp_path)
     assert (found.n, found.mean) == (2, pytest.approx(1.5))

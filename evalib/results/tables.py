@@ -6,42 +6,84 @@ import json
 import math
 import statistics
 import warnings
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 from scipy.special import stdtrit
 
 from evalib.networks import ABLATIONS, TABLE_1, Experiment, experiment
-from evalib.results.records import read, record_path, results
+from evalib.results.files import SUPERSEDED, read, record_path, results
+from evalib.results.schema import settings_of
 from evalib.training.settings import TIERS, Settings
 
 FORMATS = ("md", "csv", "json")
 
 
 def complete(row: Experiment, tier: str, out: Path | None = None) -> list[dict]:
-    """The records of a row that ran the whole schedule of ``tier``, by seed."""
-    return [record for record in trusted(tier, out) if record["experiment"] == row.name and whole(record)]
+    """The records of a row that count at ``tier``, by seed: of each seed the first that ran the whole schedule.
+
+    The first, because no result can bend this rule: whoever runs a seed again, for whatever reason, changes no table.
+    """
+    first: dict[int, dict] = {}
+    for record in trusted(tier, out):
+        if record["experiment"] == row.name and whole(record):
+            first.setdefault(record["seed"], record)
+    return [first[seed] for seed in sorted(first)]
+
+
+def reruns(out: Path | None = None) -> list[dict]:
+    """A dictionary a record of each seed that was run several times at one tier, in the order in which they finished."""
+    rows = []
+    for tier in TIERS:
+        groups = defaultdict(list)
+        for record in trusted(tier, out):
+            if whole(record):
+                groups[record["experiment"], record["seed"]].append(record)
+        for (name, seed), records in sorted(groups.items()):
+            for number, record in enumerate(records if len(records) > 1 else []):
+                rows.append(
+                    {
+                        "experiment": name,
+                        "tier": tier,
+                        "seed": seed,
+                        "finished": record["finished"],
+                        "accuracy": record["test"]["accuracy"],
+                        "device": record["device"],
+                        "commit": (record["commit"] or "–")[:7],
+                        "counts": number == 0,
+                    }
+                )
+    return rows
 
 
 def whole(record: dict) -> bool:
-    """Whether a record's settings are those of its experiment, seed and tier when nothing else is asked for."""
-    return Settings(**record["settings"]) == Settings(record["experiment"], record["seed"], record["tier"])
+    """Whether a record's settings are those of its experiment, seed and tier, from its first epoch, and nothing else."""
+    settings = settings_of(record)
+    longer = any(sitting["epochs"] != settings.epochs for sitting in record.get("sittings", []))
+    return not longer and settings == Settings(settings.experiment, settings.seed, settings.tier)
 
 
 def trusted(tier: str, out: Path | None = None) -> list[dict]:
-    """The records of ``tier``, by seed; each file that is none, or a second copy of one, is warned of and left out."""
-    found = []
-    for path in sorted((Path(out or results()) / tier).glob("*.json")):
+    """All records of ``tier``, those in ``superseded/`` too, in the order in which their runs finished.
+
+    Each file that is none, or a second copy of one, is warned of and left out.
+    """
+    found: list[dict] = []
+    folder = Path(out or results())
+    for path in (*sorted((folder / tier).glob("*.json")), *sorted((folder / SUPERSEDED / tier).glob("*.json"))):
         try:
             record = read(path)
-            home = record_path(Settings(**record["settings"]), out)
-            if (home.parent.name, home.name) != (path.parent.name, path.name):
+            settings = settings_of(record)
+            if path.parent == folder / tier and path.name != (home := record_path(settings, out)).name:
                 doubt = "a duplicate of" if home.exists() else "misnamed, for it is"
-                raise ValueError(f"{path} is {doubt} {home.parent.name}/{home.name}: move it away or rename it")
+                raise ValueError(f"{path} is {doubt} {tier}/{home.name}: move it away or rename it")
+            if settings.tier != tier or record in found:
+                raise ValueError(f"{path} is of the {settings.tier} tier, or a second copy: move it away")
             found.append(record)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             warnings.warn(f"left out of the table: {error}", stacklevel=2)
-    return sorted(found, key=lambda record: record["seed"])
+    return sorted(found, key=lambda record: record["finished"])
 
 
 def rows_of(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> tuple[Experiment, ...]:
