@@ -47,7 +47,9 @@ def with_costs(text: str) -> str:
     lines = [heads, ["---"] * len(heads)]
     for row in TABLE_1:
         times = defaultdict(list)
-        for record in (record for tier in TIERS for record in tables.complete(row, tier, ROOT / "results")):
+        for record in tables.timed(
+            [record for tier in TIERS for record in tables.complete(row, tier, ROOT / "results")]
+        ):
             times[record["device"]].append(tables.epoch_seconds(record))
         for device, seconds in sorted(times.items()):
             each = statistics.mean(seconds)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from evalib.results import evaluation
 from evalib.results.records import device_name, read, record_path
 from evalib.results.schema import settings_of
-from evalib.results.tables import epoch_seconds, trusted
+from evalib.results.tables import epoch_seconds, timed, trusted
 from evalib.training import checkpoints, data
 from evalib.training.locks import held
 from evalib.training.loop import choose_device
@@ -125,6 +125,7 @@ def seconds_an_epoch(settings: Settings, out: Path | None = None) -> tuple[float
     with warnings.catch_warnings(action="ignore"):
         every = [record for tier in TIERS for record in trusted(tier, out)]
     known = [record for record in every if record["experiment"] == settings.experiment]
+    known = timed(known) or known
     here = device_name(choose_device())
     known = [record for record in known if record["device"] == here] or known
     known = [record for record in known if record["tier"] == settings.tier] or known

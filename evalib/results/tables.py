@@ -14,10 +14,12 @@ from scipy.special import stdtrit
 
 from evalib.networks import ABLATIONS, TABLE_1, Experiment, experiment
 from evalib.results.files import SUPERSEDED, read, record_path, results
-from evalib.results.schema import settings_of
+from evalib.results.schema import collapse, settings_of
 from evalib.training.settings import TIERS, Settings
 
 FORMATS = ("md", "csv", "json")
+SHARED = "shared.json"
+"""In the folder of the records: how many runs shared the device, for records from before they had the field ``shared``."""
 
 
 def complete(row: Experiment, tier: str, out: Path | None = None) -> list[dict]:
@@ -71,6 +73,7 @@ def trusted(tier: str, out: Path | None = None) -> list[dict]:
     """
     found: list[dict] = []
     folder = Path(out or results())
+    shared = json.loads(path.read_text("utf-8"))["shared"] if (path := folder / SHARED).exists() else {}
     for path in (*sorted((folder / tier).glob("*.json")), *sorted((folder / SUPERSEDED / tier).glob("*.json"))):
         try:
             record = read(path)
@@ -78,9 +81,9 @@ def trusted(tier: str, out: Path | None = None) -> list[dict]:
             if path.parent == folder / tier and path.name != (home := record_path(settings, out)).name:
                 doubt = "a duplicate of" if home.exists() else "misnamed, for it is"
                 raise ValueError(f"{path} is {doubt} {tier}/{home.name}: move it away or rename it")
-            if settings.tier != tier or record in found:
+            if settings.tier != tier or any(record.items() <= other.items() for other in found):
                 raise ValueError(f"{path} is of the {settings.tier} tier, or a second copy: move it away")
-            found.append(record)
+            found.append({"shared": shared.get(record["sha256"], 1) if "sha256" in record else 1, **record})
         except (ValueError, OSError) as error:
             warnings.warn(f"left out of the table: {error}", stacklevel=2)
     return sorted(found, key=lambda record: record["finished"])
@@ -123,7 +126,10 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
                 "tier": tier,
                 "epochs": TIERS[tier].epochs if tier else None,
                 "device": ", ".join(sorted({record["device"] for record in records})) or None,
-                "minutes": statistics.mean(map(minutes, records)) if records else None,
+                "minutes": statistics.mean(map(minutes, timed(records))) if timed(records) else None,
+                "warnings": [
+                    f"seed {record['seed']} {said}" for record in records if (said := collapse(record["curve"]))
+                ],
             }
         )
     return rows
@@ -167,6 +173,11 @@ def markdown(rows: list[dict]) -> str:
 def epoch_seconds(record: dict) -> float:
     """The median time of an epoch: one during which the machine was busy or asleep does not move it."""
     return statistics.median(row["seconds"] for row in record["curve"])
+
+
+def timed(records: list[dict]) -> list[dict]:
+    """The records whose seconds say something of speed: no other run shared the device."""
+    return [record for record in records if record["shared"] == 1]
 
 
 def minutes(record: dict) -> float:
