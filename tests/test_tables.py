@@ -216,7 +216,7 @@ def test_the_checksum_does_not_depend_on_order_or_layout(tmp_path):
 
 def test_shared_devices_say_nothing_of_time(tmp_path):
     """Whether the record says so itself, or the list beside the records for those that came before."""
-    alone, beside, before = (made(tmp_path, seed=seed, **has) for seed, has in ((0, {}), (1, {"shared": 2}), (2, {})))
+    alone, _, before = (made(tmp_path, seed=seed, **has) for seed, has in ((0, {}), (1, {"shared": 2}), (2, {})))
     assert len(tables.timed(tables.trusted("smoke", tmp_path))) == 2
     (tmp_path / tables.SHARED).write_text(json.dumps({"shared": {records.read(before)["sha256"]: 2}}))
     assert [each["seed"] for each in tables.timed(tables.trusted("smoke", tmp_path))] == [records.read(alone)["seed"]]

@@ -81,12 +81,19 @@ def trusted(tier: str, out: Path | None = None) -> list[dict]:
             if path.parent == folder / tier and path.name != (home := record_path(settings, out)).name:
                 doubt = "a duplicate of" if home.exists() else "misnamed, for it is"
                 raise ValueError(f"{path} is {doubt} {tier}/{home.name}: move it away or rename it")
-            if settings.tier != tier or any(record.items() <= other.items() for other in found):
+            if settings.tier != tier or any(same_run(record, other) for other in found):
                 raise ValueError(f"{path} is of the {settings.tier} tier, or a second copy: move it away")
-            found.append({"shared": shared.get(record["sha256"], 1) if "sha256" in record else 1, **record})
+            known = shared.get(record["sha256"], 1) if "sha256" in record else 1
+            device = record["device"].replace(", 1 threads", ", 1 thread")  # as the first records had it
+            found.append({"shared": known, **record, "device": device})
         except (ValueError, OSError) as error:
             warnings.warn(f"left out of the table: {error}", stacklevel=2)
     return sorted(found, key=lambda record: record["finished"])
+
+
+def same_run(one: dict, other: dict) -> bool:
+    """Whether two records are of one run: the same experiment and seed, finished at the same second with one curve."""
+    return all(one[name] == other[name] for name in ("experiment", "seed", "finished", "curve"))
 
 
 def rows_of(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> tuple[Experiment, ...]:
