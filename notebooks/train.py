@@ -23,7 +23,7 @@
 # gave.
 #
 # ```
-# papermill notebooks/train.ipynb out.ipynb -k python3 -p experiment evanet20-small -p seed 1
+# papermill notebooks/train.ipynb out.ipynb -k python3 -p experiment evanet20-small -p seeds "0 1"
 # ```
 #
 # A *checkpoint*, the state of the run on disk, is written after each epoch. A run that was stopped goes on from its last one
@@ -35,6 +35,7 @@ import math
 import os
 import subprocess
 import sys
+from html import escape
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
@@ -53,13 +54,14 @@ from evalib.pages.display import picture
 from evalib.results import records
 from evalib.training import data, loop
 
-_before = set(globals())
+_before = dict(globals())
 
 # %% [markdown]
 # ## Parameters
 #
 # `experiment` is a row of `evalib.TABLE_1`, or one of `evalib.ABLATIONS`. `seed` is the number that all random draws of a run
-# follow from: first weights, order of the images, augmentation. An *epoch* is one pass over the training images. `tier`
+# follow from: first weights, order of the images, augmentation. `seeds`, such as `"0 1 2"`, makes several runs instead: on a
+# GPU side by side, elsewhere one after the other. An *epoch* is one pass over the training images. `tier`
 # says how much is run: `smoke` takes the bundled subset and two epochs, `quick` the full data set and a short schedule,
 # `paper` the full data set and the full schedule. `epochs` overrides the tier's number, and `out` the directory where the
 # record goes.
@@ -67,14 +69,15 @@ _before = set(globals())
 # %% tags=["parameters"]
 experiment = "evanet20-small"
 seed = 0
+seeds = None
 tier = "smoke"
 epochs = None
 out = None
 
 # %%
 notebook.refuse_injected(globals())
-settings = evalib.Settings(experiment, seed, tier, epochs)
-settings
+runs = notebook.checked({"experiment": experiment, "seed": seed, "seeds": seeds, "tier": tier, "epochs": epochs})
+runs
 
 # %% [markdown]
 # ## What is trained
@@ -123,35 +126,50 @@ torch.testing.assert_close(gradient, torch.tensor([[-0.75, 0.75]]))
 
 # %%
 out = Path(out or os.getenv("EVALIB_OUT") or records.results())  # the book sets EVALIB_OUT
-run = evalib.run(settings, out)
+outcomes = records.run_side_by_side(runs, out)
+recorded = [records.read(path) for each in runs if (path := records.record_path(each, out)).exists()]
+stopped = {
+    each.seed: outcome.exception()
+    for each, outcome in zip(runs, outcomes, strict=True)
+    if not records.record_path(each, out).exists()
+}
+finished = [outcome.result() for outcome in outcomes if outcome.exception() is None]
+if stopped and not finished:
+    raise next(iter(stopped.values()))
+run = finished[0] if finished else outcomes[0].result()
 
 # %%
-path = records.record_path(settings, out)
-record = records.read(path)
-test = record["test"]
-display(
-    Markdown(
-        f"**{test['accuracy']:.2f} %** of {test['images']:,} test images right after the last epoch, on the "
-        f"{record['data']['source']} data set ({record['device']}, {record['seconds']:.0f} s of training)."
+for record in recorded:
+    test, name = record["test"], f"Seed {record['seed']}: " if len(runs) > 1 else ""
+    display(
+        Markdown(
+            f"{name}**{test['accuracy']:.2f} %** of {test['images']:,} test images right after the last epoch, on the "
+            f"{record['data']['source']} data set ({escape(record['device'])}, {record['seconds']:.0f} s of training)."
+        )
     )
-)
-if record["data"]["source"] == "subset":
+for number, error in stopped.items():
+    display(Markdown(f"Seed {number} **stopped**: {escape(str(error))}"))
+if run.cifar.source == "subset":
     display(Markdown("This is the bundled subset after a few epochs: it shows that the machinery works, no more."))
 
 # %% [markdown]
 # ## How it went
+#
+# Of several seeds the points are the mean, and the band holds all of them.
 
 # %%
-last = run.curve[-1]
+curves = [record["curve"] for record in recorded]
+ends = ", ".join(f"{rows[-1]['validation_accuracy']:.1f}" for rows in curves)
 picture(
-    *figures.curve(run.curve),
-    caption=f"This run, epoch by epoch. It ends at a validation accuracy of {last['validation_accuracy']:.1f} %.",
+    *figures.curve(*curves),
+    caption=f"{'This run' if len(curves) == 1 else f'{len(curves)} runs'}, epoch by epoch. The validation accuracy ends at "
+    f"{ends} %.",
 )
 
 # %% [markdown]
 # ## What it confuses
 #
-# Each row is a class, each column what the network took its test images for, in percent of the row.
+# This and what follows is of the first seed. Each row is a class, each column what the network took its test images for, in percent of the row.
 
 # %%
 predicted = run.test_scores.argmax(dim=1)
@@ -192,6 +210,10 @@ if (row := evalib.networks.experiment(experiment)).eva and row.summary is None:
         picture(figures.ring_weights(images[:4], trace), caption=look),
         picture(*figures.slot_weights(trace), caption=recall),
     )
+
+# %% tags=["remove-cell"]
+if stopped:
+    raise RuntimeError("; ".join(f"seed {number}: {error}" for number, error in stopped.items()))
 
 # %% [markdown]
 # ## In short

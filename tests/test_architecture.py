@@ -11,7 +11,7 @@ ORDER = """
     training.progress training.steps training.loop
     results.counts results.schema results.files results.records results.tables results.comparisons results.weights results.reading
     results.evaluation results.claims results.ledger
-    batch.manifest batch.gpus batch.notebook batch.reproduce
+    batch.faults batch.manifest batch.gpus batch.notebook batch.reproduce batch.commands
     pages.figures pages.diagrams pages.graphs pages.plots pages.notation pages.display pages.stills pages.explorer
     pages.export pages.live
 """.split()

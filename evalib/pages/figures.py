@@ -58,20 +58,29 @@ def tinted(share: Float[Tensor, "*pixels"]) -> Float[Tensor, "*pixels 4"]:
     return ink
 
 
-def curve(rows: list[dict]) -> list[Figure]:
-    """Loss and accuracy by epoch, on the training and on the validation images."""
+def curve(*runs: list[dict]) -> list[Figure]:
+    """Loss and accuracy by epoch, on the training and on the validation images; of several runs also the mean and a band.
+
+    The band goes from the least to the greatest of the runs.
+    """
     drawings = []
-    epochs = [row["epoch"] for row in rows]
+    epochs = [row["epoch"] for row in runs[0]]
     for what, unit in (("loss", "cross-entropy, nats"), ("accuracy", "accuracy, %")):
         figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
+        last: list[str] = []
         for part, color, label in (("train", BLUE, "training"), ("validation", ORANGE, "validation")):
-            axis.plot(epochs, [row[f"{part}_{what}"] for row in rows], color=color, marker=".", label=label)
+            values = torch.tensor([[row[f"{part}_{what}"] for row in rows] for rows in runs])
+            if len(runs) > 1:
+                axis.fill_between(epochs, values.amin(dim=0), values.amax(dim=0), color=color, alpha=0.2, linewidth=0)
+                axis.plot(epochs, values.T, color=color, linewidth=0.5)
+            mean = values.mean(dim=0)
+            axis.plot(epochs, mean, color=color, marker=".", label=label)
+            last.append(f"{mean[-1]:.2f} on the {label} images")
         axis.set(xlabel="epoch", ylabel=unit)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend(frameon=False)
-        last = {part: rows[-1][f"{part}_{what}"] for part in ("train", "validation")}
-        alt = f"{what} by epoch; after epoch {epochs[-1]} {last['train']:.2f} on the training images and"
-        drawings.append(described(figure, f"{alt} {last['validation']:.2f} on the validation images."))
+        of = f", the mean of {len(runs)} runs in a band that holds them" if len(runs) > 1 else ""
+        drawings.append(described(figure, f"{what} by epoch{of}; after epoch {epochs[-1]} {' and '.join(last)}."))
     return drawings
 
 

@@ -1,7 +1,8 @@
 """A result is a file that nobody edits: one JSON record a run."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -100,22 +101,51 @@ def run_side_by_side(
     settings: Sequence[Settings],
     out: Path | None = None,
     device: str | None = None,
-    observe: Callable[[dict], None] | None = None,
+    observer: Callable[[Settings], Callable[[dict], None]] | None = None,
     workers: int | None = None,
+    **options: bool,
 ) -> list[Future[Run]]:
-    """Each of several runs as :func:`run` makes it alone; on CUDA ``workers`` at a time, a thread and a stream each.
+    """Each of several runs as :func:`run` makes it alone, with its ``options``; what one of them raises stops it alone.
 
-    One GPU holds many small runs at once in less time than one after the other. What one run raises stops it alone.
+    On CUDA ``workers`` of them run at a time, a thread and a stream each: one GPU holds many small runs at once in less time
+    than one after the other. Elsewhere one follows the other. ``observer`` gives each run its own ``observe``. When this
+    thread is interrupted, each run stops after the epoch that it is in, whose checkpoint is kept.
     """
-    where = choose_device(device)
-    workers = (workers or len(settings)) if where.type == "cuda" else 1
+    where, stopped = choose_device(device), threading.Event()
+    workers = min(workers or len(settings), len(settings)) if where.type == "cuda" else 1
 
     def one(each: Settings) -> Run:
-        with torch.cuda.stream(torch.cuda.Stream(where)) if where.type == "cuda" else nullcontext():
-            return run(each, out, device, observe=observe, shared=min(workers, len(settings)))
+        observe = observer(each) if observer else lambda row: None
 
+        def watch(row: dict) -> None:
+            observe(row)
+            if stopped.is_set():
+                raise InterruptedError("stopped; the same command goes on from the last checkpoint")
+
+        with torch.cuda.stream(torch.cuda.Stream(where)) if where.type == "cuda" else nullcontext():
+            return run(each, out, device, observe=watch, shared=workers, **options)
+
+    if workers == 1:
+        return [at_once(one, each) for each in settings]
     with ThreadPoolExecutor(workers) as pool:
-        return [pool.submit(one, each) for each in settings]
+        futures = [pool.submit(one, each) for each in settings]
+        try:
+            wait(futures)
+        except KeyboardInterrupt:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return futures
+
+
+def at_once(function: Callable[[Settings], Run], settings: Settings) -> Future[Run]:
+    """What ``function`` gives or raises, as a future that is done."""
+    future: Future[Run] = Future()
+    try:
+        future.set_result(function(settings))
+    except Exception as error:
+        future.set_exception(error)
+    return future
 
 
 @contextmanager
