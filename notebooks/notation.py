@@ -82,10 +82,10 @@ for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
 #
 # | Word | Meaning | First used |
 # |---|---|---|
-# | seed | the number that random draws follow from | [first page](../book/intro.md) |
-# | epoch | one pass over the training images | [first page](../book/intro.md) |
-# | record | the file that a run leaves: what decided it, and what it gave | [first page](../book/intro.md) |
-# | tier | how much is run: `smoke`, `quick` or `paper` | [first page](../book/intro.md) |
+# | seed | the number that random draws follow from | [first page](intro.ipynb) |
+# | epoch | one pass over the training images | [first page](intro.ipynb) |
+# | record | the file that a run leaves: what decided it, and what it gave | [first page](intro.ipynb) |
+# | tier | how much is run: `smoke`, `quick` or `paper` | [first page](intro.ipynb) |
 # | tensor | a box of numbers with named axes | [convolution](convolution.ipynb) |
 # | batch | images that go through a network together | [convolution](convolution.ipynb) |
 # | channel | one number of each pixel: a colour, or a feature that a layer computes | [convolution](convolution.ipynb) |

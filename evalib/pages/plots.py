@@ -1,7 +1,13 @@
 """Figures of results: what records say, one function a figure. The style is that of :mod:`evalib.pages.figures`."""
 
-from matplotlib.figure import Figure
+from io import BytesIO
 
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+
+from evalib.pages.answer import Row
 from evalib.pages.figures import BLUE, GREY, INK, ORANGE, described, panels
 from evalib.results.comparisons import Comparison, shown
 
@@ -98,3 +104,47 @@ def parts(counts: dict[str, dict[str, int]]) -> Figure:
         for name, each in counts.items()
     )
     return described(figure, f"Parameters in millions: {told}.")
+
+
+def against_paper(rows: list[Row], least: float = 82.0) -> Figure:
+    """The paper's accuracy of each network, grey, and ours: a dot a seed, and the 95 % interval of their mean.
+
+    What lies below ``least`` is drawn at the left edge, with its number; what was not run is a dash.
+    """
+    figure, ((axis,),) = panels(1, 1, 5.4, 0.75 + 0.34 * len(rows))
+    told = []
+    for y, row in enumerate(rows):
+        if row.paper is not None:
+            axis.plot(row.paper, y, "D", color=GREY, markersize=6, label=None if y else "paper, one run")
+        if row.low is not None and row.high is not None and row.high > least:
+            axis.plot([max(row.low, least), row.high], [y, y], color=BLUE, alpha=0.5, linewidth=4)
+        for value in row.accuracies:
+            axis.plot(max(value, least), y, "o" if value >= least else "<", color=BLUE, alpha=0.8, markersize=6)
+        if not row.accuracies:
+            axis.annotate("– not run", (0.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
+        if low := [value for value in row.accuracies if value < least]:
+            text = "   " + ", ".join(f"{value:.1f}" for value in low)
+            axis.text(least, y, text, va="center", fontsize=8.5, color=BLUE)
+        ours = ", ".join(f"{value:.2f}" for value in row.accuracies) or "not run"
+        told.append(f"{row.model}: paper {'–' if row.paper is None else f'{row.paper:.2f}'}, ours {ours}")
+    axis.plot([], [], "o", color=BLUE, markersize=6, label="ours, a dot a seed")
+    axis.set_yticks(range(len(rows)), [row.model for row in rows])
+    axis.set(xlabel="test accuracy, %", ylim=(len(rows) - 0.5, -0.5), xlim=(least - 0.4, 96.2))
+    axis.legend(frameon=False, fontsize=8.5, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
+    return described(figure, f"Test accuracies in percent. {'; '.join(told)}.")
+
+
+def share(rows: list[Row], title: str) -> bytes:
+    """The picture of a shared link, a PNG of 1200 × 630 pixels: the answer's figure, larger, on white, under a title."""
+    file = BytesIO()
+    with rc_context({"font.size": 19, "savefig.bbox": None}):
+        figure = against_paper(rows)
+        figure.set_size_inches(12, 6.3)
+        figure.set_facecolor("white")
+        figure.suptitle(title, x=0.02, ha="left", fontsize=34, fontweight="bold", color="#22262b")
+        for text in figure.findobj(Text):
+            text.set_fontsize(max(text.get_fontsize(), 19))
+        for line in figure.findobj(Line2D):
+            line.set_markersize(1.8 * line.get_markersize())
+        figure.savefig(file, dpi=100)
+    return file.getvalue()

@@ -1,0 +1,108 @@
+"""The book's question and its answer, written from the records: the first page, Table 1 and the report say the same."""
+
+import statistics
+from pathlib import Path
+from typing import NamedTuple
+
+from evalib.networks import TABLE_1, Experiment
+from evalib.results import choice
+from evalib.results.comparisons import Comparison, compare, signed
+from evalib.results.tables import complete, interval
+
+TIER = "paper"
+FALL = 10.0
+"""A run collapsed if its validation accuracy ends this many points below its best."""
+
+
+class Row(NamedTuple):
+    """A network, the paper's accuracy and ours at the ``paper`` tier, one a seed, with the 95 % interval of their mean."""
+
+    model: str
+    paper: float | None
+    accuracies: tuple[float, ...]
+    low: float | None
+    high: float | None
+
+
+def row(of: Experiment, model: str, out: Path | None = None) -> Row:
+    """What the records at the ``paper`` tier say of an experiment."""
+    accuracies = [record["test"]["accuracy"] for record in complete(of, TIER, out)]
+    return Row(model, of.paper_accuracy, tuple(accuracies), *interval(accuracies))
+
+
+def rows(size: str = "small", out: Path | None = None) -> list[Row]:
+    """The three networks of a size; where EVANet is not built to the letter of the text, that reading too."""
+    found = [row(each, each.model, out) for each in TABLE_1 if each.name.endswith(size)]
+    letter, reading = choice.row_of("letter"), choice.default()
+    if size == "small":
+        found[2] = found[2]._replace(model=f"{found[2].model}, {reading}")
+        if letter.name != choice.BASE:
+            found.append(row(letter, f"{TABLE_1[2].model}, letter", out))
+    return found
+
+
+def collapsed(of: Experiment, out: Path | None = None) -> int:
+    """How many runs of an experiment at the ``paper`` tier end far below their best validation accuracy."""
+    return sum(
+        max(epoch["validation_accuracy"] for epoch in record["curve"]) - record["validation_accuracy"] > FALL
+        for record in complete(of, TIER, out)
+    )
+
+
+def reported() -> str:
+    """What the paper reports, in a sentence."""
+    resnet, sanet, evanet = TABLE_1[:3]
+    return (
+        f"The paper says yes: {evanet.paper_accuracy:.2f} % of CIFAR-10's test images right with EVA, "
+        f"{sanet.paper_accuracy:.2f} % with local self-attention, {resnet.paper_accuracy:.2f} % with neither."
+    )
+
+
+def found(out: Path | None = None) -> str:
+    """What our runs of the paper's full schedule say, and how sure that is."""
+    resnet, evanet = TABLE_1[0], TABLE_1[2]
+    letter, reading = choice.row_of("letter"), choice.default()
+    told = []
+    if letter_runs := complete(letter, TIER, out):
+        mean = statistics.mean(record["test"]["accuracy"] for record in letter_runs)
+        falls = collapsed(letter, out)
+        how = f"collapses in {falls} of {counted(len(letter_runs), 'run')} and ends" if falls else "ends"
+        told.append(f"Built to the letter of the text it {how} at **{mean:.1f} %**")
+    if reading != "letter":
+        told.append(against(evanet, resnet, reading, out))
+    if not told:
+        return "Our runs at the paper's full schedule are still to be made, so we cannot say."
+    sentence = "; ".join(told)
+    others = [f"{each.model} {statistics.mean(each.accuracies):.1f} %" for each in rows(out=out)[:2] if each.accuracies]
+    if reading == "letter":
+        sentence += f" ({', '.join(others)})" if others else ""
+        sentence += ". Whether a reading that trains is ahead of either is open"
+    return sentence + "."
+
+
+def against(evanet: Experiment, resnet: Experiment, reading: str, out: Path | None) -> str:
+    """EVANet in the reading that trains, beside ResNet."""
+    ours = [record["test"]["accuracy"] for record in complete(evanet, TIER, out)]
+    if not ours:
+        return f"with the reading *{reading}*, which is meant to train, it has not been run to the end"
+    each = compare(evanet.name, resnet.name, out, (TIER,))
+    said = f"with the reading *{reading}* it reaches **{statistics.mean(ours):.1f} %** ({counted(len(ours), 'seed')})"
+    return f"{said}, {gap(each)}"
+
+
+def gap(each: Comparison) -> str:
+    """A difference from ResNet in words, and how sure it is."""
+    if each.mean is None:
+        return "and has no ResNet of the same seeds to be held against"
+    side = "ahead of" if each.mean > 0 else "behind"
+    if each.low is None or each.high is None:
+        return f"{abs(each.mean):.1f} points {side} ResNet; one pair of runs, so this may be chance"
+    sure = "more than chance explains" if each.low * each.high > 0 else "which may be chance"
+    return (
+        f"{abs(each.mean):.1f} points {side} ResNet (95 % interval {signed(each.low)} to {signed(each.high)}): {sure}"
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """``one run``, ``2 runs``."""
+    return f"one {noun}" if number == 1 else f"{number} {noun}s"
