@@ -15,10 +15,11 @@
 # %% [markdown]
 # # Training one network of Table 1
 #
-# How is a row of the table made? The network's weights are drawn at random, and changed in small steps until its answers
-# fit the training images; then the test images say how good it is. This page does that for one row.
+# How is a row of the table made? The network's weights are drawn at random and changed in small steps until its answers
+# fit the training images; then the test images say how good it is. This page does that for one row, for two epochs on a small
+# subset, and then looks at [a network that trained for longer](trained-for-longer).
 #
-# It is also the template of every run. The program papermill fills in the parameters below; the cells after them train
+# The page is also the template of every run. The program papermill fills in the parameters below; the cells after them train
 # the network, show what it learned, and write its *record*, a file with everything that decided the run and all that it
 # gave.
 #
@@ -51,8 +52,8 @@ import evalib
 from evalib.batch import notebook
 from evalib.pages import figures
 from evalib.pages.display import picture
-from evalib.results import records
-from evalib.training import data, loop
+from evalib.results import records, weights
+from evalib.training import checkpoints, data, loop
 
 _before = dict(globals())
 
@@ -85,7 +86,7 @@ runs
 # Stem, three stages of BasicBlocks, a summary of the last map (global average pooling, or EVA), and a linear
 # classifier.
 
-# %%
+# %% tags=["hide-input"]
 network = evalib.build(experiment)
 print(f"{experiment}: {evalib.count_parameters(network):,} parameters")
 for name, part in network.named_children():
@@ -105,7 +106,7 @@ for name, part in network.named_children():
 #
 # A step against it raises the first score and lowers the second.
 
-# %%
+# %% tags=["hide-input"]
 scores = torch.tensor([[0.0, math.log(3)]], requires_grad=True)
 loss = torch.nn.functional.cross_entropy(scores, torch.tensor([0]))
 (gradient,) = torch.autograd.grad(loss, scores)
@@ -116,7 +117,7 @@ torch.testing.assert_close(gradient, torch.tensor([[-0.75, 0.75]]))
 # ## Training
 #
 # An *optimiser* turns gradients into steps. Adam {cite}`kingma2014adam` divides the running mean of each weight's gradient by the
-# root of the running mean of its square, so that all weights move at about one pace, the *learning rate*. Table 1 has Adam
+# root of the running mean of its square, so that all weights move at about the same pace, the *learning rate*. Table 1 has Adam
 # with learning rate 0.001, divided by ten at one half and at three quarters of the epochs ([D10](#d10)); an ablation may have
 # another recipe. Each step takes a batch of 150 images. *Augmentation* changes each of them a little, anew in each epoch:
 # padded by four pixels, cropped at random and flipped half of the time {cite}`he2015deep`.
@@ -169,7 +170,8 @@ picture(
 # %% [markdown]
 # ## What it confuses
 #
-# This and what follows is of the first seed. Each row is a class, each column what the network took its test images for, in percent of the row.
+# This and what follows is of the first seed. Each row is a class, each column what the network took that class's test images
+# for, in percent.
 
 # %%
 predicted = run.test_scores.argmax(dim=1)
@@ -198,8 +200,8 @@ picture(
 # Only an EVANet has something to show here: the weights of the four rings, mean over the heads, and the weights
 # with which each stage recalls the first query and the looks so far. The weights are those of the pass that gave the
 # scores. They tell what was read, not why the network decides: {cite:t}`jain2019attention` found attention weights that could be
-# replaced by very different ones without changing the output; {cite:t}`wiegreffe2019attention` show when they are informative all
-# the same.
+# replaced by very different ones without changing the output; {cite:t}`wiegreffe2019attention` show when they are informative
+# nonetheless.
 
 # %%
 if (row := evalib.networks.experiment(experiment)).eva and row.summary is None:
@@ -216,9 +218,45 @@ if stopped:
     raise RuntimeError("; ".join(f"seed {number}: {error}" for number, error in stopped.items()))
 
 # %% [markdown]
+# (trained-for-longer)=
+# ## A network that trained for longer
+#
+# Two epochs on a subset show that the code works, and little else. Here is the same network with the weights that come with
+# the package: its record's curve, what it confuses, and the errors that it is surest of, on the bundled test images.
+
+# %% tags=["hide-input"]
+kept = weights.packaged(experiment) if tier == "smoke" else None  # a longer run shows itself
+if kept:
+    trained, longer = weights.load_pretrained(experiment), checkpoints.read_tensors(kept)[1]
+    cifar = data.load("subset")
+    scores = loop.predict(trained, cifar.test_images)
+    guess, truth = scores.argmax(dim=1), cifar.test_labels
+    sure = scores.softmax(dim=1).amax(dim=1).masked_fill(guess == truth, 0)
+    worst = sure.argsort(descending=True)[:10]
+    display(
+        picture(
+            *figures.curve(longer["curve"]),
+            caption=f"{longer['settings']['epochs']} epochs on the full data set (seed {longer['seed']}, {longer['device']}). It "
+            f"ends at {longer['test']['accuracy']:.2f} % of {longer['test']['images']:,} test images. The curves bend where the "
+            "learning rate falls.",
+        ),
+        picture(
+            figures.confusion(guess, truth),
+            caption=f"What it takes {len(truth)} test images for, in percent of each class. Look off the diagonal: animals are "
+            "mistaken for animals, vehicles for vehicles.",
+        ),
+        picture(
+            figures.predictions(cifar.test_images[worst], guess[worst], truth[worst]),
+            caption="The ten errors it is surest of, the right class in brackets. It gives its wrong answer a share of "
+            f"{sure[worst[-1]]:.2f} to {sure[worst[0]]:.2f}.",
+        ),
+    )
+
+# %% [markdown]
 # ## In short
 #
 # A run follows from its parameters, the code, the device, the number of threads and the versions of the libraries; its record
 # holds them all. With all of them equal it repeats to the bit. With another number of threads sums are rounded in another
-# order, training amplifies the difference, and the accuracy moves as it does between seeds.
-# Next: [where the time of a step goes](speed.ipynb).
+# order, training amplifies the difference, and the accuracy moves as it does between seeds. A tenth of the schedule already
+# makes a network that is mostly right and errs in sensible ways. The full schedule
+# [can undo that](collapse.ipynb).

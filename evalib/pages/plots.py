@@ -148,3 +148,70 @@ def share(rows: list[Row], title: str) -> bytes:
             line.set_markersize(1.8 * line.get_markersize())
         figure.savefig(file, dpi=100)
     return file.getvalue()
+
+
+def courses(networks: dict[str, list[list[dict]]], styles: dict[str, tuple[str, str]]) -> Figure:
+    """Validation accuracy by epoch, a line a run; ``styles`` gives each name its colour and its kind of line."""
+    figure, ((axis,),) = panels(1, 1, 5.4, 3.0)
+    told = []
+    for name, runs in networks.items():
+        color, line = styles[name]
+        for number, rows in enumerate(runs):
+            values = [row["validation_accuracy"] for row in rows]
+            axis.plot([row["epoch"] for row in rows], values, line, color=color, lw=1.4, label=None if number else name)
+            told.append(f"{name}: best {max(values):.1f}, last, after epoch {rows[-1]['epoch']}, {values[-1]:.1f}")
+    axis.set(xlabel="epoch", ylabel="validation accuracy, %", ylim=(0, 100))
+    axis.legend(frameon=False, fontsize=8.5)
+    return described(figure, f"Validation accuracy by epoch. {'; '.join(told)}.")
+
+
+FIGURES = {
+    "validation accuracy, %": lambda entry: entry["validation_accuracy"],
+    "length of q0": lambda entry: entry["attentions"]["look 0"]["query"],
+    "largest logit": lambda entry: max(each["logit"] for each in entry["attentions"].values()),
+    "pixels in effect, outer ring": lambda entry: entry["attentions"]["look 3"]["effective"],
+    "gradient of the recalls, norm": lambda entry: max(v["gradient"] for k, v in entry["parts"].items() if "recall" in k),
+    "largest step, learning rates": lambda entry: max(each["step"] for each in entry["parts"].values()),
+}
+"""What a figure of the mechanism shows of each epoch."""
+
+
+def mechanism(found: dict) -> list[Figure]:
+    """The courses of `scripts/mechanism.py`, a panel for each of ``FIGURES``; the one with nothing changed is orange."""
+    colors = (ORANGE, BLUE, "#3a9188", "#8661b5", "#b0913c", "#5a7fb0", GREY, INK)
+    drawings = []
+    for what, figure_of in FIGURES.items():
+        figure, ((axis,),) = panels(1, 1, 3.4, 2.4)
+        ends = []
+        for (change, entries), color in zip(found["courses"].items(), colors, strict=False):
+            entries = [*found["before"], *entries]
+            values = [figure_of(entry) for entry in entries]
+            axis.plot([entry["epoch"] for entry in entries], values, color=color, lw=1.3, label=change)
+            ends.append(f"{change} {values[-1]:.3g}")
+        axis.set(xlabel="epoch", ylabel=what, yscale="linear" if "%" in what or "effect" in what else "log")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        if not drawings:
+            figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+        drawings.append(described(figure, f"{what} by epoch, at the end: {', '.join(ends)}."))
+    return drawings
+
+
+def ladder(rungs: list[str], networks: dict[str, list[list[float]]], paper: dict[str, float]) -> Figure:
+    """Accuracy on each rung, a dot a seed, their means joined; the paper's number is a dashed line of the same colour.
+
+    A rung that was not run has no dot, and breaks the line.
+    """
+    figure, ((axis,),) = panels(1, 1, 5.6, 3.6)
+    told = []
+    for (name, seeds), color in zip(networks.items(), (GREY, ORANGE, BLUE), strict=True):
+        means = [sum(values) / len(values) if values else float("nan") for values in seeds]
+        axis.axhline(paper[name], color=color, linestyle=(0, (4, 3)), linewidth=1)
+        axis.plot(range(len(rungs)), means, "-", color=color, label=name)
+        for x, values in enumerate(seeds):
+            axis.plot([x] * len(values), values, "o", color=color, markersize=5)
+        shown_ = ", ".join(f"{rung} {mean:.2f}" for rung, mean in zip(rungs, means, strict=True) if mean == mean)
+        told.append(f"{name}: paper {paper[name]:.2f}; ours {shown_ or 'not run'}")
+    axis.set_xticks(range(len(rungs)), rungs, rotation=35, ha="right", fontsize=8.5)
+    axis.set(ylabel="test accuracy, %", xlim=(-0.4, len(rungs) - 0.6))
+    axis.legend(frameon=False, fontsize=8.5)
+    return described(figure, f"Accuracy on each rung, in percent. {'; '.join(told)}.")
