@@ -10,9 +10,9 @@ ORDER = """
     training.paths training.locks training.sources training.download training.data training.prediction training.environment training.checkpoints training.settings
     training.progress training.steps training.loop
     results.counts results.schema results.files results.records results.tables results.comparisons results.weights results.reading
-    results.evaluation results.claims results.ledger
+    results.evaluation results.claims results.ledger results.choice results.ladder results.unfinished
     batch.faults batch.manifest batch.gpus batch.notebook batch.reproduce batch.commands
-    pages.figures pages.diagrams pages.graphs pages.plots pages.notation pages.display pages.stills pages.explorer
+    pages.figures pages.diagrams pages.graphs pages.answer pages.plots pages.notation pages.display pages.stills pages.explorer
     pages.export pages.live
 """.split()
 PACKAGE = Path(evalib.__file__).parent

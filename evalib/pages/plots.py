@@ -170,7 +170,9 @@ FIGURES = {
     "length of q0": lambda entry: entry["attentions"]["look 0"]["query"],
     "largest logit": lambda entry: max(each["logit"] for each in entry["attentions"].values()),
     "pixels in effect, outer ring": lambda entry: entry["attentions"]["look 3"]["effective"],
-    "gradient of the recalls, norm": lambda entry: max(v["gradient"] for k, v in entry["parts"].items() if "recall" in k),
+    "gradient of the recalls, norm": lambda entry: max(
+        v["gradient"] for k, v in entry["parts"].items() if "recall" in k
+    ),
     "largest step, learning rates": lambda entry: max(each["step"] for each in entry["parts"].values()),
 }
 """What a figure of the mechanism shows of each epoch."""
@@ -179,7 +181,7 @@ FIGURES = {
 def mechanism(found: dict) -> list[Figure]:
     """The courses of `scripts/mechanism.py`, a panel for each of ``FIGURES``; the one with nothing changed is orange."""
     colors = (ORANGE, BLUE, "#3a9188", "#8661b5", "#b0913c", "#5a7fb0", GREY, INK)
-    drawings = []
+    drawings: list[Figure] = []
     for what, figure_of in FIGURES.items():
         figure, ((axis,),) = panels(1, 1, 3.4, 2.4)
         ends = []
@@ -191,7 +193,9 @@ def mechanism(found: dict) -> list[Figure]:
         axis.set(xlabel="epoch", ylabel=what, yscale="linear" if "%" in what or "effect" in what else "log")
         axis.xaxis.get_major_locator().set_params(integer=True)
         if not drawings:
-            figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+            figure.legend(
+                *axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=8
+            )
         drawings.append(described(figure, f"{what} by epoch, at the end: {', '.join(ends)}."))
     return drawings
 
