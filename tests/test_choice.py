@@ -48,7 +48,9 @@ def paper(tmp_path):
         record = json.loads(source.read_text("utf-8"))
         record |= {"experiment": name, "tier": "paper", "seed": seed, "validation_accuracy": accuracy}
         record["settings"] |= {"experiment": name, "tier": "paper", "seed": seed, "epochs": 150}
-        record["curve"] = [{**record["curve"][0], "validation_accuracy": best or accuracy}, {**record["curve"][-1]}]
+        entry = record["curve"][-1] | {"validation_accuracy": accuracy}
+        record["curve"] = [entry | {"epoch": epoch} for epoch in range(1, 151)]
+        record["curve"][24]["validation_accuracy"] = best or accuracy
         record["test"] |= {"accuracy": accuracy, "correct": round(100 * accuracy)}
         record["sha256"] = checksum(record)
         path = tmp_path / "paper" / f"{name}-seed{seed}.json"
