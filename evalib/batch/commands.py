@@ -41,6 +41,7 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
     train.add_argument("--overwrite", action="store_true", help="begin anew, replacing checkpoints and record")
     train.add_argument("--batch-size", type=int, default=150, help="images a step (default: 150)")
     train.add_argument("--learning-rate", type=float, help="instead of the recipe's")
+    train.add_argument("--longer", action="store_true", help="go on from a run of fewer epochs, whose record is kept")
     train.add_argument("--compile", action="store_true", help="hand the network to torch.compile; needs a C++ compiler")
     train.add_argument(
         "--log", choices=["tensorboard"], help="also write the curve for TensorBoard, beside the checkpoints"
@@ -156,7 +157,7 @@ def call_train(arguments: argparse.Namespace) -> int:
 
     outcomes = records.run_side_by_side(
         runs, arguments.out, arguments.device, observer if arguments.log else None,
-        overwrite=arguments.overwrite, compile=arguments.compile,
+        overwrite=arguments.overwrite, compile=arguments.compile, longer=arguments.longer,
     )  # fmt: skip
     for settings, outcome in zip(runs, outcomes, strict=True):
         path = records.record_path(settings, arguments.out)
