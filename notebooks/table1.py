@@ -39,6 +39,7 @@ from evalib import TABLE_1, TIERS
 from evalib.pages import figures, plots
 from evalib.pages.display import check, picture, table
 from evalib.results import tables
+from evalib.results.markdown import foreign
 from evalib.results.tables import binomial_error
 
 
@@ -51,8 +52,7 @@ assert [row["experiment"] for row in rows][: len(TABLE_1)] == [row.name for row 
 Markdown(tables.markdown(rows))
 
 # %% [markdown]
-# "Ours" is the mean over the seeds; from two seeds on with ± their standard deviation and, in brackets, the 95 % interval of
-# the mean (Student's t). The paper gives one number a network; it names no seed, no epoch and no device.
+# The paper gives one number a network; it names no seed, no epoch and no device.
 #
 # One of its numbers is odd. 91.25 % for ResNet-20 small, which has 14 layers here, is to the digit what {cite:t}`he2015deep`
 # report for a ResNet-20 with 20 layers ([D9](#d9)). If it was taken over from there, the gaps to the first row compare a
@@ -166,8 +166,8 @@ def line(record):
     spread = f"{statistics.median(seconds):.0f} ({seconds[0]:.0f} to {seconds[-1]:.0f})"
     return [
         f"`{record['experiment']}`", record["tier"], record["seed"], record["settings"]["epochs"],
-        f"{accuracy:.2f} ± {binomial_error(accuracy, images):.2f}", f"{images:,}", record["device"],
-        f"{record['seconds'] / 60:.1f}", spread, record["versions"]["torch"], (record["commit"] or "–")[:7],
+        f"{accuracy:.2f} ± {binomial_error(accuracy, images):.2f}", f"{images:,}", foreign(record["device"]),
+        f"{record['seconds'] / 60:.1f}", spread, foreign(record["versions"]["torch"]), (record["commit"] or "–")[:7],
     ]  # fmt: skip
 
 

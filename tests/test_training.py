@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import evalib
 from evalib.__main__ import main
-from evalib.results import records, schema, tables
+from evalib.results import records, runs, schema, tables
 from evalib.training import checkpoints, data, loop
 from evalib.training.settings import learning_rate
 
@@ -303,8 +303,8 @@ def test_a_run_goes_on_for_longer_and_says_where_it_came_from(small, tmp_path):
 def test_a_run_made_longer_is_not_one_of_its_tier(tmp_path):
     first, whole = ({"after": 0, "epochs": epochs, "computation": 1} for epochs in (1, 2))
     path = made(tmp_path, sittings=[first, whole | {"after": 1}])
-    assert not tables.whole(records.read(path))
-    assert tables.whole(records.read(made(tmp_path, sittings=[whole, whole | {"after": 1}])))
+    assert not runs.whole(records.read(path))
+    assert runs.whole(records.read(made(tmp_path, sittings=[whole, whole | {"after": 1}])))
 
 
 def test_checkpoints_of_another_computation_are_refused(small, tmp_path, monkeypatch):

@@ -20,14 +20,13 @@ from matplotlib.figure import Figure
 
 from evalib.pages.figures import INK
 from evalib.pages.notation import checked
+from evalib.results import markdown
 from evalib.results.records import commit, device_name
 from evalib.training.download import is_there
 from evalib.training.loop import choose_device
 
 WIDTH = 88
 """How wide a line of code may be on a page."""
-
-NUMBER = re.compile(r"[+−-]?[\d.,]+(e[+-]\d+)?( ± [\d.]+)?|–")
 
 
 def source(*objects) -> Markdown:
@@ -66,11 +65,7 @@ def filled(docstring: str, before: str) -> str:
 
 def table(heads: list[str], rows: Iterable[list]) -> Markdown:
     """A Markdown table, one list of cells a row; columns of numbers stand at the right."""
-    rows = [[str(cell) for cell in row] for row in rows]
-    columns = zip(*rows, strict=True) if rows else [()] * len(heads)
-    rules = ["--:" if column and all(map(NUMBER.fullmatch, column)) else "---" for column in columns]
-    lines = [heads, rules, *rows]
-    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return Markdown(markdown.table(heads, rows))
 
 
 def symbols(item: str) -> Markdown:
