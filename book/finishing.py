@@ -84,6 +84,10 @@ def finish(app, page: str, template: str, context: dict, doctree) -> None:
             '<div role="list" class="citation-list">', '<div class="citation-list">'
         )
     about = description(doctree) or f"{context.get('title', '')}: {app.config.html_title or app.config.project}"
+    if page == app.config.root_doc:  # the answer, not the question
+        from evalib.pages import answer
+
+        about = re.sub(r"[*]", "", f"{answer.reported()} {answer.found()}")
     context["metatags"] = context.get("metatags", "") + f'\n<meta name="description" content="{escape(about)}" />'
     context["metatags"] += shared(app, page, context.get("title", ""), about)
     if path := source_of(page):
@@ -96,7 +100,7 @@ def shared(app, page: str, title: str, about: str) -> str:
     owner, _, name = app.config.html_theme_options["repository_url"].removeprefix("https://github.com/").partition("/")
     site, plain = f"https://{owner}.github.io/{name}", re.sub(r"<[^>]+>", "", title)
     told = {
-        "og:type": "article", "og:site_name": app.config.project, "og:title": plain, "og:description": about,
+        "og:type": "article", "og:site_name": app.config.html_title, "og:title": plain, "og:description": about,
         "og:url": f"{site}/{page}.html", "og:image": f"{site}/{PICTURE}",
         "og:image:alt": "Test accuracy of each network, the paper's and ours",
     }  # fmt: skip
@@ -110,15 +114,15 @@ def front(app, error) -> None:
         return
     from evalib.pages import answer, plots
 
-    out, first = Path(app.outdir), app.config.root_doc
-    (out / PICTURE).write_bytes(plots.share(answer.rows(), app.config.project))
+    out, first, title = Path(app.outdir), app.config.root_doc, app.config.html_title
+    (out / PICTURE).write_bytes(plots.share(answer.rows(), title))
     head = re.search(r"<head>.*?</head>", (out / f"{first}.html").read_text(encoding="utf-8"), re.S)
     tags = "".join(re.findall(r'<meta (?:property|name="(?:description|twitter)).*?>\n?', head[0] if head else ""))
     for place, target in (("index.html", f"{first}.html"), ("book/intro.html", f"../{first}.html")):
         (out / place).write_text(
-            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(app.config.project)}</title>\n{tags}'
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n{tags}'
             f'<meta http-equiv="refresh" content="0; url={target}"></head>\n'
-            f'<body><main><h1>{escape(app.config.project)}</h1><p><a href="{target}">Read the book</a></p></main></body></html>\n',
+            f'<body><main><h1>{escape(title)}</h1><p><a href="{target}">Read the book</a></p></main></body></html>\n',
             encoding="utf-8",
         )
 

@@ -58,9 +58,9 @@ stopped = {
 }
 runs |= {name: [curve] for name, curve in stopped.items() if curve}
 styles = {
-    "letter, GPU, bfloat16": (ORANGE, "-"), "ResNet-20 small": (GREY, "-"), "SANet-20 small": (INK, ":"),
-    "letter, CPU, float32 (stopped)": (ORANGE, ":"), "residual, CPU, float32 (stopped)": (BLUE, ":"),
-    **dict(zip(others, (("#3a9188", "-"), (BLUE, "-"), ("#8661b5", "-"), ("#b0913c", "-")), strict=True)),
+    "letter, GPU, bfloat16": (BLUE, "-"), "ResNet-20 small": (GREY, "-"), "SANet-20 small": (ORANGE, "-"),
+    "letter, CPU, float32 (stopped)": (BLUE, ":"), "residual, CPU, float32 (stopped)": ("#2b8a6e", ":"),
+    **dict(zip(others, (("#8661b5", "-"), ("#2b8a6e", "-"), ("#b0569a", "-"), (INK, "-")), strict=True)),
 }  # fmt: skip
 fallen = [record for record in named["letter, GPU, bfloat16"] if answer.collapsed(letter)]
 told = ""
@@ -152,7 +152,7 @@ for found in measured:
             f"{max(logits):,.0f}", f"{max(steps):.1f}",
         ])  # fmt: skip
 heads = ["run", "changed", "epochs", "lowest validation, %", "last validation, %", "largest logit"]
-table([*heads, "largest step, learning rates"], lines) if lines else Markdown("–")
+table([*heads, "largest step, learning rates"], lines) if lines else Markdown("")
 
 # %% [markdown]
 # ## Others have met it

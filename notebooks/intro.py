@@ -15,9 +15,9 @@
 # %% [markdown]
 # # Does it help to look ring by ring?
 #
-# A network that names what a photograph shows ends with a small map, and usually takes its mean. *Expanding Visual Attention*
-# ({cite:t}`kucuksozen2020expanding`, [PDF](https://github.com/cankucuksozen/COMP551--ComputerVision-with-DL/blob/master/Expanding_Visual_Attention.pdf))
-# reads it instead: the centre first, then ring after ring, asking anew after each. Is the answer better for it?
+# A network that names what a photograph shows ends with a small map and usually takes its mean. [*Expanding Visual
+# Attention*](https://github.com/cankucuksozen/COMP551--ComputerVision-with-DL/blob/master/Expanding_Visual_Attention.pdf), EVA,
+# looks at it instead: the centre first, then ring after ring, each time with a new question. Does that help?
 
 # %% tags=["remove-input", "remove-stderr"]
 import importlib.util
@@ -47,8 +47,7 @@ Markdown(f"{answer.reported()} {answer.found()}")
 # %% tags=["remove-input"]
 picture(
     plots.against_paper(answer.rows()),
-    caption="Test accuracy of the small networks, the paper's and ours at its full schedule. Bars, where two seeds or more have "
-    "run, are 95 % intervals of the mean. The paper gives one number a network, and chose among dozens of settings.",
+    caption="Test accuracy on the full schedule. Bars, from two seeds on, are 95&nbsp;% intervals of the mean.",
 )
 
 # %% tags=["remove-input"]
@@ -63,13 +62,13 @@ told = "; ".join(
 )
 captioned(
     live(readings, cifar.test_images[::50], cifar.test_labels[::50]),
-    f"An EVANet-20 small that runs in this page. Give it a photograph, hide a part of it, and watch the four looks. Trained: {told}.",
+    f"An EVANet-20 small that computes in this page. Give it a photograph, hide a part of it, and watch its four looks. {told}.",
 )
 
 # %% [markdown]
 # ## Why trust this
 #
-# Not because we say so. Each of these can be checked, and most are checked again whenever the book is built.
+# You need not take our word. Everything in this list can be checked, and most of it is checked whenever the book is built.
 
 # %% tags=["remove-input"]
 rows = (*TABLE_1, *ABLATIONS)
@@ -106,7 +105,7 @@ Markdown(
 # ## Where the numbers come from
 #
 # A run trains one network, from a *seed*, the number that its random draws follow from. It passes over the training images
-# many times, each pass an *epoch*, and writes one *record*. The data set is CIFAR-10 {cite}`krizhevsky2009learning`, 60,000
+# many times, each pass an *epoch*, and writes one *record*. The paper is {cite:t}`kucuksozen2020expanding`. The data set is CIFAR-10 {cite}`krizhevsky2009learning`, 60,000
 # photographs of ten kinds of things; the networks that EVA is compared with are ResNets {cite}`he2015deep` and SANets, in which
 # local self-attention {cite}`ramachandran2019standalone` takes the place of some convolutions.
 #

@@ -61,8 +61,8 @@ def reported() -> str:
     """What the paper reports, in a sentence."""
     resnet, sanet, evanet = TABLE_1[:3]
     return (
-        f"The paper says yes: {evanet.paper_accuracy:.2f} % of CIFAR-10's test images right with EVA, "
-        f"{sanet.paper_accuracy:.2f} % with local self-attention, {resnet.paper_accuracy:.2f} % with neither."
+        f"The paper reports {evanet.paper_accuracy:.2f}\u00a0% on CIFAR-10 with EVA, {sanet.paper_accuracy:.2f}\u00a0% with local "
+        f"self-attention and {resnet.paper_accuracy:.2f}\u00a0% with neither."
     )
 
 
@@ -74,17 +74,23 @@ def found(out: Path | None = None) -> str:
     if letter_runs := complete(letter, TIER, out):
         mean = statistics.mean(record["test"]["accuracy"] for record in letter_runs)
         falls = collapsed(letter, out)
-        how = f"collapses in {falls} of {counted(len(letter_runs), 'run')} and ends" if falls else "ends"
-        told.append(f"Built to the letter of the text it {how} at **{mean:.1f} %**")
+        part = "" if falls == len(letter_runs) else f" in {falls} of {len(letter_runs)} runs"
+        how = f"collapses in training{part} and ends" if falls else "ends"
+        seeds = counted(len(letter_runs), "seed")
+        told.append(f"built to the letter of the text, EVA {how} at **{mean:.1f}\u00a0%** ({seeds})")
     if reading != "letter":
         told.append(against(evanet, resnet, reading, out))
     if not told:
-        return "Our runs at the paper's full schedule are still to be made, so we cannot say."
-    sentence = "; ".join(told)
-    others = [f"{each.model} {statistics.mean(each.accuracies):.1f} %" for each in rows(out=out)[:2] if each.accuracies]
+        return "Our runs of the full schedule are still to be made, so we cannot say."
+    sentence = "In our runs, " + "; ".join(told)
+    others = [
+        f"{each.model.split('-')[0]} {statistics.mean(each.accuracies):.1f}\u00a0%"
+        for each in rows(out=out)[:2]
+        if each.accuracies
+    ]
     if reading == "letter":
-        sentence += f" ({', '.join(others)})" if others else ""
-        sentence += ". Whether a reading that trains is ahead of either is open"
+        sentence += f", beside {' and '.join(others)}" if others else ""
+        sentence += "; whether a reading that trains would lead is open"
     return sentence + "."
 
 
@@ -94,7 +100,9 @@ def against(evanet: Experiment, resnet: Experiment, reading: str, out: Path | No
     if not ours:
         return f"with the reading *{reading}*, which is meant to train, it has not been run to the end"
     each = compare(evanet.name, resnet.name, out, (TIER,))
-    said = f"with the reading *{reading}* it reaches **{statistics.mean(ours):.1f} %** ({counted(len(ours), 'seed')})"
+    said = (
+        f"with the reading *{reading}* it reaches **{statistics.mean(ours):.1f}\u00a0%** ({counted(len(ours), 'seed')})"
+    )
     return f"{said}, {gap(each)}"
 
 
@@ -106,9 +114,7 @@ def gap(each: Comparison) -> str:
     if each.low is None or each.high is None:
         return f"{abs(each.mean):.1f} points {side} ResNet; one pair of runs, so this may be chance"
     sure = "more than chance explains" if each.low * each.high > 0 else "which may be chance"
-    return (
-        f"{abs(each.mean):.1f} points {side} ResNet (95 % interval {signed(each.low)} to {signed(each.high)}): {sure}"
-    )
+    return f"{abs(each.mean):.1f} points {side} ResNet (95\u00a0% interval {signed(each.low)} to {signed(each.high)}): {sure}"
 
 
 def counted(number: int, noun: str) -> str:

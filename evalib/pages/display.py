@@ -87,8 +87,11 @@ def picture(*drawings: Figure, caption: str = "", alt: str = "") -> HTML:
     alt = alt or " ".join(str(drawing.get_label() or "") for drawing in drawings)
     if not alt.strip():
         raise ValueError("alt is empty: say in words what the figure shows")
-    shown = "".join(svg(drawing) for drawing in drawings)
     style = "display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0.8rem 1.4rem"
+    parts = [svg(drawing) for drawing in drawings]
+    if len(parts) >= 4 and len(parts) % 2 == 0:  # pairs break together: two rows of two, never three and one
+        parts = [f'<div style="{style}">{one}{other}</div>' for one, other in zip(parts[::2], parts[1::2], strict=True)]
+    shown = "".join(parts)
     return captioned(HTML(f'<div role="img" aria-label="{escape(alt)}" style="{style}">{shown}</div>'), caption)
 
 

@@ -84,17 +84,17 @@ def eva_graph() -> Figure:
 
 def block(title: str, layers: list[tuple[str, str]]) -> Figure:
     """A residual block: its layers from top to bottom, each a text and a colour, and the shortcut that skips them."""
-    figure, axis = canvas(2.3, 0.55 * len(layers) + 1.9)
-    axis.text(1, -0.15, title, ha="center", va="center", fontsize=10)
-    arrow(axis, (1, 0.1), (1, 0.48))
+    figure, axis = canvas(1.82, 0.55 * len(layers) + 1.9)
+    axis.text(0.8, -0.15, title, ha="center", va="center", fontsize=10)
+    arrow(axis, (0.8, 0.1), (0.8, 0.48))
     for y, (text, color) in enumerate(layers):
-        box(axis, 1, 0.7 + 0.55 * y, 1.75, text, color, 0.36)
-        arrow(axis, (1, 0.88 + 0.55 * y), (1, 1.07 + 0.55 * y))
+        box(axis, 0.8, 0.7 + 0.55 * y, 1.4, text, color, 0.36)
+        arrow(axis, (0.8, 0.88 + 0.55 * y), (0.8, 1.07 + 0.55 * y))
     end = 0.55 * len(layers) + 0.7
-    axis.text(1, end, "+", ha="center", va="center", fontsize=14)
-    axis.plot([1, 2.1, 2.1], [0.28, 0.28, end], color=GREY, linewidth=1.2)
-    arrow(axis, (2.1, end), (1.12, end), color=GREY)
-    arrow(axis, (1, end + 0.14), (1, end + 0.45), "ReLU", (0.3, 0))
+    axis.text(0.8, end, "+", ha="center", va="center", fontsize=14)
+    axis.plot([0.8, 1.72, 1.72], [0.28, 0.28, end], color=GREY, linewidth=1.2)
+    arrow(axis, (1.72, end), (0.92, end), color=GREY)
+    arrow(axis, (0.8, end + 0.14), (0.8, end + 0.45), "ReLU", (0.3, 0))
     told = ", ".join(text for text, _ in layers)
     return described(figure, f"{title}: {told}; a shortcut leads around them to a sum, which a ReLU follows.")
 

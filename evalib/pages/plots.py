@@ -200,22 +200,29 @@ def mechanism(found: dict) -> list[Figure]:
     return drawings
 
 
-def ladder(rungs: list[str], networks: dict[str, list[list[float]]], paper: dict[str, float]) -> Figure:
+def ladder(
+    rungs: list[str], networks: dict[str, list[list[float]]], paper: dict[str, float], least: float = 85.0
+) -> Figure:
     """Accuracy on each rung, a dot a seed, their means joined; the paper's number is a dashed line of the same colour.
 
-    A rung that was not run has no dot, and breaks the line.
+    A rung that was not run has no dot, and breaks the line. What lies below ``least`` is drawn there, with its number.
     """
     figure, ((axis,),) = panels(1, 1, 5.6, 3.6)
     told = []
     for (name, seeds), color in zip(networks.items(), (GREY, ORANGE, BLUE), strict=True):
         means = [sum(values) / len(values) if values else float("nan") for values in seeds]
         axis.axhline(paper[name], color=color, linestyle=(0, (4, 3)), linewidth=1)
-        axis.plot(range(len(rungs)), means, "-", color=color, label=name)
+        axis.plot(
+            range(len(rungs)), [mean if mean >= least else float("nan") for mean in means], color=color, label=name
+        )
         for x, values in enumerate(seeds):
-            axis.plot([x] * len(values), values, "o", color=color, markersize=5)
+            axis.plot([x] * len(values), [max(value, least) for value in values], "o", color=color, markersize=5)
+            if low := [value for value in values if value < least]:
+                text = "  ↓ " + ", ".join(f"{value:.1f}" for value in low)
+                axis.text(x, least, text, color=color, fontsize=8.5, va="center")
         shown_ = ", ".join(f"{rung} {mean:.2f}" for rung, mean in zip(rungs, means, strict=True) if mean == mean)
         told.append(f"{name}: paper {paper[name]:.2f}; ours {shown_ or 'not run'}")
     axis.set_xticks(range(len(rungs)), rungs, rotation=35, ha="right", fontsize=8.5)
-    axis.set(ylabel="test accuracy, %", xlim=(-0.4, len(rungs) - 0.6))
+    axis.set(ylabel="test accuracy, %", xlim=(-0.4, len(rungs) - 0.6), ylim=(least - 0.4, None))
     axis.legend(frameon=False, fontsize=8.5)
     return described(figure, f"Accuracy on each rung, in percent. {'; '.join(told)}.")
