@@ -38,7 +38,7 @@ const startWorker = () => {
 const build = (data, weights) => {
   const { classes, size, mean: grey } = data.readings[0].structure;
   const hidden = grey.map((share) => Math.round(255 * share));
-  const state = { reading: 0, head: 0, image: 0, tool: 0, colour: [230, 40, 40], answer: null, before: null, busy: false, again: false };
+  const state = { reading: 0, head: 0, image: 0, tool: 0, colour: [230, 40, 40], answer: null, before: null, original: null, busy: false, again: false };
   const compute = startWorker();
   const ready = {};
   const said = make("p", { role: "status" });
@@ -46,12 +46,19 @@ const build = (data, weights) => {
   let later;
   const say = (text, wait = 0) => { clearTimeout(later); later = setTimeout(() => { said.textContent = text; }, wait); };
 
-  // The answer to `pixels`; the weights of the reading are fetched once.
-  const ask = async (pixels) => {
+  // The reading that is chosen, ready to be asked: its weights are read once.
+  const prepared = async () => {
     const { digest, ...structure } = data.readings[state.reading].structure;
     ready[digest] ??= weights[state.reading]().then((read) => compute({ digest, structure, weights: read }));
     await ready[digest];
-    return compute({ digest, pixels });
+    return digest;
+  };
+  const ask = async (pixels) => compute({ digest: await prepared(), pixels });
+  // What it said of the picture before any change, asked once.
+  const original = async (digest) => {
+    const pixels = area.first();
+    if (state.original?.pixels !== pixels || state.original.digest !== digest) state.original = { digest, pixels, answer: await ask(pixels) };
+    return state.original.answer;
   };
   const update = async () => {
     state.again = state.busy;
@@ -60,9 +67,10 @@ const build = (data, weights) => {
     try {
       do {
         state.again = false;
+        const digest = await prepared();
+        const before = area.edited() ? await original(digest) : null;
         const started = performance.now();
-        state.before = area.edited() ? await ask(area.first()) : null;
-        state.answer = await ask(area.pixels());
+        Object.assign(state, { before, answer: await ask(area.pixels()) });
         show(performance.now() - started);
       } while (state.again);
     } catch (error) {
@@ -70,7 +78,11 @@ const build = (data, weights) => {
     }
     state.busy = false;
   };
-  const best = ({ softmax }) => softmax.indexOf(Math.max(...softmax));
+  const weighed = () => {
+    panels.forEach((panel) => panel.show(area.canvas, state.answer, state.head));
+    figures.show(state.answer, state.head);
+  };
+  const best = ({ softmax }) => most(softmax);
   const named = (answer) => `${classes[best(answer)]}, ${percent(answer.softmax[best(answer)])} %`;
   const show = (milliseconds) => {
     const { answer, before } = state;
@@ -82,8 +94,8 @@ const build = (data, weights) => {
       node.className = c === best(answer) ? "best" : "";
       head.textContent = classes[c] + (labelled ? " ✓" : "");
     });
-    panels.forEach((panel) => panel.show(area.canvas, answer, state.head));
-    figures.show(answer, state.head);
+    weighed();
+    hiding.show(area.canvas, area.pixels(), answer);
     time.textContent = `computed in this page in ${Math.round(milliseconds)} ms`;
     view.dispatchEvent(new CustomEvent("answer", { bubbles: true, composed: true, detail: { ...answer, milliseconds } }));
     say(`${named(answer)}${before ? `; ${was.textContent}` : ""}`, 500);
@@ -132,17 +144,18 @@ const build = (data, weights) => {
   tool.node.append(colour);
   const reading = choice("Reading", data.readings.map(({ name }) => name), (index) => { state.reading = index; update(); });
   const { structure } = data.readings[0];
-  const head = choice("Head", ["mean", ...range(structure.heads).map((h) => `${h + 1}`)], (index) => { state.head = index; update(); });
+  const head = choice("Head", ["mean", ...range(structure.heads).map((h) => `${h + 1}`)], (index) => { state.head = index; weighed(); });
   const scores = bars("softmax of the scores, %; a line marks where it was without your changes; ✓: the label", classes);
   const [answerLine, was, time] = [make("p", { class: "answer" }), make("p", { class: "was" }), make("small")];
   const panels = range(structure.stages.length).map((stage) => stagePanel(structure, stage));
+  const hiding = hidingPanel(structure, hidden, ask);
   const figures = numbers(structure);
   const view = make("div", { class: "view" }, pictures.node, problem,
     make("div", { class: "columns" },
       make("div", { class: "column" }, area.node, tool.node, brush.node,
         make("div", { class: "buttons" }, press("undo", area.undo), press("start over", area.restart))),
       make("div", { class: "column" }, answerLine, was, scores.node, time, reading.node)),
-    head.node, make("ol", { class: "stages" }, ...panels.map(({ node }) => node)), figures.node, said);
+    head.node, make("ol", { class: "stages" }, ...panels.map(({ node }) => node), hiding.node), figures.node, said);
   view.addEventListener("dragover", (event) => event.preventDefault());
   view.addEventListener("drop", (event) => { event.preventDefault(); own(event.dataTransfer.files[0]); });
   view.addEventListener("paste", (event) => own(event.clipboardData.files[0]));
