@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / "_build" / "html" / "sources.json"
+PICTURE = "share.png"
 READS_RECORDS = re.compile(r"\b(records|tables|results|load_weights)\b")
 SHARED = ("_config.yml", "_toc.yml", "requirements.txt", "book/finishing.py", "book/slim.py", "_static/book.css")
 
@@ -83,10 +84,47 @@ def finish(app, page: str, template: str, context: dict, doctree) -> None:
             '<div role="list" class="citation-list">', '<div class="citation-list">'
         )
     about = description(doctree) or f"{context.get('title', '')}: {app.config.html_title or app.config.project}"
+    if page == app.config.root_doc:  # the answer, not the question
+        from evalib.pages import answer
+
+        about = re.sub(r"[*]", "", f"{answer.reported()} {answer.found()}")
     context["metatags"] = context.get("metatags", "") + f'\n<meta name="description" content="{escape(about)}" />'
+    context["metatags"] += shared(app, page, context.get("title", ""), about)
     if path := source_of(page):
         mark = app.env.evalib_sources[page] = fingerprint(path)
         context["metatags"] += f'\n<meta name="made-from" content="sha256-{mark}" />'
+
+
+def shared(app, page: str, title: str, about: str) -> str:
+    """What is shown where a link to the page is shared (Open Graph): title, description, address, and the book's picture."""
+    owner, _, name = app.config.html_theme_options["repository_url"].removeprefix("https://github.com/").partition("/")
+    site, plain = f"https://{owner}.github.io/{name}", re.sub(r"<[^>]+>", "", title)
+    told = {
+        "og:type": "article", "og:site_name": app.config.html_title, "og:title": plain, "og:description": about,
+        "og:url": f"{site}/{page}.html", "og:image": f"{site}/{PICTURE}",
+        "og:image:alt": "Test accuracy of each network, the paper's and ours",
+    }  # fmt: skip
+    lines = "".join(f'\n<meta property="{key}" content="{escape(text)}" />' for key, text in told.items())
+    return lines + '\n<meta name="twitter:card" content="summary_large_image" />'
+
+
+def front(app, error) -> None:
+    """The picture for sharing, and a page at the root and at the first page's old address that send on to the first page."""
+    if error is not None or app.builder.format != "html":
+        return
+    from evalib.pages import answer, plots
+
+    out, first, title = Path(app.outdir), app.config.root_doc, app.config.html_title
+    (out / PICTURE).write_bytes(plots.share(answer.rows(), title))
+    head = re.search(r"<head>.*?</head>", (out / f"{first}.html").read_text(encoding="utf-8"), re.S)
+    tags = "".join(re.findall(r'<meta (?:property|name="(?:description|twitter)).*?>\n?', head[0] if head else ""))
+    for place, target in (("index.html", f"{first}.html"), ("book/intro.html", f"../{first}.html")):
+        (out / place).write_text(
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n{tags}'
+            f'<meta http-equiv="refresh" content="0; url={target}"></head>\n'
+            f'<body><main><h1>{escape(title)}</h1><p><a href="{target}">Read the book</a></p></main></body></html>\n',
+            encoding="utf-8",
+        )
 
 
 def begin(app) -> None:
@@ -113,6 +151,7 @@ def setup(app) -> dict:
     app.connect("env-get-outdated", outdated)
     app.connect("html-page-context", finish, priority=900)
     app.connect("build-finished", write)
+    app.connect("build-finished", front)
     return {"parallel_read_safe": True, "parallel_write_safe": False}
 
 

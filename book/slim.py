@@ -2,6 +2,7 @@
 
 - Icons are SVG inside the page. The theme's script, 1.5 MB for fifteen of them, is not loaded.
 - Scripts and styles of extensions that no page needs are left out, and MathJax where there is no mathematics.
+- The weights of a network that computes in a page lie beside the pages, in one file each, and are read when it is started.
 - The other scripts run after the page is read. MathJax sets one part of a page after another, so that it can be scrolled.
 """
 
@@ -38,6 +39,23 @@ def slim(page: str, library: str) -> str:
     body = re.sub(r"<script>kernelName.*?</script>", "", body)
     body = re.sub(r'<script type="text/x-thebe-config">.*?</script>', "", body, flags=re.S)
     return head + "</head>" + icons(closed(reserved(body)), library)
+
+
+def beside(page: str, up: str, folder: Path) -> str:
+    """A page with the weights of its networks in files of ``folder``, which is at ``up`` from the page.
+
+    They are scripts, for a page that is opened from disk may read no other file.
+    """
+
+    def moved(found: re.Match) -> str:
+        digest, weights = found.groups()
+        folder.mkdir(exist_ok=True)
+        (folder / f"{digest}.js").write_text(
+            f'(window.evaWeights ??= {{}})["{digest}"] = "{weights}"\n', encoding="ascii"
+        )
+        return f'<script type="text/plain" data-digest="{digest}" data-src="{up}{folder.name}/{digest}.js"></script>'
+
+    return re.sub(r'<script type="text/plain" data-digest="(\w+)">([^<]+)</script>', moved, page)
 
 
 def reserved(body: str) -> str:
@@ -85,7 +103,8 @@ def slim_all(app, error) -> None:
     for path in Path(app.outdir).rglob("*.html"):
         text = path.read_text(encoding="utf-8")
         if "fontawesome.js" in text and static not in path.parents:
-            path.write_text(slim(text, library), encoding="utf-8")
+            up = "../" * (len(path.relative_to(app.outdir).parts) - 1)
+            path.write_text(beside(slim(text, library), up, Path(app.outdir, "weights")), encoding="utf-8")
     style = static / "styles" / "pydata-sphinx-theme.css"
     text = re.sub(r"(?:\.fa-[\w-]+:{1,2}before,?)+\{[^{}]*\}", "", style.read_text(encoding="utf-8"))
     style.write_text(text, encoding="utf-8")

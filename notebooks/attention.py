@@ -15,11 +15,13 @@
 # %% [markdown]
 # # Local self-attention
 #
-# Can the weights of a window come from what is in it? Self-attention computes them anew for each pixel: the pixel asks,
-# every pixel of its window answers, and the answers decide how much each counts. *Self* means that those who ask and
-# those who answer are pixels of one map; *local*, that only a window answers, and not the whole map. The paper takes the
+# Can the weights of a window come from what it shows? Self-attention computes them anew for each pixel: the pixel asks,
+# every pixel of its window answers, and the answers decide how much each counts. *Self* means that the pixels that ask and
+# the pixels that answer belong to one map; *local*, that only a window answers, not the whole map. The paper takes the
 # local form of {cite:t}`ramachandran2019standalone`. Attention was introduced for translation {cite}`bahdanau2014neural`; the
-# Transformer is built on it alone {cite}`vaswani2017attention`.
+# Transformer uses nothing else to mix positions {cite}`vaswani2017attention`. {cite:t}`cordonnier2020relationship` show that
+# attention with relative positions can express any convolution, and that trained layers do so in part;
+# {cite:t}`hassani2023neighborhood` compute local attention fast, with windows that stay full at the border.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -126,15 +128,13 @@ picture(
         )
         for name, at in places.items()
     ),
-    alt="Three grids of five by five pixels with the weights of a query in the centre, at an edge and in a corner. The weights "
-    "fill the part of the window of three by three pixels that lies inside the grid: nine, six and four pixels.",
+    caption="Weights of three queries (orange frames) on a map of 5×5 pixels, for <i>k</i> = 3. Nine, six and four pixels of "
+    "the window lie inside the map; whatever their number, their weights add up to one.",
 )
 
 # %% [markdown]
-# The weights of three queries (orange frames) on a map of 5×5 pixels, for $k = 3$.
-#
-# And all steps for one window, as in the paper's Figure 3. Each pixel has two channels. The query meets each of the nine
-# keys; the softmax of the nine logits are the weights of the nine values.
+# Now every step for one window of pixels with two channels. The query meets each of the nine keys; the softmax of the nine
+# logits gives the weights of the nine values.
 
 # %%
 q, k = torch.randint(-1, 2, (2, 2, 5, 5)).float()
@@ -150,10 +150,9 @@ close(local_attention(q[None, None], k[None, None], v[None, None], 3)[0, 0, :, 2
 best = int(weights_of_one.argmax())
 picture(
     *diagrams.attended(q, k, v, pixel=(2, 2), kernel_size=3),
-    alt="Six grids, left to right: the query, a vector of two numbers; the nine keys of its window, two numbers each; the nine "
-    "logits; the nine weights; the nine values; the output. The largest weight, "
-    f"{weights_of_one.max():.2f}, is in row {best // 3 + 1}, column {best % 3 + 1} of the window; "
-    f"the output is {output[0]:.1f}, {output[1]:.1f}.",
+    caption="The paper's Figure 3, with numbers. Query times keys gives logits, the softmax of the logits gives weights, and "
+    f"weights times values, added up, give the output. The key in row {best // 3 + 1}, column {best % 3 + 1} fits the query "
+    f"best and gets {weights_of_one.max():.2f} of the weight.",
 )
 
 # %% [markdown]
@@ -161,9 +160,9 @@ picture(
 #
 # The weights are convex: they are not negative, and they sum to one, borders included. A layer whose values are all one
 # must therefore return ones. A window that covers the whole map is global attention, which PyTorch has. And each head
-# minds its own channels.
+# reads its own channels only.
 
-# %%
+# %% tags=["hide-input"]
 assert (weights >= 0).all()
 close(weights.sum(dim=(2, 3)), torch.ones(5, 5))
 
@@ -188,7 +187,7 @@ close(local_attention(*second, kernel_size=3), y[:, 1:2])
 # Content is all that counts. Shuffle the pixels of a window, and the output at its centre stays: a face and a scrambled
 # face look alike. The [next chapter](relative_attention.ipynb) adds position.
 
-# %%
+# %% tags=["hide-input"]
 i = torch.tensor([[2, 0, 2], [0, 1, 0], [1, 2, 1]])
 j = torch.tensor([[2, 2, 0], [0, 1, 1], [2, 1, 0]])
 assert (i[1, 1], j[1, 1]) == (1, 1)  # the centre keeps its place
@@ -230,7 +229,7 @@ def softmax(z):
     return ...
 
 
-# %% tags=["check"]
+# %% tags=["check", "hide-input"]
 z = torch.randn(2, 3, 9)
 check(softmax(z), z.softmax(dim=-1))
 
@@ -254,7 +253,7 @@ check(softmax(z), z.softmax(dim=-1))
 # %% tags=["exercise"]
 weight_in_the_corner = ...
 
-# %% tags=["check"]
+# %% tags=["check", "hide-input"]
 same, corner = torch.zeros(1, 1, 2, 8, 8), torch.zeros(1, 1, 2, 8, 8)
 corner[..., 0, 0] = 1
 check(weight_in_the_corner, local_attention(same, same, corner, kernel_size=5)[0, 0, 0, 0, 0])
@@ -280,7 +279,7 @@ def heads(x, num_heads):
     return ...
 
 
-# %% tags=["check"]
+# %% tags=["check", "hide-input"]
 x = torch.randn(2, 12, 5, 5)
 check(heads(x, num_heads=3), torch.stack(x.chunk(3, dim=1), dim=1))
 
@@ -300,5 +299,6 @@ check(heads(x, num_heads=3), torch.stack(x.chunk(3, dim=1), dim=1))
 # %% [markdown]
 # ## In short
 #
-# Local attention is a convex combination of the window's values, with weights from content.
-# It does not know where in the window a pixel lies. Next: [a logit for the place](relative_attention.ipynb).
+# Local attention is a weighted mean of the window's values, and the content of the window sets the weights. Shuffling the
+# window changes nothing, so an attention of this kind cannot tell left from right. Next: [a logit for the
+# place](relative_attention.ipynb).

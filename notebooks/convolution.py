@@ -16,8 +16,8 @@
 # # Convolution
 #
 # How does a pixel take in its surroundings? A convolution adds up the pixels of a small window, each multiplied by a
-# weight that depends on its place in the window alone. The content of the image plays no part in the weights. That is
-# what the attention of the next chapters changes.
+# weight that depends only on its place in the window. What the window shows plays no part in the weights. Attention, in the
+# chapters that follow, changes exactly that. All you need to know is what a matrix product is.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -30,7 +30,7 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     print(importlib.import_module("evalib.pages.display").here())
 
 import torch
-from einops import rearrange
+from einops import einsum, rearrange
 from torch.nn import functional as F
 
 from evalib import convolution, equations, geometry
@@ -40,6 +40,39 @@ from evalib.pages.display import check, picture, source, symbols
 torch.manual_seed(0)
 close = torch.testing.assert_close
 
+
+# %% [markdown]
+# ## Words
+#
+# A *tensor* is a box of numbers with named axes. A colour image has three: its *channels* (red, green, blue), its rows and its
+# columns. A *batch* stacks several images, which adds a first axis. A *layer* turns one such tensor into another by fixed
+# arithmetic with *weights*, numbers that training chooses. Its output is a *feature map*: still rows and columns, but the
+# channels are no longer colours. A *network* is a chain of layers; its last one gives a score to each class of images, and
+# the highest score is its answer.
+#
+# *Training* shows the network images whose class is known. One number, the *loss*, says how wrong the scores are. The
+# *gradient* of the loss has an entry for each weight: by how much the loss grows if that weight does. Each step moves all
+# weights a little against it. The page [Training](train.ipynb) does this; until then weights are drawn at random, from a
+# *seed*, a number that makes the draws the same each time.
+#
+# ## How to read the code
+#
+# A shape is written as letters, one for each axis: `n cin i j` is a batch of $n$ images with `cin` channels, `i` rows and `j`
+# columns. Two functions of the library einops {cite}`rogozhnikov2022einops` do most of the work:
+#
+# - `rearrange(x, "n c i j -> n (i j) c")` names the axes of `x` and says in which order they come out. Brackets join axes
+#   into one.
+# - `einsum(x, w, "i j, j -> i")` multiplies, and sums over the letters that are missing to the right of the arrow. This one
+#   is the product of a matrix with a vector: $1 \cdot 10 + 2 \cdot 1 = 12$ and $3 \cdot 10 + 4 \cdot 1 = 34$ below.
+#
+# An `assert` stops the page if its statement is false, and `close` does if two tensors differ by more than rounding. So
+# each of these lines was true when the page was built.
+
+# %%
+matrix, vector = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([10.0, 1.0])
+assert einsum(matrix, vector, "i j, j -> i").tolist() == [12, 34]
+assert rearrange(matrix, "i j -> j i").tolist() == [[1, 3], [2, 4]]
+assert rearrange(matrix, "i j -> (i j)").tolist() == [1, 2, 3, 4]
 
 # %% [markdown]
 # ## The equation
@@ -66,14 +99,12 @@ symbols("Eq. 1")
 # The axes: `n` images of the batch, `cin` and `cout` channels, `i j` row and column of a pixel, `a b` row and column
 # inside its window, counted from 0. Beyond the border the image is zero. The kernel is not flipped ([D1](#d1)). All
 # symbols of the book are on [one page](notation.ipynb), each looked up in the code while it runs.
-#
-# The paper's Figure 1 shows the window of row 3, column 3, counted from one:
 
 # %% tags=["hide-input"]
 picture(
     diagrams.local_window(5, 5, pixel=(2, 2), kernel_size=3),
-    alt="A grid of five by five cells, each with its row and column. The nine cells from row 2 to 4 and column 2 to 4 are "
-    "blue: the window with extent 3 of the cell 3, 3, which has an orange frame.",
+    caption="The paper's Figure 1: the window (blue) of the pixel in row 3, column 3 (orange), for extent 3. It reaches one "
+    "pixel to each side, so the output there depends on nine pixels and no others.",
 )
 
 # %% [markdown]
@@ -111,8 +142,8 @@ source(equations.convolution, geometry.windows)
 # %% [markdown]
 # ## One window, seen
 #
-# The window of one pixel, each of its numbers times the weight at its place, added up: the paper's Figure 2. These
-# weights compare a pixel with its four neighbours.
+# The window of one pixel, each of its numbers times the weight at its place, all added up. These weights compare a pixel
+# with its four neighbours.
 
 # %%
 image = torch.randint(0, 10, (5, 5)).float()
@@ -123,17 +154,16 @@ close(convolution(image[None, None], kernel[None, None])[0, 0, 2, 2], products.s
 # %% tags=["hide-input"]
 picture(
     *diagrams.convolved(image, kernel, pixel=(2, 2)),
-    alt="Four grids of numbers. An image of five by five pixels, with the window of its middle pixel in blue; three by three "
-    "weights, minus 4 in the middle, 1 above, below, left and right of it, 0 in the corners; the nine products, which add "
-    f"up to {products.sum():g}; and the output, in which the middle pixel is {products.sum():g}.",
+    caption=f"The paper's Figure 2, with numbers: image, weights, their nine products, and the output. The products add up to "
+    f"{products.sum():g}, which is the output's middle pixel. The same nine weights make every other pixel of the output.",
 )
 
 # %% [markdown]
 # ## Any window
 #
-# The first layer of a trained EVANet-20 small, on three test images. Point at a pixel, tap it, or walk with the arrow keys:
-# each cell below is a weight times a pixel, with its row and column offset; all of them add up to the output. A tap on
-# a cell moves the window there. Pixels are normalised, so that zero, the border's value, is the mean of the data set.
+# The first layer of a trained EVANet-20 small, on three test images. Point at a pixel, tap it, or use the arrow keys. Each
+# cell is a weight times a pixel, with its row and column offset; together they add up to the output. Tap a cell to move the
+# window there. Pixels are normalised, so zero, the value of the border, is the mean of the data set.
 
 # %% tags=["hide-input"]
 from evalib import load_pretrained
@@ -149,9 +179,9 @@ explorer.convolution(load_pretrained("evanet20-small"), cifar.test_images[::200]
 # Eq. 1 is PyTorch's `conv2d` with "same" padding, which keeps the number of rows and columns, at any stride. A *stride* of
 # 2 answers only every second pixel, in rows and in columns. The number of weights does not depend on the size of the
 # image: all windows share them. Inside the image, moving the input moves the output: the layer is *equivariant* to
-# translation. The price of a larger window was [computed before](why.ipynb).
+# translation.
 
-# %%
+# %% tags=["hide-input"]
 x = torch.randn(2, 3, 9, 7, dtype=torch.float64)
 weight = torch.randn(4, 3, 5, 5, dtype=torch.float64)
 for stride in (1, 2):
@@ -168,8 +198,8 @@ close(moved[..., 3:-2, 3:-2], y[..., 2:-3, 2:-3])
 # %% [markdown]
 # ## What breaks
 #
-# Read literally, $W_{i-a,\,j-b}$ flips the kernel in both directions. A symmetric kernel does not show the difference,
-# so it makes a poor test. The kernel worked by hand does: every sign is wrong.
+# Read literally, $W_{i-a,\,j-b}$ flips the kernel in both directions. A symmetric kernel hides the difference, so it makes
+# a poor test. The kernel above, worked by hand, does not hide it: every sign comes out wrong.
 
 # %%
 x = rearrange(torch.arange(1.0, 10.0), "(i j) -> 1 1 i j", i=3)
@@ -190,7 +220,7 @@ mutant[0, 0]
 # %% tags=["exercise"]
 mean = ...  # a tensor of shape (1, 1, 3, 3)
 
-# %% tags=["check"]
+# %% tags=["check", "hide-input"]
 expected = F.avg_pool2d(image[None], 3, stride=1, padding=1)[None]
 check(... if mean is ... else convolution(image[None, None], mean), expected)
 
@@ -212,7 +242,7 @@ def pixel(window, weight):
     return ...
 
 
-# %% tags=["check"]
+# %% tags=["check", "hide-input"]
 x, weight = torch.randn(1, 2, 6, 6), torch.randn(3, 2, 5, 5)
 check(pixel(geometry.windows(x, 5)[0, :, 2, 4], weight), convolution(x, weight)[0, :, 2, 4])
 
@@ -233,7 +263,7 @@ check(pixel(geometry.windows(x, 5)[0, :, 2, 4], weight), convolution(x, weight)[
 # %% tags=["exercise"]
 rows_seen = ...
 
-# %% tags=["check"]
+# %% tags=["check", "hide-input"]
 dot, ones = torch.zeros(1, 1, 11, 11), torch.ones(1, 1, 3, 3)
 dot[0, 0, 5, 5] = 1
 reached = convolution(convolution(dot, ones), ones)[0, 0].any(dim=1)
@@ -254,5 +284,6 @@ check(rows_seen, reached.sum())
 # %% [markdown]
 # ## In short
 #
-# A convolution sums a window with weights that depend on place, not on content.
-# Next: [weights that depend on content](attention.ipynb).
+# A convolution sums a window with weights that depend on place, not on content. Every window of every image gets the same
+# weights, the layer is PyTorch's `conv2d` to the last bit that rounding allows, and an output pixel knows nothing beyond its
+# window. Next: [what that costs](why.ipynb).

@@ -27,8 +27,14 @@
 # - *evidence*: what the centre suggests decides what is looked for in the next ring;
 # - *symmetry*: a ring has all directions in it, so patterns around a focal point fall into one look.
 #
-# Both are [shown below](idea-at-work) on a few pixels. They are reasons to try the layer. Whether it helps is a matter of runs
-# ([Table 1](table1.ipynb)).
+# Both are [shown below](idea-at-work) on a few pixels. They are reasons to try the layer. Whether it helps is for runs to
+# show ([Table 1](table1.ipynb)).
+#
+# Others have pooled with attention. A Set Transformer {cite}`lee2019set` lets learned vectors ask all elements of a set; CaiT
+# {cite}`touvron2021going` makes a class vector ask all patches, in two layers of its own; a Perceiver
+# {cite}`jaegle2021perceiver` lets a small array ask a large input again and again. {cite:t}`mnih2014recurrent` look at one
+# patch after another and learn where to look next. EVA differs in two ways: its first question comes from the map itself, and
+# the order of its looks is fixed, from the centre outwards.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -47,7 +53,7 @@ from evalib import ExpandingVisualAttention, count_parameters
 from evalib.equations import single_query_attention
 from evalib.eva import EXTENT, SingleQueryAttention
 from evalib.geometry import RADII, ring
-from evalib.pages import diagrams, figures
+from evalib.pages import diagrams, figures, graphs
 from evalib.pages.display import check, picture, source, symbols, table
 
 torch.manual_seed(0)
@@ -70,20 +76,16 @@ assert sum(counts) == EXTENT**2
 # %% tags=["hide-input"]
 picture(
     diagrams.rings(),
-    alt="A grid of seven by seven cells, each with the number of its ring: 0 in the centre, around it "
-    + ", ".join(f"{count} cells of ring {stage}" for stage, count in enumerate(counts) if stage)
-    + ". The further out, the paler.",
+    caption="The four rings of a 7×7 map, each pixel with the number of its ring. The paper calls them memory blocks. "
+    f"Every pixel is in exactly one: {' + '.join(map(str, counts))} = {sum(counts)}.",
 )
-
-# %% [markdown]
-# The four rings of a 7×7 map, each pixel marked with the number of its ring. The paper calls them memory blocks.
 
 # %% [markdown]
 # ## The equation
 #
-# EVA uses two attentions, each with a single query. A *look* is Eq. 3; its keys and values are the pixels of one ring.
-# The paper calls it "Attention 2D". A *recall* is Eq. 2; its keys and values are *slots*, vectors that EVA made before:
-# $q_0$ and all looks so far. The paper calls it "Attention 1D". For $s = 0, 1, 2, 3$:
+# EVA uses two attentions, each with a single query. A *look*, the paper's *Attention 2D*, is Eq. 3; its keys and values are
+# the pixels of one ring. A *recall*, the paper's *Attention 1D*, is Eq. 2; its keys and values are *slots*, vectors that EVA
+# made before: $q_0$ and all looks so far. Stages, rings, looks and recalls are all counted from 0. For $s = 0, 1, 2, 3$:
 #
 # $$
 # \begin{aligned}
@@ -101,20 +103,13 @@ picture(
 symbols("§3.1")
 
 # %% [markdown]
-# The paper's Figure 5, drawn from a pass of the module that was listened to. Grey lines: each slot stays in reach of all
-# later recalls.
+# Where each vector comes from, traced in one pass of the module:
 
 # %% tags=["hide-input"]
 picture(
-    diagrams.eva_graph(),
-    alt="A graph from top to bottom. The map goes through a 7×7 convolution, which gives the candidate of the query, and an FFN, "
-    "which gives q0. Four rows follow. "
-    + " ".join(
-        f"Row {row}: Attention 2D reads query {stage.query} and {stage.pixels} px of ring {row - 1} and gives "
-        f"{stage.attn}; Attention 1D reads {stage.attn} and the slots {', '.join(stage.slots)}."
-        for row, stage in enumerate(diagrams.stages(), 1)
-    )
-    + " Each result is the query of the next row; the last, attn_out, goes through an FFN to the output.",
+    graphs.eva_graph(),
+    caption="The paper's Figure 5, recorded from a forward pass. Follow the black line: the result of each recall is the query of "
+    "the next look. Grey lines: every slot stays available to all later recalls, so the last one chooses among five.",
 )
 
 # %% [markdown]
@@ -151,7 +146,7 @@ attn1.item(), q2.item()
 # %% [markdown]
 # ## The code
 #
-# The rings are data, so the four stages are one loop.
+# The rings are data, so the four stages are one loop: the algorithm of the paper's Figure 5.
 
 # %%
 source(ExpandingVisualAttention.forward)
@@ -212,9 +207,9 @@ for name, weights in weight.items():
     drawings.append(diagrams.grid(f"the centre shows a {name}", texts, 0.05 + 0.9 * shown, {(1, 1)}, cell=0.75))
 picture(
     *drawings,
-    alt="Two grids of three by three pixels, with the weights of a look at the ring of eight. Where the centre shows a beak, the "
-    f"pixel with feathers, at the upper left, has {weight['beak'][0]:.2f} and all others {weight['beak'][7]:.2f}. Where it "
-    f"shows a wheel, the pixel with a tyre, at the lower right, has {weight['wheel'][7]:.2f}.",
+    caption="Weights of one look at the same ring of eight, for two centres. A beak sends "
+    f"{weight['beak'][0]:.2f} of the weight to the feathers, a wheel {weight['wheel'][7]:.2f} to the tyre. A mean over the ring "
+    "is the same for both.",
 )
 
 # %% [markdown]
@@ -243,11 +238,12 @@ with torch.no_grad():
         close(answer(way), answer(block))
 
 # %% [markdown]
-# Two things the analogy with the eye leaves open. A ring far out is read as sharply as the centre; nothing in the layer
-# makes it less distinct. And the map is no image: each of its pixels has been computed from [most of the
-# image](what-a-pixel-has-seen), so its "centre" is one of place in the map only.
+# The analogy with the eye stops in two places. A ring far out is read as sharply as the centre; nothing in the layer
+# blurs it. And the map is not an image: each of its pixels has been computed from [much of the
+# image](what-a-pixel-has-seen), so its "centre" is a place in the map only.
 #
-# And that the layer can do all this does not say that a trained one does. The report has [looked at some](what-it-reads).
+# That the layer can do all this does not mean that a trained one does. The report [looks at some](what-it-reads), and
+# [training may end with every weight on one pixel](collapse.ipynb).
 
 # %% [markdown]
 # ## The four stages
@@ -274,7 +270,7 @@ with torch.no_grad():
 close(q0, trace.queries[0])
 
 # %% [markdown]
-# **Stage 1: the centre.** $q_0$ looks at ring 0, one pixel. With a single key the softmax is 1 whatever the query: the
+# **Stage 0: the centre.** $q_0$ looks at ring 0, one pixel. With a single key the softmax is 1 whatever the query: the
 # look is $W_V x$ at the centre, exactly, and its $W_Q$, $W_K$ and $r$ never get a gradient: no change of theirs changes
 # the output, so training leaves them as they were drawn. The recall then lets
 # $\mathrm{attn}_0$ weigh two slots, the rough message and itself. Its answer is the next question, $q_1$.
@@ -291,7 +287,7 @@ with torch.no_grad():
 close(q1, trace.queries[1])
 
 # %% [markdown]
-# **Stage 2: the ring of 8.** The memory block of 3×3 pixels has lost its centre, which was read before. $q_1$ looks at the
+# **Stage 1: the ring of 8.** The memory block of 3×3 pixels has lost its centre, which was read before. $q_1$ looks at the
 # eight pixels that are left, by content and by offset. The recall has three slots.
 
 # %%
@@ -307,7 +303,7 @@ with torch.no_grad():
 close(q2, trace.queries[2])
 
 # %% [markdown]
-# **Stage 3: the ring of 16,** 5×5 without the inner 3×3, and four slots. **Stage 4: the ring of 24,** 7×7 without the
+# **Stage 2: the ring of 16,** 5×5 without the inner 3×3, and four slots. **Stage 3: the ring of 24,** 7×7 without the
 # inner 5×5, and five slots. Nothing new happens, so they are a loop. After the last recall comes the output.
 
 # %%
@@ -323,7 +319,7 @@ with torch.no_grad():
 
 table(
     ["Stage", "Query", "Pixels", "Look", "Slots"],
-    [[s, each.query, each.pixels, each.attn, ", ".join(each.slots)] for s, each in enumerate(diagrams.stages(), 1)],
+    [[s, each.query, each.pixels, each.attn, ", ".join(each.slots)] for s, each in enumerate(graphs.stages())],
 )
 
 # %% [markdown]
@@ -338,7 +334,7 @@ form = {0: ".0f", 1: ".2f", 2: ".2f", 3: ".2f"}
 picture(
     *(
         diagrams.grid(
-            f"look {stage + 1}: {counts[stage]} px",
+            f"look {stage}: {counts[stage]} px",
             [
                 [text.replace("nan", "").removeprefix("0") for text in row]
                 for row in diagrams.numbers(weights, form[stage])
@@ -348,37 +344,25 @@ picture(
         )
         for stage, weights in enumerate(maps)
     ),
-    alt="Four grids of seven by seven pixels, one for each look. The weights stand on the pixels of the look's ring, all others "
-    "are empty. "
-    + " ".join(f"Look {s + 1}: {w.nan_to_num(1).min():.2f} to {w.nan_to_num().max():.2f}." for s, w in enumerate(maps)),
+    caption="Where each look puts its weight, mean over the heads, for a random map and <em>untrained</em> weights. Each "
+    "ring's weights sum to one, and blue has its own scale in each grid. Untrained, a look is close to a mean of its ring.",
 )
-
-# %% [markdown]
-# Where each look puts its weight, mean over the heads, for a random map and untrained weights. Each ring's weights sum to
-# one, so the blue has its own scale in each grid.
 
 # %% tags=["hide-input"]
-means = [weights.mean(dim=(0, 1)).tolist() for weights in trace.recall_weights]
 picture(
     *figures.slot_weights(trace),
-    alt="Four bar charts, one for each recall, of its mean weights on the slots. "
-    + " ".join(
-        f"Stage {s}: q0 and the looks have {', '.join(f'{w:.2f}' for w in row)}." for s, row in enumerate(means, 1)
-    ),
+    caption="How each recall divides its weight between <i>q</i><sub>0</sub> and the looks so far, untrained: about evenly. "
+    "The next section shows trained weights.",
 )
-
-# %% [markdown]
-# How each recall divides its weight between $q_0$ and the looks so far. These weights are untrained; the next section shows
-# trained ones.
 
 # %% [markdown]
 # ## A trained network, asked
 #
 # EVANet-20 small on ten test images, one of each class. Choose an image and a head, then a pixel of the four rings. Each
 # ring's weights sum to 100 %, and the centre, alone in its ring, always has all of them. The table of recalls says how
-# far each stage relies on $q_0$ and on the looks so far. {cite:t}`jain2019attention` found attention weights that could be
+# much each stage relies on $q_0$ and on the looks so far. {cite:t}`jain2019attention` found attention weights that could be
 # replaced by very different ones without changing the output; {cite:t}`wiegreffe2019attention` show when they are
-# informative all the same. So read them as what the layer did, not as why it chose the class.
+# informative nonetheless. So read them as what the layer did, not as why it chose the class.
 
 # %% tags=["hide-input"]
 from evalib import load_pretrained
@@ -393,7 +377,7 @@ explorer.eva(load_pretrained("evanet20-small"), cifar.test_images[::50], cifar.t
 #
 # All weights sum to one, and the first look gives no gradient to its $W_Q$, $W_K$ and $r$.
 
-# %%
+# %% tags=["hide-input"]
 for weights in (*trace.look_weights, *trace.recall_weights):
     close(weights.sum(dim=-1), torch.ones(2, 4))
 
@@ -406,7 +390,7 @@ assert idle == [f"looks.0.{name}" for name in ("rows", "cols", "W_Q.weight", "W_
 # hide that, so we first blind it to the pixel, which holds $q_0$ fixed. Then we change the pixel.
 
 
-# %%
+# %% tags=["hide-input"]
 @torch.no_grad()
 def looks_changed_by(i, j):
     """Which looks change when pixel (i, j) does, with q0 held fixed."""
@@ -436,7 +420,7 @@ table(
 #
 # The first query costs the most: a 7×7 convolution over all channels.
 
-# %%
+# %% tags=["hide-input"]
 parts = {name: count_parameters(part) for name, part in eva.named_children()}
 table(["part", "parameters"], [[f"`{n}`", f"{c:,}"] for n, c in parts.items()])
 
@@ -446,7 +430,7 @@ table(["part", "parameters"], [[f"`{n}`", f"{c:,}"] for n, c in parts.items()])
 # Forget the mask, and the memory blocks are the full 1×1, 3×3, 5×5 and 7×7 blocks. The shapes of all outputs stay, the
 # weights sum to one, and the looks stay causal in the sense above. But the centre is read four times. Count the keys.
 
-# %%
+# %% tags=["hide-input"]
 masked = torch.zeros(7, 7, dtype=torch.int64)
 unmasked = torch.zeros(7, 7, dtype=torch.int64)
 for radius, (rows, columns) in zip(RADII, rings, strict=True):
@@ -468,7 +452,7 @@ def mask(radius):
     return ...
 
 
-# %% tags=["check"]
+# %% tags=["check", "hide-input"]
 def expected_mask(radius):
     """True on the ring."""
     row, column = ring(radius) + 3
@@ -500,7 +484,7 @@ def recall(query, slots):
     return ...
 
 
-# %% tags=["check"]
+# %% tags=["check", "hide-input"]
 query, slots, identity = torch.randn(4), torch.randn(3, 4), torch.eye(4)
 expected, _ = single_query_attention(query[None], slots[None], identity, identity, identity, num_heads=1)
 check(recall(query, slots), expected[0])
@@ -517,13 +501,13 @@ check(recall(query, slots), expected[0])
 # </details>
 
 # %% [markdown]
-# **3.** A corner of the inner 5×5 block changes, and $q_0$ does not. Which of the looks 1 to 4 change? Give four truth
-# values.
+# **3.** Predict, then check: a corner of the inner 5×5 block changes, and $q_0$ does not. Which of the looks 0 to 3 change?
+# Give four truth values.
 
 # %% tags=["exercise"]
 changes = [..., ..., ..., ...]
 
-# %% tags=["check"]
+# %% tags=["check", "hide-input"]
 check(changes, looks_changed_by(1, 1))
 
 # %% [markdown]
@@ -533,12 +517,14 @@ check(changes, looks_changed_by(1, 1))
 # changes = [False, False, True, True]
 # ```
 #
-# The pixel lies in ring 2, which the third look reads. The fourth asks with a query that the third has changed.
+# The pixel lies in ring 2, which look 2 reads. Look 3 asks with a query that look 2 has changed.
 #
 # </details>
 
 # %% [markdown]
 # ## In short
 #
-# EVA asks one question of four rings, and after each look revises it from all it saw before.
+# One query reads 1, 8, 16 and 24 pixels in turn, and after each ring is made anew from all that was read before. Every pixel
+# is read once, no look knows of a later ring, and the 7×7 convolution of the first query holds most of the parameters. The
+# text adds nothing around the attentions, no scale and no norm; that [turns out to matter](collapse.ipynb).
 # Next: [the networks](networks.ipynb) that it completes.

@@ -16,7 +16,7 @@
 # # The six networks
 #
 # What exactly is compared in Table 1? Three networks, each in two widths. They share a *ResNet* {cite}`he2015deep`, a stack
-# of convolutions in blocks, each with a shortcut around it; such stacks are the common ground of image classification
+# of convolutions in blocks, each with a shortcut around it; image classification has been built on stacks of convolutions
 # since {cite:t}`krizhevsky2012imagenet`. The SANets replace its third stage, the EVANets its average pooling.
 
 # %% tags=["hide-input", "remove-stderr"]
@@ -35,21 +35,29 @@ from functools import partial
 import torch
 from torch import nn
 
-from evalib import TABLE_1, RelativeSelfAttention, build, count_parameters
+from evalib import TABLE_1, RelativeSelfAttention, build, count_parameters, load_pretrained
 from evalib.networks import KERNEL_SIZE, NUM_HEADS, BasicBlock, EVASummary, Network, convolution_3x3
-from evalib.pages import diagrams, figures
+from evalib.pages import figures, graphs, plots
 from evalib.pages.display import check, picture, source, table
 from evalib.pages.figures import BLUE, GREY, ORANGE
+from evalib.training import data
 
 torch.manual_seed(0);
 
+# %% tags=["hide-input"]
+picture(
+    graphs.pipeline(),
+    caption="The small networks from image to answer, channels × rows × columns. Two strides of 2 shrink the map to 8×8. All "
+    "three networks share the first two stages and the classifier; a SANet differs in stage 3, an EVANet in what makes one "
+    "vector of the last map.",
+)
 
 # %% [markdown]
 # ## Table 1 as data
 #
 # The package holds the table as six rows. This is the paper's table, printed from them.
 
-# %%
+# %% tags=["hide-input"]
 mark = {True: "yes", False: "–"}
 table(
     ["Model", "Blocks", "Feature maps", "EVA", "Self-attention", "Paper, test %"],
@@ -122,6 +130,7 @@ for mix, _ in mixing.values():
         assert (x + y).shape == x.shape
 assert count_parameters(basic(convolution_3x3, 64)) + 4 * 64 == count_parameters(BasicBlock(64, 64, 1, convolution_3x3))
 
+# %% tags=["hide-input"]
 table(
     ["Layers, 64 channels", *mixing],
     [
@@ -132,14 +141,13 @@ table(
 
 # %% tags=["hide-input"]
 picture(
-    *(diagrams.block("BasicBlock", 2 * [(text, color)]) for text, (_, color) in mixing.items()),
+    *(graphs.block("BasicBlock", 2 * [(text, color)]) for text, (_, color) in mixing.items()),
     *(
-        diagrams.block("Bottleneck", [("1×1 convolution", GREY), (text, color), ("1×1 convolution", GREY)])
+        graphs.block("Bottleneck", [("1×1 convolution", GREY), (text, color), ("1×1 convolution", GREY)])
         for text, (_, color) in mixing.items()
     ),
-    alt="Four residual blocks. BasicBlock: two 3×3 convolutions, one after the other, or two self-attentions. Bottleneck: a 1×1 "
-    "convolution, a 3×3 convolution or a self-attention, and a 1×1 convolution. In all four a shortcut leads around the "
-    "layers to a sum, which a ReLU follows.",
+    caption="The four residual blocks of the paper. What mixes pixels is coloured: convolution in blue, self-attention in orange. "
+    "A shortcut leads around the layers to a sum, so a block only has to learn a change.",
 )
 
 # %% [markdown]
@@ -157,7 +165,7 @@ source(BasicBlock, EVASummary)
 # %% [markdown]
 # ## One batch, stage by stage
 
-# %%
+# %% tags=["hide-input"]
 networks = {row.name: build(row.name).eval() for row in TABLE_1}
 images = torch.randn(4, 3, 32, 32)
 
@@ -182,9 +190,9 @@ table(["network", "stem", "stage 1", "stage 2", "stage 3"], rows)
 # (what-a-pixel-has-seen)=
 # ## What a pixel of the map has seen
 #
-# EVA calls a pixel of the last map its centre. How much of the image went into it? A 3×3 convolution adds one pixel on each
+# EVA calls one pixel of the last map its centre. How much of the image went into it? A 3×3 convolution adds one pixel on each
 # side, counted on the map that it reads; after each stride of 2 a pixel of that map stands for twice as many of the image.
-# By hand, rows and columns seen:
+# By hand, rows and columns seen, its *receptive field*:
 #
 # | | step between pixels | convolutions | seen |
 # |---|---|---|---|
@@ -195,7 +203,7 @@ table(["network", "stem", "stage 1", "stage 2", "stage 3"], rows)
 # The gradient of one pixel of the map says which pixels of the image it depends on. On a large image they are 53×53; an
 # image of CIFAR-10 is smaller than that.
 
-# %%
+# %% tags=["hide-input"]
 def seen(network, size):
     """Rows of a square image that the middle pixel of the last map depends on."""
     image = torch.rand(1, 3, size, size, requires_grad=True)
@@ -208,8 +216,23 @@ assert seen(networks["resnet20-small"], 128) == 53
 assert seen(networks["resnet20-small"], 32) == 32
 
 # %% [markdown]
-# So when EVA starts at the centre of the map, it starts from a vector that the whole image went into. Rings order the map;
-# they do not hide the rest of the image from the first looks.
+# So when EVA starts at the centre of the map, it starts from a vector that every pixel of the image can reach. Reaching is not
+# counting for much: {cite:t}`luo2016understanding` show that the *effective* receptive field, where most of the gradient lies,
+# is a far smaller blob around the middle. Here it is measured on a trained network.
+
+# %% tags=["hide-input"]
+trained, images = load_pretrained("resnet20-small"), data.normalise(data.load("subset").test_images[::5])
+share = figures.effective_field(trained, images)
+picture(
+    figures.field(share),
+    caption="Where the middle pixel of the last map gets its gradient from, mean over "
+    f"{len(images)} test images, on the 32×32 image. Half of it comes from the {figures.pixels_holding(share, 0.5)} "
+    f"pixels that count most, of 1,024; 95 % from {figures.pixels_holding(share, 0.95)}.",
+)
+
+# %% [markdown]
+# The centre has seen everything, but mostly what lies near it. So the rings do order the image, if softly: they hide nothing
+# from the first looks, and those still see best where they look.
 
 # %% [markdown]
 # ## Parameters
@@ -220,7 +243,7 @@ assert seen(networks["resnet20-small"], 32) == 32
 # normalisation, two numbers a channel: $4 \cdot 2 \cdot 64 = 512$ in both.
 
 
-# %%
+# %% tags=["hide-input"]
 def parts(network):
     """The number of parameters of each part."""
     stages = {f"stage {s}": network.stages[2 * s - 2 : 2 * s] for s in (1, 2, 3)}
@@ -245,34 +268,13 @@ table(
 )
 
 # %% tags=["hide-input"]
-shades = dict(zip(names, (figures.INK, "#9dbfe3", "#6495cc", BLUE, ORANGE, GREY), strict=True))
-drawings = []
-for size in ("small", "large"):
-    shown = [row for row in TABLE_1 if row.name.endswith(size)]
-    figure, ((axis,),) = figures.panels(1, 1, 3.6, 2.4)
-    for y, row in enumerate(shown):
-        left = 0
-        for part, count in counts[row.name].items():
-            axis.barh(y, count / 1e6, left=left, color=shades[part], label=part if y == 0 else None)
-            left += count / 1e6
-    axis.set_yticks(range(len(shown)), [row.model for row in shown])
-    axis.invert_yaxis()
-    axis.set(xlabel="parameters, millions")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
-    drawings.append(figure)
-millions = {name: sum(each.values()) / 1e6 for name, each in counts.items()}
+share = counts["evanet20-small"]["summary"] / sum(counts["evanet20-small"].values())
 picture(
-    *drawings,
-    alt="Stacked bars of the parameters of each part of the six networks, in millions. "
-    + " ".join(
-        f"{row.model}: {millions[row.name]:.2f}, of which the summary {counts[row.name]['summary'] / 1e6:.2f}."
-        for row in TABLE_1
-    ),
+    *(plots.parts({row.model: counts[row.name] for row in TABLE_1 if row.name.endswith(size)}) for size in ("small", "large")),
+    caption="Parameters of each part of the six networks. Self-attention makes the third stage (orange) lighter than convolution "
+    f"does. EVA (grey) holds {100 * share:.0f} % of the parameters of EVANet-20 small, most of them in the 7×7 convolution of "
+    "the first query: the networks do not have equal budgets.",
 )
-
-# %% [markdown]
-# Self-attention makes the third stage lighter than convolution does. EVA has more parameters than the rest of its network,
-# most of them in the 7×7 convolution of the first query. So the networks do not have equal budgets.
 
 # %% [markdown]
 # ## Checks
@@ -280,7 +282,7 @@ picture(
 # The third stage of a SANet holds no convolution but the 1×1 projections of its attentions. The first row and the first
 # column of the 8×8 map do not reach EVA.
 
-# %%
+# %% tags=["hide-input"]
 third = list(networks["sanet20-small"].stages[4:].modules())
 assert sum(isinstance(layer, RelativeSelfAttention) for layer in third) == 4
 convolutions = [layer for layer in third if isinstance(layer, nn.Conv2d)]
@@ -301,10 +303,10 @@ with torch.inference_mode():
 # The name says 20 layers. Count them: one stem, two in each block, one classifier. Two blocks a stage make 14; three
 # would make the 20 of {cite:t}`he2015deep`, whose Table 6 gives about 0.27 million parameters and an error of 8.75 %. That is
 # an accuracy of 91.25 %, to the digit what Table 1 prints for its 14 layers. The paper does not say where its number comes
-# from. We build what Table 1 prints ([D9](#d9)). Nothing but counting shows the difference.
+# from. We build what Table 1 prints ([D9](#d9)). Only counting shows the difference.
 
 
-# %%
+# %% tags=["hide-input"]
 def layers(row):
     """Weight layers on the main path."""
     return 1 + 2 * sum(row.blocks) + 1
@@ -331,7 +333,7 @@ def shortcut(x, extra):
     return ...
 
 
-# %% tags=["check"]
+# %% tags=["check", "hide-input"]
 block, x = BasicBlock(4, 6, stride=2, mix=convolution_3x3), torch.rand(1, 4, 8, 8)
 nn.init.zeros_(block.norm2.weight)  # the layers add nothing: what comes out is the shortcut
 with torch.no_grad():
@@ -357,7 +359,7 @@ def weights_of_bottleneck(width):
     return ...
 
 
-# %% tags=["check"]
+# %% tags=["check", "hide-input"]
 widths = (64, 256)
 check([weights_of_bottleneck(w) for w in widths], [count_parameters(bottleneck(convolution_3x3, w)) for w in widths])
 
@@ -375,5 +377,6 @@ check([weights_of_bottleneck(w) for w in widths], [count_parameters(bottleneck(c
 # %% [markdown]
 # ## In short
 #
-# Six networks differ in two places: what mixes the third stage, and what summarises the last map.
-# Next: [what is proved of them](proof.ipynb).
+# The six networks differ in two places: what mixes the third stage, and what summarises the last map. They do not have equal
+# budgets: EVA more than doubles the parameters of its network, and self-attention halves them. And the name says 20 layers
+# where the table makes 14, with an accuracy that elsewhere belongs to 20. Next: [how they are trained](train.ipynb).

@@ -82,20 +82,20 @@ for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
 #
 # | Word | Meaning | First used |
 # |---|---|---|
-# | seed | the number that random draws follow from | [first page](../book/intro.md) |
-# | epoch | one pass over the training images | [first page](../book/intro.md) |
-# | record | the file that a run leaves: what decided it, and what it gave | [first page](../book/intro.md) |
-# | tier | how much is run: `smoke`, `quick` or `paper` | [first page](../book/intro.md) |
-# | tensor | a box of numbers with named axes | [why](why.ipynb) |
-# | batch | images that go through a network together | [why](why.ipynb) |
-# | channel | one number of each pixel: a colour, or a feature that a layer computes | [why](why.ipynb) |
-# | feature map | what a layer puts out: rows, columns and channels | [why](why.ipynb) |
-# | weights | the numbers that training chooses; in attention also the shares of a softmax | [why](why.ipynb) |
-# | loss, gradient | how wrong a network is; how that changes with each weight | [why](why.ipynb) |
+# | seed | the number that random draws follow from | [first page](intro.ipynb) |
+# | epoch | one pass over the training images | [first page](intro.ipynb) |
+# | record | the file that a run leaves: what decided it, and what it gave | [first page](intro.ipynb) |
+# | tier | how much is run: `smoke`, `quick` or `paper` | [first page](intro.ipynb) |
+# | tensor | a box of numbers with named axes | [convolution](convolution.ipynb) |
+# | batch | images that go through a network together | [convolution](convolution.ipynb) |
+# | channel | one number of each pixel: a colour, or a feature that a layer computes | [convolution](convolution.ipynb) |
+# | feature map | what a layer puts out: rows, columns and channels | [convolution](convolution.ipynb) |
+# | weights | the numbers that training chooses; in attention also the shares of a softmax | [convolution](convolution.ipynb) |
+# | loss, gradient | how wrong a network is; how that changes with each weight | [convolution](convolution.ipynb) |
 # | FLOP | one addition or multiplication of two numbers | [why](why.ipynb) |
 # | kernel | the weights of a convolution | [convolution](convolution.ipynb) |
 # | window, extent | the pixels around a pixel; how many rows and columns they are | [convolution](convolution.ipynb) |
-# | padding | zeros around a map | [why](why.ipynb) |
+# | padding | zeros around a map | [convolution](convolution.ipynb) |
 # | stride | one of how many pixels is answered, in rows and in columns | [convolution](convolution.ipynb) |
 # | equivariant | what moves the input moves the output alike | [convolution](convolution.ipynb) |
 # | query, key, value | what a pixel asks for, offers and hands over | [attention](attention.ipynb) |

@@ -93,7 +93,7 @@ source(equations.relative_attention, equations.relative_embedding)
 # %% [markdown]
 # ## The offsets, seen
 
-# %%
+# %% tags=["hide-input"]
 rows, cols = torch.randn(2, 1, 4, 3)
 r = equations.relative_embedding(rows, cols)
 query = torch.randn(1, 8)
@@ -107,14 +107,10 @@ picture(
     diagrams.offsets(3),
     diagrams.grid("position logits of one query", diagrams.numbers(position, ".2f")),
     diagrams.grid("their softmax", diagrams.numbers(weights, ".2f"), weights / weights.max()),
-    alt="Three grids of three by three cells. The first gives the row offset and the column offset of each cell, from minus 1, "
-    "minus 1 at the upper left to 1, 1 at the lower right; the centre, 0, 0, has an orange frame. The second gives the logits "
-    f"of one query for these offsets, the third their softmax, {weights.min():.2f} to {weights.max():.2f}.",
+    caption="Left: the paper's Figure 4, row and column offsets of a 3×3 window from its centre. Middle and right: what position "
+    "alone makes of one random query. Each logit is that of its row plus that of its column, so six numbers make the nine: "
+    "the pattern is a sum, not a free table.",
 )
-
-# %% [markdown]
-# Left, the offsets of a 3×3 window from its centre, as in the paper's Figure 4. Middle and right, what position alone
-# makes of one random query. A row's logit plus a column's logit gives each cell: the pattern is a sum, not a free table.
 
 # %% [markdown]
 # ## The layer
@@ -162,10 +158,10 @@ explorer.relative_attention(load_pretrained("sanet20-small"), cifar.test_images[
 # the mirrored output, is now something else.
 #
 # Inside the image the layer is equivariant to translation, as a convolution is. The paper says that it gains this by its
-# relative positions (§2.2). More exactly, it keeps it: Eq. 2 has it already, and an embedding of the place in the image, in
-# place of the offset, would lose it.
+# relative positions (§2.2). More exactly, it keeps it: Eq. 2 has it already, and an embedding of the place in the image,
+# instead of the offset, would lose it.
 
-# %%
+# %% tags=["hide-input"]
 q, k, v = torch.randn(3, 2, 4, 8, 5, 6)
 rows, cols = torch.randn(2, 4, 4, 3)
 zero = torch.zeros_like(rows)
@@ -223,7 +219,7 @@ def position_logits(query, rows, cols):
     return ...
 
 
-# %% tags=["check"]
+# %% tags=["check", "hide-input"]
 query, rows, cols = torch.randn(8), torch.randn(4, 3), torch.randn(4, 3)
 r = equations.relative_embedding(rows[None], cols[None])[0]
 check(position_logits(query, rows, cols), einsum(query, r, "c, c a b -> a b"))
@@ -249,7 +245,7 @@ check(position_logits(query, rows, cols), einsum(query, r, "c, c a b -> a b"))
 row_embeddings = [..., ..., ...]  # for the offsets -1, 0, 1
 column_embeddings = [..., ..., ...]
 
-# %% tags=["check"]
+# %% tags=["check", "hide-input"]
 q, k = torch.ones(1, 1, 2, 5, 5), torch.zeros(1, 1, 2, 5, 5)
 v = torch.randn(1, 1, 2, 5, 5)
 answered = ... not in row_embeddings + column_embeddings
@@ -273,5 +269,6 @@ check(shifted, v[..., :-1])
 # %% [markdown]
 # ## In short
 #
-# Relative attention adds to each content logit one of position: a row part and a column part.
+# A logit of position, a row part plus a column part, is added to each logit of content. With it the layer can tell left from
+# right and copy a neighbour, stays equivariant to translation, and is still lighter than the convolution it replaces.
 # Next: the same equation with [one query and four rings](eva.ipynb).

@@ -37,9 +37,10 @@ from IPython.display import Markdown, display
 import evalib
 from evalib import ABLATIONS, TABLE_1, TIERS
 from evalib.networks import KINDS
-from evalib.pages import figures
+from evalib.pages import plots
 from evalib.pages.display import picture, table
 from evalib.results import claims, comparisons, reading, tables, weights
+from evalib.results.markdown import foreign, p_value
 from evalib.training import data, paths
 
 # %% [markdown]
@@ -49,19 +50,22 @@ from evalib.training import data, paths
 found, rows = claims.claims(), tables.table()
 verdicts = Counter(claim.verdict for claim in found)
 at_paper = sum(row["tier"] == "paper" for row in rows)
-for claim in found:
+counted = claims.arithmetic()
+for claim in counted:
     if claim.paper.startswith(("self-attention", "EVA,")):
         assert claim.verdict == ("not supported" if claim.paper.startswith("EVA,") else "supported")
 tried = {row: effect for row in ABLATIONS if (effect := comparisons.effect(row)).n}
+changed = comparisons.ablations()
+corrected = {row["experiment"]: row["p_holm"] for row in changed}
 large = [
     f"{row.model}: {comparisons.shown(effect)} (n = {effect.n}, `{effect.tier}`)"
     for row, effect in tried.items()
-    if not row.test_each_epoch and comparisons.beyond_chance(effect)
+    if corrected[row.name] is not None and corrected[row.name] < claims.LEVEL
 ]
 ahead = [
-    f"{claim.paper.replace(' is more accurate than ', ' − ')}: {claim.ours} (n = {claim.found.n}, `{claim.found.tier}`)"
+    f"{claim.paper.partition(' is ')[0]}: {claim.ours} (n = {claim.found.n}, `{claim.found.tier}`)"
     for claim in found
-    if claim.found.n and claim.paper.endswith(tuple(row.model for row in TABLE_1)) and "accurate" in claim.paper
+    if claim.found.n and claim.kind == "accuracy"
 ]
 Markdown(
     f"Of the {len(TABLE_1)} rows of Table 1, **{at_paper}** have been run with the full schedule, "
@@ -71,7 +75,7 @@ Markdown(
     + ("" if at_paper else "So whether EVANet is the more accurate one is open: nothing here confirms or refutes it. ")
     + (f"Differences of test accuracy so far: {'; '.join(ahead)}. " if ahead else "")
     + f"Of {len(ABLATIONS)} controls and ablations {len(tried)} were run; "
-    + (f"beyond what seeds alone do: {'; '.join(large)}. " if large else "none does more than seeds alone do. ")
+    + (f"p < {claims.LEVEL} after Holm's correction: {'; '.join(large)}. " if large else "none does more than seeds alone do. ")
     + "Which of its rings a trained EVA reads is [measured](what-it-reads). "
     + "What is counted needs no run: self-attention is lighter than the convolution that it replaces, EVA is not."
 )
@@ -97,20 +101,21 @@ Markdown(
 # %%
 Markdown(claims.markdown(found))
 
+# %% tags=["hide-input"]
+table(["kind of claim", "how a verdict is found"], [[kind, rule] for kind, rule in claims.RULES.items()])
+
+# %% [markdown]
+# What is counted, or follows from how the parts are made, needs no run and stands apart:
+
+# %%
+Markdown(claims.markdown(counted))
+
 # %% [markdown]
 # "Ours" is the mean over the seeds that both networks have; n is their number, sd the standard deviation over them. The
 # interval in brackets would hold the true mean in 95 of 100 repetitions of all this. p is the chance of a difference at
-# least as large, of either sign, if there were none: a paired t-test over seeds, two-sided, with the correction of
-# {cite:t}`holm1979simple` for having made several tests. The orders that could be tested are one family, the times another.
-# The interval is that of one difference, before the correction: it may leave zero out where the corrected p does not.
-#
-# | Kind of claim | supported | not supported | not distinguishable |
-# |---|---|---|---|
-# | an order, a time | claimed sign, p < 0.05 | other sign, p < 0.05 | p ≥ 0.05 |
-# | the size of a gap | our interval holds the paper's gap, and not zero | it does not hold the paper's gap | it holds both |
-# | parameters, FLOPs | both counts are lower | one is not | – |
-#
-# *Not tested* are claims with fewer than two seeds that both networks have, and accuracies below the `paper` tier.
+# least as large, of either sign, if there were none, after the correction of {cite:t}`holm1979simple` for having made several
+# tests. The interval is that of one difference, before the correction: it may leave zero out where the corrected p does not.
+# *Not tested* are claims with fewer than two such pairs, and accuracies below the `paper` tier.
 #
 # Parameters and FLOPs are counted from the equations ([What is proved](proof.ipynb)); they need no run. A paired test over
 # seeds covers what the seed changes: the first weights, the order of the images, the augmentation. The split and the test
@@ -161,6 +166,19 @@ Markdown(
 Markdown(tables.markdown(rows))
 
 # %% [markdown]
+# Seeds that were run more than once. The first run counts: nobody can choose it by its result. The rows of one seed tell how
+# far a run repeats itself, by another commit or on another machine.
+
+# %% tags=["hide-input"]
+again = [
+    [f"`{each['experiment']}`", each["tier"], each["seed"], each["finished"][:16].replace("T", " "), f"{each['accuracy']:.2f}",
+     foreign(each["device"]), each["commit"], "yes" if each["counts"] else "no"]
+    for each in tables.reruns()
+]  # fmt: skip
+heads = ["run", "tier", "seed", "finished (UTC)", "test %", "device", "commit", "counts"]
+table(heads, again) if again else Markdown("No seed was run more than once.")
+
+# %% [markdown]
 # ### What was not run
 #
 # Rows of both manifests, by the tiers at which they have a complete record.
@@ -202,40 +220,38 @@ Markdown(
 table(["asked by", "question"], [[f"`{kind}`", question] for kind, question in KINDS.items()])
 
 # %%
-changed = comparisons.ablations()
 Markdown(comparisons.markdown(changed))
 
 # %% [markdown]
-# How large must an effect be? The seeds tell: networks that were run with several of them give the standard deviation over
-# seeds, pooled, with runs less networks as its degrees of freedom. Two runs differ by $\sqrt 2$ times as much, and 95 of 100
-# such differences lie within Student's $t$ times that: the grey band. A mean over $n$ pairs has to leave the band over
-# $\sqrt n$. The band borrows its spread from all networks; the interval of a row knows the differences of its own pairs alone,
-# and is far wider with two of them. A pair has the same seed, which may cancel some of this; how much is not known. And of
-# twenty changes that do nothing, one is expected outside.
+# How large must an effect be? The networks that were run with several seeds give one standard deviation $s$ over seeds,
+# pooled, with runs less networks as its degrees of freedom. The means of $n$ and of $m$ runs then differ by less than
+# $t\, s \sqrt{1/n + 1/m}$ in 95 of 100 cases if the change does nothing, $t$ from Student's distribution: the grey band, for
+# one run each, and the brackets. One deviation for all networks, because that of two or three runs is large or small by
+# luck. All effects of a tier are one family of tests, most of them against the same base; p is Holm's. Networks of which
+# a run collapsed do not enter $s$.
 
 # %% tags=["hide-input"]
 for tier in reversed(TIERS):
-    chance = comparisons.chance(tier)
+    seeds = tables.spread(tier)
     effects = {
         f"{row.model.split('-')[0]} {row.name.removeprefix(f'{row.base}-')}": effect
         for row, effect in tried.items()
         if not row.test_each_epoch and effect.tier == tier
     }
-    if not effects or not chance:
+    if not effects or not seeds:
         continue
-    told = {name: comparisons.shown(effect) for name, effect in effects.items()}
-    outside = [name for name, effect in effects.items() if comparisons.beyond_chance(effect)]
+    reach = seeds.difference(1, 1)
+    outside = [row.model for row in tried if tried[row].tier == tier and (corrected[row.name] or 1) < claims.LEVEL]
     display(
         Markdown(
-            f"At `{tier}` that deviation is {chance.deviation:.2f} points (degrees of freedom: {chance.freedom}), and the band "
-            f"±{chance.reach:.1f}. Of {len(effects)} effects these lie outside: "
-            + (", ".join(f"{name} {told[name]}" for name in outside) or "none")
-            + "."
+            f"At `{tier}` $s$ is {seeds.deviation:.2f} points (degrees of freedom: {seeds.freedom}), and the band ±{reach:.1f}; another "
+            f"seed of a network falls within {seeds.another(1):.1f} points of its first in 95 of 100 cases. Of {len(effects)} effects "
+            f"these have p < {claims.LEVEL}: {'; '.join(outside) or 'none'}."
         ),
         picture(
-            figures.effects(effects, chance.reach),
-            alt=f"Effects at the {tier} tier, in points, and a band of {chance.reach:.1f} either way: "
-            + "; ".join(f"{name} {text}" for name, text in told.items()),
+            plots.effects(effects, reach),
+            caption=f"Effects at <code>{tier}</code> in points of test accuracy. Inside the grey band lies what one seed more or "
+            "less does by itself.",
         ),
     )
 
@@ -253,15 +269,16 @@ pairs = [
     ("evanet20-small-published", "resnet20-small-mlp"),
     ("evanet20-small-published", "evanet20-small-query-alone"),
 ]
-against = {(one, other): comparisons.compare(one, other) for one, other in pairs}
+against = {(one, other): comparisons.contrast(one, other) for one, other in pairs}
+held = comparisons.holm([each.p for each in against.values()])
 table(
-    ["difference", "points", "seeds", "tier", "more than seeds alone do"],
+    ["difference", "points", "seeds", "tier", "p, Holm"],
     [
         [
             f"`{one}` − `{other}`", comparisons.shown(each), each.n or "–", each.tier or "not run",
-            ("yes" if comparisons.beyond_chance(each) else "no") if each.n else "–",
+            p_value(p),
         ]
-        for (one, other), each in against.items()
+        for ((one, other), each), p in zip(against.items(), held, strict=True)
     ],
 )  # fmt: skip
 

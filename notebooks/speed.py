@@ -34,7 +34,7 @@ import json
 
 from IPython.display import Markdown, display
 
-from evalib.pages import figures
+from evalib.pages import plots
 from evalib.pages.display import picture, source, table
 from evalib.results import records
 from evalib.training import data, steps
@@ -162,19 +162,19 @@ for b in benchmarks[:1]:
 #
 # The paper says, after {cite:t}`ramachandran2019standalone`, that attention is slower than convolution for want of optimised
 # kernels, the routines of a device (§5). These are times of a whole layer, forward and backward, over that of the literal
-# einops form; ours in orange. Grey, on top, is what could be timed in the forward direction only; it cannot be ranked among
-# the others. All formulations of a panel were timed in turn in one process.
+# einops form. All formulations of a panel were timed in turn in one process.
 
 # %%
 for path in sorted((records.results() / "benchmarks").glob("attention-*.json")):
     attention = json.loads(path.read_text())
     display(Markdown(f"**{attention['device']}**, batch of {attention['batch_size']}, {attention['heads']} heads"))
-    fastest = [
-        f"{name}: {min((row['seconds_ratio'], label) for label, row in rows.items() if 'backward' in row['pass'])[1]}"
-        for name, rows in attention["cases"].items()
-    ]
-    alt = "Bars of the time of each formulation over the literal one's, a panel a case. Of whole passes the shortest is "
-    display(picture(*figures.ratios(attention["cases"]), alt=alt + "; ".join(fastest) + "."))
+    display(
+        picture(
+            *plots.ratios(attention["cases"]),
+            caption="Time of one layer over that of its literal einops form, a panel a case; shorter is faster. Orange: ours. "
+            "Blue: others and the convolution, forward and backward. Grey, on top: forward only, not to be ranked with them.",
+        )
+    )
     both = {
         name: rows["fast"]["seconds_ratio"] / rows["convolution"]["seconds_ratio"]
         for name, rows in attention["cases"].items()
@@ -186,5 +186,5 @@ for path in sorted((records.results() / "benchmarks").glob("attention-*.json")):
 # %% [markdown]
 # ## In short
 #
-# The literal form of an equation is for reading; the fast form computes the same in a part of the time. Next to a
-# convolution it is the slower one wherever a ratio above exceeds 1. Next: [the table](table1.ipynb).
+# The literal form of an equation is for reading; the fast form computes the same in a fraction of the time. Beside a
+# convolution of the same extent it is the slower one wherever the last line above exceeds 1. Fewer FLOPs are not less time.

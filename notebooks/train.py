@@ -15,15 +15,16 @@
 # %% [markdown]
 # # Training one network of Table 1
 #
-# How is a row of the table made? The network's weights are drawn at random, and changed in small steps until its answers
-# fit the training images; then the test images say how good it is. This page does that for one row.
+# How is a row of the table made? The network's weights are drawn at random and changed in small steps until its answers
+# fit the training images; then the test images say how good it is. This page does that for one row, for two epochs on a small
+# subset, and then looks at [a network that trained for longer](trained-for-longer).
 #
-# It is also the template of every run. The program papermill fills in the parameters below; the cells after them train
+# The page is also the template of every run. The program papermill fills in the parameters below; the cells after them train
 # the network, show what it learned, and write its *record*, a file with everything that decided the run and all that it
 # gave.
 #
 # ```
-# papermill notebooks/train.ipynb out.ipynb -k python3 -p experiment evanet20-small -p seed 1
+# papermill notebooks/train.ipynb out.ipynb -k python3 -p experiment evanet20-small -p seeds "0 1"
 # ```
 #
 # A *checkpoint*, the state of the run on disk, is written after each epoch. A run that was stopped goes on from its last one
@@ -35,6 +36,7 @@ import math
 import os
 import subprocess
 import sys
+from html import escape
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "git+https://github.com/expanding-visual-attention/evalib"
@@ -50,16 +52,17 @@ import evalib
 from evalib.batch import notebook
 from evalib.pages import figures
 from evalib.pages.display import picture
-from evalib.results import records
-from evalib.training import data, loop
+from evalib.results import records, weights
+from evalib.training import checkpoints, data, loop
 
-_before = set(globals())
+_before = dict(globals())
 
 # %% [markdown]
 # ## Parameters
 #
 # `experiment` is a row of `evalib.TABLE_1`, or one of `evalib.ABLATIONS`. `seed` is the number that all random draws of a run
-# follow from: first weights, order of the images, augmentation. An *epoch* is one pass over the training images. `tier`
+# follow from: first weights, order of the images, augmentation. `seeds`, such as `"0 1 2"`, makes several runs instead: on a
+# GPU side by side, elsewhere one after the other. An *epoch* is one pass over the training images. `tier`
 # says how much is run: `smoke` takes the bundled subset and two epochs, `quick` the full data set and a short schedule,
 # `paper` the full data set and the full schedule. `epochs` overrides the tier's number, and `out` the directory where the
 # record goes.
@@ -67,14 +70,15 @@ _before = set(globals())
 # %% tags=["parameters"]
 experiment = "evanet20-small"
 seed = 0
+seeds = None
 tier = "smoke"
 epochs = None
 out = None
 
 # %%
 notebook.refuse_injected(globals())
-settings = evalib.Settings(experiment, seed, tier, epochs)
-settings
+runs = notebook.checked({"experiment": experiment, "seed": seed, "seeds": seeds, "tier": tier, "epochs": epochs})
+runs
 
 # %% [markdown]
 # ## What is trained
@@ -82,7 +86,7 @@ settings
 # Stem, three stages of BasicBlocks, a summary of the last map (global average pooling, or EVA), and a linear
 # classifier.
 
-# %%
+# %% tags=["hide-input"]
 network = evalib.build(experiment)
 print(f"{experiment}: {evalib.count_parameters(network):,} parameters")
 for name, part in network.named_children():
@@ -102,7 +106,7 @@ for name, part in network.named_children():
 #
 # A step against it raises the first score and lowers the second.
 
-# %%
+# %% tags=["hide-input"]
 scores = torch.tensor([[0.0, math.log(3)]], requires_grad=True)
 loss = torch.nn.functional.cross_entropy(scores, torch.tensor([0]))
 (gradient,) = torch.autograd.grad(loss, scores)
@@ -113,7 +117,7 @@ torch.testing.assert_close(gradient, torch.tensor([[-0.75, 0.75]]))
 # ## Training
 #
 # An *optimiser* turns gradients into steps. Adam {cite}`kingma2014adam` divides the running mean of each weight's gradient by the
-# root of the running mean of its square, so that all weights move at about one pace, the *learning rate*. Table 1 has Adam
+# root of the running mean of its square, so that all weights move at about the same pace, the *learning rate*. Table 1 has Adam
 # with learning rate 0.001, divided by ten at one half and at three quarters of the epochs ([D10](#d10)); an ablation may have
 # another recipe. Each step takes a batch of 150 images. *Augmentation* changes each of them a little, anew in each epoch:
 # padded by four pixels, cropped at random and flipped half of the time {cite}`he2015deep`.
@@ -123,47 +127,57 @@ torch.testing.assert_close(gradient, torch.tensor([[-0.75, 0.75]]))
 
 # %%
 out = Path(out or os.getenv("EVALIB_OUT") or records.results())  # the book sets EVALIB_OUT
-run = evalib.run(settings, out)
+outcomes = records.run_side_by_side(runs, out)
+recorded = [records.read(path) for each in runs if (path := records.record_path(each, out)).exists()]
+stopped = {
+    each.seed: outcome.exception()
+    for each, outcome in zip(runs, outcomes, strict=True)
+    if not records.record_path(each, out).exists()
+}
+finished = [outcome.result() for outcome in outcomes if outcome.exception() is None]
+if stopped and not finished:
+    raise next(iter(stopped.values()))
+run = finished[0] if finished else outcomes[0].result()
 
 # %%
-path = records.record_path(settings, out)
-record = records.read(path)
-test = record["test"]
-display(
-    Markdown(
-        f"**{test['accuracy']:.2f} %** of {test['images']:,} test images right after the last epoch, on the "
-        f"{record['data']['source']} data set ({record['device']}, {record['seconds']:.0f} s of training)."
+for record in recorded:
+    test, name = record["test"], f"Seed {record['seed']}: " if len(runs) > 1 else ""
+    display(
+        Markdown(
+            f"{name}**{test['accuracy']:.2f} %** of {test['images']:,} test images right after the last epoch, on the "
+            f"{record['data']['source']} data set ({escape(record['device'])}, {record['seconds']:.0f} s of training)."
+        )
     )
-)
-if record["data"]["source"] == "subset":
+for number, error in stopped.items():
+    display(Markdown(f"Seed {number} **stopped**: {escape(str(error))}"))
+if run.cifar.source == "subset":
     display(Markdown("This is the bundled subset after a few epochs: it shows that the machinery works, no more."))
 
 # %% [markdown]
 # ## How it went
+#
+# Of several seeds the points are the mean, and the band holds all of them.
 
 # %%
-last = run.curve[-1]
+curves = [record["curve"] for record in recorded]
+ends = ", ".join(f"{rows[-1]['validation_accuracy']:.1f}" for rows in curves)
 picture(
-    *figures.curve(run.curve),
-    alt=f"Loss and accuracy over {len(run.curve)} epochs, on the training and on the validation images. After the last epoch "
-    f"the validation loss is {last['validation_loss']:.2f} and the validation accuracy {last['validation_accuracy']:.1f} %.",
+    *figures.curve(*curves),
+    caption=f"{'This run' if len(curves) == 1 else f'{len(curves)} runs'}, epoch by epoch. The validation accuracy ends at "
+    f"{ends} %.",
 )
 
 # %% [markdown]
 # ## What it confuses
 #
-# Each row is a class, each column what the network took its test images for, in percent of the row.
+# This and what follows is of the first seed. Each row is a class, each column what the network took that class's test images
+# for, in percent.
 
 # %%
 predicted = run.test_scores.argmax(dim=1)
-right = [
-    (predicted[run.cifar.test_labels == label] == label).float().mean().item() for label in range(len(data.CLASSES))
-]
 picture(
     figures.confusion(predicted, run.cifar.test_labels),
-    alt="A table of ten classes by ten classes, in percent of a row, bluer where more. Of each class is taken for itself: "
-    + ", ".join(f"{name} {100 * share:.0f}" for name, share in zip(data.CLASSES, right, strict=True))
-    + ".",
+    caption="What this run took the images of each class (row) for, in percent. A blue diagonal means that it is right.",
 )
 
 # %% [markdown]
@@ -177,11 +191,7 @@ shown = [(run.cifar.test_labels == label).nonzero()[0].item() for label in range
 images, labels = run.cifar.test_images[shown], run.cifar.test_labels[shown]
 picture(
     figures.predictions(images, predicted[shown], labels),
-    alt="Ten test images, each with the class that the network gives it: "
-    + ", ".join(
-        f"{data.CLASSES[label]} as {data.CLASSES[guess]}" for label, guess in zip(labels, predicted[shown], strict=True)
-    )
-    + ".",
+    caption="The first test image of each class and this run's answer; in orange where it is wrong, with the right one below.",
 )
 
 # %% [markdown]
@@ -190,16 +200,56 @@ picture(
 # Only an EVANet has something to show here: the weights of the four rings, mean over the heads, and the weights
 # with which each stage recalls the first query and the looks so far. The weights are those of the pass that gave the
 # scores. They tell what was read, not why the network decides: {cite:t}`jain2019attention` found attention weights that could be
-# replaced by very different ones without changing the output; {cite:t}`wiegreffe2019attention` show when they are informative all
-# the same.
+# replaced by very different ones without changing the output; {cite:t}`wiegreffe2019attention` show when they are informative
+# nonetheless.
 
 # %%
 if (row := evalib.networks.experiment(experiment)).eva and row.summary is None:
     scores, trace = loop.predict_traced(run.network, images[:4])
-    look = "Four test images, a row each, and the weights of EVA's four looks on the 7×7 map, mean over the heads."
-    recall = "Bars of the mean weights of the four recalls on their slots."
+    look = "Weights of the four looks on the 7×7 map, mean over the heads, an image a row. Ring 0 is one pixel and has it all."
+    recall = "Mean weights of the four recalls on their slots: the first query and the looks so far."
     display(
-        picture(figures.ring_weights(images[:4], trace), alt=look), picture(*figures.slot_weights(trace), alt=recall)
+        picture(figures.ring_weights(images[:4], trace), caption=look),
+        picture(*figures.slot_weights(trace), caption=recall),
+    )
+
+# %% tags=["remove-cell"]
+if stopped:
+    raise RuntimeError("; ".join(f"seed {number}: {error}" for number, error in stopped.items()))
+
+# %% [markdown]
+# (trained-for-longer)=
+# ## A network that trained for longer
+#
+# Two epochs on a subset show that the code works, and little else. Here is the same network with the weights that come with
+# the package: its record's curve, what it confuses, and the errors that it is surest of, on the bundled test images.
+
+# %% tags=["hide-input"]
+kept = weights.packaged(experiment) if tier == "smoke" else None  # a longer run shows itself
+if kept:
+    trained, longer = weights.load_pretrained(experiment), checkpoints.read_tensors(kept)[1]
+    cifar = data.load("subset")
+    scores = loop.predict(trained, cifar.test_images)
+    guess, truth = scores.argmax(dim=1), cifar.test_labels
+    sure = scores.softmax(dim=1).amax(dim=1).masked_fill(guess == truth, 0)
+    worst = sure.argsort(descending=True)[:10]
+    display(
+        picture(
+            *figures.curve(longer["curve"]),
+            caption=f"{longer['settings']['epochs']} epochs on the full data set (seed {longer['seed']}, {longer['device']}). It "
+            f"ends at {longer['test']['accuracy']:.2f} % of {longer['test']['images']:,} test images. The curves bend where the "
+            "learning rate falls.",
+        ),
+        picture(
+            figures.confusion(guess, truth),
+            caption=f"What it takes {len(truth)} test images for, in percent of each class. Look off the diagonal: animals are "
+            "mistaken for animals, vehicles for vehicles.",
+        ),
+        picture(
+            figures.predictions(cifar.test_images[worst], guess[worst], truth[worst]),
+            caption="The ten errors it is surest of, the right class in brackets. It gives its wrong answer a share of "
+            f"{sure[worst[-1]]:.2f} to {sure[worst[0]]:.2f}.",
+        ),
     )
 
 # %% [markdown]
@@ -207,5 +257,6 @@ if (row := evalib.networks.experiment(experiment)).eva and row.summary is None:
 #
 # A run follows from its parameters, the code, the device, the number of threads and the versions of the libraries; its record
 # holds them all. With all of them equal it repeats to the bit. With another number of threads sums are rounded in another
-# order, training amplifies the difference, and the accuracy moves as it does between seeds.
-# Next: [where the time of a step goes](speed.ipynb).
+# order, training amplifies the difference, and the accuracy moves as it does between seeds. A tenth of the schedule already
+# makes a network that is mostly right and errs in sensible ways. The full schedule
+# [can undo that](collapse.ipynb).

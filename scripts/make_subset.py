@@ -11,7 +11,8 @@ from einops import rearrange, repeat
 from PIL import Image
 
 import evalib
-from evalib.training.download import Arrays, download, fingerprint, read
+from evalib.training.download import download, fingerprint, read
+from evalib.training.sources import Arrays
 
 FOLDER = Path(evalib.__file__).parent / "training" / "cifar10"
 

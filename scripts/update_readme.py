@@ -10,7 +10,7 @@ from pathlib import Path
 
 from evalib.batch.manifest import duration
 from evalib.networks import ABLATIONS, TABLE_1
-from evalib.results import comparisons, tables
+from evalib.results import comparisons, markdown, tables
 from evalib.training.settings import TIERS as ALL_TIERS
 
 ROOT = Path(__file__).parent.parent
@@ -44,19 +44,20 @@ def effects(departure: str) -> str:
 def with_costs(text: str) -> str:
     """Running it, with the time of an epoch and of a whole run by row and device, between its two marks."""
     heads = ["Network", "Device", "Records", "Seconds an epoch", *(f"A run, `{tier}`" for tier in TIERS)]
-    lines = [heads, ["---"] * len(heads)]
+    lines = []
     for row in TABLE_1:
         times = defaultdict(list)
-        for record in (record for tier in TIERS for record in tables.complete(row, tier, ROOT / "results")):
+        for record in tables.timed(
+            [record for tier in TIERS for record in tables.complete(row, tier, ROOT / "results")]
+        ):
             times[record["device"]].append(tables.epoch_seconds(record))
         for device, seconds in sorted(times.items()):
             each = statistics.mean(seconds)
             whole = [duration(each * ALL_TIERS[tier].epochs) for tier in TIERS]
-            lines.append([row.model, device, str(len(seconds)), f"{each:.1f}", *whole])
+            lines.append([row.model, markdown.foreign(device), str(len(seconds)), f"{each:.1f}", *whole])
         if not times:
-            lines.append([row.model, *["–"] * (len(heads) - 1)])
-    made = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return COSTS.sub(lambda found: f"{found[1]}{made}\n{found[2]}", text)
+            lines.append([row.model, *[None] * (len(heads) - 1)])
+    return COSTS.sub(lambda found: f"{found[1]}{markdown.table(heads, lines)}\n{found[2]}", text)
 
 
 if __name__ == "__main__":

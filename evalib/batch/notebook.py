@@ -1,28 +1,35 @@
-"""Batch runs: papermill on the template, its parameters checked first; and Snakemake on the whole manifest."""
+"""Batch runs: papermill on the template, its parameters checked first."""
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import NoneType
-from typing import get_args, get_type_hints
+from typing import get_args
 
 from evalib.batch.gpus import one_gpu
+from evalib.batch.manifest import whole_numbers
 from evalib.networks import TABLE_1
+from evalib.results import evaluation
 from evalib.results.records import read, record_path
+from evalib.results.schema import settings_of
 from evalib.training.locks import waited
+from evalib.training.paths import in_checkout
 from evalib.training.settings import Settings, check_same
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "notebooks" / "train.ipynb"
-KINDS = {name: get_type_hints(Settings)[name] for name in ("experiment", "seed", "tier", "epochs")} | {
-    "out": str | None
-}
+TEMPLATE = "notebooks/train.ipynb"
+KINDS = {
+    "experiment": str, "seed": int, "seeds": list | str | int | None, "tier": str, "epochs": int | None, "out": str | None,
+}  # fmt: skip
 """The template's parameters and their types."""
 
-WORDS = {str: "text", int: "a whole number", NoneType: "None"}
+WORDS = {str: "text", int: "a whole number", list: "a list", NoneType: "None"}
+SHELL = re.compile(r"_+|_i+|_i?\d+|_[ido]h")
+"""Names that IPython itself changes from cell to cell."""
 
 
 def parse(pairs: list[tuple[str, str]]) -> dict:
@@ -30,7 +37,7 @@ def parse(pairs: list[tuple[str, str]]) -> dict:
     return {name: value_of(KINDS.get(name, str), text) for name, text in pairs}
 
 
-def value_of(kind: type, text: str) -> str | int | None:
+def value_of(kind, text: str) -> str | int | None:
     """``text`` as an int or ``None`` where ``kind`` has these, else as it is."""
     kinds = get_args(kind) or (kind,)
     if NoneType in kinds and text == "None":
@@ -41,14 +48,25 @@ def value_of(kind: type, text: str) -> str | int | None:
         return text
 
 
-def checked(parameters: dict, allowed: list[str] | None = None) -> Settings:
-    """The settings that the parameters give; ``ValueError`` names what is unknown, ill-typed or impossible."""
+def checked(parameters: dict, allowed: list[str] | None = None) -> list[Settings]:
+    """The settings of each run that the parameters name; ``ValueError`` says what is unknown, ill-typed or impossible.
+
+    ``seeds``, such as "0 1 2" or [0, 1, 2], are those of several runs; without it ``seed`` is that of one.
+    """
     refuse_unknown(parameters, allowed or list(KINDS))
     for name, value in parameters.items():
         kinds = get_args(KINDS[name]) or (KINDS[name],)
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise ValueError(f"{name}={value!r} must be {' or '.join(WORDS[kind] for kind in kinds)}")
-    return Settings(**{name: value for name, value in parameters.items() if name != "out"})
+    seeds = parameters.get("seeds")
+    if isinstance(seeds, str):
+        seeds = whole_numbers(seeds, "seeds")
+    elif not isinstance(seeds, list):
+        seeds = [parameters.get("seed", 0) if seeds is None else seeds]
+    if not seeds or len({*seeds}) < len(seeds):
+        raise ValueError(f"seeds={seeds!r} must be different whole numbers, at least one")
+    rest = {name: value for name, value in parameters.items() if name not in ("seed", "seeds", "out")}
+    return [Settings(seed=seed, **rest) for seed in seeds]
 
 
 def refuse_unknown(names, allowed: list[str]) -> None:
@@ -63,47 +81,86 @@ def refuse_unknown(names, allowed: list[str]) -> None:
 def refuse_injected(names: dict) -> None:
     """Make plain papermill strict: the template calls this with its globals, right after its parameters.
 
-    ``_before``, a set of the names before the parameters, is taken out of ``names``: where it is gone, as when a
-    person runs a cell again, nothing is checked.
+    ``_before``, a copy of the globals before the parameters, is taken out of ``names``. What is new since or has another
+    value, and is no parameter, was injected. Where ``_before`` is gone, as when a person runs a cell again, nothing is
+    checked.
     """
-    before = names.pop("_before", None)
-    if before is not None:
-        refuse_unknown([name for name in names if name not in before and not name.startswith("_")], list(KINDS))
+    if "_before" in names:
+        before = names.pop("_before")
+        before = before if isinstance(before, dict) else {}
+        injected = (name for name, value in names.items() if name not in before or before[name] is not value)
+        refuse_unknown((name for name in injected if not SHELL.fullmatch(name)), list(KINDS))
 
 
-def run_notebook(parameters: dict, template: Path = TEMPLATE) -> Path:
-    """Train through the template, and the path of the record; the executed notebook lies in the run's folder.
+def run_notebook(parameters: dict, template: Path | None = None) -> list[Path]:
+    """Train through the template, and the paths of the records.
 
-    A record of these settings that is there is kept, and nothing is run. Another process that has the run in hand is
-    waited for. ``ValueError`` before any kernel starts if a parameter is wrong, ``RuntimeError`` naming the cell
-    that failed.
+    The executed notebook lies in the run's folder; that of several ``seeds`` in a folder of the experiment's name. Records
+    of these settings that are there are kept, and nothing is trained where all are; weights are evaluated again here, by
+    another process than trained them. Another process that has a run in hand is waited for. ``ValueError`` before any
+    kernel starts if a parameter is wrong, ``RuntimeError`` naming the cell that failed and the weights at fault.
     """
-    import papermill  # a dependency of batch runs alone
+    template = template or in_checkout(TEMPLATE)
+    try:
+        import papermill
+    except ImportError:
+        raise RuntimeError("papermill is not installed: pip install papermill ipykernel") from None
 
     known = papermill.inspect_notebook(str(template))
     refuse_unknown(parameters, list(known))
     if "experiment" not in parameters:
         raise ValueError(f"the parameter experiment is missing: give one of {', '.join(row.name for row in TABLE_1)}")
-    settings = checked(parameters, list(known))
-    path = record_path(settings, parameters.get("out"))
-    with only_runner(path):
-        if path.exists():
-            check_same(settings, Settings(**read(path)["settings"]), path)
-            print(f"{path} is there already", flush=True)
-        else:
-            with one_gpu():
-                execute(template, path.with_suffix("") / "train.ipynb", parameters)
-    return path
+    runs = {record_path(each, parameters.get("out")): each for each in checked(parameters, list(known))}
+    folder = next(iter(runs)).with_suffix("")
+    if parameters.get("seeds") is not None:
+        folder = folder.with_name(parameters["experiment"])
+    with ExitStack() as locks:
+        for path in sorted(runs):
+            try:
+                locks.enter_context(only_runner(path))
+            except OSError:  # stops this run alone, as the notebook will say
+                if len(runs) == 1:
+                    raise
+        for path in (path for path in runs if path.exists()):
+            check_same(runs[path], settings_of(read(path)), path)
+        missing = not all(path.exists() for path in runs)
+        if not missing:
+            print(f"{', '.join(map(str, runs))}: there already", flush=True)
+        with one_gpu() if missing or any(map(unevaluated, runs)) else nullcontext():
+            faults = executed(template, made(folder), parameters) if missing else []
+            faults += [fault for path in runs if unevaluated(path) and (fault := evaluation.verify(path)["fault"])]
+    if faults:
+        raise RuntimeError("; ".join(faults))
+    return list(runs)
+
+
+def executed(template: Path, folder: Path, parameters: dict) -> list[str]:
+    """What went wrong as the template was executed into ``folder``: one fault, or none."""
+    try:
+        execute(template, folder / "train.ipynb", parameters)
+        return []
+    except RuntimeError as error:
+        return [str(error)]
+
+
+def unevaluated(path: Path) -> bool:
+    """Whether there is a record at ``path`` whose weights are here, and were not found to agree with it yet."""
+    return path.exists() and evaluation.recorded_weights(path) is not None and evaluation.fault(path) != ""
+
+
+def made(folder: Path) -> Path:
+    """``folder``, made where it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{folder} cannot be made ({error.strerror}): choose another out") from None
+    return folder
 
 
 @contextmanager
 def only_runner(path: Path) -> Iterator[None]:
     """Wait until no other process runs this notebook or trains this run; then hold the notebook's lock."""
-    directory = path.with_suffix("")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"{directory} cannot be made ({error.strerror}): choose another out") from None
+    directory = made(path.with_suffix(""))
     saying = f"another process is making {path}: waiting for it"
     with waited(directory / ".runner", saying):
         with waited(directory / ".lock", saying):

@@ -1,5 +1,7 @@
 """All of the manifest with one command: Snakemake on one machine or a cluster, then what is done and what is not."""
 
+import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -10,10 +12,12 @@ from pathlib import Path
 
 from evalib.batch import gpus, manifest
 from evalib.batch.manifest import Planned
+from evalib.batch.notebook import made
 from evalib.results import records, tables
+from evalib.training import checkpoints
+from evalib.training.paths import in_checkout
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-WORKFLOW = CHECKOUT / "workflow"
+ENDS = ("done", "failed", "doubtful", "skipped", "running")
 
 
 def reproduce(asked: dict, profile: str = "local", book: bool = True, further: Sequence[str] = ()) -> bool:
@@ -22,23 +26,30 @@ def reproduce(asked: dict, profile: str = "local", book: bool = True, further: S
     ``asked`` holds ``tier``, ``seeds`` and, if wanted, ``epochs``, ``out`` and ``manifest``, all of which are checked
     before anything starts; ``further`` goes on to Snakemake. Failed and stale runs do not stop the others.
     """
+    workflow = in_checkout("workflow/Snakefile")
+    if importlib.util.find_spec("snakemake") is None:
+        raise RuntimeError("snakemake is not installed: pip install snakemake, or make reproduce in the checkout")
     out = Path(asked.get("out") or records.results()).absolute()
-    source = Path(asked.get("manifest") or manifest.MANIFEST).absolute()
+    source = Path(asked.get("manifest") or in_checkout(manifest.MANIFEST)).absolute()
+    if brace := set("{}") & set(f"{out}{workflow}"):
+        raise ValueError(
+            f"{out} may have no {min(brace)} in it, which Snakemake reads as a pattern: choose another --out"
+        )
     directory = profile_directory(profile)
     runs = manifest.read_manifest(source, asked["tier"], asked["seeds"], asked.get("epochs"))
     before = manifest.plan(runs, out)
     print(manifest.describe(before, out), flush=True)
     state = out / asked["tier"] / ".batch"
-    state.mkdir(parents=True, exist_ok=True)
+    made(state)
     config = {name: value for name, value in asked.items() if value is not None} | {"out": out, "manifest": source}
-    command = [sys.executable, "-m", "snakemake", "--snakefile", WORKFLOW / "Snakefile", "--directory", state]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", workflow, "--directory", state]
     command += ["--profile", directory, *(local_gpus() if profile == "local" else ()), *further]
-    targets = ["book"] if book and out == CHECKOUT / "results" else ["table"]
-    given = [f"{name}={value}" for name, value in config.items()]
-    status = call([*command, "--config", *given, "--", *targets])
+    targets = ["book"] if book and out == workflow.parents[1] / "results" else ["table"]
+    wanted = checkpoints.write_atomically(state / "config.json", json.dumps(config, default=str).encode())
+    status = call([*command, "--configfile", wanted, "--", *targets])
     after = manifest.plan(runs, out)
     if status > 0 and any(run.state != "done" for run in after):  # the table and the book of what there is
-        call([*command, "--config", *given, "train=", "--", *targets])
+        call([*command, "--configfile", wanted, "--config", "train=", "--", *targets])
     print(summary(after, out), flush=True)
     print(tables.markdown(tables.table(out, (asked["tier"],))))
     if targets == ["book"]:
@@ -48,10 +59,11 @@ def reproduce(asked: dict, profile: str = "local", book: bool = True, further: S
 
 def profile_directory(profile: str) -> Path:
     """The folder of a profile: one of ours by name, or any folder."""
-    for directory in (WORKFLOW / "profiles" / profile, Path(profile)):
+    profiles = in_checkout("workflow/profiles")
+    for directory in (profiles / profile, Path(profile)):
         if (directory / "config.yaml").is_file():
             return directory.absolute()
-    ours = ", ".join(sorted(path.name for path in (WORKFLOW / "profiles").glob("*")))
+    ours = ", ".join(sorted(path.name for path in profiles.glob("*")))
     raise ValueError(f"there is no profile {profile!r}: choose one of {ours}, or a folder with a config.yaml")
 
 
@@ -75,16 +87,16 @@ def call(command: list) -> int:
 
 def summary(planned: list[Planned], out: Path) -> str:
     """How each run ended that is not done, the counts, and what to do."""
-    words = {"done": "done", "stale": "skipped", "running": "running"}
+    words = {"done": "done", "stale": "skipped", "doubtful": "doubtful", "running": "running"}
     ends = [(words.get(run.state, "failed"), run) for run in planned]
     lines = [f"{end:8} {run.name}: {reason(run, out)}" for end, run in ends if end != "done"]
     counts = Counter(end for end, _ in ends)
-    lines.append(", ".join(f"{end} {counts[end]}" for end in ("done", "failed", "skipped", "running")))
+    lines.append(", ".join(f"{end} {counts[end]}" for end in ENDS))
     if counts["failed"] or counts["running"]:
         lines.append("to go on, give the same command again")
-    if counts["skipped"]:
+    if counts["skipped"] or counts["doubtful"]:
         lines.append(
-            "to make a skipped run anew: python -m evalib train --overwrite, with its --experiment, --seed, --tier"
+            "to make a skipped or doubtful run anew: python -m evalib train --overwrite, with its --experiment, --seed, --tier"
         )
     return "\n".join(lines)
 
@@ -93,13 +105,16 @@ def reason(run: Planned, out: Path) -> str:
     """Why a run is not done: the note of the plan, or the last line of its log."""
     if run.state in ("stale", "running", "doubtful", "trained"):
         return run.note
-    log = records.record_path(run.settings, out).with_suffix("") / "train.log"
+    log = records.record_path(run.settings, out).with_name(run.settings.experiment) / "train.log"
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
     return f"{lines[-1]} ({log})" if lines else "it was not begun"
 
 
 def book_path(state: Path) -> str:
     """Where to open the book, or that it was not built, and where that is told."""
-    html = CHECKOUT / "_build" / "html"
-    made = (html / ".made").exists()
-    return f"open {html / 'index.html'}" if made else f"the book was not built: see {state / 'book.log'}"
+    html = in_checkout(".") / "_build" / "html"
+    return (
+        f"open {html / 'index.html'}"
+        if (html / ".made").exists()
+        else f"the book was not built: see {state / 'book.log'}"
+    )

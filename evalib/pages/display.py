@@ -2,11 +2,16 @@
 
 import hashlib
 import inspect
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterable
 from html import escape
 from io import StringIO
-from textwrap import dedent
+from pathlib import Path
+from textwrap import dedent, fill
 
 import matplotlib.pyplot as plt
 import torch
@@ -15,26 +20,52 @@ from matplotlib.figure import Figure
 
 from evalib.pages.figures import INK
 from evalib.pages.notation import checked
+from evalib.results import markdown
 from evalib.results.records import commit, device_name
-from evalib.training.download import cached
+from evalib.training.download import is_there
 from evalib.training.loop import choose_device
 
-NUMBER = re.compile(r"[+−-]?[\d.,]+(e[+-]\d+)?( ± [\d.]+)?|–")
+WIDTH = 88
+"""How wide a line of code may be on a page."""
 
 
 def source(*objects) -> Markdown:
-    """The source of each function or class, as it stands in the package."""
-    code = "\n\n".join(dedent(inspect.getsource(each)) for each in objects)
-    return Markdown(f"```python\n{code}```")
+    """The source of each function or class, as it stands in the package, in lines of at most ``WIDTH`` characters."""
+    code = "\n\n\n".join(dedent(inspect.getsource(each)).rstrip() for each in objects)
+    return Markdown(f"```python\n{narrow(code)}\n```")
+
+
+def narrow(code: str) -> str:
+    """``code`` with its long lines broken: statements by ruff where it is installed, docstrings and comments in any case."""
+    if ruff := shutil.which("ruff", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"):
+        command = [ruff, "format", "--isolated", f"--line-length={WIDTH}", "--stdin-filename=source.py", "-"]
+        code = subprocess.run(command, input=code, capture_output=True, encoding="utf-8", check=True).stdout
+    code = re.sub(rf"^(?=.{{{WIDTH + 1}}})( *)(\S.*?)  (# .*)$", r"\1\3\n\1\2", code.rstrip(), flags=re.M)
+    code = re.sub(
+        rf"^(?=.{{{WIDTH + 1}}})( *)# (.*)$",
+        lambda found: fill(found[2], WIDTH, initial_indent=f"{found[1]}# ", subsequent_indent=f"{found[1]}# "),
+        code,
+        flags=re.M,
+    )
+    return re.sub(r'"""(?:[^"]|"(?!""))*"""', lambda found: filled(found[0], code[: found.start()]), code)
+
+
+def filled(docstring: str, before: str) -> str:
+    """A docstring whose paragraphs fill the width, where one of their lines is wider; ``before`` it stands this code."""
+    indent = " " * (len(before) - before.rfind("\n") - 1)
+    paragraphs = re.split(r'(\n\s*\n|\n(?=\s*(?:- |""")))', indent + docstring)
+    for at, paragraph in enumerate(paragraphs[::2]):
+        if max(map(len, paragraph.splitlines() or [""])) > WIDTH:
+            words = " ".join(paragraph.split())
+            paragraphs[2 * at] = fill(
+                words, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+            )
+    return "".join(paragraphs)[len(indent) :]
 
 
 def table(heads: list[str], rows: Iterable[list]) -> Markdown:
     """A Markdown table, one list of cells a row; columns of numbers stand at the right."""
-    rows = [[str(cell) for cell in row] for row in rows]
-    columns = zip(*rows, strict=True) if rows else [()] * len(heads)
-    rules = ["--:" if column and all(map(NUMBER.fullmatch, column)) else "---" for column in columns]
-    lines = [heads, rules, *rows]
-    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return Markdown(markdown.table(heads, rows))
 
 
 def symbols(item: str) -> Markdown:
@@ -46,17 +77,28 @@ def symbols(item: str) -> Markdown:
     return table(["Symbol", "Meaning", "In the code", "Axes"], rows)
 
 
-def picture(*drawings: Figure, alt: str) -> HTML:
-    """Drawings side by side, as far as the page is wide: one image, which a screen reader reads as ``alt``.
+def picture(*drawings: Figure, caption: str = "", alt: str = "") -> HTML:
+    """Drawings side by side, as far as the page is wide, over a caption in HTML, which the book numbers.
 
-    They are SVG inside the page. What they draw in ``figures.INK`` takes the colour of the page's text, so one picture
-    serves light and dark pages. ``ValueError`` without ``alt``.
+    A screen reader reads them as one image, by what each says of itself (:func:`evalib.pages.figures.described`) or by
+    ``alt``. They are SVG inside the page. What they draw in ``figures.INK`` takes the colour of the page's text, so one
+    picture serves light and dark pages. ``ValueError`` where nothing says what a drawing shows.
     """
+    alt = alt or " ".join(str(drawing.get_label() or "") for drawing in drawings)
     if not alt.strip():
         raise ValueError("alt is empty: say in words what the figure shows")
-    shown = "".join(svg(drawing) for drawing in drawings)
-    style = "display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0.8rem 1.4rem; margin: 0"
-    return HTML(f'<figure class="drawn" role="img" aria-label="{escape(alt)}" style="{style}">{shown}</figure>')
+    style = "display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0.8rem 1.4rem"
+    parts = [svg(drawing) for drawing in drawings]
+    if len(parts) >= 4 and len(parts) % 2 == 0:  # pairs break together: two rows of two, never three and one
+        parts = [f'<div style="{style}">{one}{other}</div>' for one, other in zip(parts[::2], parts[1::2], strict=True)]
+    shown = "".join(parts)
+    return captioned(HTML(f'<div role="img" aria-label="{escape(alt)}" style="{style}">{shown}</div>'), caption)
+
+
+def captioned(shown: HTML, caption: str) -> HTML:
+    """An element with a caption in HTML, which the book numbers."""
+    below = f"<figcaption>{caption}</figcaption>" if caption else ""
+    return HTML(f'<figure class="drawn" style="margin: 0">{shown.data}{below}</figure>')
 
 
 def svg(drawing: Figure) -> str:
@@ -87,5 +129,5 @@ def check(answer, expected) -> Markdown:
 
 def here() -> str:
     """One line on what runs: the commit of evalib, the device, and the data set that is at hand."""
-    data = "full CIFAR-10" if cached().is_file() else "the bundled subset of CIFAR-10"
+    data = "full CIFAR-10" if is_there() else "the bundled subset of CIFAR-10"
     return f"evalib at commit {(commit() or 'unknown')[:7]} on {device_name(choose_device())}, with {data}"

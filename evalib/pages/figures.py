@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evalib.eva import EXTENT, Trace
 from evalib.geometry import RADII, ring
-from evalib.results.comparisons import Comparison
+from evalib.networks import Network
 from evalib.training.data import CLASSES
 
 BLUE, ORANGE, GREY, INK = "#2f6fb5", "#d9730d", "#8a8f98", "#6e737b"
@@ -39,6 +39,12 @@ def panels(rows: int, columns: int, width: float | int, height: float | int, **o
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
+def described(figure: Figure, alt: str) -> Figure:
+    """``figure`` with what it shows in words, for those who cannot see it: its label."""
+    figure.set_label(" ".join(alt.split()))
+    return figure
+
+
 def bare(axis) -> None:
     """No ticks and no frame."""
     axis.set(xticks=[], yticks=[])
@@ -52,49 +58,30 @@ def tinted(share: Float[Tensor, "*pixels"]) -> Float[Tensor, "*pixels 4"]:
     return ink
 
 
-def curve(rows: list[dict]) -> list[Figure]:
-    """Loss and accuracy by epoch, on the training and on the validation images."""
+def curve(*runs: list[dict]) -> list[Figure]:
+    """Loss and accuracy by epoch, on the training and on the validation images; of several runs also the mean and a band.
+
+    The band goes from the least to the greatest of the runs.
+    """
     drawings = []
-    epochs = [row["epoch"] for row in rows]
+    epochs = [row["epoch"] for row in runs[0]]
     for what, unit in (("loss", "cross-entropy, nats"), ("accuracy", "accuracy, %")):
         figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
+        last: list[str] = []
         for part, color, label in (("train", BLUE, "training"), ("validation", ORANGE, "validation")):
-            axis.plot(epochs, [row[f"{part}_{what}"] for row in rows], color=color, marker=".", label=label)
+            values = torch.tensor([[row[f"{part}_{what}"] for row in rows] for rows in runs])
+            if len(runs) > 1:
+                axis.fill_between(epochs, values.amin(dim=0), values.amax(dim=0), color=color, alpha=0.2, linewidth=0)
+                axis.plot(epochs, values.T, color=color, linewidth=0.5)
+            mean = values.mean(dim=0)
+            axis.plot(epochs, mean, color=color, marker=".", label=label)
+            last.append(f"{mean[-1]:.2f} on the {label} images")
         axis.set(xlabel="epoch", ylabel=unit)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend(frameon=False)
-        drawings.append(figure)
+        of = f", the mean of {len(runs)} runs in a band that holds them" if len(runs) > 1 else ""
+        drawings.append(described(figure, f"{what} by epoch{of}; after epoch {epochs[-1]} {' and '.join(last)}."))
     return drawings
-
-
-def curves(networks: dict[str, list[list[dict]]]) -> list[Figure]:
-    """Training loss and validation accuracy by epoch, a colour a network and a line a seed."""
-    drawings = []
-    for what, unit in (("train_loss", "training loss, nats"), ("validation_accuracy", "validation accuracy, %")):
-        figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
-        for (name, seeds), color in zip(networks.items(), (GREY, ORANGE, BLUE), strict=False):
-            for number, rows in enumerate(seeds):
-                label = None if number else name
-                axis.plot([row["epoch"] for row in rows], [row[what] for row in rows], color=color, lw=1.3, label=label)
-        axis.set(xlabel="epoch", ylabel=unit)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.legend(frameon=False)
-        drawings.append(figure)
-    return drawings
-
-
-def effects(found: dict[str, Comparison], reach: float) -> Figure:
-    """Differences of accuracy, with their 95 % interval from two seeds on, over a band of ``reach`` points either way."""
-    figure, ((axis,),) = panels(1, 1, 5.2, 0.8 + 0.22 * len(found))
-    axis.axvspan(-reach, reach, color=GREY, alpha=0.18, linewidth=0)
-    axis.axvline(0, color=INK, linewidth=0.8)
-    for y, each in enumerate(found.values()):
-        if each.low is not None:
-            axis.plot([each.low, each.high], [y, y], color=BLUE)
-        axis.plot(each.mean, y, "o", color=BLUE)
-    axis.set_yticks(range(len(found)), found, fontsize=8)
-    axis.set(xlabel="points of test accuracy", ylim=(len(found) - 0.5, -0.5))
-    return figure
 
 
 def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure:
@@ -110,7 +97,8 @@ def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure
     axis.set_xticks(range(len(CLASSES)), CLASSES, rotation=60, ha="right")
     axis.set_yticks(range(len(CLASSES)), CLASSES)
     axis.set(xlabel="predicted", ylabel="class")
-    return figure
+    right = ", ".join(f"{name} {value:.0f}" for name, value in zip(CLASSES, share.diagonal(), strict=True))
+    return described(figure, f"Ten classes by ten classes, in percent of a row. Of each class is recognised: {right}.")
 
 
 def predictions(images: UInt8[Tensor, "n 3 i j"], predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure:
@@ -123,7 +111,9 @@ def predictions(images: UInt8[Tensor, "n 3 i j"], predicted: Int[Tensor, " n"], 
         right = guess == label
         title = CLASSES[guess] if right else f"{CLASSES[guess]}\n({CLASSES[label]})"
         axis.set_title(title, fontsize=8, color=BLUE if right else ORANGE)
-    return figure
+    pairs = zip(labels.tolist(), predicted.tolist(), strict=True)
+    shown = ", ".join(f"{CLASSES[label]} as {CLASSES[guess]}" for label, guess in pairs)
+    return described(figure, f"Test images, each with the class that the network gives it: {shown}.")
 
 
 def ring_maps(trace: Trace) -> Tensor:
@@ -156,7 +146,13 @@ def ring_weights(images: UInt8[Tensor, "n 3 i j"], trace: Trace) -> Figure:
         for axis in row[1:]:
             for spine in axis.spines.values():
                 spine.set(visible=True, color=GREY, alpha=0.4)
-    return figure
+    peaks = [
+        ", ".join(f"{maps[stage, n].nan_to_num().max():.2f}" for n in range(len(images))) for stage in range(len(RADII))
+    ]
+    told = "; ".join(f"ring {stage}: {each}" for stage, each in enumerate(peaks))
+    return described(
+        figure, f"Images, a row each, and the weights of the four looks on the 7×7 map. Largest weights: {told}."
+    )
 
 
 def slot_weights(trace: Trace) -> list[Figure]:
@@ -166,29 +162,40 @@ def slot_weights(trace: Trace) -> list[Figure]:
         mean = weights.detach().cpu().float().mean(dim=(0, 1)).tolist()
         figure, ((axis,),) = panels(1, 1, 1.7, 2)
         axis.bar(["q0", *(f"attn{s}" for s in range(stage + 1))], mean, color=BLUE)
-        axis.set_title(f"stage {stage + 1}: weight", fontsize=9)
+        axis.set_title(f"recall {stage}: weight", fontsize=9)
         axis.set(ylim=(0, 1), xlim=(-0.7, len(trace.recall_weights) + 0.7))
         axis.tick_params(axis="x", rotation=60)
-        drawings.append(figure)
+        drawings.append(
+            described(figure, f"Recall {stage}: {', '.join(f'{weight:.2f}' for weight in mean)} on its slots.")
+        )
     return drawings
 
 
-def ratios(cases: dict[str, dict[str, dict]]) -> list[Figure]:
-    """Time of each formulation over the literal one's, a drawing a case; forward passes alone, grey, stand apart on top."""
-    drawings = []
-    for name, rows in cases.items():
-        timed = {label: row for label, row in rows.items() if row.get("seconds_ratio") is not None}
-        labels = sorted(timed, key=lambda each: ("backward" not in timed[each]["pass"], -timed[each]["seconds_ratio"]))
-        values = [timed[label]["seconds_ratio"] for label in labels]
-        whole = ["backward" in timed[label]["pass"] for label in labels]
-        colors = [
-            ORANGE if "fast" in label else BLUE if both else GREY for label, both in zip(labels, whole, strict=True)
-        ]
-        figure, ((axis,),) = panels(1, 1, 3.6, 0.7 + 0.21 * len(labels))
-        axis.barh(labels, values, color=colors)
-        axis.bar_label(axis.containers[0], [f" {value:.2f}" for value in values], fontsize=8)
-        axis.margins(x=0.15)
-        axis.set_title(name, fontsize=10)
-        axis.tick_params(labelsize=8)
-        drawings.append(figure)
-    return drawings
+def effective_field(network: Network, images: Float[Tensor, "n 3 i j"]) -> Float[Tensor, "i j"]:
+    """The share that each pixel of the image has in the gradient of the middle pixel of the last map (Luo et al. 2016).
+
+    ``g_ij = Σ |∂ Σ_c y_c,middle / ∂ x_ij|`` over images and colours, divided by its sum, in evaluation mode.
+    """
+    x = images.clone().requires_grad_()
+    y = network.eval().features(x)
+    middle = y[..., y.shape[-2] // 2, y.shape[-1] // 2].sum()
+    gradient = torch.autograd.grad(middle, x)[0].abs().sum(dim=(0, 1))
+    return gradient / gradient.sum()
+
+
+def pixels_holding(share: Float[Tensor, "i j"], part: float) -> int:
+    """The fewest pixels that have ``part`` of the whole together."""
+    return int((share.flatten().sort(descending=True).values.cumsum(dim=0) < part).sum()) + 1
+
+
+def field(share: Float[Tensor, "i j"]) -> Figure:
+    """The share of each pixel, bluer where larger."""
+    figure, ((axis,),) = panels(1, 1, 2.4, 2.4)
+    axis.imshow(tinted(share / share.max()).numpy())
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set(visible=True, color=GREY, alpha=0.4)
+    half, most = (pixels_holding(share, part) for part in (0.5, 0.95))
+    return described(
+        figure, f"A square image, blue in its middle: {half} pixels have half of the gradient, {most} have 95 %."
+    )

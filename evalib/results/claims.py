@@ -1,5 +1,6 @@
-"""The paper's claims, one by one: its statement, what we measured, and a verdict that a rule gives."""
+"""The paper's claims, one by one: its statement, what we measured, and a verdict that the rule of its kind gives."""
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -11,19 +12,33 @@ from evalib.attention import RelativeSelfAttention
 from evalib.blocks import KERNEL_SIZE, NUM_HEADS
 from evalib.eva import EXTENT, ExpandingVisualAttention
 from evalib.networks import TABLE_1, Experiment, build, count_parameters
-from evalib.results.comparisons import Comparison, compare, holm, shown, signed
+from evalib.results.comparisons import Comparison, compare, holm, paired, shown, signed
 from evalib.results.counts import flops
-from evalib.results.tables import epoch_seconds
+from evalib.results.markdown import p_value
+from evalib.results.markdown import table as write
+from evalib.results.runs import epoch_seconds, timed, trusted, whole
+from evalib.training.settings import TIERS
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
 NOT_DISTINGUISHABLE, NOT_TESTED = "not distinguishable", "not tested"
 LEVEL, TIER = 0.05, "paper"
 """A test is made at this level, after Holm's correction; an accuracy is held against the paper's at this tier alone."""
 
+RULES = {
+    "accuracy": "paired t-test over the seeds that both networks have, at the paper tier; six tests, corrected by Holm: supported "
+    "if p < 0.05 and the sign is the paper's, not supported if p < 0.05 and it is the other, else not distinguishable",
+    "time": "t-test of the logarithm of the ratio of an epoch's median seconds, over pairs of one seed and size, by one "
+    "commit on one device with as many threads, which no other run shared; two tests, corrected by Holm; verdicts as for an accuracy",
+    "arithmetic": "counted, not run: supported if parameters and FLOPs are both fewer",
+    "construction": "follows from how the parts are made, whatever is counted or run",
+}
+"""How a verdict is found, by the kind of claim."""
+
 
 class Claim(NamedTuple):
-    """``found`` is a comparison over seeds, empty where the claim is one of arithmetic; ``p`` is after Holm."""
+    """``found`` is a comparison over seeds, empty where nothing is run; ``p`` is after Holm; ``kind`` one of ``RULES``."""
 
+    kind: str
     where: str
     paper: str
     ours: str
@@ -34,8 +49,13 @@ class Claim(NamedTuple):
 
 
 def claims(out: Path | None = None) -> list[Claim]:
-    """Every claim of the paper: order and size of the gaps, costs, time, and the example of the introduction."""
-    return [*orders(out), *gaps(out), *costs(), *times(out), example()]
+    """The eight claims that runs judge: each difference of accuracy once, and the time of either attention."""
+    return [*accuracies(out), *times(out)]
+
+
+def arithmetic() -> list[Claim]:
+    """The claims that need no run: costs, and the example of the introduction."""
+    return [*costs(), example()]
 
 
 def pairs() -> list[tuple[Experiment, Experiment]]:
@@ -47,15 +67,17 @@ def pairs() -> list[tuple[Experiment, Experiment]]:
     return found
 
 
-def orders(out: Path | None = None) -> list[Claim]:
-    """EVANet above SANet above ResNet: six paired tests, one family."""
+def accuracies(out: Path | None = None) -> list[Claim]:
+    """Each difference of Table 1: six paired tests, one family; of its size only whether our interval holds the paper's."""
     found = [compare(one.name, other.name, out) for one, other in pairs()]
     corrected = holm([each.p if each.tier == TIER else None for each in found])
     made = []
     for (one, other), each, p in zip(pairs(), found, corrected, strict=True):
-        statement = f"{one.model} is more accurate than {other.model}"
-        why = missing(each) if p is None else ""
-        made.append(Claim("Table 1", statement, points(each), each, p, judged(p, each.mean), why))
+        assert one.paper_accuracy is not None and other.paper_accuracy is not None  # they are rows of Table 1
+        gap = one.paper_accuracy - other.paper_accuracy
+        statement = f"{one.model} − {other.model} is {signed(gap)} points"
+        why = missing(each) if p is None else size(gap, each)
+        made.append(Claim("accuracy", "Table 1", statement, points(each), each, p, judged(p, each.mean), why))
     return made
 
 
@@ -68,11 +90,18 @@ def judged(p: float | None, mean: float | None) -> str:
     return SUPPORTED if mean > 0 else NOT_SUPPORTED
 
 
+def size(gap: float, found: Comparison) -> str:
+    """Whether our 95 % interval holds the paper's gap."""
+    inside = found.low is not None and found.high is not None and found.low <= gap <= found.high
+    return f"the paper's {signed(gap)} lies {'in' if inside else 'outside'} our interval"
+
+
 def missing(found: Comparison) -> str:
     """Why accuracies were not tested; empty if they were."""
     if not found.n:
         return "no seed was run with both"
     reasons = [f"n = {found.n}: one seed has no spread"] if found.n < 2 else []
+    reasons += ["the differences have no spread"] if found.n > 1 and found.p is None else []
     reasons += [f"{found.tier} tier: not the full schedule"] if found.tier != TIER else []
     return "; ".join(reasons)
 
@@ -82,24 +111,42 @@ def points(found: Comparison) -> str:
     return "–" if found.mean is None else f"{signed(found.mean)} points"
 
 
-def gaps(out: Path | None = None) -> list[Claim]:
-    """The size of each gap: whether the paper's lies in our 95 % interval, and zero outside it."""
+def times(out: Path | None = None) -> list[Claim]:
+    """Slower in wall-clock time (§4.1, §5): either attention against the convolutions, small and large, at whatever tier."""
+    found = [slower([(size[which], size[0]) for size in (TABLE_1[:3], TABLE_1[3:])], out) for which in (1, 2)]
     made = []
-    for one, other in pairs():
-        assert one.paper_accuracy is not None and other.paper_accuracy is not None  # they are rows of Table 1
-        found, gap = compare(one.name, other.name, out), one.paper_accuracy - other.paper_accuracy
-        statement = f"{one.model} − {other.model} is {signed(gap)} points"
-        made.append(Claim("Table 1", statement, points(found), found, None, within(gap, found), missing(found)))
+    for name, each, p in zip(("SANet", "EVANet"), found, holm([each.p for each in found]), strict=True):
+        ours = "–" if each.mean is None else f"{math.exp(each.mean):.2f} times the seconds of an epoch"
+        why = (
+            ""
+            if p is not None
+            else f"n = {each.n} pairs by one commit on one device that no other run shared: two at least are needed"
+        )
+        made.append(
+            Claim(
+                "time", "§4.1, §5", f"{name} trains more slowly than ResNet", ours, each, p, judged(p, each.mean), why
+            )
+        )
     return made
 
 
-def within(gap: float, found: Comparison) -> str:
-    """The verdict on the size of a gap; an interval that holds zero as well cannot tell it from none."""
-    if found.low is None or found.high is None or found.tier != TIER:
-        return NOT_TESTED
-    if not found.low <= gap <= found.high:
-        return NOT_SUPPORTED
-    return NOT_DISTINGUISHABLE if found.low <= 0 <= found.high else SUPPORTED
+def slower(rows: list[tuple[Experiment, Experiment]], out: Path | None = None) -> Comparison:
+    """The logarithm of the ratio of an epoch's seconds, over pairs of one tier, seed, commit and device (with its threads).
+
+    Reruns take part: a time is not what anyone would run a seed again for.
+    """
+    ones, others, tiers = [], [], []
+    for tier in TIERS:
+        seconds: dict[str, dict] = {row.name: {} for pair in rows for row in pair}
+        for record in timed([record for record in trusted(tier, out) if whole(record)]):
+            made_by = record["seed"], record["device"], record["commit"]
+            seconds.get(record["experiment"], {}).setdefault(made_by, math.log(epoch_seconds(record)))
+        for one, other in rows:
+            shared = [made_by for made_by in seconds[one.name] if made_by in seconds[other.name]]
+            ones += [seconds[one.name][made_by] for made_by in shared]
+            others += [seconds[other.name][made_by] for made_by in shared]
+            tiers += [tier] * len(shared)
+    return paired(", ".join(dict.fromkeys(tiers)), ones, others) if tiers else Comparison()
 
 
 @cache
@@ -125,6 +172,8 @@ def costs() -> list[Claim]:
         for name, layer, other, convolution, x in layers:
             ours, theirs = ((count_parameters(each), flops(each, x)) for each in (layer, convolution))
             made.append(cheaper(f"{name} has fewer parameters and FLOPs than {other}", ours, theirs))
+            if isinstance(layer, ExpandingVisualAttention):
+                made[-1] = made[-1]._replace(kind="construction", why="it contains that convolution")
         for row in attentional:
             statement = f"{row.model} has fewer parameters and FLOPs than {resnet.model}"
             made.append(cheaper(statement, cost(row.name), cost(resnet.name), "abstract, §5" if row.eva else "§5"))
@@ -136,23 +185,9 @@ def cheaper(statement: str, ours: tuple[int, int], theirs: tuple[int, int], wher
     text = f"{ours[0]:,} against {theirs[0]:,} parameters, {ours[1] / 1e6:,.2f} against {theirs[1] / 1e6:,.2f} MFLOPs"
     fewer = [one < other for one, other in zip(ours, theirs, strict=True)]
     why = "" if fewer[0] == fewer[1] else f"only the {'parameters' if fewer[0] else 'FLOPs'} are fewer"
-    return Claim(where, statement, text, Comparison(), None, SUPPORTED if all(fewer) else NOT_SUPPORTED, why)
-
-
-def times(out: Path | None = None) -> list[Claim]:
-    """Slower in wall-clock time (§4.1, §5): seconds an epoch, pairs of runs on one device, at whatever tier."""
-    rows = [(row, size[0]) for size in (TABLE_1[:3], TABLE_1[3:]) for row in size[1:]]
-    found = [
-        compare(row.name, resnet.name, out, measure=epoch_seconds, same=lambda record: record["device"])
-        for row, resnet in rows
-    ]
-    made = []
-    for (row, resnet), each, p in zip(rows, found, holm([each.p for each in found]), strict=True):
-        statement = f"{row.model} trains more slowly than {resnet.model}"
-        ours = "–" if each.mean is None else f"{signed(each.mean)} s an epoch"
-        why = "" if p is not None else f"n = {each.n} seeds with both on one device: two at least are needed"
-        made.append(Claim("§4.1, §5", statement, ours, each, p, judged(p, each.mean), why))
-    return made
+    return Claim(
+        "arithmetic", where, statement, text, Comparison(), None, SUPPORTED if all(fewer) else NOT_SUPPORTED, why
+    )
 
 
 def example() -> Claim:
@@ -161,6 +196,7 @@ def example() -> Claim:
     templates, dimensions = len(layer.weight), layer.weight[0].numel()
     cost = flops(layer, torch.zeros(1, 128, 32, 32))
     return Claim(
+        "construction",
         "§1",
         "a convolution [128, 256, 5, 5] on 128×32×32 matches 256 templates in 5 × 5 × 128 dimensions",
         f"{templates} templates in {dimensions:,} dimensions: {layer.weight.numel():,} weights, {cost / 1e6:,.0f} MFLOPs",
@@ -180,16 +216,21 @@ def rows(found: list[Claim]) -> list[dict]:
 
 
 def markdown(found: list[Claim]) -> str:
-    """The claims as a table in Markdown; a dash stands for what was not measured."""
-    lines = [
-        "| In the paper | Claim | Ours | n | Mean ± sd [95 %] | p, Holm | Verdict |",
-        "|---|---|---|---:|---|---:|---|",
-    ]
+    """The claims as a table in Markdown, with the columns of tests where there are any; a dash stands for what was not run."""
+    run = any(claim.kind in ("accuracy", "time") for claim in found)
+    heads = ["In the paper", "Claim", "Ours", *(["n", "Mean ± sd [95 %]", "p, Holm"] if run else ["Kind"]), "Verdict"]
+    cells = []
     for claim in found:
-        spread = shown(claim.found) if claim.found.n > 1 else "–"
-        p = "–" if claim.p is None else f"{claim.p:.3f}"
+        tested = [claim.found.n or None, spread_of(claim), p_value(claim.p)] if run else [claim.kind]
         verdict = f"**{claim.verdict}**" + (f" ({claim.why})" if claim.why else "")
-        lines.append(
-            f"| {claim.where} | {claim.paper} | {claim.ours} | {claim.found.n or '–'} | {spread} | {p} | {verdict} |"
-        )
-    return "\n".join(lines)
+        cells.append([claim.where, claim.paper, claim.ours, *tested, verdict])
+    return write(heads, cells)
+
+
+def spread_of(claim: Claim) -> str | None:
+    """The spread and the interval of what was tested: differences in points, ratios of time as such."""
+    if claim.found.n < 2:
+        return None
+    if claim.kind != "time" or claim.found.low is None or claim.found.high is None:
+        return shown(claim.found)
+    return f"× [{math.exp(claim.found.low):.2f}, {math.exp(claim.found.high):.2f}]"

@@ -1,24 +1,28 @@
 """Two networks compared, paired by seed; and the ablations, each beside the row of Table 1 that it changes."""
 
-import math
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from scipy.special import stdtrit
+from scipy.special import stdtr
 
-from evalib.networks import ABLATIONS, TABLE_1, Experiment, experiment
-from evalib.results.tables import complete, highest, interval
+from evalib.networks import ABLATIONS, Experiment, experiment
+from evalib.results.markdown import between, number, p_value
+from evalib.results.markdown import table as write
+from evalib.results.runs import complete, highest, warned
+from evalib.results.spread import Spread, spread
 from evalib.training.settings import TIERS
 
 ALL_TIERS = tuple(TIERS)
+SAME = 1e-9
+"""A standard deviation under this is that of rounding."""
 
 
 class Comparison(NamedTuple):
-    """Differences over ``n`` seeds at one tier: mean, standard deviation, 95 % interval, two-sided paired p.
+    """A difference over ``n`` seeds at one tier: mean, standard deviation, 95 % interval, two-sided p.
 
-    What ``n`` seeds do not give is ``None``: all but ``n`` for none, all but the mean for one.
+    What ``n`` seeds do not give is ``None``; without any seed all but ``n`` is.
     """
 
     tier: str | None = None
@@ -56,49 +60,34 @@ def compare(
 
 
 def paired(tier: str, ones: list[float], others: list[float]) -> Comparison:
-    """The comparison of values in pairs. Differences without any spread have p = 0, or 1 if they are all zero."""
+    """The comparison of values in pairs: the paired t-test, its interval by the differences' own deviation.
+
+    Differences that are all the same have no deviation to judge by, so neither interval nor p.
+    """
     differences = [one - other for one, other in zip(ones, others, strict=True)]
     n, mean = len(differences), statistics.mean(differences)
-    if n == 1:
-        return Comparison(tier, n, mean)
+    deviation = statistics.stdev(differences) if n > 1 else None
+    if deviation is None or deviation < SAME:
+        return Comparison(tier, n, mean, deviation)
     from scipy.stats import ttest_rel  # a quarter of the start of every command, and few come here
 
-    deviation = statistics.stdev(differences)
-    p = float(ttest_rel(ones, others).pvalue) if deviation > 0 else float(mean == 0)
-    return Comparison(tier, n, mean, deviation, *interval(differences), p)
+    test = ttest_rel(ones, others)
+    low, high = map(float, test.confidence_interval())
+    return Comparison(tier, n, mean, deviation, low, high, float(test.pvalue))
 
 
-class Chance(NamedTuple):
-    """What seeds alone do at one tier: the standard deviation over them, in points, and its degrees of freedom.
+def unpaired(tier: str, ones: list[float], others: list[float], seeds: Spread | None) -> Comparison:
+    """The difference of two means over seeds, interval and p by the deviation that is pooled over all networks.
 
-    A network run twice, with two seeds, differs from itself by less than ``reach`` points in 95 of 100 cases.
+    ``(mean − mean) / (s √(1/n + 1/m))`` has Student's t distribution with the degrees of freedom of ``s``. It serves from
+    one run each on, where the deviation of one difference by itself is not known.
     """
-
-    deviation: float
-    freedom: int
-    reach: float
-
-
-def chance(tier: str, out: Path | None = None) -> Chance | None:
-    """The deviation over seeds, pooled over all networks that have several at ``tier``; ``None`` if none has.
-
-    ``deviation² = Σ (accuracy − mean of its network)² / freedom``, ``freedom`` the runs less the networks, and ``reach`` is
-    Student's t for 95 %, two-sided, times ``√2 · deviation``. A row that reads the test set after each epoch trains as
-    its base does with the same seeds, so it is left out.
-    """
-    rows = [row for row in (*TABLE_1, *ABLATIONS) if not row.test_each_epoch]
-    groups = [values for row in rows if len(values := [accuracy(record) for record in complete(row, tier, out)]) > 1]
-    freedom = sum(len(values) - 1 for values in groups)
-    if not freedom:
-        return None
-    deviation = math.sqrt(sum((len(values) - 1) * statistics.variance(values) for values in groups) / freedom)
-    return Chance(deviation, freedom, float(stdtrit(freedom, 0.975)) * math.sqrt(2) * deviation)
-
-
-def beyond_chance(found: Comparison, out: Path | None = None) -> bool:
-    """Whether the mean of ``n`` differences is larger than seeds alone make it, ``reach / √n``; never without a ``reach``."""
-    alone = chance(found.tier, out) if found.tier else None
-    return alone is not None and found.mean is not None and abs(found.mean) > alone.reach / math.sqrt(found.n)
+    n, m, mean = len(ones), len(others), statistics.mean(ones) - statistics.mean(others)
+    if seeds is None or seeds.deviation < SAME:
+        return Comparison(tier, n, mean)
+    reach = seeds.difference(n, m)
+    p = 2 * float(stdtr(seeds.freedom, -abs(mean) / reach * seeds.t))
+    return Comparison(tier, n, mean, None, mean - reach, mean + reach, p)
 
 
 def holm(ps: list[float | None]) -> list[float | None]:
@@ -112,21 +101,37 @@ def holm(ps: list[float | None]) -> list[float | None]:
 
 
 def effect(row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> Comparison:
-    """What an ablation does to the test accuracy, in points: its own minus that of the row it changes.
+    """What an ablation does to the test accuracy, in points: its mean over seeds minus that of the row it changes.
 
-    For a row that reads the test set after each epoch it is the best of these accuracies minus the last one.
+    At the highest tier that both have, by the pooled deviation (:func:`unpaired`). For a row that reads the test set after
+    each epoch it is the best of these accuracies minus the last one, run by run.
     """
-    if not row.test_each_epoch:
-        return compare(row.name, row.base, out, tiers)
-    tier, records = highest(row, out, tiers)
-    if tier is None:
-        return Comparison()
-    best = [max(entry["test_accuracy"] for entry in record["curve"]) for record in records]
-    return paired(tier, best, [accuracy(record) for record in records])
+    if row.test_each_epoch:
+        tier, records = highest(row, out, tiers)
+        best = [max(entry["test_accuracy"] for entry in record["curve"]) for record in records]
+        return paired(tier, best, [accuracy(record) for record in records]) if tier else Comparison()
+    return contrast(row.name, row.base, out, tiers)
+
+
+def contrast(one: str, other: str, out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> Comparison:
+    """Mean accuracy of the experiment ``one`` minus that of ``other``, at the highest tier that both have (:func:`unpaired`)."""
+    for tier in reversed(tiers):
+        ones, others = ([accuracy(r) for r in complete(experiment(name), tier, out)] for name in (one, other))
+        if ones and others:
+            return unpaired(tier, ones, others, spread(tier, out))
+    return Comparison()
 
 
 def ablations(out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> list[dict]:
-    """A dictionary an ablation: its accuracy at the highest of ``tiers`` that has records, and its effect."""
+    """A dictionary an ablation: its accuracy at the highest of ``tiers`` that has records, and its effect.
+
+    ``p_holm`` corrects for all effects of a tier, whatever their base: they are one family of tests.
+    """
+    effects = {row.name: effect(row, out, tiers) for row in ABLATIONS}
+    corrected: dict[str, float | None] = dict.fromkeys(effects)
+    for each in tiers:
+        family = [row.name for row in ABLATIONS if effects[row.name].tier == each and not row.test_each_epoch]
+        corrected |= zip(family, holm([effects[name].p for name in family]), strict=True)
     rows = []
     for row in ABLATIONS:
         tier, records = highest(row, out, tiers)
@@ -140,7 +145,9 @@ def ablations(out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> li
                 "accuracy": statistics.mean(map(accuracy, records)) if records else None,
                 "seeds": len(records),
                 "tier": tier,
-                **{f"effect_{name}": value for name, value in effect(row, out, tiers)._asdict().items()},
+                **{f"effect_{name}": value for name, value in effects[row.name]._asdict().items()},
+                "p_holm": corrected[row.name],
+                "warnings": warned(records),
             }
         )
     return rows
@@ -148,30 +155,25 @@ def ablations(out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> li
 
 def markdown(rows: list[dict]) -> str:
     """The table of :func:`ablations` as Markdown; a dash stands for what was not run."""
-    lines = [
-        "| Experiment | Changed | Asked by | Parameters | Test % | Effect, points | Seeds | Tier |",
-        "|---|---|---|---:|---:|---:|---:|---|",
-    ]
-    for row in rows:
-        found = Comparison(**{name: row[f"effect_{name}"] for name in Comparison._fields})
-        parameters = "–" if row["parameters"] is None else f"{row['parameters']:,}"
-        accuracy = "–" if row["accuracy"] is None else f"{row['accuracy']:.2f}"
-        lines.append(
-            f"| `{row['experiment']}` | {row['change']} | {row['kind']} | {parameters} | {accuracy} | {shown(found)} "
-            f"| {row['seeds'] or '–'} | {row['tier'] or 'not run'} |"
-        )
-    return "\n".join(lines)
+    heads = ["Experiment", "Changed", "Asked by", "Parameters", "Test %", "Effect, points", "p, Holm", "Seeds", "Tier"]
+    cells = [
+        [
+            f"`{row['experiment']}`", row["change"], row["kind"], number(row["parameters"], 0), number(row["accuracy"]),
+            shown(Comparison(**{name: row[f"effect_{name}"] for name in Comparison._fields})), p_value(row["p_holm"]),
+            row["seeds"] or None, row["tier"] or "not run",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    notes = [f"`{row['experiment']}`, {warning}." for row in rows for warning in row["warnings"]]
+    return "\n\n".join([write(heads, cells), *notes])
 
 
 def shown(found: Comparison) -> str:
-    """A difference as text: ``+0.31``, from two seeds on ``+0.31 ± 0.12 [−0.77, +1.39]``; a dash for none."""
-    if found.mean is None:
-        return "–"
-    if found.low is None or found.high is None:
-        return signed(found.mean)
-    return f"{signed(found.mean)} ± {found.deviation:.2f} [{signed(found.low)}, {signed(found.high)}]"
+    """A difference as text: ``+0.31``, where it is known ``± 0.12`` and ``[−0.77, +1.39]`` behind it; a dash for none."""
+    spread = "" if found.deviation is None else f" ± {number(found.deviation)}"
+    return number(found.mean, signed=True) + spread + between(found.low, found.high, signed=True)
 
 
 def signed(value: float) -> str:
     """Two decimals behind a plus or a true minus."""
-    return f"{value:+.2f}".replace("-", "−")
+    return number(value, signed=True)

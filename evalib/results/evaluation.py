@@ -5,6 +5,7 @@ from pathlib import Path
 
 from evalib.results import tables
 from evalib.results.records import device_name, read, versions
+from evalib.results.schema import dumps
 from evalib.results.weights import evaluate
 from evalib.training import checkpoints, data
 from evalib.training.loop import choose_device
@@ -26,7 +27,10 @@ def verify(path: Path, device: str | None = None) -> dict:
     """
     record, weights = read(path), recorded_weights(path)
     if weights is None:
-        raise FileNotFoundError(f"the weights of {path} are not beside it: copy them there, or train the run again")
+        raise FileNotFoundError(
+            f"the weights of {path} are not beside it: copy {Path(path).with_suffix('')} from where the run was made; the "
+            "record stands without them"
+        )
     outcome: dict = {
         "weights": weights.name,
         "device": device_name(choose_device(device)),
@@ -41,7 +45,7 @@ def verify(path: Path, device: str | None = None) -> dict:
         outcome["fault"] = difference(record, outcome)
     except ValueError as error:
         outcome["fault"] = str(error)
-    checkpoints.write_atomically(weights.with_name(EVALUATION), f"{json.dumps(outcome, indent=1)}\n".encode())
+    checkpoints.write_atomically(weights.with_name(EVALUATION), f"{dumps(outcome, indent=1)}\n".encode())
     return outcome
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from evalib.eva import EXTENT, ExpandingVisualAttention
 from evalib.networks import ABLATIONS, TABLE_1, Network
 from evalib.results import tables
-from evalib.results.records import results
+from evalib.results.files import results
 from evalib.results.schema import checksum
 from evalib.training.data import normalise
 

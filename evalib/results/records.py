@@ -1,13 +1,10 @@
 """A result is a file that nobody edits: one JSON record a run."""
 
-import importlib.metadata
-import json
-import platform
-import subprocess
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,25 +12,16 @@ import torch
 from filelock import FileLock, Timeout
 from torch.nn import functional as F
 
-from evalib.networks import count_parameters
-from evalib.results.schema import SCHEMA, check, checksum, code
-from evalib.training import checkpoints
+from evalib.networks import build, count_parameters
+from evalib.results.files import read, record_path, set_aside, write
+from evalib.results.files import results as results
+from evalib.results.schema import SCHEMA, collapse, settings_of
+from evalib.training import checkpoints, data
+from evalib.training.environment import commit, device_name, versions
 from evalib.training.loop import Run, accuracy, choose_device, train
-from evalib.training.paths import root
-from evalib.training.settings import Settings, check_same
+from evalib.training.prediction import predict
+from evalib.training.settings import COMPUTATION, TIERS, Settings, check_same
 from evalib.training.steps import precision_of
-
-PACKAGES = ("evalib", "torch", "torchvision", "einops", "numpy")
-
-
-def results() -> Path:
-    """Where records are kept unless another directory is named: ``results/`` of the checkout, or of here."""
-    return root() / "results"
-
-
-def record_path(settings: Settings, out: Path | None = None) -> Path:
-    """``<out>/<tier>/<experiment>-seed<seed>.json``."""
-    return Path(out or results()) / settings.tier / f"{settings.experiment}-seed{settings.seed}.json"
 
 
 def run(
@@ -44,50 +32,120 @@ def run(
     observe: Callable[[dict], None] | None = None,
     compile: bool = False,
     shared: int = 1,
+    longer: bool = False,
 ) -> Run:
     """Train, or go on training, and write the record; checkpoints and weights lie in a folder beside it.
 
-    A record that is already there is kept when its settings are these, and replaced only with ``overwrite``:
-    ``ValueError`` names each setting that differs. ``RuntimeError`` if another process has the run in hand.
-    ``shared`` is how many runs share the device, this one included: the record says so beside its seconds.
+    A record of these settings that is already there is kept, and its run read from the weights beside it:
+    ``FileExistsError`` if these are not there. Other settings are a ``ValueError`` that names them. With ``overwrite`` the
+    run begins anew, with ``longer`` it goes on from the last checkpoint of a run of fewer epochs; the record that was
+    there moves into ``superseded/``. ``RuntimeError`` if another process has the run in hand. ``shared`` is how many runs
+    share the device, this one included: the record says so beside its seconds.
     """
     path = record_path(settings, out)
     directory = path.with_suffix("")
-    code()  # as it is now, before a long run
+    choose_device(device)
     with only_writer(directory, path):
         if overwrite:
-            for old in (path, *checkpoints.found(directory), *directory.glob("weights-*")):
-                old.unlink(missing_ok=True)
+            data.load(TIERS[settings.tier].data)  # what stops the run stops it before anything is moved
+            set_aside(path)
+        elif longer and path.exists() and settings_of(read(path)).epochs < settings.epochs:
+            check_same(replace(settings, epochs=settings_of(read(path)).epochs), settings_of(read(path)), path)
+            check_last_checkpoint(path)
+            set_aside(path, checkpoints_too=False)
         elif path.exists():
-            check_same(settings, Settings(**read(path)["settings"]), path)
-        finished = train(settings, directory, device, observe, compile)
-        if not path.exists():
-            made = record(finished) | {"shared": shared}
-            weights = checkpoints.write_tensors(directory, "weights", finished.network.state_dict(), made)
-            write(made | {"weights": weights.name}, path)
+            check_same(settings, settings_of(read(path)), path)
+            return finished_run(path, settings, device)
+        finished = train(settings, directory, device, observe, compile, longer)
+        made = record(finished) | {"shared": shared}
+        weights = checkpoints.write_tensors(directory, "weights", finished.network.state_dict(), made)
+        write(made | {"weights": weights.name}, path)
+        drop_doubles(weights, made["curve"])
         return finished
+
+
+def check_last_checkpoint(path: Path) -> None:
+    """Raise ``FileNotFoundError`` unless the last checkpoint of the recorded run is here to go on from."""
+    saved, epochs = checkpoints.found(path.with_suffix("")), settings_of(read(path)).epochs
+    if not saved or not saved[0].name.startswith(f"epoch-{epochs:04d}-"):
+        raise FileNotFoundError(
+            f"the last checkpoint of {path} is not beside it, so there is nothing to go on from: copy it from where the run "
+            "was made, or begin anew with --overwrite"
+        )
+
+
+def finished_run(path: Path, settings: Settings, device: str | None = None) -> Run:
+    """The recorded run at ``path``, its network from the weights beside it; ``FileExistsError`` if they are not there."""
+    known = read(path)
+    weights = path.with_suffix("") / known.get("weights", "weights")
+    if not weights.exists():
+        raise FileExistsError(
+            f"{path} is the record of this run ({known['test']['accuracy']:.2f} % on {known['device']}), and its weights are "
+            "not here: read the record, or train anew with --overwrite, which keeps it in superseded/"
+        )
+    where, cifar, network = choose_device(device), data.load(known["data"]["source"]), build(settings.experiment)
+    network.load_state_dict(checkpoints.read_tensors(weights)[0])
+    network = network.to(where, memory_format=torch.channels_last)
+    scores = predict(network.eval(), cifar.test_images.to(where)).cpu()
+    return Run(settings, network, known["curve"], cifar, scores, where, known["seconds"], known.get("sittings", []))
+
+
+def drop_doubles(weights: Path, curve: list[dict]) -> None:
+    """Remove other weights of this very run, left by one that was stopped between its weights and its record."""
+    for other in weights.parent.glob("weights-*.safetensors"):
+        if other != weights and checkpoints.read_tensors(other)[1].get("curve") == curve:
+            other.unlink()
 
 
 def run_side_by_side(
     settings: Sequence[Settings],
     out: Path | None = None,
     device: str | None = None,
-    observe: Callable[[dict], None] | None = None,
+    observer: Callable[[Settings], Callable[[dict], None]] | None = None,
     workers: int | None = None,
+    **options: bool,
 ) -> list[Future[Run]]:
-    """Each of several runs as :func:`run` makes it alone; on CUDA ``workers`` at a time, a thread and a stream each.
+    """Each of several runs as :func:`run` makes it alone, with its ``options``; what one of them raises stops it alone.
 
-    One GPU holds many small runs at once in less time than one after the other. What one run raises stops it alone.
+    On CUDA ``workers`` of them run at a time, a thread and a stream each: one GPU holds many small runs at once in less time
+    than one after the other. Elsewhere one follows the other. ``observer`` gives each run its own ``observe``. When this
+    thread is interrupted, each run stops after the epoch that it is in, whose checkpoint is kept.
     """
-    where = choose_device(device)
-    workers = (workers or len(settings)) if where.type == "cuda" else 1
+    where, stopped = choose_device(device), threading.Event()
+    workers = min(workers or len(settings), len(settings)) if where.type == "cuda" else 1
 
     def one(each: Settings) -> Run:
-        with torch.cuda.stream(torch.cuda.Stream(where)) if where.type == "cuda" else nullcontext():
-            return run(each, out, device, observe=observe, shared=min(workers, len(settings)))
+        observe = observer(each) if observer else lambda row: None
 
+        def watch(row: dict) -> None:
+            observe(row)
+            if stopped.is_set():
+                raise InterruptedError("stopped; the same command goes on from the last checkpoint")
+
+        with torch.cuda.stream(torch.cuda.Stream(where)) if where.type == "cuda" else nullcontext():
+            return run(each, out, device, observe=watch, shared=workers, **options)
+
+    if workers == 1:
+        return [at_once(one, each) for each in settings]
     with ThreadPoolExecutor(workers) as pool:
-        return [pool.submit(one, each) for each in settings]
+        futures = [pool.submit(one, each) for each in settings]
+        try:
+            wait(futures)
+        except KeyboardInterrupt:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return futures
+
+
+def at_once(function: Callable[[Settings], Run], settings: Settings) -> Future[Run]:
+    """What ``function`` gives or raises, as a future that is done."""
+    future: Future[Run] = Future()
+    try:
+        future.set_result(function(settings))
+    except Exception as error:
+        future.set_exception(error)
+    return future
 
 
 @contextmanager
@@ -123,7 +181,7 @@ def record(finished: Run) -> dict:
         "seed": settings.seed,
         "settings": asdict(settings),
         "commit": commit(),
-        "code": code(),
+        "computation": COMPUTATION,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {"source": cifar.source, "sha256": cifar.fingerprint},
         "device": device_name(finished.device),
@@ -139,72 +197,6 @@ def record(finished: Run) -> dict:
             "images": len(cifar.test_labels),
         },
         "seconds": finished.seconds,
+        "sittings": finished.sittings,
+        **({"warning": warning} if (warning := collapse(finished.curve)) else {}),
     }
-
-
-def write(record: dict, path: Path) -> Path:
-    """Write a record atomically, with the SHA-256 of what it says."""
-    text = json.dumps(record | {"sha256": checksum(record)}, indent=1, ensure_ascii=False) + "\n"
-    return checkpoints.write_atomically(path, text.encode())
-
-
-def read(path: Path) -> dict:
-    """The record at ``path``; ``ValueError`` naming the file, and why, if it is not one or was changed."""
-    try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-        check(record)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not a run record ({type(error).__name__}: {error}): move it away or run again"
-        ) from None
-    return record
-
-
-def commit() -> str | None:
-    """The commit of the running code, marked ``-dirty`` if the package differs from it; ``None`` if unknown."""
-    package = Path(__file__).parent.parent
-    try:
-        head = git(package, "rev-parse", "HEAD")
-        return head + ("-dirty" if git(package, "status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        try:
-            origin = importlib.metadata.distribution("evalib").read_text("direct_url.json")
-        except importlib.metadata.PackageNotFoundError:
-            origin = None
-        return json.loads(origin or "{}").get("vcs_info", {}).get("commit_id")
-
-
-def git(directory: Path, *arguments: str) -> str:
-    """The output of a git command."""
-    return subprocess.run(
-        ["git", "-C", str(directory), *arguments], capture_output=True, text=True, check=True
-    ).stdout.strip()
-
-
-def device_name(device: torch.device) -> str:
-    """The device as a reader knows it: the GPU's name, or the CPU's with the number of threads used."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "mps":
-        return f"Apple {platform.machine()} GPU"
-    threads = torch.get_num_threads()
-    return f"{processor()}, {threads} thread{'s' * (threads > 1)}"
-
-
-def processor() -> str:
-    """The CPU's model where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"CPU {models[0]}" if models else f"CPU {platform.processor() or platform.machine()}"
-
-
-def versions() -> dict[str, str | None]:
-    """The versions of Python, of the packages that compute, and of CUDA where it is used."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return found | {"cuda": torch.version.cuda if torch.cuda.is_available() else None}

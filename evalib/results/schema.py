@@ -1,62 +1,146 @@
-"""What a record must be: its fields, its checksum, and the fingerprint of the code that made it."""
+"""What a record must be: its fields, its checksum, what is possible, and which experiment it is of today."""
 
-import ast
 import hashlib
 import json
+from math import inf
 
-from evalib.training.settings import Settings
+from evalib.training.settings import COMPUTATION, TIERS, Settings
 
-SCHEMA = 2
-"""Schema 2 adds ``code`` and ``sha256``; 1 is still read."""
+SCHEMA = 3
+"""Schema 2 adds ``sha256``, 3 ``computation`` in place of a fingerprint of the code. 1 and 2 are of computation 1."""
 
 FIELDS = {
     "experiment": str, "tier": str, "seed": int, "settings": dict, "finished": str, "data": dict, "device": str,
     "versions": dict, "parameters": int, "curve": list, "validation_accuracy": float, "test": dict, "seconds": float,
 }  # fmt: skip
+IMAGES = {"subset": (1_000, 500), "full": (50_000, 10_000)}
+"""Training (and validation) and test images of each data set."""
 
-DECIDING = """
-    geometry equations fast attention eva ablations.variants ablations.published blocks networks training.data
-    training.settings training.steps training.loop
-""".split()
-"""The modules that decide a run's result."""
+CHOSEN = "residual"
+"""The ablation of computation 1 that is the layer itself from computation 2 on."""
+
+ON_THE_LETTER = ("centre-query", "no-recall", "reversed", "one-block", "no-position", "heads1", "heads2", "heads8",
+                 "unpadded", "333", "sgd", "test-curve")  # fmt: skip
+
+NAMES: dict[int, dict[str, str]] = {
+    1: {
+        "evanet20-small": "evanet20-small-letter",
+        "evanet20-large": "evanet20-large-letter",
+        f"evanet20-small-{CHOSEN}": "evanet20-small",
+        **{f"evanet20-small-{change}": f"evanet20-small-letter-{change}" for change in ON_THE_LETTER},
+    },
+}
+"""For each version of the computation, the names that mean something else in the next; a name that is not here stays.
+
+Records are never rewritten: :func:`today` reads them by this.
+"""
+
+
+def today(name: str, version: int, now: int | None = None) -> str:
+    """What the experiment ``name`` of computation ``version`` is called in computation ``now``, the running one."""
+    for each in range(version, COMPUTATION if now is None else now):
+        name = NAMES.get(each, {}).get(name, name)
+    return name
+
+
+def computation(record: dict) -> int:
+    """The version of the computation that made a record; records without the number are of version 1."""
+    return record.get("computation", 1)
+
+
+def settings_of(record: dict) -> Settings:
+    """The settings of a record, its experiment by the name that it has today."""
+    return Settings(**translated(record)["settings"])
+
+
+def translated(record: dict) -> dict:
+    """A record whose experiment has another name today, under that name, its own in ``recorded_as``; others as they are."""
+    name = today(record["experiment"], computation(record))
+    if name == record["experiment"] or "recorded_as" in record:
+        return record
+    return record | {
+        "experiment": name, "settings": record["settings"] | {"experiment": name}, "recorded_as": record["experiment"]
+    }  # fmt: skip
 
 
 def check(record: dict) -> None:
     """Raise ``ValueError`` saying in what a record breaks the schema, or that it was changed after it was written."""
-    if not isinstance(record, dict) or record.get("schema") not in (1, SCHEMA):
-        raise ValueError(f"it has not schema 1 or {SCHEMA}")
-    for name, kind in FIELDS.items():
+    if not isinstance(record, dict) or record.get("schema") not in range(1, SCHEMA + 1):
+        raise ValueError(f"it has not a schema from 1 to {SCHEMA}")
+    fields = FIELDS | ({"computation": int} if record["schema"] > 2 else {})
+    for name, kind in fields.items():
         if name not in record:
             raise ValueError(f"{name} is missing")
         if not isinstance(record[name], kind):
             raise ValueError(f"{name} is {record[name]!r}, not of type {kind.__name__}")
     if (record["schema"] > 1 or "sha256" in record) and record.get("sha256") != checksum(record):
         raise ValueError("it was changed after it was written: its SHA-256 is another")
-    settings = Settings(**record["settings"])
+    if not 1 <= computation(record) <= COMPUTATION:
+        raise ValueError(
+            f"it is of computation {computation(record)}, and this evalib has {COMPUTATION}: bring it up to date"
+        )
+    asked = record["settings"]
     for name in ("experiment", "tier", "seed"):
-        if record[name] != getattr(settings, name):
-            raise ValueError(f"{name} is {record[name]!r}, in its settings {getattr(settings, name)!r}")
-    test = record["test"]
-    if abs(test["accuracy"] - 100 * test["correct"] / test["images"]) > 1e-6:
-        raise ValueError(f"accuracy {test['accuracy']} is not {test['correct']} of {test['images']} images")
+        if record[name] != asked[name]:
+            raise ValueError(f"{name} is {record[name]!r}, in its settings {asked[name]!r}")
+    check_possible(record, settings_of(record))
+
+
+def check_possible(record: dict, settings: Settings) -> None:
+    """Raise ``ValueError`` if a record says what no run gives."""
+    test, curve, source = record["test"], record["curve"], record["data"]["source"]
+    images = IMAGES[TIERS[settings.tier].data][1]
+    if source != TIERS[settings.tier].data or test["images"] != images:
+        raise ValueError(f"{test['images']} test images of the {source} data are not those of the {settings.tier} tier")
+    if not 0 <= test["correct"] <= images or abs(test["accuracy"] - 100 * test["correct"] / images) > 1e-6:
+        raise ValueError(f"accuracy {test['accuracy']} is not {test['correct']} of {images} images")
+    if [row["epoch"] for row in curve] != list(range(1, len(curve) + 1)) or len(curve) != settings.epochs:
+        raise ValueError(f"its curve has {len(curve)} entries, not one for each of {settings.epochs} epochs")
+    if curve[-1]["validation_accuracy"] != record["validation_accuracy"]:
+        raise ValueError(f"validation_accuracy {record['validation_accuracy']} is not that of the last epoch")
+    for row in (*curve, {name: test[name] for name in ("accuracy", "loss")}, {"seconds": record["seconds"]}):
+        for name, value in row.items():
+            if not 0 <= value <= (100 if name.endswith("accuracy") else inf) or value == inf:
+                raise ValueError(f"{name} is {value!r}, which no run gives")
+    if (weights := record.get("weights", "")) != weights.replace("\\", "/").rpartition("/")[2] or weights in (
+        ".",
+        "..",
+    ):
+        raise ValueError(f"weights is {weights!r}, not the name of a file")
+
+
+def collapse(curve: list[dict]) -> str:
+    """Of a run whose validation accuracy fell by half and stayed there, what it did; empty for any other.
+
+    One that was never above 30 %, three times chance, has nothing to lose.
+    """
+    values = [row["validation_accuracy"] for row in curve]
+    best = max(values)
+    if best <= 30 or values[-1] > best / 2:
+        return ""
+    since = max(index for index, value in enumerate(values) if value > best / 2) + 2
+    return (
+        f"collapsed: validation accuracy {best:.1f} % after epoch {values.index(best) + 1}, at most half of it from "
+        f"epoch {since} on, {values[-1]:.1f} % after the last"
+    )
+
+
+def dumps(content, **layout) -> str:
+    """Strict JSON; ``ValueError`` if a number is NaN or infinite, which JSON has not."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, **layout)
+
+
+def loads(text: str):
+    """What strict JSON says; ``ValueError`` if it is none."""
+
+    def refuse(constant: str):
+        raise ValueError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def checksum(record: dict) -> str:
     """The SHA-256 of a record's canonical JSON, its own entry ``sha256`` left out."""
     rest = {name: value for name, value in record.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def code() -> str:
-    """The SHA-256 of the modules that decide a result, without docstrings, comments and blank lines."""
-    # what it was before the modules were moved into packages; the version of the computation replaces it next
-    return "ea0e34aea07df6494023a2e82808e339addb4da7592fbd55304f122a8779a849"
-
-
-def statements(source: str) -> str:
-    """The lines of ``source`` that mean something to Python."""
-    lines = source.splitlines()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            lines[node.lineno - 1 : node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
-    return "\n".join(line.rstrip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()

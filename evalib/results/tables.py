@@ -2,86 +2,56 @@
 
 import csv
 import io
-import json
 import math
 import statistics
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from scipy.special import stdtrit
+from evalib.results.markdown import between, foreign, number
+from evalib.results.markdown import table as write
+from evalib.results.runs import complete, epoch_seconds, highest, minutes, reruns, rows_of, timed, trusted, warned
+from evalib.results.schema import dumps as strict
+from evalib.results.spread import spread
+from evalib.training.settings import TIERS
 
-from evalib.networks import ABLATIONS, TABLE_1, Experiment, experiment
-from evalib.results.records import read, record_path, results
-from evalib.training.settings import TIERS, Settings
-
+__all__ = [
+    "FORMATS", "binomial_error", "complete", "dumps", "epoch_seconds", "highest", "markdown", "minutes", "reruns",
+    "rows_of", "spread", "table", "timed", "trusted",
+]  # fmt: skip
 FORMATS = ("md", "csv", "json")
-
-
-def complete(row: Experiment, tier: str, out: Path | None = None) -> list[dict]:
-    """The records of a row that ran the whole schedule of ``tier``, by seed."""
-    return [record for record in trusted(tier, out) if record["experiment"] == row.name and whole(record)]
-
-
-def whole(record: dict) -> bool:
-    """Whether a record's settings are those of its experiment, seed and tier when nothing else is asked for."""
-    return Settings(**record["settings"]) == Settings(record["experiment"], record["seed"], record["tier"])
-
-
-def trusted(tier: str, out: Path | None = None) -> list[dict]:
-    """The records of ``tier``, by seed; each file that is none, or a second copy of one, is warned of and left out."""
-    found = []
-    for path in sorted((Path(out or results()) / tier).glob("*.json")):
-        try:
-            record = read(path)
-            home = record_path(Settings(**record["settings"]), out)
-            if (home.parent.name, home.name) != (path.parent.name, path.name):
-                doubt = "a duplicate of" if home.exists() else "misnamed, for it is"
-                raise ValueError(f"{path} is {doubt} {home.parent.name}/{home.name}: move it away or rename it")
-            found.append(record)
-        except ValueError as error:
-            warnings.warn(f"left out of the table: {error}", stacklevel=2)
-    return sorted(found, key=lambda record: record["seed"])
-
-
-def rows_of(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> tuple[Experiment, ...]:
-    """The rows of Table 1, then every other experiment but the ablations that ``tiers`` have a record of."""
-    names = {record["experiment"] for tier in tiers for record in trusted(tier, out)}
-    return TABLE_1 + tuple(experiment(name) for name in sorted(names - {row.name for row in (*TABLE_1, *ABLATIONS)}))
-
-
-def highest(
-    row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)
-) -> tuple[str | None, list[dict]]:
-    """The highest of ``tiers`` that has records of a row, and these; ``None`` and no records if there is none."""
-    return next(((tier, found) for tier in reversed(tiers) if (found := complete(row, tier, out))), (None, []))
+WHY_FIRST = "No result can bend that rule: who runs a seed again changes no table."
 
 
 def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[dict]:
     """Table 1, a dictionary a row: the paper's accuracy beside ours at the highest of ``tiers`` that has records.
 
-    ``low`` and ``high`` bound the 95 % interval of the mean accuracy over the seeds.
+    ``low`` and ``high`` bound the 95 % interval of the mean accuracy over the seeds, ``deviation`` is the pooled one of the
+    tier (:func:`spread`); 95 of 100 further seeds would fall within ``another`` points of the mean. None of them where a
+    run collapsed.
     """
     rows = []
     for row in rows_of(out, tiers):
         tier, records = highest(row, out, tiers)
-        accuracies = [record["test"]["accuracy"] for record in records]
-        low, high = interval(accuracies)
+        mean = statistics.mean(record["test"]["accuracy"] for record in records) if records else None
+        warnings = warned(records)
+        seeds = spread(tier, out) if tier and not warnings else None
         rows.append(
             {
                 "experiment": row.name,
                 "model": row.model,
                 "parameters": records[0]["parameters"] if records else None,
                 "paper": row.paper_accuracy,
-                "accuracy": statistics.mean(accuracies) if records else None,
-                "deviation": statistics.stdev(accuracies) if len(records) > 1 else None,
+                "accuracy": mean,
+                "deviation": seeds and seeds.deviation,
                 "seeds": len(records),
-                "low": low,
-                "high": high,
+                "low": mean - seeds.mean(len(records)) if mean is not None and seeds else None,
+                "high": mean + seeds.mean(len(records)) if mean is not None and seeds else None,
+                "another": seeds and seeds.another(len(records)),
                 "tier": tier,
                 "epochs": TIERS[tier].epochs if tier else None,
                 "device": ", ".join(sorted({record["device"] for record in records})) or None,
-                "minutes": statistics.mean(map(minutes, records)) if records else None,
+                "minutes": statistics.mean(map(minutes, timed(records))) if timed(records) else None,
+                "warnings": warnings,
             }
         )
     return rows
@@ -92,7 +62,7 @@ def dumps(rows: list[dict], format: str, as_markdown: Callable[[list[dict]], str
     if format == "md":
         return (as_markdown or markdown)(rows)
     if format == "json":
-        return json.dumps(rows, indent=1, ensure_ascii=False)
+        return strict(rows, indent=1)
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0], lineterminator="\n")
     writer.writeheader()
@@ -103,41 +73,39 @@ def dumps(rows: list[dict], format: str, as_markdown: Callable[[list[dict]], str
 def markdown(rows: list[dict]) -> str:
     """The table of :func:`table` as Markdown; a dash stands for what was not run.
 
-    Ours is the mean; from two seeds on with ± the standard deviation and the 95 % interval of the mean in brackets.
+    Ours is the mean over the seeds, with its 95 % interval in brackets; below the table what the interval is made of, and
+    each warning.
     """
-    lines = [
-        "| Model | Parameters | Paper, test % | Ours, test % | Seeds | Tier | Epochs | Device | Minutes a run |",
-        "|---|---:|---:|---:|---:|---|---:|---|---:|",
+    heads = [
+        "Model",
+        "Parameters",
+        "Paper, test %",
+        "Ours, test %",
+        "Seeds",
+        "Tier",
+        "Epochs",
+        "Device",
+        "Minutes a run",
     ]
-    for row in rows:
-        paper, ours = ("–" if row[name] is None else f"{row[name]:.2f}" for name in ("paper", "accuracy"))
-        if row["deviation"] is not None:
-            ours += f" ± {row['deviation']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-        parameters = "–" if row["parameters"] is None else f"{row['parameters']:,}"
-        minutes = "–" if row["minutes"] is None else f"{row['minutes']:.1f}"
-        lines.append(
-            f"| {row['model']} | {parameters} | {paper} | {ours} | {row['seeds'] or '–'} "
-            f"| {row['tier'] or 'not run'} | {row['epochs'] or '–'} | {row['device'] or '–'} | {minutes} |"
+    cells = [
+        [
+            row["model"], number(row["parameters"], 0), number(row["paper"]),
+            number(row["accuracy"]) + between(row["low"], row["high"]), row["seeds"] or None, row["tier"] or "not run",
+            row["epochs"], foreign(row["device"]), number(row["minutes"], 1),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    spreads = {
+        row["tier"]: f"{row['deviation']:.2f} points at `{row['tier']}`" for row in rows if row["low"] is not None
+    }
+    notes = [f"Ours is the mean over the seeds; of each seed its first run counts. {WHY_FIRST}"]
+    if spreads:
+        notes.append(
+            "In brackets its 95 % interval, by one standard deviation over seeds, pooled over the networks of a tier: "
+            f"{', '.join(spreads.values())}."
         )
-    return "\n".join(lines)
-
-
-def epoch_seconds(record: dict) -> float:
-    """The median time of an epoch: one during which the machine was busy or asleep does not move it."""
-    return statistics.median(row["seconds"] for row in record["curve"])
-
-
-def minutes(record: dict) -> float:
-    """The time of a run, as its median epoch times their number."""
-    return epoch_seconds(record) * len(record["curve"]) / 60
-
-
-def interval(values: list[float]) -> tuple[float | None, float | None]:
-    """The 95 % interval of the mean, from Student's t; no bounds for fewer than two values."""
-    if len(values) < 2:
-        return None, None
-    reach = stdtrit(len(values) - 1, 0.975) * statistics.stdev(values) / math.sqrt(len(values))
-    return statistics.mean(values) - reach, statistics.mean(values) + reach
+    notes += [f"{row['model']}, {warning}." for row in rows for warning in row["warnings"]]
+    return "\n\n".join([write(heads, cells), *notes])
 
 
 def binomial_error(accuracy: float, images: int) -> float:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from evalib.networks import Network, build, experiment
 from evalib.results import tables
-from evalib.results.records import results
+from evalib.results.files import results
+from evalib.results.schema import translated
 from evalib.training import checkpoints, data
 from evalib.training.loop import choose_device, predict
 
@@ -36,30 +37,35 @@ def load_pretrained(name: str) -> Network:
     return load_weights(path)
 
 
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """The tensors of a weights file and what its record says, its experiment by the name of today."""
+    tensors, record = checkpoints.read_tensors(path)
+    return tensors, translated(record)
+
+
 def find_weights(name_or_path: str | Path, out: Path | None = None) -> Path:
     """The weights file at a path, or that of an experiment: of its first recorded seed at its highest tier.
 
     Where a run left none, the weights that come with the package. ``ValueError`` if it is neither a path nor an
-    experiment, ``FileNotFoundError`` if there is no file.
+    experiment, or if ``out`` has only runs of it with other settings; ``FileNotFoundError`` if there is no file.
     """
     path = Path(name_or_path)
-    if path.suffix != ".safetensors":
-        name = str(name_or_path)
-        tier, records = tables.highest(experiment(name), out)
-        if records:
-            path = (
-                Path(out or results())
-                / tier
-                / f"{name}-seed{records[0]['seed']}"
-                / records[0].get("weights", "weights")
-            )
-        if not (records and path.exists()):
-            path = packaged(name) or path
-        if path == Path(name):
-            raise FileNotFoundError(f"no run of {name} is recorded in {out or results()}: train it first")
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is not there: train the run again, or name another file")
-    return path
+    if path.suffix == ".safetensors":
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is not there: name another file")
+        return path
+    name, folder = str(name_or_path), Path(out or results())
+    tier, records = tables.highest(experiment(name), out)
+    if tier is None and (other := sorted(folder.glob(f"*/{name}-seed*.json"))):
+        raise ValueError(
+            f"{other[0]} is not a run of a whole tier: name its weights, {other[0].with_suffix('')}/weights-…"
+        )
+    wanted = records[0].get("weights", "weights") if records else "weights"
+    if kept := sorted(folder.glob(f"**/{tier}/{name}-seed*/{wanted}")):
+        return kept[0]
+    if (given := packaged(name)) is None:
+        raise FileNotFoundError(f"no weights of {name} are in {folder}: train it first")
+    return given
 
 
 def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
@@ -67,9 +73,10 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
 
     Nothing is unpickled. ``ValueError`` if the bytes do not have the SHA-256 that the file's name gives.
     """
-    tensors, record = checkpoints.read_tensors(find_weights(name_or_path, out))
+    tensors, record = read_weights(find_weights(name_or_path, out))
     network = build(record["experiment"])
     network.load_state_dict(tensors)
+    network.image_size = (32, 32)  # type: ignore[assignment]  # what it was trained on: predict refuses others
     return network.to(memory_format=torch.channels_last).eval()
 
 
@@ -78,6 +85,6 @@ def evaluate(
 ) -> tuple[Float[Tensor, "n 10"], dict]:
     """The scores of trained weights for the test images they were recorded with, and that record."""
     path, chosen = find_weights(name_or_path, out), choose_device(device)
-    _, record = checkpoints.read_tensors(path)
+    _, record = read_weights(path)
     cifar = data.load(record["data"]["source"])
     return predict(load_weights(path).to(chosen), cifar.test_images.to(chosen)).cpu(), record

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -41,7 +42,8 @@ def write_atomically(path: Path, content: bytes) -> Path:
 def write_tensors(directory: Path, stem: str, tensors: dict, metadata: dict) -> Path:
     """Write ``<stem>-<first 16 digits of the SHA-256>.safetensors`` into ``directory``."""
     content = save(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {"evalib": json.dumps(metadata)}
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+        {"evalib": json.dumps(metadata, allow_nan=False)},
     )
     return write_atomically(Path(directory) / f"{stem}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors", content)
 
@@ -71,35 +73,78 @@ def found(directory: Path) -> list[Path]:
     return sorted((path for path in Path(directory).glob("epoch-*") if CHECKED.fullmatch(path.name)), reverse=True)
 
 
-def save_run(directory: Path, epoch: int, network: nn.Module, optimiser, metadata: dict) -> Path:
-    """Write the state after ``epoch`` epochs, and keep only the newest ``KEPT``."""
+class Writer:
+    """Writes the checkpoints of a run beside its training, in a thread, one at a time; nothing where there is no directory.
+
+    A context: when it ends, the newest checkpoint is on disk. A write that fails raises its ``OSError`` at the next
+    :meth:`save`, or at the end.
+    """
+
+    def __init__(self, directory: Path | None):
+        self.directory = directory
+        self.thread = ThreadPoolExecutor(1, "checkpoints")
+        self.writing: Future | None = None
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def save(self, epoch: int, network: nn.Module, optimiser, metadata: dict) -> None:
+        """Take a copy of the state after ``epoch`` epochs, and have it written."""
+        if self.directory is None:
+            return
+        tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state_of(network, optimiser).items()}
+        said = json.dumps(metadata, allow_nan=False)
+        self.wait()
+        self.writing = self.thread.submit(save_run, self.directory, epoch, tensors, json.loads(said))
+
+    def wait(self) -> None:
+        """Until the checkpoint in hand is on disk."""
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            writing.result()
+
+    def __exit__(self, kind, error, trace) -> None:
+        self.thread.shutdown(wait=True)
+        if error is None:
+            self.wait()
+
+
+def state_of(network: nn.Module, optimiser) -> dict[str, torch.Tensor]:
+    """The tensors of a network and of its optimiser, by names that :func:`restore` reads."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": tensor for name, tensor in state.items()}
+    return tensors
+
+
+def save_run(directory: Path, epoch: int, tensors: dict[str, torch.Tensor], metadata: dict) -> Path:
+    """Write the state after ``epoch`` epochs, and keep only the newest ``KEPT``."""
     path = write_tensors(directory, f"epoch-{epoch:04d}", tensors, metadata)
     for old in found(directory)[KEPT:]:
         old.unlink()
     return path
 
 
-def restore_run(directory: Path, network: nn.Module, optimiser) -> dict | None:
-    """Load the newest whole checkpoint into ``network`` and ``optimiser`` in place; its metadata, or ``None``.
+def newest(directory: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
+    """The tensors and the metadata of the newest whole checkpoint; ``None`` if there is none.
 
     A damaged checkpoint is warned of, set aside, and the one before is taken.
     """
     for path in found(directory):
         try:
-            tensors, metadata = read_tensors(path)
+            return read_tensors(path)
         except ValueError as damage:
             warnings.warn(f"{damage}: taking the one before", stacklevel=2)
             path.rename(path.with_suffix(".damaged"))
-            continue
-        network.load_state_dict(part(tensors, "network."))
-        for index, parameter in enumerate(network.parameters()):
-            for name, tensor in part(tensors, f"optimiser.{index}.").items():
-                optimiser.state[parameter][name].copy_(tensor)
-        return metadata
     return None
+
+
+def restore(tensors: dict[str, torch.Tensor], network: nn.Module, optimiser) -> None:
+    """Load the tensors of a checkpoint into ``network`` and ``optimiser`` in place."""
+    network.load_state_dict(part(tensors, "network."))
+    for index, parameter in enumerate(network.parameters()):
+        for name, tensor in part(tensors, f"optimiser.{index}.").items():
+            optimiser.state[parameter][name].copy_(tensor)
 
 
 def part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

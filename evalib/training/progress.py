@@ -2,12 +2,16 @@
 
 import math
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from tqdm.auto import tqdm
+from tqdm import TqdmWarning
 
 from evalib.training.settings import Settings
+
+with warnings.catch_warnings(action="ignore", category=TqdmWarning):  # in a notebook without ipywidgets: a bar of text
+    from tqdm.auto import tqdm
 
 
 def watched() -> bool:

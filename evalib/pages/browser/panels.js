@@ -1,0 +1,113 @@
+// What the network answered: stage by stage what EVA weighed, and what the answer was without each part.
+const CELL = 32; // of the canvas, for one vector of the map
+const most = (values) => values.indexOf(Math.max(...values));
+
+// The picture under the map that EVA reads, in the dark but for the `places` that have a share, the more the lighter.
+const mapOf = (network) => {
+  const { extent, size, blocks, stem } = network;
+  const step = blocks.reduce((product, { first }) => product * first.stride, stem.stride);
+  const edge = size - extent * step; // EVA reads the last rows and columns
+  const canvas = make("canvas", { width: CELL * extent, height: CELL * extent, role: "img" });
+  const context = canvas.getContext("2d");
+  const at = (place) => [Math.floor(place / extent), place % extent];
+  const lay = (picture, i, j, n) => context.drawImage(picture, edge + step * j, edge + step * i, step * n, step * n, CELL * j, CELL * i, CELL * n, CELL * n);
+  const light = (picture, places, shares) => {
+    const top = Math.max(...shares, 1e-9);
+    context.imageSmoothingEnabled = false;
+    context.globalAlpha = 1;
+    lay(picture, 0, 0, extent);
+    context.fillStyle = "rgb(17 22 29 / 0.72)";
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    places.forEach((place, m) => {
+      const [i, j] = at(place);
+      context.globalAlpha = shares[m] / top;
+      lay(picture, i, j, 1);
+      context.globalAlpha = 0.15 + (0.85 * shares[m]) / top;
+      context.strokeStyle = "#ffb454";
+      context.lineWidth = 2;
+      context.strokeRect(CELL * j + 1, CELL * i + 1, CELL - 2, CELL - 2);
+    });
+  };
+  const named = (place) => `row ${at(place)[0] + 1}, column ${at(place)[1] + 1}`;
+  const corner = (place) => at(place).map((line) => edge + step * line);
+  return { canvas, light, named, corner, step };
+};
+
+// One stage: the ring's weights as light on the picture, then the slots of the recall.
+const stagePanel = (network, stage) => {
+  const { ring } = network.stages[stage];
+  const { canvas, light, named } = mapOf(network);
+  const spread = make("p", { class: "spread" });
+  const slots = bars("recalls", ["q0", ...range(stage + 1).map((each) => `attn${each}`)]);
+  const title = ring.length === 1 ? "the centre" : `ring of ${ring.length}`;
+  const node = make("li", {}, make("p", { class: "title" }, `${stage} · ${title}`), canvas, spread, slots.node);
+  const show = (picture, { looks, recalls }, head) => {
+    const chosen = (heads) => (head === 0 ? heads : [heads[head - 1]]);
+    const shares = mean(chosen(looks[stage]));
+    const pixels = chosen(looks[stage]).map(effective).reduce((sum, value, _, all) => sum + value / all.length, 0);
+    light(picture, ring, shares);
+    spread.textContent = ring.length === 1 ? "one pixel, no choice" : `spread over ${pixels.toFixed(1)} of ${ring.length}`;
+    canvas.setAttribute("aria-label",
+      `Stage ${stage}, ${title}: the largest weight, ${percent(Math.max(...shares))} %, lies at ${named(ring[most(shares)])} of the map.`);
+    slots.show(mean(chosen(recalls[stage])));
+  };
+  return { node, show };
+};
+
+// The fall of the answer's softmax where each vector's pixels, with two around them, are hidden: one pass for each.
+const hidingPanel = (network, grey, ask) => {
+  const { extent, size, classes } = network;
+  const { canvas, light, named, corner, step } = mapOf(network);
+  const places = range(extent * extent);
+  const [margin, told] = [2, make("p", { class: "spread", "aria-live": "polite" })];
+  const state = { picture: null, pixels: null, answer: null };
+  const without = (place) => {
+    const pixels = state.pixels.slice();
+    const [top, left] = corner(place);
+    for (let i = top - margin; i < Math.min(top + step + margin, size); i++) {
+      for (let j = left - margin; j < Math.min(left + step + margin, size); j++) pixels.set(grey, 3 * (i * size + j));
+    }
+    return pixels;
+  };
+  const run = async () => {
+    const { picture, answer } = state;
+    const c = most(answer.softmax);
+    const falls = places.map(() => 0);
+    for (const place of places) {
+      const share = (await ask(without(place))).softmax[c];
+      if (answer !== state.answer) return; // the picture is another by now
+      falls[place] = answer.softmax[c] - share;
+      light(picture, places, falls.map((fall) => Math.max(fall, 0)));
+    }
+    const worst = most(falls);
+    told.textContent = falls[worst] <= 0 ? `hiding any part leaves ${classes[c]} as likely`
+      : `most at ${named(worst)}: ${classes[c]} falls to ${percent(answer.softmax[c] - falls[worst])} %`;
+    canvas.setAttribute("aria-label", `Where hiding a part lowers the answer: ${told.textContent}.`);
+  };
+  const node = make("li", {}, make("p", { class: "title" }, "which part counts"), canvas, told, press("hide each in turn", run));
+  const show = (picture, pixels, answer) => {
+    Object.assign(state, { picture, pixels: pixels.slice(), answer });
+    light(picture, [], []);
+    told.textContent = "";
+    canvas.setAttribute("aria-label", "Which part counts: not yet asked.");
+  };
+  return { node, show };
+};
+
+// All weights in figures: the 7×7 map, in which each ring sums to 100, and the recalls.
+const numbers = (network) => {
+  const { extent, stages } = network;
+  const cells = range(extent * extent).map(() => make("td"));
+  const map = make("table", { class: "map" }, make("caption", {}, "weights of the map, %; each ring sums to 100"),
+    make("tbody", {}, ...range(extent).map((i) => make("tr", {}, ...cells.slice(extent * i, extent * (i + 1))))));
+  const node = make("details", {}, make("summary", {}, "The weights in figures"), map);
+  const show = ({ looks }, head) => stages.forEach(({ ring }, stage) => {
+    const shares = head === 0 ? mean(looks[stage]) : looks[stage][head - 1];
+    ring.forEach((place, m) => {
+      cells[place].textContent = percent(shares[m]);
+      cells[place].className = `ring${stage}`;
+      cells[place].style.setProperty("--share", (0.6 * shares[m]) / Math.max(...shares));
+    });
+  });
+  return { node, show };
+};

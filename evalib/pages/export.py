@@ -1,0 +1,142 @@
+"""A trained EVANet as a structure and one block of float32: what the browser computes with, and nothing of PyTorch's.
+
+Batch norms are folded into the convolutions before them, the scale of logits into W_Q, and the relative embedding is
+the one of each ring's pixels. A layer that this module does not know is refused, never left out.
+"""
+
+import hashlib
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from evalib.ablations.variants import NormalisedAttention, StandardAttention
+from evalib.blocks import BasicBlock, EVASummary
+from evalib.equations import relative_embedding
+from evalib.eva import EXTENT, ExpandingVisualAttention, SingleQueryAttention
+from evalib.networks import Network
+from evalib.training.data import CLASSES, MEAN, STD
+
+SIZE = 32
+"""Rows and columns of the image."""
+
+
+class Block:
+    """A block of float32 that grows: :meth:`put` adds a tensor and says where it lies."""
+
+    def __init__(self):
+        self.parts: list[Tensor] = []
+        self.length = 0
+
+    def put(self, tensor: Tensor) -> dict:
+        """``{"at": first number, "shape": …}`` of a tensor that is added at the end."""
+        self.parts.append(tensor.detach().cpu().float().flatten())
+        place = {"at": self.length, "shape": list(tensor.shape)}
+        self.length += tensor.numel()
+        return place
+
+    def data(self) -> bytes:
+        """All that was put, little-endian."""
+        return torch.cat(self.parts).numpy().astype("<f4").tobytes()
+
+
+def export(network: Network) -> tuple[dict, bytes]:
+    """The structure of an EVANet, with the place of each tensor, and the tensors.
+
+    ``ValueError`` if the network is in training mode, is no EVANet, or has a layer that the browser does not compute.
+    """
+    if network.training:
+        raise ValueError("the network is in training mode, where batches change what it computes: call network.eval()")
+    if not isinstance(network.summary, EVASummary):
+        raise ValueError("the network has no Expanding Visual Attention: give an EVANet")
+    block = Block()
+    structure = {
+        "size": SIZE,
+        "mean": MEAN,
+        "std": STD,
+        "classes": CLASSES,
+        "stem": convolution(block, network.stem[0], network.stem[1]),
+        "blocks": [basic_block(block, each) for each in network.stages],
+        **expanding_attention(block, network.summary.eva),
+        "classifier": linear(block, network.classifier),
+    }
+    data = block.data()
+    return {"digest": hashlib.sha256(data).hexdigest()[:16], **structure}, data
+
+
+def basic_block(block: Block, layer: nn.Module) -> dict:
+    """Two convolutions around a shortcut."""
+    known(layer, BasicBlock)
+    return {
+        "first": convolution(block, layer.mix1, layer.norm1),
+        "second": convolution(block, layer.mix2, layer.norm2),
+    }
+
+
+def convolution(block: Block, layer: nn.Module, norm: nn.BatchNorm2d) -> dict:
+    """A 3×3 convolution and the batch norm after it, as one convolution with a bias."""
+    known(layer, nn.Conv2d)
+    if (layer.kernel_size, layer.padding, layer.bias) != ((3, 3), (1, 1), None) or norm.running_var is None:
+        raise ValueError(f"{layer} is no padded 3×3 convolution without bias before a batch norm with running values")
+    factor = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    weight = layer.weight.double() * rearrange(factor, "cout -> cout 1 1 1")
+    bias = norm.bias.double() - norm.running_mean.double() * factor
+    outputs, inputs = weight.shape[:2]
+    shape = {"inputs": inputs, "outputs": outputs, "stride": layer.stride[0]}
+    return {**shape, "weight": block.put(weight), "bias": block.put(bias)}
+
+
+def expanding_attention(block: Block, eva: nn.Module) -> dict:
+    """The first query, the stages and the output of EVA. A ring is the places of its pixels in the map, row by row."""
+    for method in ("forward", "convolve"):
+        if getattr(type(eva), method) is not getattr(ExpandingVisualAttention, method):
+            raise ValueError(f"{type(eva).__name__} computes otherwise than ExpandingVisualAttention: not exported")
+    kernel = rearrange(eva.convolution.weight, "d c i j -> d (i j c)")
+    rings = eva.order.split(eva.sizes)
+    return {
+        "extent": EXTENT,
+        "heads": eva.looks[0].num_heads,
+        "convolution": {"weight": block.put(kernel), "bias": block.put(eva.convolution.bias)},
+        "first_query": feed_forward(block, eva.first_query),
+        "stages": [
+            {"ring": ring.tolist(), "look": attention(block, look), "recall": attention(block, recall)}
+            for ring, look, recall in zip(rings, eva.looks, eva.recalls, strict=True)
+        ],
+        "output": feed_forward(block, eva.output),
+    }
+
+
+def attention(block: Block, layer: nn.Module) -> dict:
+    """W_Q, W_K, W_V; and, where the layer has them, r of each pixel (``h c m``), W_O, and the LayerNorm."""
+    known(layer, SingleQueryAttention, NormalisedAttention, StandardAttention)
+    r = None
+    if layer.radius is not None:
+        row, column = layer.offsets + layer.radius
+        r = block.put(relative_embedding(layer.rows, layer.cols)[:, :, row, column])
+    norm = getattr(layer, "norm", None)
+    return {
+        "W_Q": block.put(getattr(layer, "scale", 1.0) * layer.W_Q.weight),
+        "W_K": block.put(layer.W_K.weight),
+        "W_V": block.put(layer.W_V.weight),
+        "r": r,
+        "W_O": block.put(layer.W_O.weight) if hasattr(layer, "W_O") else None,
+        "norm": norm and {"weight": block.put(norm.weight), "bias": block.put(norm.bias), "epsilon": norm.eps},
+    }
+
+
+def feed_forward(block: Block, layers: nn.Sequential) -> list[dict]:
+    """Two linear maps with a ReLU between them."""
+    if [type(layer) for layer in layers] != [nn.Linear, nn.ReLU, nn.Linear]:
+        raise ValueError(f"{layers} is no feed-forward network of two layers with a ReLU")
+    return [linear(block, layers[0]), linear(block, layers[2])]
+
+
+def linear(block: Block, layer: nn.Linear) -> dict:
+    return {"weight": block.put(layer.weight), "bias": block.put(layer.bias)}
+
+
+def known(layer: nn.Module, *types: type) -> None:
+    """``ValueError`` unless ``layer`` is of one of ``types``, and not of a class made from one."""
+    names = [each.__name__ for each in types]
+    if not any(type(layer).__name__.removeprefix("Parametrized") == name for name in names):
+        raise ValueError(f"{type(layer).__name__} is not exported: the browser computes {', '.join(names)}")

@@ -1,0 +1,59 @@
+"""A trained network that computes in the page: a custom element with its structure, its weights and its script.
+
+It needs no server, no kernel and no other host, from a folder as from a site. The weights lie in the page and are read
+only when a reader starts the network; the built book keeps them in files beside its pages (``book/slim.py``). Where
+scripts are off, a static figure of one image stays. Needs IPython.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from IPython.display import HTML
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from evalib.networks import Network
+from evalib.pages import stills
+from evalib.pages.explorer import NOTE, described, export_eva
+from evalib.pages.export import export
+
+BROWSER = Path(__file__).with_name("browser")
+SCRIPTS = "engine", "parts", "picture", "panels", "live"
+
+
+def live(readings: Mapping[str, Network], images: UInt8[Tensor, "n 3 32 32"], labels: Int[Tensor, " n"]) -> HTML:
+    """EVANets that answer to any image: ``readings`` gives each its name on the page, and the first one begins.
+
+    ``images`` are those to choose from; the static figure is of the first. ``ValueError`` if a network is in training
+    mode, or is one that the browser does not compute.
+    """
+    exported = [(name, *export(network)) for name, network in readings.items()]
+    data = {
+        "readings": [{"name": name, "structure": structure} for name, structure, _ in exported],
+        "images": described(images, labels),
+        "megabytes": f"{max(len(weights) for *_, weights in exported) / 1e6:.1f}",
+    }
+    content = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    packed = "".join(
+        f'<script type="text/plain" data-digest="{structure["digest"]}">{base64.b64encode(weights).decode()}</script>'
+        for _, structure, weights in exported
+    )
+    first = next(iter(readings.values()))
+    still = stills.eva(export_eva(first, images[:1], labels[:1]))
+    return HTML(
+        f'<eva-live style="display: block"><template><style>{text("live.css")}</style></template>'
+        f'<script type="application/json">{content}</script>{packed}{still}'
+        f'<p slot="note"><small>{NOTE}</small></p></eva-live><script>{script()}</script>'
+    )
+
+
+def script() -> str:
+    """The modules as one script, which does nothing where it has run before."""
+    modules = "\n".join(text(f"{name}.js") for name in SCRIPTS)
+    return f'if (!customElements.get("eva-live")) {{\n{modules}}}'
+
+
+def text(name: str) -> str:
+    return (BROWSER / name).read_text(encoding="utf-8")

@@ -1,0 +1,84 @@
+"""Where records lie, and how they are written, read and set aside: nothing is ever overwritten."""
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from evalib.results.schema import check, checksum, dumps, loads, translated
+from evalib.training import checkpoints
+from evalib.training.paths import root
+from evalib.training.settings import Settings
+
+SUPERSEDED = "superseded"
+"""The folder of the records that others have taken the place of; each counts as before."""
+
+
+def results() -> Path:
+    """Where records are kept unless another directory is named: ``results/`` of the checkout, or of here."""
+    return root() / "results"
+
+
+def record_path(settings: Settings, out: Path | None = None) -> Path:
+    """``<out>/<tier>/<experiment>-seed<seed>.json``."""
+    return Path(out or results()) / settings.tier / f"{settings.experiment}-seed{settings.seed}.json"
+
+
+def write(record: dict, path: Path) -> Path:
+    """Write a record atomically, with the SHA-256 of what it says."""
+    text = dumps(record | {"sha256": checksum(record)}, indent=1) + "\n"
+    return checkpoints.write_atomically(path, text.encode())
+
+
+def read(path: Path) -> dict:
+    """The record at ``path``, its experiment by the name of today; ``ValueError`` naming the file, and why, if it is none.
+
+    A record of schema 1 has no checksum within: ``SHA256SUMS`` beside it must have that of its file.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+        record = loads(content.decode())
+        check(record)
+        if "sha256" not in record and hashlib.sha256(content).hexdigest() != listed(path):
+            raise ValueError("it has no SHA-256, within or in a file SHA256SUMS beside it")
+    except FileNotFoundError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        raise ValueError(
+            f"{path} is not a run record ({type(error).__name__}: {error}): move it away or run again"
+        ) from None
+    return translated(record)
+
+
+def listed(path: Path) -> str | None:
+    """The SHA-256 that ``SHA256SUMS`` in the folder of ``path`` gives for it, in the form of the command sha256sum."""
+    sums = path.with_name("SHA256SUMS")
+    lines = sums.read_text(encoding="utf-8").splitlines() if sums.exists() else []
+    return {name: found for found, _, name in (line.partition("  ") for line in lines)}.get(path.name)
+
+
+def set_aside(path: Path, checkpoints_too: bool = True) -> Path | None:
+    """Move the record at ``path``, and what its run left, into ``superseded/``, under a name with its time and commit.
+
+    A run that has no record yet moves its checkpoints alone. The record's new path; ``None`` if there was nothing.
+    """
+    directory = path.with_suffix("")
+    kinds = ["weights-*", "train.ipynb", "evaluation.json", *(["epoch-*"] if checkpoints_too else [])]
+    left = [each for kind in kinds for each in directory.glob(kind)]
+    if not path.exists() and not left:
+        return None
+    try:
+        old = read(path)
+        when, by = datetime.fromisoformat(old["finished"]), (old["commit"] or "unknown")[:7]
+    except (OSError, ValueError):
+        when, by = datetime.now(UTC), "unfinished"
+    target = path.parents[1] / SUPERSEDED / path.parent.name / f"{path.stem}-{when:%Y%m%dT%H%M%S}-{by}.json"
+    if target.exists() or target.with_suffix("").exists():
+        raise FileExistsError(f"{target} is there already: move it away first")
+    target.with_suffix("").mkdir(parents=True)
+    for each in left:
+        each.rename(target.with_suffix("") / each.name)
+    if path.exists():
+        path.rename(target)
+    print(f"what was there is kept: {target}", flush=True)
+    return target

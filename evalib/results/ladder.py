@@ -1,0 +1,40 @@
+"""The ladder from the text to Table 1: one change at a time, each rung on top of those before it."""
+
+from pathlib import Path
+
+from evalib.networks import ABLATIONS, TABLE_1
+from evalib.results.tables import complete
+
+TIER = "paper"
+
+RUNGS = {
+    "the text": "",
+    "weight decay": "ladder-decay",
+    "SGD": "ladder-sgd",
+    "option B": "ladder-option-b",
+    "[3, 3, 3]": "ladder-333",
+    "50k images": "ladder-50k",
+    "best epoch": "ladder-best",
+}
+"""Each rung and the end of its experiments' names; the first is the row of Table 1 itself."""
+
+
+def accuracies(base: str, suffix: str, out: Path | None = None) -> list[float]:
+    """The test accuracies of one rung of the row ``base``, one a seed; empty if it was not run.
+
+    Where the row reads the test set after each epoch it is the best of them, as the published code reports it.
+    """
+    name = f"{base}-{suffix}" if suffix else base
+    row = next((row for row in (*TABLE_1, *ABLATIONS) if row.name == name), None)
+    if row is None:
+        return []
+    found = []
+    for record in complete(row, TIER, out):
+        readings = [epoch["test_accuracy"] for epoch in record["curve"] if row.test_each_epoch]
+        found.append(max([record["test"]["accuracy"], *readings]))
+    return found
+
+
+def rungs(out: Path | None = None) -> dict[str, list[list[float]]]:
+    """For each small network, its accuracies on each rung of :data:`RUNGS`."""
+    return {row.model: [accuracies(row.name, suffix, out) for suffix in RUNGS.values()] for row in TABLE_1[:3]}

@@ -1,0 +1,131 @@
+"""Which runs count: those that are sound and whole, and of each seed the first."""
+
+import json
+import statistics
+import warnings
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+
+from evalib.networks import ABLATIONS, TABLE_1, Experiment, experiment
+from evalib.results.files import SUPERSEDED, read, record_path, results
+from evalib.results.schema import collapse, settings_of
+from evalib.training.settings import TIERS, Settings
+
+SHARED = "shared.json"
+"""In the folder of the records: how many runs shared the device, for records from before they had the field ``shared``."""
+
+
+def complete(row: Experiment, tier: str, out: Path | None = None) -> list[dict]:
+    """The records of a row that count at ``tier``, by seed."""
+    return [record for record in counting(tier, out) if record["experiment"] == row.name]
+
+
+def counting(tier: str, out: Path | None = None) -> list[dict]:
+    """The records that count at ``tier``, by seed: of each experiment and seed the first that ran the whole schedule."""
+    first: dict[tuple[str, int], dict] = {}
+    for record in trusted(tier, out):
+        if whole(record):
+            first.setdefault((record["experiment"], record["seed"]), record)
+    return sorted(first.values(), key=lambda record: record["seed"])
+
+
+def reruns(out: Path | None = None) -> list[dict]:
+    """A dictionary a record of each seed that was run several times at one tier, in the order in which they finished."""
+    rows = []
+    for tier in TIERS:
+        groups = defaultdict(list)
+        for record in trusted(tier, out):
+            if whole(record):
+                groups[record["experiment"], record["seed"]].append(record)
+        for (name, seed), records in sorted(groups.items()):
+            for number, record in enumerate(records if len(records) > 1 else []):
+                rows.append(
+                    {
+                        "experiment": name,
+                        "tier": tier,
+                        "seed": seed,
+                        "finished": record["finished"],
+                        "accuracy": record["test"]["accuracy"],
+                        "device": record["device"],
+                        "commit": (record["commit"] or "–")[:7],
+                        "counts": number == 0,
+                    }
+                )
+    return rows
+
+
+def whole(record: dict) -> bool:
+    """Whether a record's settings are those of its experiment, seed and tier, from its first epoch, and nothing else."""
+    settings = settings_of(record)
+    longer = any(sitting["epochs"] != settings.epochs for sitting in record.get("sittings", []))
+    return not longer and settings == Settings(settings.experiment, settings.seed, settings.tier)
+
+
+def trusted(tier: str, out: Path | None = None) -> list[dict]:
+    """All records of ``tier``, those in ``superseded/`` too, in the order in which their runs finished.
+
+    Each file that is none, or a second copy of one, is warned of and left out.
+    """
+    found: list[dict] = []
+    folder = Path(out or results())
+    shared = json.loads(path.read_text("utf-8"))["shared"] if (path := folder / SHARED).exists() else {}
+    for path in (*sorted((folder / tier).glob("*.json")), *sorted((folder / SUPERSEDED / tier).glob("*.json"))):
+        try:
+            record = read_once(path, path.stat().st_mtime_ns)
+            settings = settings_of(record)
+            if path.parent == folder / tier and path.name != (home := record_path(settings, out)).name:
+                doubt = "a duplicate of" if home.exists() else "misnamed, for it is"
+                raise ValueError(f"{path} is {doubt} {tier}/{home.name}: move it away or rename it")
+            if settings.tier != tier or any(same_run(record, other) for other in found):
+                raise ValueError(f"{path} is of the {settings.tier} tier, or a second copy: move it away")
+            known = shared.get(record["sha256"], 1) if "sha256" in record else 1
+            device = record["device"].replace(", 1 threads", ", 1 thread")  # as the first records had it
+            found.append({"shared": known, **record, "device": device})
+        except (ValueError, OSError) as error:
+            warnings.warn(f"left out of the table: {error}", stacklevel=2)
+    return sorted(found, key=lambda record: record["finished"])
+
+
+@cache
+def read_once(path: Path, changed: int) -> dict:
+    """The record at ``path`` as it was written at the time ``changed``."""
+    return read(path)
+
+
+def same_run(one: dict, other: dict) -> bool:
+    """Whether two records are of one run: the same experiment and seed, finished at the same second with one curve."""
+    return all(one[name] == other[name] for name in ("experiment", "seed", "finished", "curve"))
+
+
+def rows_of(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> tuple[Experiment, ...]:
+    """The rows of Table 1, then every other experiment but the ablations that ``tiers`` have a record of."""
+    names = {record["experiment"] for tier in tiers for record in trusted(tier, out)}
+    return TABLE_1 + tuple(experiment(name) for name in sorted(names - {row.name for row in (*TABLE_1, *ABLATIONS)}))
+
+
+def highest(
+    row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)
+) -> tuple[str | None, list[dict]]:
+    """The highest of ``tiers`` that has records of a row, and these; ``None`` and no records if there is none."""
+    return next(((tier, found) for tier in reversed(tiers) if (found := complete(row, tier, out))), (None, []))
+
+
+def epoch_seconds(record: dict) -> float:
+    """The median time of an epoch: one during which the machine was busy or asleep does not move it."""
+    return statistics.median(row["seconds"] for row in record["curve"])
+
+
+def warned(records: list[dict]) -> list[str]:
+    """A line for each record whose run collapsed."""
+    return [f"seed {record['seed']} {said}" for record in records if (said := collapse(record["curve"]))]
+
+
+def timed(records: list[dict]) -> list[dict]:
+    """The records whose seconds say something of speed: no other run shared the device."""
+    return [record for record in records if record["shared"] == 1]
+
+
+def minutes(record: dict) -> float:
+    """The time of a run, as its median epoch times their number."""
+    return epoch_seconds(record) * len(record["curve"]) / 60

@@ -1,0 +1,123 @@
+"""The way in for images: whatever they come as, checked and normalised as in training, then the network's scores."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import overload
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from evalib.training import data
+
+Pixels = UInt8[Tensor, "n 3 i j"] | Float[Tensor, "n 3 i j"]
+Given = Pixels | Image.Image | Sequence[Image.Image]
+
+
+@overload
+def predict(
+    network: nn.Module, images: Given, probabilities: bool = False, *, batch_size: int = 500
+) -> Float[Tensor, "n k"]: ...
+@overload
+def predict(
+    network: nn.Module, images: Given, probabilities: bool = False, classes: Sequence[str] = ..., batch_size: int = 500
+) -> tuple[Float[Tensor, "n k"], list[str]]: ...
+@torch.no_grad()
+def predict(
+    network: nn.Module,
+    images: Given,
+    probabilities: bool = False,
+    classes: Sequence[str] | None = None,
+    batch_size: int = 500,
+) -> Float[Tensor, "n k"] | tuple[Float[Tensor, "n k"], list[str]]:
+    """The scores of ``network`` for ``images``, ``n k``, without augmentation and in evaluation mode.
+
+    ``images`` is a tensor ``n 3 i j``, uint8 or floating in 0 … 1, or a PIL image, or a list of them of one size. It
+    is left as it was, and so is the network's mode. Pixels are normalised by :func:`evalib.training.data.normalise`, as
+    in training: not for networks that were trained on other pixels. ``probabilities=True`` gives the softmax of the
+    scores; with ``classes``, the names in the order of the labels, the result is a pair: the scores, and for each image
+    the name of its highest. ``TypeError`` or ``ValueError``, with the remedy, for anything else.
+
+    The result is an ordinary tensor without gradient, where ``images`` lie (for PIL images where the network lies).
+    """
+    if isinstance(batch_size, bool) or batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r} must be 1 or more")
+    parameter = next(network.parameters(), torch.empty(0))
+    pixels = as_pixels(images, getattr(network, "image_size", None))
+    where = images.device if isinstance(images, Tensor) else parameter.device
+    with evaluating(network):
+        scores = torch.cat(
+            [
+                network(data.normalise(batch.to(parameter.device)).to(parameter.dtype)).to(where)
+                for batch in pixels.split(batch_size)
+            ]
+        )
+    result = scores.softmax(dim=1) if probabilities else scores
+    if classes is None:
+        return result
+    if len(classes) != scores.shape[1]:
+        raise ValueError(f"{len(classes)} classes are named, the network has {scores.shape[1]}: name each of them")
+    return result, [classes[index] for index in scores.argmax(dim=1).tolist()]
+
+
+def as_pixels(images: Given, size: tuple[int, int] | None = None) -> Pixels:
+    """``images`` as a tensor ``n 3 i j``, uint8 or in 0 … 1; an error says what else they are, and what to do.
+
+    ``size`` is the height and width that they must have.
+    """
+    if isinstance(images, Image.Image):
+        images = [images]
+    pixels = images if isinstance(images, Tensor) else from_pictures(images, size)
+    if pixels.ndim != 4 or pixels.shape[1] != 3:
+        remedy = {3: "for one image give images[None]", 2: "for one image give it as 1 3 i j"}.get(pixels.ndim)
+        if pixels.ndim == 4:
+            remedy = "grey ones as images.expand(-1, 3, -1, -1)" if pixels.shape[1] == 1 else "give three channels"
+            if pixels.shape[3] == 3:
+                remedy = "channels come second: images.movedim(3, 1)"
+        raise ValueError(
+            f"images of shape {tuple(pixels.shape)} are not n 3 i j: {remedy or 'give a batch of RGB images'}"
+        )
+    data.check_pixels(pixels)
+    if size is not None and tuple(pixels.shape[2:]) != tuple(size):
+        raise ValueError(
+            f"the images are {pixels.shape[2]}×{pixels.shape[3]}, the network was trained on {size[0]}×{size[1]}: crop and "
+            f"resize them, as PIL.ImageOps.fit(picture, ({size[1]}, {size[0]})) does"
+        )
+    return pixels
+
+
+def from_pictures(pictures: Sequence[Image.Image], size: tuple[int, int] | None) -> UInt8[Tensor, "n 3 i j"]:
+    """PIL images of one size, RGB or grey, as a tensor; of none there are 0, of ``size`` or 32×32."""
+    if isinstance(pictures, np.ndarray):
+        raise TypeError("images are a numpy array: give torch.from_numpy(images), as n 3 i j")
+    if not isinstance(pictures, list | tuple):
+        raise TypeError(f"images are of type {type(pictures).__name__}: give a tensor n 3 i j, or PIL images")
+    for picture in pictures:
+        if not isinstance(picture, Image.Image):
+            remedy = "torch.stack(images)" if isinstance(picture, Tensor) else "a tensor n 3 i j, or PIL images"
+            raise TypeError(f"images hold a {type(picture).__name__}: give {remedy}")
+        if picture.mode not in ("RGB", "L"):
+            raise ValueError(f'a picture has the mode {picture.mode!r}: give picture.convert("RGB")')
+        if picture.size != pictures[0].size:
+            sizes = " and ".join("×".join(map(str, each.size[::-1])) for each in (pictures[0], picture))
+            raise ValueError(f"pictures of one size are wanted, not {sizes}: PIL.ImageOps.fit(picture, (32, 32))")
+    if not pictures:
+        return torch.empty(0, 3, *(size or (32, 32)), dtype=torch.uint8)
+    return rearrange(
+        torch.from_numpy(np.stack([np.array(picture.convert("RGB")) for picture in pictures])), "n i j c -> n c i j"
+    )
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; after it each module is in the mode in which it was."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

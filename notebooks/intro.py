@@ -1,0 +1,116 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Does it help to look ring by ring?
+#
+# A network that names what a photograph shows ends with a small map and usually takes its mean. [*Expanding Visual
+# Attention*](https://github.com/cankucuksozen/COMP551--ComputerVision-with-DL/blob/master/Expanding_Visual_Attention.pdf), EVA,
+# looks at it instead: the centre first, then ring after ring, each time with a new question. Does that help?
+
+# %% tags=["remove-input", "remove-stderr"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("evalib") is None:  # in Colab
+    address = "git+https://github.com/expanding-visual-attention/evalib"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
+    print(importlib.import_module("evalib.pages.display").here())
+
+import re
+import runpy
+
+from IPython.display import Markdown
+
+from evalib import ABLATIONS, TABLE_1, TIERS
+from evalib.pages import answer, plots
+from evalib.pages.display import captioned, picture
+from evalib.pages.live import live
+from evalib.results import choice, tables, weights
+from evalib.training import checkpoints, data, paths
+
+# %% tags=["remove-input"]
+Markdown(f"{answer.reported()} {answer.found()}")
+
+# %% tags=["remove-input"]
+picture(
+    plots.against_paper(answer.rows()),
+    caption="Test accuracy on the full schedule. Bars, from two seeds on, are 95&nbsp;% intervals of the mean.",
+)
+
+# %% tags=["remove-input"]
+names = dict.fromkeys((choice.default(), "residual", "letter", *choice.ADDED))
+there = {name: path for name in names if (path := weights.packaged(choice.row_of(name).name))}
+cards = {name: checkpoints.read_tensors(path)[1] for name, path in there.items()}
+cifar = data.load("subset")
+readings = {name: weights.load_pretrained(choice.row_of(name).name) for name in [*there][:2]}
+told = "; ".join(
+    f"<i>{name}</i>, {cards[name]['test']['accuracy']:.1f} % of the test images right, {cards[name]['settings']['epochs']} epochs"
+    for name in readings
+)
+captioned(
+    live(readings, cifar.test_images[::50], cifar.test_labels[::50]),
+    f"An EVANet-20 small that computes in this page. Give it a photograph, hide a part of it, and watch its four looks. {told}.",
+)
+
+# %% [markdown]
+# ## Why trust this
+#
+# You need not take our word. Everything in this list can be checked, and most of it is checked whenever the book is built.
+
+# %% tags=["remove-input"]
+rows = (*TABLE_1, *ABLATIONS)
+runs = {tier: sum(len(tables.complete(row, tier)) for row in rows) for tier in TIERS if tier != "smoke"}
+mutants = paths.root() / "tests" / "mutants.py"
+wrong = len(runpy.run_path(str(mutants))["MUTANTS"]) if mutants.is_file() else None
+departures = paths.root() / "book" / "departures.md"
+choices = len(re.findall(r"^\(d\d+\)=$", departures.read_text("utf-8"), re.M)) if departures.is_file() else None
+Markdown(
+    f"""- **Every result is read from a record**, a file that a run writes and nobody edits, with settings, seed, code, device and
+  its own checksum: {', '.join(f'{number} at the tier `{tier}`' for tier, number in runs.items())}. What was not run is a dash.
+- **Every equation is held by tests that are known to fail.** {f'{wrong} mistakes, put in on purpose, are' if wrong else 'Mistakes put in on purpose are'}
+  [each caught by a named test](proof.ipynb).
+- **Every choice is listed.** {f'{choices} places' if choices else 'The places'} where the paper is silent, or its published code parts
+  from it, are [departures](../book/departures.md), each with our choice, the reason, and what another one did.
+- **What speaks against us is here too**: runs that failed, claims that could not be tested, and [the limits](report.ipynb)."""
+)
+
+# %% [markdown]
+# ## Three ways on
+#
+# **Understand it.** Read from [Convolution](convolution.ipynb) to [Expanding Visual Attention](eva.ipynb): each equation worked
+# by hand, then as code, then on a trained network. You need to know what a matrix product is. Most pages end with exercises
+# that check themselves.
+#
+# **Judge it.** [What the text leaves out](collapse.ipynb) is what went wrong when we built the network from its description.
+# [Table 1](table1.ipynb) has every number, the [report](report.ipynb) every claim with a verdict.
+#
+# **Use it.** `pip install "evalib @ git+https://github.com/expanding-visual-attention/evalib"` gives the layer, the networks
+# and their weights; [Running it](../book/running.md) makes every number again.
+#
+# The rocket at the top of a page opens it in Colab.
+#
+# ## Where the numbers come from
+#
+# A run trains one network, from a *seed*, the number that its random draws follow from. It passes over the training images
+# many times, each pass an *epoch*, and writes one *record*. The paper is {cite:t}`kucuksozen2020expanding`. The data set is CIFAR-10 {cite}`krizhevsky2009learning`, 60,000
+# photographs of ten kinds of things; the networks that EVA is compared with are ResNets {cite}`he2015deep` and SANets, in which
+# local self-attention {cite}`ramachandran2019standalone` takes the place of some convolutions.
+#
+# How much is run is called a *tier*. `paper` is the full data set for 150 epochs; only it may be held against the paper.
+# `quick` has a tenth of the epochs. `smoke` is a small subset for two epochs: it shows that the code works, nothing more.
+#
+# The text leaves some choices open, and the author's published code differs from the text in several. Where they part, we
+# follow the text, and where the text cannot be trained, a reading of it that [was chosen by a rule](collapse.ipynb).

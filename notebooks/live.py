@@ -1,0 +1,159 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Ask the network
+#
+# What does a trained EVANet see in a picture of yours, and which part of it counts? The network below computes in this page:
+# no server is asked, and no picture leaves your device. Choose a test image, or drop a photograph on it; hide a part, or draw
+# over it. Classes, ring weights and recalls are those of the pass that was just made.
+
+# %% tags=["hide-input", "remove-stderr"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("evalib") is None:  # in Colab
+    address = "git+https://github.com/expanding-visual-attention/evalib"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
+    print(importlib.import_module("evalib.pages.display").here())
+
+import torch
+from IPython.display import Markdown
+from scipy.stats import spearmanr
+
+from evalib import load_pretrained
+from evalib.pages.display import captioned, table
+from evalib.pages.export import export
+from evalib.pages.live import live, script
+from evalib.training import data
+
+torch.set_num_threads(min(2, torch.get_num_threads()))
+readings = {
+    "residual": load_pretrained("evanet20-small-residual"),
+    "letter": load_pretrained("evanet20-small"),
+}
+cifar = data.load("subset")
+
+# %% tags=["hide-input"]
+captioned(
+    live(readings, cifar.test_images[::50], cifar.test_labels[::50]),
+    "EVANet-20 small. The four squares are its four looks: the brighter a square of the ring, the more weight it has. "
+    "Below each, how the recall divides its weight over what was kept.",
+)
+
+# %% [markdown]
+# By keyboard: in the picture, the arrow keys move the patch, with Shift by one pixel; Space hides what is under it, Ctrl and Z
+# takes that back. A picture of yours is cropped to its middle square and averaged down to 32×32 pixels, as you see it here.
+# The network knows ten classes and has no word for anything else: whatever it is shown, its shares add up to 100 %.
+#
+# ## Predict, then check
+#
+# 1. Choose the airplane, and hide its tail. Does the network still call it an airplane? What if you hide the sky instead?
+# 2. Draw a thick red line through the ring of 24. Do the looks go to it?
+# 3. Switch from *residual* to *letter*. How many pixels does each look use now?
+# 4. Under *which part counts*, hide each part in turn. Are the parts that count those that have the weight?
+#
+# The rest of this page answers the last two.
+#
+# ## What a collapse looks like
+#
+# A softmax that puts all its weight on one pixel no longer weighs: it picks. How far a look has gone that way is the
+# number of pixels that would share the weight equally at the same entropy, $\exp(-\sum_m p_m \ln p_m)$: 1 if one pixel has
+# everything, $m$ if all $m$ have the same. The page gives it under each look, as *spread over*.
+
+# %% tags=["hide-input"]
+images = cifar.test_images
+rows = []
+for name, network in readings.items():
+    with torch.no_grad():
+        _, trace = network(data.normalise(images), trace=True)
+    looks = trace.look_weights[1:]
+    spread = [torch.special.entr(weights).sum(dim=-1).exp().mean().item() for weights in looks]
+    picked = sum((weights.amax(dim=-1) > 0.99).sum().item() for weights in looks)
+    rows.append([name, *(f"{each:.1f}" for each in spread), f"{100 * picked / sum(w[..., 0].numel() for w in looks):.0f}"])
+table(["reading", "ring of 8", "ring of 16", "ring of 24", "looks with over 99 % on one pixel, %"], rows)
+
+# %% [markdown]
+# Mean over the bundled test images and the four heads. The centre is alone in its ring and left out. In the letter of the
+# text nothing holds the logits back, and they grow until the softmax picks; with a residual and a LayerNorm around each
+# attention they stay small enough to weigh.
+#
+# ## Does it look where it counts?
+#
+# For each of the 49 vectors we hide the 4×4 pixels under it and the two around them, and note how far the score of the
+# answer falls. Where a ring's weights say which part counts, the pixels with more weight are those whose hiding costs
+# more: their rank correlation is near one. Where they say nothing of it, it is near zero.
+
+
+# %% tags=["hide-input"]
+@torch.no_grad()
+def falls(network, image):
+    """How far the highest score falls where the pixels under each vector are hidden; and the look weights."""
+    grey = (255 * torch.tensor(data.MEAN)).round().to(torch.uint8)
+    hidden = image.repeat(50, 1, 1, 1)  # the last one is left as it is
+    for m in range(49):
+        i, j = 4 * (1 + m // 7), 4 * (1 + m % 7)
+        hidden[m, :, i - 2 : i + 6, j - 2 : j + 6] = grey[:, None, None]
+    scores, trace = network(data.normalise(hidden), trace=True)
+    answer = scores[-1].argmax()
+    return scores[-1, answer] - scores[:-1, answer], [weights[-1].mean(dim=0) for weights in trace.look_weights]
+
+
+rows, means, sample = [], [], images[::10]
+for name, network in readings.items():
+    rings = [stage["ring"] for stage in export(network)[0]["stages"]]
+    found = [[], [], []]
+    for image in sample:
+        fall, looks = falls(network, image)
+        for ring, weights, correlations in zip(rings[1:], looks[1:], found, strict=True):
+            correlations.append(spearmanr(weights, fall[ring]).statistic)
+    ranks = torch.tensor(found)
+    error = ranks.std(dim=1) / ranks.shape[1] ** 0.5
+    means.extend(ranks.mean(dim=1).tolist())
+    rows.append([name, *(f"{m:.2f} ± {e:.2f}" for m, e in zip(ranks.mean(dim=1), error, strict=True))])
+table(["reading", "ring of 8", "ring of 16", "ring of 24"], rows)
+
+# %% tags=["hide-input"]
+ranges = f"between {min(means):.2f} and {max(means):.2f}, where 1 would be the same order and 0 no relation.".replace("-", "−")
+Markdown(
+    f"Spearman's rank correlation of weight and fall within a ring, mean over {len(sample)} test images ± its standard error: "
+    f"{ranges} The weights say from where a look took its values. Which part of the picture the answer hangs on is another "
+    "question: each vector has seen more of the picture than the pixels under it, and the first query reads the whole map "
+    "before any look is taken."
+)
+
+# %% [markdown]
+# ## How it computes
+#
+# `evalib.pages.export` writes the network as a structure and one block of float32. Batch norms are folded into the
+# convolutions before them. The engine is a few loops over typed arrays in a worker of the page. On 50 test images its scores
+# and weights are those of PyTorch to 0.0001, which a test holds.
+
+# %% tags=["hide-input"]
+structure, block = export(readings["residual"])
+Markdown(f"The scripts have {len(script().encode()) / 1e3:.0f} kB, the weights of one network {len(block) / 1e6:.1f} MB; "
+         "they are read when the network is started.")  # fmt: skip
+
+# %% [markdown]
+# ```python
+# from evalib import load_pretrained
+# from evalib.pages.live import live
+# from evalib.training import data
+#
+# cifar = data.load("subset")
+# live({"mine": load_pretrained("evanet20-small")}, cifar.test_images[:10], cifar.test_labels[:10])
+# ```
+#
+# The same call puts any EVANet of yours in a notebook.

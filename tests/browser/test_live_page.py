@@ -1,0 +1,216 @@
+"""The network in the page computes what PyTorch computes, from disk and alone, for pointer, finger and keys."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_explorer_page import sharp, write
+
+import evalib
+from evalib.pages.explorer import forward
+from evalib.pages.live import live
+from evalib.training import data
+
+START = "Start the network"
+AWAIT = """() => { window.answered = new Promise((resolve, reject) => {
+    document.addEventListener("answer", event => resolve(event.detail), { once: true });
+    setTimeout(() => reject(new Error("no answer in 20 s")), 20000);
+}) }"""
+NEXT = """(element, act) => new Promise((resolve, reject) => {
+    setTimeout(() => reject(new Error("no answer in 20 s")), 20000);
+    element.addEventListener("answer", event => resolve(event.detail), { once: true });
+    const root = element.shadowRoot;
+    if (act.press) [...root.querySelectorAll("button")].find(each => each.textContent.startsWith(act.press)).click();
+    else root.querySelectorAll(`input[name="${act.name}"]`)[act.index].click();
+})"""
+PIXELS = """element => {
+    const { data } = element.shadowRoot.querySelector(".area canvas").getContext("2d").getImageData(0, 0, 32, 32);
+    return Array.from({ length: 1024 }, (_, p) => [...data.slice(4 * p, 4 * p + 3)]);
+}"""
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    cifar = data.load("subset")
+    return cifar.test_images[::10], cifar.test_labels[::10]
+
+
+@pytest.fixture(scope="module")
+def readings():
+    return {name: evalib.load_pretrained(name) for name in ("evanet20-small-residual", "evanet20-small")}
+
+
+@pytest.fixture
+def shown(tmp_path, photographs, readings):
+    return write(tmp_path, live(readings, *(part[::5] for part in photographs)))
+
+
+def started(page, address):
+    page.goto(address)
+    element = page.locator("eva-live")
+    first = element.evaluate(NEXT, {"press": START})
+    return element, first
+
+
+def pixels(element):
+    """The picture of the drawing area, row by row, red, green and blue."""
+    return torch.tensor(element.evaluate(PIXELS)).reshape(32, 32, 3)
+
+
+def answered(page, act):
+    """The answer that follows ``act``: the element's event after it."""
+    page.evaluate(AWAIT)
+    act()
+    return page.evaluate("window.answered")
+
+
+@torch.no_grad()
+def compare(detail, network, image):
+    scores, trace = forward(network, image[None], trace=True)
+    torch.testing.assert_close(torch.tensor(detail["scores"]), scores[0], atol=1e-4, rtol=0)
+    for part in ("looks", "recalls"):
+        expected = trace.look_weights if part == "looks" else trace.recall_weights
+        for stage, weights in enumerate(expected):
+            torch.testing.assert_close(
+                torch.tensor(detail[part][stage], dtype=torch.float32), weights[0], atol=1e-4, rtol=0
+            )
+
+
+@pytest.mark.parametrize("name", ["evanet20-small", "evanet20-small-residual", "evanet20-small-scaled"])
+def test_fifty_images_have_the_scores_and_weights_of_pytorch(name, page, tmp_path, photographs):
+    network = evalib.load_pretrained(name)
+    images, labels = photographs
+    element, first = started(page, write(tmp_path, live({name: network}, images, labels)))
+    compare(first, network, images[0])
+    times = []
+    for index in range(1, len(images)):
+        detail = element.evaluate(NEXT, {"name": "Picture", "index": index})
+        compare(detail, network, images[index])
+        times.append(detail["milliseconds"])
+    assert len(times) == 49
+    assert sorted(times)[24] < 200
+
+
+def test_an_attention_with_all_its_parts_is_that_of_pytorch(page, tmp_path, photographs):
+    network = sharp("evanet20-small-standard")
+    _, detail = started(page, write(tmp_path, live({"standard": network}, *(part[:1] for part in photographs))))
+    compare(detail, network, photographs[0][0])
+
+
+def test_nothing_is_computed_before_the_reader_asks(page, shown):
+    page.goto(shown)
+    assert page.locator("eva-live svg").count() == 2
+    assert page.locator("eva-live canvas").count() == 0
+    assert page.get_by_role("button").count() == 1
+
+
+def test_a_part_is_hidden_and_put_back(page, shown, readings, photographs):
+    element, first = started(page, shown)
+    box = page.locator("eva-live .area").bounding_box()
+    detail = answered(page, lambda: page.mouse.click(box["x"] + 160, box["y"] + 160))
+    changed = photographs[0][0].clone()
+    grey = torch.tensor([round(255 * mean) for mean in data.MEAN])
+    changed[:, 12:20, 12:20] = grey[:, None, None]
+    assert torch.equal(pixels(element), changed.permute(1, 2, 0).long())
+    compare(detail, next(iter(readings.values())), changed)
+    assert "without your changes: " in page.locator("eva-live .was").inner_text()
+    back = element.evaluate(NEXT, {"press": "undo"})
+    assert back["scores"] == first["scores"]
+    assert page.locator("eva-live .was").inner_text() == ""
+
+
+def test_a_stroke_has_no_gaps_and_is_one_change(page, shown):
+    element, first = started(page, shown)
+    element.evaluate("e => e.shadowRoot.querySelectorAll('input[name=Tool]')[1].click()")
+    box = page.locator("eva-live .area").bounding_box()
+    page.mouse.move(box["x"] + 15, box["y"] + 15)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 305, box["y"] + 305)
+    page.mouse.up()
+    red = (pixels(element) == torch.tensor([230, 40, 40])).all(dim=-1)
+    assert red.diagonal()[1:30].all()
+    assert element.evaluate(NEXT, {"press": "undo"})["scores"] == first["scores"]
+
+
+def test_keys_move_the_patch_and_hide_what_is_under_it(page, shown, photographs):
+    element, _ = started(page, shown)
+    area = page.get_by_role("application")
+    area.focus()
+    for key in ("ArrowUp", "ArrowLeft", "Shift+ArrowLeft"):
+        page.keyboard.press(key)
+    page.locator("eva-live [role=status]", has_text="rows 9 to 16, columns 8 to 15").wait_for(state="attached")
+    answered(page, lambda: page.keyboard.press("Space"))
+    changed = (pixels(element) != photographs[0][0].permute(1, 2, 0)).any(dim=-1)
+    rows, columns = changed.nonzero().T
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (8, 15, 7, 14)
+    answered(page, lambda: page.keyboard.press("Control+z"))
+    assert torch.equal(pixels(element), photographs[0][0].permute(1, 2, 0).long())
+    for _ in range(20):
+        page.keyboard.press("ArrowDown")
+    page.locator("eva-live [role=status]", has_text="rows 25 to 32").wait_for(state="attached")
+
+
+def test_a_finger_hides_a_part_on_a_phone(new_page, shown):
+    page = new_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    element, _ = started(page, shown)
+    before = pixels(element)
+    answered(page, lambda: page.locator("eva-live .area").tap())
+    assert (pixels(element) != before).any(dim=-1).sum() > 50
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.get_by_text("a photograph …").is_visible()
+
+
+def test_an_own_picture_is_cropped_to_its_middle_and_averaged(page, shown, tmp_path, readings):
+    wide = Image.new("RGB", (640, 320), (0, 0, 255))  # the outer quarters are cut off
+    wide.paste((10, 200, 60), (160, 0, 405, 320))
+    wide.paste((250, 30, 30), (405, 0, 480, 320))
+    path = tmp_path / "own.png"
+    wide.save(path)
+    element, _ = started(page, shown)
+    detail = answered(page, lambda: page.locator("eva-live input[type=file]").first.set_input_files(path))
+    middle = wide.crop((160, 0, 480, 320)).resize((32, 32), Image.Resampling.BOX)
+    expected = torch.from_numpy(np.array(middle))
+    assert (pixels(element) - expected.long()).abs().max() <= 3
+    assert not page.locator("eva-live input[name=Picture]:checked").count()
+    compare(detail, next(iter(readings.values())), pixels(element).permute(2, 0, 1).to(torch.uint8))
+
+
+def test_a_file_that_is_no_picture_is_named_and_loses_nothing(page, shown, tmp_path):
+    element, _ = started(page, shown)
+    before = pixels(element)
+    path = tmp_path / "notes.txt"
+    path.write_text("no picture")
+    page.locator("eva-live input[type=file]").first.set_input_files(path)
+    page.get_by_role("alert").filter(has_text="choose a JPEG").wait_for()
+    assert torch.equal(pixels(element), before)
+    element.evaluate(NEXT, {"name": "Picture", "index": 1})
+    assert page.get_by_role("alert").count() == 0
+
+
+def test_a_reading_is_switched_and_its_collapse_is_said(page, shown, readings, photographs):
+    element, first = started(page, shown)
+    letter = element.evaluate(NEXT, {"name": "Reading", "index": 1})
+    compare(letter, readings["evanet20-small"], photographs[0][0])
+    said = page.locator("eva-live .spread").all_inner_texts()
+    for text, look in zip(said[1:], letter["looks"][1:], strict=True):
+        entropy = torch.special.entr(torch.tensor(look)).sum(dim=-1)
+        assert text == f"spread over {entropy.exp().mean():.1f} of {len(look[0])}"
+    assert element.evaluate(NEXT, {"name": "Reading", "index": 0})["scores"] == first["scores"]
+
+
+def test_without_scripts_the_static_figure_is_there(new_page, shown):
+    page = new_page(java_script_enabled=False, viewport={"width": 390, "height": 844})
+    page.goto(shown)
+    assert page.get_by_role("img").count() == 3
+    assert page.get_by_role("button").count() == 0
+
+
+def test_in_the_book_the_weights_are_read_when_they_are_asked_for(page, built):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((built / "notebooks" / "live.html").as_uri())
+    assert not [address for address in asked if "/weights/" in address]
+    element = page.locator("eva-live")
+    detail = element.evaluate(NEXT, {"press": START})
+    assert len([address for address in asked if "/weights/" in address]) == 1
+    assert len(detail["scores"]) == len(data.CLASSES)

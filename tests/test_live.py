@@ -1,0 +1,134 @@
+"""What the browser gets of a network: tensors that say the same as the layers they came from, and nothing left out."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import evalib
+from evalib.equations import single_query_attention
+from evalib.pages import export, live
+from evalib.training import data
+
+close = torch.testing.assert_close
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    cifar = data.load("subset")
+    return cifar.test_images[::125], cifar.test_labels[::125]
+
+
+def network(name):
+    """A network in double precision whose batch norms have running values of their own."""
+    net = evalib.build(name)
+    net(torch.randn(8, 3, 32, 32))
+    return net.eval()
+
+
+def exported(net):
+    """The structure, and a reader of its tensors."""
+    structure, block = export.export(net)
+    numbers = torch.frombuffer(bytearray(block), dtype=torch.float32).double()
+
+    def read(place):
+        size = torch.Size(place["shape"]).numel()
+        return numbers[place["at"] : place["at"] + size].reshape(place["shape"])
+
+    return structure, read, numbers
+
+
+def test_a_batch_norm_is_folded_into_the_convolution_before_it():
+    net = network("evanet20-small")
+    structure, read, _ = exported(net)
+    block, layer = net.stages[2], structure["blocks"][2]["first"]
+    x = torch.randn(2, 16, 32, 32)
+    folded = F.conv2d(x, read(layer["weight"]), read(layer["bias"]), layer["stride"], padding=1)
+    close(folded, block.norm1(block.mix1(x)), atol=1e-5, rtol=1e-5)
+    assert (layer["inputs"], layer["outputs"], layer["stride"]) == (16, 32, 2)
+
+
+@pytest.mark.parametrize(
+    "name", ["evanet20-small", "evanet20-small-scaled", "evanet20-small-residual", "evanet20-small-standard"]
+)
+def test_an_attention_keeps_its_logits_and_what_follows_them(name):
+    net = network(name)
+    structure, read, _ = exported(net)
+    layer, written = net.summary.eva.looks[2], structure["stages"][2]["look"]
+    query, memory = torch.randn(3, 64), torch.randn(3, 16, 64)
+    y, weights = layer(query, memory)
+    matrices = (read(written[part]) for part in ("W_Q", "W_K", "W_V"))
+    ours, shares = single_query_attention(query, memory, *matrices, structure["heads"], read(written["r"]))
+    close(shares, weights, atol=1e-5, rtol=0)
+    if written["W_O"]:
+        ours = ours @ read(written["W_O"]).T
+    if norm := written["norm"]:
+        ours = F.layer_norm(query + ours, (64,), read(norm["weight"]), read(norm["bias"]), norm["epsilon"])
+    close(ours, y, atol=1e-5, rtol=1e-5)
+
+
+def test_the_rings_are_places_of_the_map_row_by_row():
+    structure, *_ = exported(network("evanet20-small"))
+    distance = [max(abs(m // 7 - 3), abs(m % 7 - 3)) for m in range(49)]
+    assert [stage["ring"] for stage in structure["stages"]] == [
+        [m for m in range(49) if distance[m] == radius] for radius in range(4)
+    ]
+
+
+def test_every_number_of_the_block_belongs_to_one_tensor():
+    net = network("evanet20-small-standard")
+    structure, _, numbers = exported(net)
+    covered = torch.zeros(len(numbers))
+
+    def cover(node):
+        if isinstance(node, dict) and "at" in node:
+            covered[node["at"] : node["at"] + torch.Size(node["shape"]).numel()] += 1
+        elif isinstance(node, dict | list):
+            for part in node.values() if isinstance(node, dict) else node:
+                cover(part)
+
+    cover(structure)
+    close(covered, torch.ones(len(numbers)))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("resnet20-small", "give an EVANet"),
+        ("evanet20-small-published", "PublishedEVA computes otherwise"),
+        ("evanet20-small-no-recall", "Newest is not exported"),
+        ("evanet20-small-centre-query", "CentreQuery computes otherwise"),
+        ("evanet20-small-one-block", "LookEverywhere is not exported"),
+        ("evanet20-small-unpadded", "UnpaddedBlock is not exported"),
+    ],
+)
+def test_a_network_that_the_browser_does_not_compute_is_refused(name, reason):
+    with pytest.raises(ValueError, match=reason):
+        export.export(network(name))
+
+
+def test_a_network_in_training_is_refused():
+    with pytest.raises(ValueError, match=r"training mode.*network\.eval\(\)"):
+        export.export(evalib.build("evanet20-small"))
+
+
+def test_the_scripts_are_small_alone_and_know_no_number_of_the_network():
+    script = live.script()
+    assert len(script.encode()) <= 32_000
+    assert not re.search(r"\b(import|fetch|XMLHttpRequest|eval)\b *\(|https?:", script)
+    engine = (Path(live.BROWSER) / "engine.js").read_text()
+    assert not re.search(
+        r"\b(7|8|10|16|24|32|49|64)\b", re.sub(r"//.*", "", engine).replace("w[at + 7]", "").replace("w[at + 8]", "")
+    )
+
+
+def test_an_element_is_whole_and_has_a_static_figure(photographs):
+    readings = {"one": network("evanet20-small"), "two": network("evanet20-small-residual")}
+    html = live.live(readings, *photographs).data
+    assert html.count("<eva-live style") == html.count("</eva-live>") == 1
+    assert html.count("<script") == html.count("</script>") == 4
+    assert len(set(re.findall(r'data-digest="(\w{16})"', html))) == 2
+    assert html.count("<svg") == html.count("</svg>") == 2 and 'role="img" aria-label="' in html
+    assert "1902.10186" in html and "1908.04626" in html

@@ -1,0 +1,107 @@
+"""The commands in a shell: whatever its code page, folders and faults, each says in one line what it has to."""
+
+import errno
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+from test_tables import made
+
+from evalib.__main__ import main
+from evalib.batch import commands, faults
+
+COMMANDS = ("train", "evaluate", "table", "claims", "data", "plan", "reproduce", "notebook")
+
+
+def printed(monkeypatch, encoding, *arguments):
+    """What a command writes into a pipe of this code page."""
+    pipe = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", pipe)
+    assert main(list(arguments)) == 0
+    return pipe.buffer.getvalue().decode(encoding)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "ascii"])
+@pytest.mark.parametrize("command", ["table", "table --ablations", "claims"])
+def test_what_a_code_page_lacks_has_a_stand_in(tmp_path, monkeypatch, encoding, command):
+    for seed in (0, 1):
+        made(tmp_path, seed=seed)
+    arguments = [*command.split(), "--out", str(tmp_path)]
+    whole, page = (printed(monkeypatch, each, *arguments) for each in ("utf-8", encoding))
+    assert not whole.isascii()
+    assert page == whole.encode(encoding, "stand-in").decode(encoding)
+
+
+def test_a_minus_stays_one():
+    assert "0.63 − 1 ± 2".encode("ascii", "stand-in") == b"0.63 - 1 +/- 2"
+    assert "Δ".encode("ascii", "stand-in") == b"?"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_says_where_data_and_results_lie(capsys, command):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert commands.MOVES in said
+    assert "EVALIB_DATA" in said
+
+
+@pytest.mark.parametrize("command", ["table", "table --ablations", "claims"])
+def test_a_folder_of_records_that_is_not_there_is_no_empty_table(tmp_path, capsys, command):
+    assert main([*command.split(), "--out", str(tmp_path / "resluts")]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert f"there is no folder {tmp_path / 'resluts'}" in shown.err
+
+
+@pytest.mark.parametrize("number", faults.REMEDIES)
+def test_what_the_system_refuses_has_a_file_a_reason_and_a_remedy(number):
+    said = faults.said(OSError(number, os.strerror(number), "some/file"))
+    assert said == f"some/file: {os.strerror(number)}: {faults.REMEDIES[number]}"
+
+
+def test_a_folder_that_may_not_be_written_to_is_one_line_with_a_remedy(tmp_path, capsys, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "smoke"))
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    wanted = tmp_path / "mine.csv"
+    wanted.write_text("experiment,seeds\nresnet20-small,0\n")
+    assert main(["reproduce", "--manifest", str(wanted), "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "Permission denied" in error and "choose another" in error
+    assert error.count("\n") == 1 and "Errno" not in error
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault():
+    command = [sys.executable, "-m", "evalib", "table", "--format", "csv"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_the_import_in_a_notebook_without_widgets_is_silent():
+    """Like a kernel of Colab's, or any after ``pip install evalib`` alone: tqdm would warn."""
+    code = (
+        "import sys, types\n"
+        "shell = type('ZMQInteractiveShell', (), {'config': {'IPKernelApp': {}}, 'kernel': None})()\n"
+        "sys.modules['IPython'] = types.ModuleType('IPython')\n"
+        "sys.modules['IPython'].get_ipython = lambda: shell\n"
+        "sys.modules['IPython'].version_info = (8, 0)\n"
+        "sys.modules['ipywidgets'] = None\n"
+        "import evalib\n"
+        "from evalib.training.progress import tqdm\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "IProgress" not in done.stderr
+
+
+def test_seeds_that_are_twice_there_are_refused(tmp_path, capsys):
+    command = "train --experiment resnet20-small --seeds 0 1 1 --out"
+    assert main([*command.split(), str(tmp_path)]) == 2
+    assert "seed 1 is there twice" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

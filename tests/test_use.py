@@ -1,0 +1,169 @@
+"""Images that come from elsewhere: what is meant is understood, the rest is refused by name, nothing is changed."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+import evalib
+from evalib.training import data, prediction
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.set_default_dtype(torch.float32)
+    return evalib.load_pretrained("resnet20-small")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return data.load("subset").test_images[::25]
+
+
+@pytest.fixture(scope="module")
+def scores(network, images):
+    with torch.no_grad():
+        return network(data.normalise(images))
+
+
+def pictures(images):
+    return [Image.fromarray(image.movedim(0, -1).numpy()) for image in images]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda images: images,
+        lambda images: images.float() / 255,
+        lambda images: images.double() / 255,
+        pictures,
+        lambda images: tuple(pictures(images)),
+    ],
+    ids=["uint8", "float32", "float64", "pictures", "tuple"],
+)
+def test_images_in_any_form_get_the_same_scores(network, images, scores, form):
+    torch.testing.assert_close(evalib.predict(network, form(images)), scores, atol=1e-4, rtol=0)
+    assert len(scores.argmax(dim=1).unique()) > 5
+
+
+def test_one_picture_is_a_batch_of_one_and_grey_is_grey(network, images, scores):
+    picture = pictures(images)[3]
+    torch.testing.assert_close(evalib.predict(network, picture), scores[3:4], atol=1e-4, rtol=0)
+    grey = torch.from_numpy(np.array(picture.convert("L"))).expand(1, 3, -1, -1)
+    assert torch.equal(evalib.predict(network, picture.convert("L")), evalib.predict(network, grey))
+
+
+@pytest.mark.parametrize("form", [torch.Tensor.clone, lambda images: images.float() / 255])
+def test_the_argument_and_the_network_are_left_as_they_were(network, images, form):
+    given = form(images)
+    kept = given.clone()
+    network.train()
+    network.stem.eval()  # as one freezes a part
+    try:
+        modes = [module.training for module in network.modules()]
+        first = evalib.predict(network, given)
+        assert torch.equal(first, evalib.predict(network, given, batch_size=7))
+        assert [module.training for module in network.modules()] == modes and {True, False} == set(modes)
+        data.normalise(given)
+        assert torch.equal(given, kept)
+    finally:
+        network.eval()
+
+
+def test_a_network_that_fails_is_back_in_its_mode(images):
+    network = nn.Sequential(nn.Linear(5, 5)).train()
+    with pytest.raises(RuntimeError):
+        evalib.predict(network, images)
+    assert network.training and network[0].training
+
+
+def test_scores_can_be_calibrated(network, images):
+    scores = evalib.predict(network, images)
+    assert not scores.is_inference() and not scores.requires_grad
+    temperature = torch.tensor(2.0, requires_grad=True)
+    F.cross_entropy(scores / temperature, torch.arange(20) % 10).backward()
+    assert temperature.grad.isfinite() and temperature.grad != 0
+
+
+def test_probabilities_and_names(network, images, scores):
+    shares, names = evalib.predict(network, images, probabilities=True, classes=evalib.CLASSES)
+    torch.testing.assert_close(shares, scores.softmax(dim=1))
+    assert names == [evalib.CLASSES[index] for index in scores.argmax(dim=1)]
+    with pytest.raises(ValueError, match="2 classes are named, the network has 10"):
+        evalib.predict(network, images, classes=["cat", "dog"])
+
+
+@pytest.mark.parametrize("nothing", [torch.empty(0, 3, 32, 32, dtype=torch.uint8), torch.empty(0, 3, 32, 32), []])
+def test_no_images_get_no_scores(network, nothing):
+    shares, names = evalib.predict(network, nothing, probabilities=True, classes=evalib.CLASSES)
+    assert shares.shape == (0, 10) and names == []
+
+
+def test_scores_are_in_the_precision_of_the_network(images):
+    for dtype in (torch.float64, torch.bfloat16):
+        network = evalib.build("resnet20-small").to(dtype)
+        assert evalib.predict(network, images).dtype == dtype
+
+
+grey = torch.zeros(2, 1, 32, 32, dtype=torch.uint8)
+floats = torch.rand(2, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (255 * floats, "divide them by 255"),
+        (1e4 * floats, "scale them to 0 … 1"),
+        (floats - 0.5, "normalised already"),
+        (floats.index_fill(0, torch.tensor(1), torch.nan), "not a number"),
+        (floats.index_fill(0, torch.tensor(1), torch.inf), "scale them"),
+        (torch.zeros(2, 3, 32, 32, dtype=torch.int64), "torch.int64: give uint8"),
+        (torch.zeros(2, 3, 32, 32, dtype=torch.bool), "torch.bool: give uint8"),
+        (grey, r"\(2, 1, 32, 32\).*expand\(-1, 3, -1, -1\)"),
+        (grey.expand(2, 4, 32, 32), "give three channels"),
+        (floats.movedim(1, 3), r"images.movedim\(3, 1\)"),
+        (floats[0], r"images\[None\]"),
+        (floats[None], "a batch of RGB images"),
+        (torch.zeros(2, 3, 64, 48, dtype=torch.uint8), r"64×48.*trained on 32×32.*ImageOps.fit\(picture, \(32, 32\)\)"),
+        (Image.new("RGB", (640, 480)), r"480×640.*ImageOps.fit"),
+        (Image.new("RGBA", (32, 32)), r"mode 'RGBA'.*convert\(\"RGB\"\)"),
+        (Image.new("I;16", (32, 32)), "mode 'I;16'"),
+        ([Image.new("RGB", (32, 32)), Image.new("RGB", (30, 32))], "32×32 and 32×30"),
+        ([floats[0], floats[1]], r"torch.stack\(images\)"),
+        (floats.numpy(), r"torch.from_numpy"),
+        ("photo.jpg", "of type str"),
+        (["photo.jpg"], "hold a str"),
+        (None, "of type NoneType"),
+    ],
+)
+def test_what_is_not_meant_is_refused_by_name(network, given, named):
+    with pytest.raises((TypeError, ValueError), match=named):
+        evalib.predict(network, given)
+
+
+@pytest.mark.parametrize("size", [0, -1, True])
+def test_a_batch_size_is_1_or_more(network, images, size):
+    with pytest.raises(ValueError, match="batch_size"):
+        evalib.predict(network, images, batch_size=size)
+
+
+def test_normalise_refuses_what_predict_refuses():
+    with pytest.raises(ValueError, match="divide them by 255"):
+        data.normalise(255 * floats)
+    with pytest.raises(TypeError, match="give uint8"):
+        data.normalise(torch.zeros(2, 3, 32, 32, dtype=torch.int32))
+    assert data.normalise(floats[:0]).shape == (0, 3, 32, 32)
+
+
+def test_a_trained_network_is_in_evaluation_mode():
+    run = evalib.train(evalib.Settings("resnet20-small", epochs=1, batch_size=450), device="cpu")
+    assert not any(module.training for module in run.network.modules())
+    assert not run.test_scores.is_inference()
+    assert torch.equal(prediction.predict(run.network, run.cifar.test_images), run.test_scores)
