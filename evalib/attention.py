@@ -4,9 +4,9 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from evalib.fast.maps import batch_first
-from evalib.fast.window import chunks, joint_attention, project, relative_attention
+from evalib.fast import relative_attention, self_attention
 from evalib.geometry import check_heads, check_kernel_size
 
 
@@ -33,18 +33,12 @@ class RelativeSelfAttention(nn.Module):
         self.cols = relative_table(num_heads, half, kernel_size)
 
     def forward(self, x: Float[Tensor, "n cin i j"]) -> Float[Tensor, "n cout _ _"]:
-        return torch.cat([self.mix(images) for images in chunks(x, self.W_Q.out_channels)])
-
-    def mix(self, x: Float[Tensor, "n cin i j"]) -> Float[Tensor, "n cout _ _"]:
-        """Eq. 3 for as many images as the cache holds."""
-        projected = project(x, [self.W_Q.weight, self.W_K.weight, self.W_V.weight], self.rows.shape[-1])
-        qkv = rearrange(projected, "n (three h c) i j -> n three h c i j", three=3, h=self.num_heads)
+        weights = self.W_Q.weight, self.W_K.weight, self.W_V.weight
         if self.attend is relative_attention:
-            y = joint_attention(qkv, self.rows, self.cols, stride=self.stride)
-        else:
-            q, k, v = qkv.unbind(dim=1)
-            y = self.attend(q, k, v, self.rows, self.cols, stride=self.stride)
-        return batch_first(rearrange(y, "n h c i j -> n (h c) i j"))
+            return self_attention(x, *weights, self.rows, self.cols, self.num_heads, self.stride)
+        q, k, v = (rearrange(F.conv2d(x, W), "n (h c) i j -> n h c i j", h=self.num_heads) for W in weights)
+        y = self.attend(q, k, v, self.rows, self.cols, stride=self.stride)
+        return rearrange(y, "n h c i j -> n (h c) i j")
 
 
 def relative_table(num_heads: int, half: int, kernel_size: int) -> nn.Parameter:

@@ -117,8 +117,7 @@ picture(
 #
 # The module holds the projections and the two tables. $W_Q$, $W_K$ and $W_V$ read all input channels ([D3](#d3)).
 # With `stride=2` only every second query is answered, in rows and in columns; keys and values stay complete. `attend` is
-# a fast form of Eq. 3, held to the one above by [tests](proof.ipynb); `project`, `chunks` and `batch_first` are there for
-# speed alone.
+# a fast form of Eq. 3, held to the one above by [tests](proof.ipynb).
 
 # %%
 source(RelativeSelfAttention)

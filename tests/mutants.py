@@ -122,7 +122,7 @@ MUTANTS = (
     ),
     # ── Heads ─────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
-        "heads-interleaved", "a head takes every h-th channel instead of neighbouring ones", MODULE, "attention.py",
+        "heads-interleaved", "a head takes every h-th channel instead of neighbouring ones", MODULE, "fast/window.py",
         '"n (three h c) i j -> n three h c i j"', '"n (three c h) i j -> n three h c i j"',
     ),
     Mutant(

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from evalib.fast.window import local_attention, relative_attention
+from evalib.fast.window import local_attention, relative_attention, self_attention
 
-__all__ = ["local_attention", "relative_attention", "single_query_attention"]
+__all__ = ["local_attention", "relative_attention", "self_attention", "single_query_attention"]
 
 
 def single_query_attention(

@@ -1,6 +1,7 @@
 """Equations 2 and 3 by the operator, and the projections before it, laid out so that nothing is copied between them."""
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -53,6 +54,28 @@ def joint_attention(
     recorded = torch.compiler.is_compiling()
     operator = operators.window_attention if recorded else operators.WindowAttention.apply
     return operator(qkv, rows, cols, stride, float(scale))[0]
+
+
+def self_attention(
+    x: Float[Tensor, "n cin i j"],
+    W_Q: Float[Tensor, "cout cin 1 1"],
+    W_K: Float[Tensor, "cout cin 1 1"],
+    W_V: Float[Tensor, "cout cin 1 1"],
+    rows: Float[Tensor, "h half k"],
+    cols: Float[Tensor, "h half k"],
+    num_heads: int,
+    stride: int = 1,
+    scale: float | int = 1.0,
+) -> Float[Tensor, "n cout _ _"]:
+    """Eq. 3 with ``q = W_Q x``, ``k = W_K x``, ``v = W_V x``, in heads, for as many images at a time as the cache holds."""
+
+    def mix(images: Tensor) -> Tensor:
+        projected = project(images, [W_Q, W_K, W_V], rows.shape[-1])
+        qkv = rearrange(projected, "n (three h c) i j -> n three h c i j", three=3, h=num_heads)
+        y = joint_attention(qkv, rows, cols, scale, stride)
+        return maps.batch_first(rearrange(y, "n h c i j -> n (h c) i j"))
+
+    return torch.cat([mix(images) for images in chunks(x, len(W_Q))])
 
 
 def project(
