@@ -50,7 +50,8 @@ cifar = data.load("subset")
 captioned(
     live(readings, cifar.test_images[::50], cifar.test_labels[::50]),
     "EVANet-20 small. The four squares are its four looks: the brighter a square of the ring, the more weight it has. "
-    "Below each, how the recall divides its weight over what was kept.",
+    "Below each, how the recall divides its weight over what was kept. The fifth shows which part counts: the brighter, the "
+    "further the answer falls when it is hidden.",
 )
 
 # %% [markdown]
