@@ -207,7 +207,7 @@ picture(
 # nonetheless.
 
 # %%
-if (row := evalib.networks.experiment(experiment)).eva and row.summary is None:
+if any(isinstance(module, evalib.ExpandingVisualAttention) for module in run.network.modules()):
     scores, trace = loop.predict_traced(run.network, images[:4])
     look = "Weights of the four looks on the 7×7 map, mean over the heads, an image a row. Ring 0 is one pixel and has it all."
     recall = "Mean weights of the four recalls on their slots: the first query and the looks so far."

@@ -16,7 +16,7 @@ from evalib.results.schema import settings_of
 from evalib.training import data
 
 TIERS = ("quick", "paper")
-ROWS = [row for row in (*networks.TABLE_1, *networks.ABLATIONS) if not row.test_each_epoch]
+ROWS = [row for row in networks.ROWS.values() if not row.test_each_epoch]
 
 
 def measure(out: Path, tiers: tuple[str, ...] = TIERS, again: bool = False) -> list[str]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from evalib.geometry import check_kernel_size
+from evalib.equations import check_odd
 
 CACHED, CHUNK = 2**19, 16
 """What a CPU takes at a time: entries of q for each thread, so that they stay in its cache, but no fewer images."""
@@ -48,7 +48,7 @@ def relative_attention(
     stride: int = 1,
 ) -> Float[Tensor, "n h c _ _"]:
     """Eq. 3, as :func:`evalib.equations.relative_attention`."""
-    kernel_size = check_kernel_size(rows.shape[-1])
+    kernel_size = check_odd(rows.shape[-1])
     if stride < 1:
         raise ValueError(f"stride={stride} must be 1 or more")
     query = q[..., ::stride, ::stride]
@@ -62,7 +62,8 @@ def single_query_attention(
     W_K: Float[Tensor, "d cin"],
     W_V: Float[Tensor, "d cin"],
     num_heads: int,
-    r: Float[Tensor, "h c m"] | None = None,
+    r_m: Float[Tensor, "h c m"] | None = None,
+    scale: float | int = 1.0,
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n h m"]]:
     """EVA's attention, as :func:`evalib.equations.single_query_attention`, with no vector of the memory projected.
 
@@ -71,12 +72,34 @@ def single_query_attention(
     q = rearrange(F.linear(query, W_Q), "n (h c) -> h n c", h=num_heads)
     absorbed = rearrange(q @ rearrange(W_K, "(h c) cin -> h c cin", h=num_heads), "h n cin -> n h cin")
     logits = absorbed @ rearrange(memory, "n m cin -> n cin m")
-    if r is not None:
-        logits = logits + rearrange(q @ r, "h n m -> n h m")
-    weights = logits.softmax(dim=-1)
+    if r_m is not None:
+        logits = logits + rearrange(q @ r_m, "h n m -> n h m")
+    weights = (logits if scale == 1 else scale * logits).softmax(dim=-1)
     seen = rearrange(weights @ memory, "n h cin -> h n cin")
     y = seen @ rearrange(W_V, "(h c) cin -> h cin c", h=num_heads)
     return rearrange(y, "h n c -> n (h c)"), weights
+
+
+def self_attention(
+    x: Float[Tensor, "n cin i j"],
+    W_Q: Float[Tensor, "cout cin 1 1"],
+    W_K: Float[Tensor, "cout cin 1 1"],
+    W_V: Float[Tensor, "cout cin 1 1"],
+    rows: Float[Tensor, "h half k"],
+    cols: Float[Tensor, "h half k"],
+    num_heads: int,
+    stride: int = 1,
+    scale: float | int = 1.0,
+) -> Float[Tensor, "n cout _ _"]:
+    """Eq. 3 with its projections, as :func:`evalib.attention.self_attention`, for as many images at a time as fit."""
+
+    def mix(images: Tensor) -> Tensor:
+        projected = project(images, [W_Q, W_K, W_V], rows.shape[-1])
+        q, k, v = (rearrange(t, "n (h c) i j -> n h c i j", h=num_heads) for t in projected)
+        y = relative_attention(q, k, v, rows, cols, scale, stride)
+        return batch_first(rearrange(y, "n h c i j -> n (h c) i j"))
+
+    return torch.cat([mix(images) for images in chunks(x, len(W_Q))])
 
 
 def chunks(x: Float[Tensor, "n cin i j"], channels: int) -> tuple[Tensor, ...]:
