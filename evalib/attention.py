@@ -10,17 +10,12 @@ from evalib.equations import Map, Out, Table, check_odd, relative_attention
 
 def self_attention(
     x: Map, W_Q: Tensor, W_K: Tensor, W_V: Tensor, rows: Table, cols: Table,
-    num_heads: int, stride: int = 1, scale: float | int = 1.0, parts: bool = False,
-) -> Out | tuple[Tensor, ...]:  # fmt: skip
-    """Eq. 3 with ``q = W_Q x``, ``k = W_K x``, ``v = W_V x``, each W ``cout cin 1 1``, in heads, concatenated.
-
-    ``parts`` as in :func:`evalib.equations.relative_attention`.
-    """
+    num_heads: int, stride: int = 1, scale: float | int = 1.0, keep: list | None = None,
+) -> Out:  # fmt: skip
+    """Eq. 3 with ``q = W_Q x``, ``k = W_K x``, ``v = W_V x``, each W ``cout cin 1 1``, in heads, concatenated."""
     q, k, v = (rearrange(F.conv2d(x, W), "n (h c) i j -> n h c i j", h=num_heads) for W in (W_Q, W_K, W_V))
-    y = relative_attention(q, k, v, rows, cols, scale, stride, parts)
-    y, *rest = y if parts else (y,)
-    y = rearrange(y, "n h c i j -> n (h c) i j")
-    return (y, *rest) if parts else y
+    y = relative_attention(q, k, v, rows, cols, scale, stride, keep)
+    return rearrange(y, "n h c i j -> n (h c) i j")
 
 
 class RelativeSelfAttention(nn.Module):

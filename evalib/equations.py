@@ -10,9 +10,14 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-Map, Out = Float[Tensor, "n cin i j"], Float[Tensor, "n cout _ _"]
-Heads, HeadsOut, Table = Float[Tensor, "n h c i j"], Float[Tensor, "n h c _ _"], Float[Tensor, "h half k"]
-Vector, Memory, Weights = Float[Tensor, "n d"], Float[Tensor, "n m cin"], Float[Tensor, "n h m"]
+Map = Float[Tensor, "n cin i j"]
+Out = Float[Tensor, "n cout _ _"]
+Heads = Float[Tensor, "n h c i j"]
+HeadsOut = Float[Tensor, "n h c _ _"]
+Table = Float[Tensor, "h half k"]
+Vector = Float[Tensor, "n d"]
+Memory = Float[Tensor, "n m cin"]
+Weights = Float[Tensor, "n h m"]
 
 
 def convolution(x: Map, weight: Float[Tensor, "cout cin k k"], stride: int = 1) -> Out:
@@ -39,13 +44,13 @@ def local_attention(
 
 
 def relative_attention(
-    q: Heads, k: Heads, v: Heads, rows: Table, cols: Table, scale: float | int = 1.0, stride: int = 1, parts: bool = False
-) -> HeadsOut | tuple[Tensor, ...]:  # fmt: skip
+    q: Heads, k: Heads, v: Heads, rows: Table, cols: Table, scale: float | int = 1.0, stride: int = 1, keep: list | None = None
+) -> HeadsOut:  # fmt: skip
     """Eq. 3: ``y_ij = Σ_ab softmax_ab(q_ijᵀ k_ab + q_ijᵀ r_{a−i,b−j}) v_ab`` over the window N_k(i, j).
 
     ``rows[..., a]`` and ``cols[..., b]``, c/2 channels each, belong to the offsets a − ⌊k/2⌋ and b − ⌊k/2⌋
-    (departure D2: k of them, not 2(k − 1) + 1). Everything else is as in :func:`local_attention`. With ``parts`` it
-    returns y, both logits before the scale, and the weights, ``n h i j a b``.
+    (departure D2: k of them, not 2(k − 1) + 1). Everything else is as in :func:`local_attention`. A list ``keep``
+    gets both logits before the scale, and the weights, ``n h i j a b``.
     """
     kernel_size = check_odd(rows.shape[-1])
     q_ij, k_ab, v_ab = q[..., ::stride, ::stride], windows(k, kernel_size, stride), windows(v, kernel_size, stride)
@@ -53,8 +58,9 @@ def relative_attention(
     content = einsum(q_ij, k_ab, "n h c i j, n h c i j a b -> n h i j a b")
     position = einsum(q_ij, r_ab, "n h c i j, h c a b -> n h i j a b")
     weights = softmax_ab(scale * (content + position), inside(*k.shape[-2:], kernel_size, stride, k.device))
-    y_ij = einsum(weights, v_ab, "n h i j a b, n h c i j a b -> n h c i j")
-    return (y_ij, content, position, weights) if parts else y_ij
+    if keep is not None:
+        keep.append((content, position, weights))
+    return einsum(weights, v_ab, "n h i j a b, n h c i j a b -> n h c i j")
 
 
 def single_query_attention(

@@ -18,20 +18,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from evalib.equations import check_odd
+from evalib.equations import Heads, HeadsOut, check_odd
 
 CACHED, CHUNK = 2**19, 16
 """What a CPU takes at a time: entries of q for each thread, so that they stay in its cache, but no fewer images."""
 
 
 def local_attention(
-    q: Float[Tensor, "n h c i j"],
-    k: Float[Tensor, "n h c i j"],
-    v: Float[Tensor, "n h c i j"],
-    kernel_size: int,
-    scale: float | int = 1.0,
-    stride: int = 1,
-) -> Float[Tensor, "n h c _ _"]:
+    q: Heads, k: Heads, v: Heads, kernel_size: int, scale: float | int = 1.0, stride: int = 1
+) -> HeadsOut:
     """Eq. 2, as :func:`evalib.equations.local_attention`: Eq. 3 with r = 0."""
     h, c = q.shape[1:3]
     rows, cols = q.new_zeros(h, c // 2, kernel_size), q.new_zeros(h, c - c // 2, kernel_size)
@@ -39,14 +34,14 @@ def local_attention(
 
 
 def relative_attention(
-    q: Float[Tensor, "n h c i j"],
-    k: Float[Tensor, "n h c i j"],
-    v: Float[Tensor, "n h c i j"],
+    q: Heads,
+    k: Heads,
+    v: Heads,
     rows: Float[Tensor, "h _ k"],
     cols: Float[Tensor, "h _ k"],
     scale: float | int = 1.0,
     stride: int = 1,
-) -> Float[Tensor, "n h c _ _"]:
+) -> HeadsOut:
     """Eq. 3, as :func:`evalib.equations.relative_attention`."""
     kernel_size = check_odd(rows.shape[-1])
     if stride < 1:
