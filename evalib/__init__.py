@@ -41,5 +41,5 @@ __all__ = [
     "train",
 ]
 
-RelativeSelfAttention.attend = staticmethod(fast.self_attention)  # type: ignore[assignment, arg-type]
+RelativeSelfAttention.attend = staticmethod(fast.self_attention)  # type: ignore[arg-type]
 SingleQueryAttention.attend = staticmethod(fast.single_query_attention)

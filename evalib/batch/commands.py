@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from evalib.ablations import ABLATIONS
 from evalib.batch import gpus, manifest, reproduce
 from evalib.batch.faults import FAULTS, said
 from evalib.batch.notebook import KINDS, parse, run_notebook
