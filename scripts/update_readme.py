@@ -8,8 +8,8 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
-from evalib.batch.manifest import duration
 from evalib.ablations import ABLATIONS
+from evalib.batch.manifest import duration
 from evalib.networks import TABLE_1
 from evalib.results import comparisons, markdown, tables
 from evalib.training.settings import TIERS as ALL_TIERS

@@ -66,7 +66,7 @@ def answered(page, act):
 
 @torch.no_grad()
 def compare(detail, network, image):
-    scores, trace = forward(network, image[None], trace=True)
+    scores, trace = forward(network, image[None], evalib.trace)
     torch.testing.assert_close(torch.tensor(detail["scores"]), scores[0], atol=1e-4, rtol=0)
     for part in ("looks", "recalls"):
         expected = trace.look_weights if part == "looks" else trace.recall_weights
