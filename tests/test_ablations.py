@@ -116,7 +116,7 @@ def test_a_row_is_its_base_with_one_thing_changed(row):
 
 
 def test_the_second_manifest_is_the_ablations_and_the_first_is_table_1():
-    path = manifest.MANIFEST.with_name("ablations.csv")
+    path = manifest.in_checkout("workflow/ablations.csv")
     assert {run.experiment for run in manifest.read_manifest(path)} == {row.name for row in ABLATIONS}
     assert {run.experiment for run in manifest.read_manifest()} == {row.name for row in evalib.TABLE_1}
     assert len({row.name for row in ABLATIONS}) == len(ABLATIONS) == len(PARAMETERS)
