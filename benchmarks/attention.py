@@ -157,11 +157,17 @@ def attentions(case: Case, device: torch.device) -> dict[str, Variant]:
     return variants
 
 
+class PlainConvolution(nn.Conv2d):
+    """The 7×7 convolution of a 7×7 map as any other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rearrange(super().forward(x), "n d 1 1 -> n d")
+
+
 class PlainEVA(ExpandingVisualAttention):
     """EVA with a convolution for its convolution; its attention is replaced below."""
 
-    def convolve(self, pixels: Tensor) -> Tensor:
-        return rearrange(self.convolution(rearrange(pixels, "n (i j) c -> n c i j", i=7)), "n d 1 1 -> n d")
+    Candidate = PlainConvolution
 
 
 def evas(channels: int, device: torch.device) -> dict[str, Variant]:

@@ -1,11 +1,15 @@
 """Expanding Visual Attention, reproduced: the equations, the layer, the six networks of Table 1 and their training."""
 
+from evalib import fast
+from evalib.ablations import ABLATIONS
+from evalib.ablations.blocks import Bottleneck
 from evalib.attention import RelativeSelfAttention
 from evalib.equations import convolution, local_attention, relative_attention
-from evalib.eva import ExpandingVisualAttention, Trace
-from evalib.networks import ABLATIONS, TABLE_1, Experiment, build, count_parameters
+from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
+from evalib.networks import TABLE_1, Experiment, build, count_parameters, register
 from evalib.results.records import run
 from evalib.results.weights import evaluate, load_pretrained, load_weights
+from evalib.tracing import Trace, trace
 from evalib.training.data import CLASSES
 from evalib.training.loop import train
 from evalib.training.prediction import predict
@@ -16,6 +20,7 @@ __all__ = [
     "CLASSES",
     "TABLE_1",
     "TIERS",
+    "Bottleneck",
     "ExpandingVisualAttention",
     "Experiment",
     "RelativeSelfAttention",
@@ -29,7 +34,12 @@ __all__ = [
     "load_weights",
     "local_attention",
     "predict",
+    "register",
     "relative_attention",
     "run",
+    "trace",
     "train",
 ]
+
+RelativeSelfAttention.attend = staticmethod(fast.self_attention)  # type: ignore[arg-type]
+SingleQueryAttention.attend = staticmethod(fast.single_query_attention)

@@ -1,116 +1,129 @@
-"""Expanding Visual Attention (§3.1): one query, four rings, a memory of what it saw."""
+"""Expanding Visual Attention (§3.1): one query, a ring of pixels at a time, a memory of what it saw."""
 
-from typing import NamedTuple
+from functools import wraps
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn import functional as F
 
-from evalib.attention import relative_table
-from evalib.equations import relative_embedding
-from evalib.fast import single_query_attention
-from evalib.geometry import RADII, check_heads, ring
+from evalib.attention import check_heads, relative_table
+from evalib.equations import Map, Memory, Vector, Weights, check_odd, relative_embedding, ring, single_query_attention
 
-EXTENT = 2 * max(RADII) + 1
-"""Rows and columns of the map that EVA reads: 7."""
-
-
-class Trace(NamedTuple):
-    """What one forward pass of EVA computed on its way, one entry a stage."""
-
-    queries: tuple[Tensor, ...]  # q0 … q3, each n d
-    looks: tuple[Tensor, ...]  # attn0 … attn3, each n d
-    look_weights: tuple[Tensor, ...]  # n h m, m = 1, 8, 16, 24, row-major in the ring
-    recall_weights: tuple[Tensor, ...]  # n h s, s = 2, 3, 4, 5: q0, attn0, attn1, …
+EXTENT = 7
+RADII = tuple(range(EXTENT // 2 + 1))
+"""The map of the paper's EVA has 7 rows and columns, its rings the radii 0, 1, 2, 3: 1, 8, 16 and 24 pixels."""
 
 
 class SingleQueryAttention(nn.Module):
-    """Multi-head attention of one query over m vectors: ``y = Σ_m softmax_m(qᵀk_m [+ qᵀr_m]) v_m``.
+    """Multi-head attention of one query over m vectors: ``y = Σ_m softmax_m(qᵀk_m [+ qᵀr_m]) v_m``, and the softmax.
 
-    With a ``radius`` it is the paper's "Attention 2D": the m vectors are the pixels of that ring and r_m is the
-    relative embedding of pixel m (Eq. 3). Without, it is "Attention 1D" over m slots (Eq. 2). Heads are
-    concatenated; there is no scale, bias, residual or norm (departure D4). ``attend`` is the equation: the fast form
-    unless another is assigned.
+    With the ``offsets`` of m pixels from the centre it is the paper's *Attention 2D*, r_m the relative embedding of
+    pixel m (Eq. 3). Without, it is *Attention 1D* over m slots (Eq. 2). Heads are concatenated; there is no scale,
+    bias, residual or norm (departure D4). ``attend`` is the equation; :mod:`evalib` puts a faster form of it there.
     """
 
     attend = staticmethod(single_query_attention)
+    scaled = False  # by 1/√c, c the channels of a head
 
-    def __init__(self, memory_channels: int, model_channels: int, num_heads: int, radius: int | None = None):
+    def __init__(self, memory_channels: int, model_channels: int, num_heads: int, offsets: Tensor | None = None):
         super().__init__()
-        half = check_heads(model_channels, num_heads) // 2
-        self.num_heads, self.radius = num_heads, radius
+        channels = check_heads(model_channels, num_heads)
+        self.num_heads, self.scale = num_heads, channels**-0.5 if self.scaled else 1.0
         self.W_Q = nn.Linear(model_channels, model_channels, bias=False)
         self.W_K = nn.Linear(memory_channels, model_channels, bias=False)
         self.W_V = nn.Linear(memory_channels, model_channels, bias=False)
-        if radius is not None:
-            self.rows = relative_table(num_heads, half, 2 * radius + 1)
-            self.cols = relative_table(num_heads, half, 2 * radius + 1)
-            self.register_buffer("offsets", ring(radius), persistent=False)
+        self.register_buffer("offsets", offsets, persistent=False)
+        if offsets is not None:
+            self.radius = int(offsets.abs().max())
+            self.rows = relative_table(num_heads, channels // 2, 2 * self.radius + 1)
+            self.cols = relative_table(num_heads, channels // 2, 2 * self.radius + 1)
 
-    def forward(
-        self, query: Float[Tensor, "n d"], memory: Float[Tensor, "n m cin"]
-    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n h m"]]:
-        r = None
-        if self.radius is not None:
+    def forward(self, query: Vector, memory: Memory) -> tuple[Vector, Weights]:
+        r_m = None
+        if self.offsets is not None:
             row, column = self.offsets + self.radius
-            r = relative_embedding(self.rows, self.cols)[:, :, row, column]
-        return self.attend(query, memory, self.W_Q.weight, self.W_K.weight, self.W_V.weight, self.num_heads, r)
+            r_m = relative_embedding(self.rows, self.cols)[:, :, row, column]
+        W_Q, W_K, W_V = self.W_Q.weight, self.W_K.weight, self.W_V.weight
+        return self.attend(query, memory, W_Q, W_K, W_V, self.num_heads, r_m, self.scale)
+
+
+class WholeMap(nn.Conv2d):
+    """The convolution of a map by a kernel of its own extent, which is one linear map: ``n c i j -> n d``."""
+
+    def forward(self, x: Map) -> Float[Tensor, "n d"]:
+        weight = rearrange(self.weight, "d c i j -> d (i j c)")
+        return F.linear(rearrange(x, "n c i j -> n (i j c)"), weight, self.bias)
+
+
+def own_precision(forward):
+    """EVA's forward pass in the precision of its parameters, under autocast too; its map must have EVA's extent."""
+
+    @wraps(forward)
+    def checked(self, x):
+        if x.shape[-2:] != (self.extent, self.extent):
+            raise ValueError(
+                f"the map is {x.shape[-2]}×{x.shape[-1]}, EVA reads {self.extent}×{self.extent}: crop or pool it first, "
+                f"as by torch.nn.AdaptiveAvgPool2d({self.extent}), or build the layer with an odd extent= of its own"
+            )
+        with torch.autocast(x.device.type, enabled=False):
+            return forward(self, x.to(next(self.parameters()).dtype))
+
+    return checked
 
 
 class ExpandingVisualAttention(nn.Module):
-    """The four stages of §3.1: ``n c 7 7 -> n out 1 1``.
+    """The stages s = 0, 1, 2, 3 of §3.1, one a ring: ``n c 7 7 -> n out 1 1``.
 
-    ``q0 = FFN(7×7 convolution(x))``; then, for the rings of 1, 8, 16 and 24 pixels in turn,
-    ``attn_s = look(q_s, ring s)`` and ``q_{s+1} = recall(attn_s, [q0, attn0, …, attn_s])``;
-    the output is the FFN of the fourth recall. ``ValueError`` if the map is not 7×7 or
-    ``model_channels`` is not a multiple of ``2 · num_heads``. ``radii``, ``Look`` and ``Recall`` are the paper's;
-    the variants of :mod:`evalib.ablations.variants` put others in their place.
+    ``q0 = FFN(7×7 convolution(x))``; then, for the rings of 1, 8, 16 and 24 pixels in turn, *Attention 2D* looks at
+    ring s, ``attn_s = look(q_s, ring s)``, and *Attention 1D* recalls what was seen,
+    ``q_{s+1} = recall(attn_s, [q0, attn0, …, attn_s])``; the output is the FFN of the last recall. Another odd
+    ``extent`` has another number of rings. Under autocast it computes in the precision of its parameters, for logits
+    of some hundreds leave bf16 no digits. ``ValueError`` if the map has another extent, or ``model_channels`` is not a
+    multiple of ``2 · num_heads``. The class attributes and ``Attention`` are the paper's; an ablation puts others there.
     """
 
-    radii: tuple[int, ...] = RADII
-    Look: type[nn.Module] = SingleQueryAttention
-    Recall: type[nn.Module] = SingleQueryAttention
+    Candidate: type[nn.Module] = WholeMap
+    Recall: type[nn.Module] | None = None  # as Attention
+    position = True
 
-    def __init__(self, in_channels: int, model_channels: int, out_channels: int, num_heads: int = 4):
+    def __init__(
+        self, in_channels: int, model_channels: int, out_channels: int, num_heads: int = 4, extent: int = EXTENT,
+        Attention: type[nn.Module] = SingleQueryAttention,
+    ):  # fmt: skip
         super().__init__()
-        self.convolution = nn.Conv2d(in_channels, model_channels, EXTENT)
+        self.extent, blocks = extent, self.memory_blocks(check_odd(extent, "extent") // 2)
+        self.sizes = [offsets.shape[1] for offsets in blocks]
+        row, column = torch.cat(blocks, dim=1) + extent // 2
+        self.register_buffer("pixels", extent * row + column, persistent=False)
+        self.convolution = self.Candidate(in_channels, model_channels, extent)
         self.first_query = feed_forward(model_channels, model_channels)
-        self.looks = nn.ModuleList(self.Look(in_channels, model_channels, num_heads, radius) for radius in self.radii)
-        self.recalls = nn.ModuleList(self.Recall(model_channels, model_channels, num_heads) for _ in self.radii)
+        self.looks, self.recalls = nn.ModuleList(), nn.ModuleList()
+        for offsets in blocks:
+            self.looks.append(Attention(in_channels, model_channels, num_heads, offsets if self.position else None))
+        for _ in blocks:
+            self.recalls.append((self.Recall or Attention)(model_channels, model_channels, num_heads))
         self.output = feed_forward(model_channels, out_channels)
-        rings = []
-        for look in self.looks:
-            row, column = look.offsets + EXTENT // 2
-            rings.append(EXTENT * row + column)
-        self.sizes = [len(ring) for ring in rings]
-        self.register_buffer("order", torch.cat(rings), persistent=False)
 
-    def forward(self, x: Float[Tensor, "n c i j"], trace: bool = False):
-        """``n c 7 7 -> n out 1 1``; with ``trace=True`` the pair of it and a :class:`Trace` of the same pass."""
-        if x.shape[-2:] != (EXTENT, EXTENT):
-            raise ValueError(
-                f"the map is {x.shape[-2]}×{x.shape[-1]}, EVA reads {EXTENT}×{EXTENT}: crop or pool it first"
-            )
-        pixels = rearrange(x, "n c i j -> n (i j) c").contiguous()
-        q = self.first_query(self.convolve(pixels))
-        queries, slots, looks, recalls = [], [q], [], []
-        rings = pixels.index_select(1, self.order).split(self.sizes, dim=1)
-        for ring_pixels, look, recall in zip(rings, self.looks, self.recalls, strict=True):
-            queries.append(q)
-            attn, look_weights = look(q, ring_pixels)
+    @own_precision
+    def forward(self, x: Map) -> Float[Tensor, "n out 1 1"]:
+        q = self.first_query(self.convolution(x))
+        slots = [q]
+        for ring_pixels, look, recall in zip(self.rings(x), self.looks, self.recalls, strict=True):
+            attn, _ = look(q, ring_pixels)  # Attention 2D
             slots.append(attn)
-            q, recall_weights = recall(attn, torch.stack(slots, dim=1))
-            looks.append(look_weights)
-            recalls.append(recall_weights)
-        y = rearrange(self.output(q), "n out -> n out 1 1")
-        return (y, Trace(tuple(queries), tuple(slots[1:]), tuple(looks), tuple(recalls))) if trace else y
+            q, _ = recall(attn, torch.stack(slots, dim=1))  # Attention 1D
+        return rearrange(self.output(q), "n out -> n out 1 1")
 
-    def convolve(self, pixels: Float[Tensor, "n m c"]) -> Float[Tensor, "n d"]:
-        """The 7×7 convolution of a 7×7 map, which is one linear map."""
-        weight = rearrange(self.convolution.weight, "d c i j -> d (i j c)")
-        return linear(rearrange(pixels, "n m c -> n (m c)"), weight, self.convolution.bias)
+    def rings(self, x: Map) -> tuple[Float[Tensor, "n _ c"], ...]:
+        """The memory blocks: the pixels of each ring, row by row."""
+        return rearrange(x, "n c i j -> n (i j) c").index_select(1, self.pixels).split(self.sizes, dim=1)
+
+    @staticmethod
+    def memory_blocks(radius: int) -> list[Int[Tensor, "2 _"]]:
+        """The offsets of the pixels that each stage looks at: the rings of radius 0, 1, …"""
+        return [ring(r) for r in range(radius + 1)]
 
 
 def feed_forward(in_channels: int, out_channels: int) -> nn.Sequential:

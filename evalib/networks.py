@@ -1,198 +1,196 @@
-"""The six networks of Table 1, small and large, and the ablations: one of them with one thing changed."""
+"""The six networks of Table 1, small and large, what they are made of, and the register for others."""
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from einops import rearrange
+from einops.layers.torch import Reduce
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from evalib.ablations.published import PublishedEVA
-from evalib.ablations.variants import (
-    CentreQuery,
-    NoPosition,
-    NoRecall,
-    OneBlock,
-    Residual,
-    ReversedRings,
-    Standard,
-    ZeroPaddedAttention,
-    first_query_alone,
-    perceptron,
-    scale_logits,
-)
 from evalib.attention import RelativeSelfAttention
-from evalib.blocks import (
-    KERNEL_SIZE,
-    NUM_HEADS,
-    AverageSummary,
-    BasicBlock,
-    EVASummary,
-    SecondAttends,
-    UnpaddedBlock,
-    convolution_3x3,
-)
+from evalib.equations import Map, Out
+from evalib.eva import EXTENT, ExpandingVisualAttention
 
-NUM_CLASSES = 10
+KERNEL_SIZE, NUM_HEADS = 3, 4
+
+
+def convolution(in_channels: int, out_channels: int, stride: int = 1, kernel_size: int = 1, padding: int = 0):
+    """A convolution without bias, initialised as He et al. 2015 do (normal, fan-out)."""
+    layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return layer
+
+
+convolution_3x3 = partial(convolution, kernel_size=KERNEL_SIZE, padding=KERNEL_SIZE // 2)
+self_attention_3x3 = partial(RelativeSelfAttention, kernel_size=KERNEL_SIZE, num_heads=NUM_HEADS)
+
+
+class PaddedShortcut(nn.Module):
+    """Every stride-th pixel, zeros for the new channels: option A of He et al. 2015 (departure D8)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
+        super().__init__()
+        self.stride, self.extra_channels = stride, out_channels - in_channels
+
+    def forward(self, x: Map) -> Out:
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra_channels))
+
+
+class BasicBlock(nn.Module):
+    """Two mixing layers, batch-normalised, around a shortcut (§3.3, Figure 5; He et al. 2015).
+
+    ``mix(in, out, stride=…)`` is a 3×3 convolution, or local relative self-attention of the same extent.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, mix, shortcut=PaddedShortcut):
+        super().__init__()
+        self.mix1, self.norm1 = mix(in_channels, out_channels, stride=stride), nn.BatchNorm2d(out_channels)
+        self.mix2, self.norm2 = mix(out_channels, out_channels, stride=1), nn.BatchNorm2d(out_channels)
+        self.shortcut = shortcut(in_channels, out_channels, stride)
+
+    def forward(self, x: Map) -> Out:
+        y = self.norm1(self.mix1(x)).relu()
+        return (self.norm2(self.mix2(y)) + self.shortcut(x)).relu()
+
+
+def average_pooling(channels: int) -> nn.Module:
+    """The head of a ResNet, the mean over all pixels: ``n c i j -> n c``."""
+    return Reduce("n c i j -> n c", "mean")
+
+
+class EVASummary(nn.Module):
+    """The head of an EVANet, EVA over an 8×8 map cropped to 7×7, or a 7×7 one: ``n c i j -> n c`` (departure D6).
+
+    ``options`` are the layer's. ``ValueError`` for a map of another size.
+    """
+
+    def __init__(self, channels: int, layer: type[nn.Module] = ExpandingVisualAttention, **options):
+        super().__init__()
+        self.eva = layer(channels, channels, channels, **{"num_heads": NUM_HEADS} | options)
+
+    def forward(self, x: Map) -> Float[Tensor, "n c"]:
+        return rearrange(self.eva(crop(x)), "n c 1 1 -> n c")
+
+
+def crop(x: Map) -> Float[Tensor, "n cin 7 7"]:
+    """The last 7 rows and columns of an 8×8 map; a 7×7 one as it is."""
+    if x.shape[-2:] not in ((EXTENT, EXTENT), (EXTENT + 1, EXTENT + 1)):
+        raise ValueError(
+            f"the last map is {x.shape[-2]}×{x.shape[-1]}, an EVANet reads 8×8 or 7×7, as 32×32 or 28×28 images give: "
+            "resize the images, or give the row a head that pools first, "
+            f"as lambda c: nn.Sequential(nn.AdaptiveAvgPool2d({EXTENT}), EVASummary(c))"
+        )
+    return x[:, :, -EXTENT:, -EXTENT:]
 
 
 class Recipe(NamedTuple):
-    """How a network is trained: the optimiser, "Adam" or "SGD", its learning rate, and when that falls tenfold."""
+    """How a network is trained: optimiser, learning rate, and when that falls tenfold, as fractions of the epochs."""
 
     optimiser: str
     learning_rate: float
     milestones: tuple[float, ...]
 
 
-OURS, PUBLISHED = Recipe("Adam", 1e-3, (0.5, 0.75)), Recipe("SGD", 0.1, ())
-"""The paper's optimiser with the schedule of departure D10; that of the author's published code."""
+ADAM = Recipe("Adam", 1e-3, (0.5, 0.75))
+"""The paper's optimiser with the schedule of departure D10."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One row of Table 1; ``paper_accuracy`` is its top-1 test accuracy in percent.
+    """A row as in Table 1; ``paper_accuracy`` is its top-1 test accuracy in percent, ``None`` for a row of your own.
 
-    Blocks as printed, though they make 14 layers and not 20 (departure D9). The fields with a default are what an
-    ablation may change; ``summary``, ``attention`` and ``block`` build a layer in place of the paper's.
+    Blocks as printed, though they make 14 layers and not 20 (departure D9). ``mix`` and ``block`` build the mixing
+    layers and the blocks, of every stage or, in a tuple, of each; ``head(channels)`` turns the last map into a vector.
     """
 
     name: str
     model: str
-    blocks: tuple[int, int, int]
-    widths: tuple[int, int, int]
-    eva: bool
-    self_attention: bool
-    paper_accuracy: float | None
-    change: str = ""  # in words
-    base: str = ""  # the row of Table 1 that it is held against
-    kind: str = ""  # a departure, as "D4", or one of KINDS
-    summary: Callable[[int], nn.Module] | None = None
-    attention: Callable[..., nn.Module] = RelativeSelfAttention
-    block: Callable[..., nn.Module] = BasicBlock  # of the third stage
-    scaled: bool = False  # logits over the root of a head's channels
-    recipe: Recipe = OURS
+    blocks: tuple[int, ...] = (2, 2, 2)
+    widths: tuple[int, ...] = (16, 32, 64)
+    mix: Any = convolution_3x3
+    head: Callable[[int], nn.Module] = average_pooling
+    paper_accuracy: float | None = None
+    block: Any = BasicBlock
+    shortcut: Callable[..., nn.Module] = PaddedShortcut
+    recipe: Recipe = ADAM
+    base: str = ""  # the row that this one is held against
+    change: str = ""  # what is other in this one, in words
+    kind: str = ""  # a departure, as "D4", or one of evalib.ablations.KINDS
     test_each_epoch: bool = False
 
 
+CONVOLUTION, SA_LAST = (convolution_3x3,) * 3, (convolution_3x3, convolution_3x3, self_attention_3x3)
+"""The mixing layers of each stage (departure D7)."""
+
 # fmt: off
 TABLE_1 = (
-    #          name              model              blocks     feature maps    EVA    self-attn.  test acc. (%)
-    Experiment("resnet20-small", "ResNet-20 small", (2, 2, 2), (16, 32, 64),   False, False,      91.25),
-    Experiment("sanet20-small",  "SANet-20 small",  (2, 2, 2), (16, 32, 64),   False, True,       92.45),
-    Experiment("evanet20-small", "EVANet-20 small", (2, 2, 2), (16, 32, 64),   True,  False,      93.00),
-    Experiment("resnet20-large", "ResNet-20 large", (2, 2, 2), (64, 128, 256), False, False,      94.53),
-    Experiment("sanet20-large",  "SANet-20 large",  (2, 2, 2), (64, 128, 256), False, True,       94.88),
-    Experiment("evanet20-large", "EVANet-20 large", (2, 2, 2), (64, 128, 256), True,  False,      95.33),
+    #          name              model              blocks     feature maps    layers       head          test acc. (%)
+    Experiment("resnet20-small", "ResNet-20 small", (2, 2, 2), (16, 32, 64),   CONVOLUTION, average_pooling, 91.25),
+    Experiment("sanet20-small",  "SANet-20 small",  (2, 2, 2), (16, 32, 64),   SA_LAST,     average_pooling, 92.45),
+    Experiment("evanet20-small", "EVANet-20 small", (2, 2, 2), (16, 32, 64),   CONVOLUTION, EVASummary,     93.00),
+    Experiment("resnet20-large", "ResNet-20 large", (2, 2, 2), (64, 128, 256), CONVOLUTION, average_pooling, 94.53),
+    Experiment("sanet20-large",  "SANet-20 large",  (2, 2, 2), (64, 128, 256), SA_LAST,     average_pooling, 94.88),
+    Experiment("evanet20-large", "EVANet-20 large", (2, 2, 2), (64, 128, 256), CONVOLUTION, EVASummary,     95.33),
 )
 # fmt: on
 
-
-KINDS = {"control": "is it only the parameters?", "part": "which part of EVA counts?", "published": "the author's code"}
-"""What an ablation asks that is about no departure."""
-
-
-def changed(row: Experiment, suffix: str, kind: str, change: str, **fields) -> Experiment:
-    """``row`` with the one thing changed that ``fields`` say; its name gets a suffix."""
-    name, model = f"{row.name}-{suffix}", f"{row.model}, {change}"
-    return replace(row, name=name, model=model, paper_accuracy=None, base=row.name, kind=kind, change=change, **fields)
+ROWS = {row.name: row for row in TABLE_1}
+"""Every experiment by its name: Table 1, the ablations, and those of :func:`register`."""
 
 
-def eva(layer: type[nn.Module]) -> Callable[[int], nn.Module]:
-    """The summary by another layer in EVA's place."""
-    return partial(EVASummary, layer=layer)
+def register(*rows: Experiment) -> None:
+    """Add rows of your own: they train, record and show in tables as any other, under their names.
 
-
-def heads(number: int) -> Callable[[int], nn.Module]:
-    """The summary by EVA with another number of heads."""
-    return partial(EVASummary, num_heads=number)
-
-
-RESNET, SANET, EVANET = TABLE_1[:3]
-
-# fmt: off
-ABLATIONS = (
-    changed(RESNET, "mlp", "control", "pooling and an MLP of EVA's parameters", summary=perceptron),
-    changed(EVANET, "query-alone", "control", "7×7 convolution and FFN alone", summary=first_query_alone),
-    changed(EVANET, "scaled", "D4", "logits scaled by 1/√c", scaled=True),
-    changed(SANET, "scaled", "D4", "logits scaled by 1/√c", scaled=True),
-    changed(EVANET, "residual", "D4", "residual and LayerNorm around each attention", summary=eva(Residual)),
-    changed(EVANET, "standard", "D4", "scale, W_O, residual and LayerNorm around each attention", summary=eva(Standard)),
-    changed(SANET, "zero-padded", "D7", "the zeros of the border take part", attention=ZeroPaddedAttention),
-    changed(EVANET, "unpadded", "D6", "7×7 by a stride without padding", block=UnpaddedBlock),
-    changed(SANET, "one-attention", "D7", "one attention a block", block=SecondAttends),
-    changed(RESNET, "333", "D9", "[3, 3, 3] blocks", blocks=(3, 3, 3)),
-    changed(SANET, "333", "D9", "[3, 3, 3] blocks", blocks=(3, 3, 3)),
-    changed(EVANET, "333", "D9", "[3, 3, 3] blocks", blocks=(3, 3, 3)),
-    changed(EVANET, "centre-query", "part", "first query from the centre pixel", summary=eva(CentreQuery)),
-    changed(EVANET, "no-recall", "part", "no 1D attention", summary=eva(NoRecall)),
-    changed(EVANET, "reversed", "part", "rings from the border inwards", summary=eva(ReversedRings)),
-    changed(EVANET, "one-block", "part", "one block of 49 pixels", summary=eva(OneBlock)),
-    changed(EVANET, "no-position", "part", "no relative position", summary=eva(NoPosition)),
-    changed(EVANET, "heads1", "part", "1 head", summary=heads(1)),
-    changed(EVANET, "heads2", "part", "2 heads", summary=heads(2)),
-    changed(EVANET, "heads8", "part", "8 heads", summary=heads(8)),
-    changed(EVANET, "published", "published", "EVA as the published code has it", summary=eva(PublishedEVA)),
-    changed(RESNET, "sgd", "D10", "the published optimiser", recipe=PUBLISHED),
-    changed(EVANET, "sgd", "D10", "the published optimiser", recipe=PUBLISHED),
-    changed(RESNET, "test-curve", "D11", "test accuracy after each epoch", test_each_epoch=True),
-    changed(EVANET, "test-curve", "D11", "test accuracy after each epoch", test_each_epoch=True),
-)
-# fmt: on
+    ``ValueError`` if there is a row of that name already, or the name is no file name.
+    """
+    for row in rows:
+        if row.name in ROWS:
+            raise ValueError(f"there is an experiment {row.name!r} already: give the row another name")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", row.name):
+            raise ValueError(f"name {row.name!r}: records are files of that name; use a-z, 0-9, - and _")
+        ROWS[row.name] = row
 
 
 def experiment(name: str) -> Experiment:
-    """The row of Table 1, or the ablation, called ``name``; ``ValueError`` listing the names if there is none."""
-    for row in (*TABLE_1, *ABLATIONS):
-        if row.name == name:
-            return row
-    raise ValueError(
-        f"there is no experiment {name!r}: choose one of {', '.join(row.name for row in TABLE_1)}; "
-        f"or an ablation: {', '.join(row.name for row in ABLATIONS)}"
-    )
+    """The row called ``name``; ``ValueError`` listing the names if there is none."""
+    if name not in ROWS:
+        raise ValueError(
+            f"there is no experiment {name!r}: choose one of {', '.join(ROWS)}; or evalib.register(...) one first"
+        )
+    return ROWS[name]
 
 
-def build(name: str) -> "Network":
-    """The network of the row ``name``, freshly initialised from torch's random state: ``n 3 32 32 -> n 10``."""
-    return Network(experiment(name))
+def build(name: str, num_classes: int = 10, in_channels: int = 3) -> "Network":
+    """The network of the row ``name``, drawn from torch's random state: ``n in_channels 32 32 -> n num_classes``."""
+    return Network(experiment(name), num_classes, in_channels)
 
 
 class Network(nn.Module):
-    """Stem, three stages of BasicBlocks, then global average pooling or EVA, then a linear classifier (§3.3).
+    """Stem, stages of blocks, then a head and a linear classifier (§3.3)."""
 
-    A SANet's third stage has relative self-attention in place of each convolution (departure D7).
-    """
-
-    def __init__(self, row: Experiment):
+    def __init__(self, row: Experiment, num_classes: int = 10, in_channels: int = 3):
         super().__init__()
-        channels = row.widths[0]
-        self.stem = nn.Sequential(convolution_3x3(3, channels), nn.BatchNorm2d(channels), nn.ReLU())
+        channels, each = row.widths[0], lambda part: part if isinstance(part, tuple) else (part,) * len(row.blocks)
+        self.stem = nn.Sequential(convolution_3x3(in_channels, channels), nn.BatchNorm2d(channels), nn.ReLU())
         self.stages = nn.Sequential()
-        for stage, (blocks, width) in enumerate(zip(row.blocks, row.widths, strict=True)):
-            last = stage == len(row.blocks) - 1
-            attention = partial(row.attention, kernel_size=KERNEL_SIZE, num_heads=NUM_HEADS)
-            mix = attention if row.self_attention and last else convolution_3x3
-            Block = row.block if last else BasicBlock
+        stages = zip(row.blocks, row.widths, each(row.block), each(row.mix), strict=True)
+        for stage, (blocks, width, Block, mix) in enumerate(stages):
             for block in range(blocks):
-                self.stages.append(Block(channels, width, stride=2 if stage and not block else 1, mix=mix))
+                self.stages.append(Block(channels, width, 2 if stage and not block else 1, mix, row.shortcut))
                 channels = width
-        if row.summary:
-            self.summary = row.summary(channels)
-        else:
-            self.summary = EVASummary(channels) if row.eva else AverageSummary()
-        self.classifier = nn.Linear(channels, NUM_CLASSES)
-        if row.scaled:
-            scale_logits(self)
+        self.summary = row.head(channels)
+        self.classifier = nn.Linear(channels, num_classes)
 
-    def features(self, x: Float[Tensor, "n 3 i j"]) -> Float[Tensor, "n c _ _"]:
-        """The map that the summary reads, ``n c 8 8`` for 32×32 images."""
+    def features(self, x: Map) -> Float[Tensor, "n c _ _"]:
+        """The map that the head reads, ``n c 8 8`` for 32×32 images."""
         return self.stages(self.stem(x))
 
-    def forward(self, x: Float[Tensor, "n 3 i j"], trace: bool = False):
-        """Class scores ``n 10``; with ``trace=True`` (EVANets) the pair of them and EVA's trace of the same pass."""
-        if trace:
-            summary, seen = self.summary(self.features(x), trace=True)
-            return self.classifier(summary), seen
+    def forward(self, x: Map) -> Float[Tensor, "n classes"]:
         return self.classifier(self.summary(self.features(x)))
 
 

@@ -40,7 +40,7 @@ from einops import einsum, rearrange
 from torch.nn import functional as F
 
 from evalib import equations, local_attention
-from evalib.geometry import inside, windows
+from evalib.equations import inside, windows
 from evalib.pages import diagrams
 from evalib.pages.display import check, picture, source, symbols
 

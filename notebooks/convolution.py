@@ -33,7 +33,7 @@ import torch
 from einops import einsum, rearrange
 from torch.nn import functional as F
 
-from evalib import convolution, equations, geometry
+from evalib import convolution, equations
 from evalib.pages import diagrams
 from evalib.pages.display import check, picture, source, symbols
 
@@ -137,7 +137,7 @@ y[0, 0]
 # window's two axes are summed, the pixel's two axes stay.
 
 # %%
-source(equations.convolution, geometry.windows)
+source(equations.convolution, equations.windows)
 
 # %% [markdown]
 # ## One window, seen
@@ -189,7 +189,7 @@ for stride in (1, 2):
     close(convolution(x, weight, stride), expected)
 
 y = convolution(x, weight)
-assert geometry.windows(x, 5).shape == (2, 3, 9, 7, 5, 5)
+assert equations.windows(x, 5).shape == (2, 3, 9, 7, 5, 5)
 assert y.shape == (2, 4, 9, 7)
 
 moved = convolution(x.roll((1, 1), dims=(2, 3)), weight)
@@ -244,7 +244,7 @@ def pixel(window, weight):
 
 # %% tags=["check", "hide-input"]
 x, weight = torch.randn(1, 2, 6, 6), torch.randn(3, 2, 5, 5)
-check(pixel(geometry.windows(x, 5)[0, :, 2, 4], weight), convolution(x, weight)[0, :, 2, 4])
+check(pixel(equations.windows(x, 5)[0, :, 2, 4], weight), convolution(x, weight)[0, :, 2, 4])
 
 # %% [markdown]
 # <details><summary>Solution</summary>

@@ -49,10 +49,9 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
 import torch
 from einops import rearrange
 
-from evalib import ExpandingVisualAttention, count_parameters
-from evalib.equations import single_query_attention
-from evalib.eva import EXTENT, SingleQueryAttention
-from evalib.geometry import RADII, ring
+from evalib import ExpandingVisualAttention, count_parameters, trace
+from evalib.equations import ring, single_query_attention
+from evalib.eva import EXTENT, RADII, SingleQueryAttention
 from evalib.pages import diagrams, figures, graphs
 from evalib.pages.display import check, picture, source, symbols, table
 
@@ -248,14 +247,14 @@ with torch.no_grad():
 # %% [markdown]
 # ## The four stages
 #
-# Here is §3.1, done by hand on a random map of 64 channels with a module of four heads. With `trace=True` the module also
-# returns what it computed on its way; what we compute step by step has to be the same.
+# Here is §3.1, done by hand on a random map of 64 channels with a module of four heads. `evalib.trace` gives, beside
+# the output, what the module computed on its way; what we compute step by step has to be the same.
 
 # %%
 eva = ExpandingVisualAttention(64, 64, 64, num_heads=4)
 x = torch.randn(2, 64, EXTENT, EXTENT)
 with torch.no_grad():
-    y, trace = eva(x, trace=True)
+    y, seen = trace(eva, x)
 assert y.shape == (2, 64, 1, 1)
 
 # %% [markdown]
@@ -267,7 +266,7 @@ with torch.no_grad():
     candidate = eva.convolution(x)
     assert candidate.shape == (2, 64, 1, 1)
     q0 = eva.first_query(rearrange(candidate, "n d 1 1 -> n d"))
-close(q0, trace.queries[0])
+close(q0, seen.queries[0])
 
 # %% [markdown]
 # **Stage 0: the centre.** $q_0$ looks at ring 0, one pixel. With a single key the softmax is 1 whatever the query: the
@@ -284,7 +283,7 @@ with torch.no_grad():
 
     q1, weights = eva.recalls[0](attn0, torch.stack([q0, attn0], dim=1))
     assert weights.shape == (2, 4, 2)
-close(q1, trace.queries[1])
+close(q1, seen.queries[1])
 
 # %% [markdown]
 # **Stage 1: the ring of 8.** The memory block of 3×3 pixels has lost its centre, which was read before. $q_1$ looks at the
@@ -300,7 +299,7 @@ with torch.no_grad():
 
     q2, weights = eva.recalls[1](attn1, torch.stack([q0, attn0, attn1], dim=1))
     assert weights.shape == (2, 4, 3)
-close(q2, trace.queries[2])
+close(q2, seen.queries[2])
 
 # %% [markdown]
 # **Stage 2: the ring of 16,** 5×5 without the inner 3×3, and four slots. **Stage 3: the ring of 24,** 7×7 without the
@@ -329,7 +328,7 @@ table(
 # ## The weights, seen
 
 # %% tags=["hide-input"]
-maps = figures.ring_maps(trace)[:, 0].mean(dim=1)  # the first map, mean over the heads
+maps = figures.ring_maps(seen)[:, 0].mean(dim=1)  # the first map, mean over the heads
 form = {0: ".0f", 1: ".2f", 2: ".2f", 3: ".2f"}
 picture(
     *(
@@ -350,7 +349,7 @@ picture(
 
 # %% tags=["hide-input"]
 picture(
-    *figures.slot_weights(trace),
+    *figures.slot_weights(seen),
     caption="How each recall divides its weight between <i>q</i><sub>0</sub> and the looks so far, untrained: about evenly. "
     "The next section shows trained weights.",
 )
@@ -378,7 +377,7 @@ explorer.eva(load_pretrained("evanet20-small"), cifar.test_images[::50], cifar.t
 # All weights sum to one, and the first look gives no gradient to its $W_Q$, $W_K$ and $r$.
 
 # %% tags=["hide-input"]
-for weights in (*trace.look_weights, *trace.recall_weights):
+for weights in (*seen.look_weights, *seen.recall_weights):
     close(weights.sum(dim=-1), torch.ones(2, 4))
 
 eva(x).square().sum().backward()
@@ -399,8 +398,8 @@ def looks_changed_by(i, j):
     blind.convolution.weight[:, :, i, j] = 0
     nudged = x.clone()
     nudged[:, :, i, j] += 1
-    _, before = blind(x, trace=True)
-    _, after = blind(nudged, trace=True)
+    _, before = trace(blind, x)
+    _, after = trace(blind, nudged)
     close(before.queries[0], after.queries[0])
     pairs = zip(before.looks, after.looks, strict=True)
     return [not torch.allclose(old, new) for old, new in pairs]

@@ -88,7 +88,9 @@ Markdown(
 )
 
 # %% [markdown]
-# ## Three ways on
+# ## Where to go on
+#
+# **Touch it.** [Ask the network](live.ipynb) what it sees in a picture of yours, and which part of it counts.
 #
 # **Understand it.** Read from [Convolution](convolution.ipynb) to [Expanding Visual Attention](eva.ipynb): each equation worked
 # by hand, then as code, then on a trained network. You need to know what a matrix product is. Most pages end with exercises

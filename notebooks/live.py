@@ -33,7 +33,7 @@ import torch
 from IPython.display import Markdown
 from scipy.stats import spearmanr
 
-from evalib import load_pretrained
+from evalib import load_pretrained, trace
 from evalib.pages.display import captioned, table
 from evalib.pages.export import export
 from evalib.pages.live import live, script
@@ -50,7 +50,8 @@ cifar = data.load("subset")
 captioned(
     live(readings, cifar.test_images[::50], cifar.test_labels[::50]),
     "EVANet-20 small. The four squares are its four looks: the brighter a square of the ring, the more weight it has. "
-    "Below each, how the recall divides its weight over what was kept.",
+    "Below each, how the recall divides its weight over what was kept. The fifth shows which part counts: the brighter, the "
+    "further the answer falls when it is hidden.",
 )
 
 # %% [markdown]
@@ -78,8 +79,8 @@ images = cifar.test_images
 rows = []
 for name, network in readings.items():
     with torch.no_grad():
-        _, trace = network(data.normalise(images), trace=True)
-    looks = trace.look_weights[1:]
+        _, seen = trace(network, data.normalise(images))
+    looks = seen.look_weights[1:]
     spread = [torch.special.entr(weights).sum(dim=-1).exp().mean().item() for weights in looks]
     picked = sum((weights.amax(dim=-1) > 0.99).sum().item() for weights in looks)
     rows.append([name, *(f"{each:.1f}" for each in spread), f"{100 * picked / sum(w[..., 0].numel() for w in looks):.0f}"])
@@ -106,9 +107,9 @@ def falls(network, image):
     for m in range(49):
         i, j = 4 * (1 + m // 7), 4 * (1 + m % 7)
         hidden[m, :, i - 2 : i + 6, j - 2 : j + 6] = grey[:, None, None]
-    scores, trace = network(data.normalise(hidden), trace=True)
+    scores, seen = trace(network, data.normalise(hidden))
     answer = scores[-1].argmax()
-    return scores[-1, answer] - scores[:-1, answer], [weights[-1].mean(dim=0) for weights in trace.look_weights]
+    return scores[-1, answer] - scores[:-1, answer], [weights[-1].mean(dim=0) for weights in seen.look_weights]
 
 
 rows, means, sample = [], [], images[::10]

@@ -36,7 +36,9 @@ import torch
 from torch import nn
 
 from evalib import TABLE_1, RelativeSelfAttention, build, count_parameters, load_pretrained
-from evalib.networks import KERNEL_SIZE, NUM_HEADS, BasicBlock, EVASummary, Network, convolution_3x3
+from evalib.networks import (
+    KERNEL_SIZE, NUM_HEADS, BasicBlock, EVASummary, Network, PaddedShortcut, convolution_3x3, self_attention_3x3,
+)
 from evalib.pages import figures, graphs, plots
 from evalib.pages.display import check, picture, source, table
 from evalib.pages.figures import BLUE, GREY, ORANGE
@@ -66,8 +68,8 @@ table(
             row.model,
             list(row.blocks),
             list(row.widths),
-            mark[row.eva],
-            mark[row.self_attention],
+            mark[row.head is EVASummary],
+            mark[self_attention_3x3 in row.mix],
             f"{row.paper_accuracy:.2f}",
         ]
         for row in TABLE_1
@@ -160,7 +162,7 @@ picture(
 source(Network.__init__)
 
 # %%
-source(BasicBlock, EVASummary)
+source(BasicBlock, PaddedShortcut, EVASummary)
 
 # %% [markdown]
 # ## One batch, stage by stage

@@ -33,6 +33,7 @@ from einops import einsum
 from torch import nn
 
 from evalib import RelativeSelfAttention, count_parameters, equations, local_attention, relative_attention
+from evalib.attention import self_attention
 from evalib.pages import diagrams
 from evalib.pages.display import check, picture, source, symbols
 
@@ -117,10 +118,10 @@ picture(
 #
 # The module holds the projections and the two tables. $W_Q$, $W_K$ and $W_V$ read all input channels ([D3](#d3)).
 # With `stride=2` only every second query is answered, in rows and in columns; keys and values stay complete. `attend` is
-# a fast form of Eq. 3, held to the one above by [tests](proof.ipynb).
+# `self_attention`, or a faster form of it, held to this one by [tests](proof.ipynb).
 
 # %%
-source(RelativeSelfAttention)
+source(self_attention, RelativeSelfAttention)
 
 # %%
 layer = RelativeSelfAttention(64, 64, kernel_size=3, num_heads=4)

@@ -64,8 +64,8 @@ _before = dict(globals())
 # follow from: first weights, order of the images, augmentation. `seeds`, such as `"0 1 2"`, makes several runs instead: on a
 # GPU side by side, elsewhere one after the other. An *epoch* is one pass over the training images. `tier`
 # says how much is run: `smoke` takes the bundled subset and two epochs, `quick` the full data set and a short schedule,
-# `paper` the full data set and the full schedule. `epochs` overrides the tier's number, and `out` the directory where the
-# record goes.
+# `paper` the full data set and the full schedule. `epochs` overrides the tier's number, `precision` is "bf16" or "float32" (by
+# default bf16 on a GPU that computes in it), and `out` the directory where the record goes.
 
 # %% tags=["parameters"]
 experiment = "evanet20-small"
@@ -73,11 +73,14 @@ seed = 0
 seeds = None
 tier = "smoke"
 epochs = None
+precision = None
 out = None
 
 # %%
 notebook.refuse_injected(globals())
-runs = notebook.checked({"experiment": experiment, "seed": seed, "seeds": seeds, "tier": tier, "epochs": epochs})
+runs = notebook.checked(
+    {"experiment": experiment, "seed": seed, "seeds": seeds, "tier": tier, "epochs": epochs, "precision": precision}
+)
 runs
 
 # %% [markdown]
@@ -204,7 +207,7 @@ picture(
 # nonetheless.
 
 # %%
-if (row := evalib.networks.experiment(experiment)).eva and row.summary is None:
+if any(isinstance(module, evalib.ExpandingVisualAttention) for module in run.network.modules()):
     scores, trace = loop.predict_traced(run.network, images[:4])
     look = "Weights of the four looks on the 7×7 map, mean over the heads, an image a row. Ring 0 is one pixel and has it all."
     recall = "Mean weights of the four recalls on their slots: the first query and the looks so far."

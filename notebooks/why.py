@@ -34,7 +34,7 @@ from einops import rearrange
 from torch import nn
 
 from evalib import RelativeSelfAttention, count_parameters
-from evalib.geometry import windows
+from evalib.equations import windows
 from evalib.pages import plots
 from evalib.pages.display import check, picture, table
 from evalib.results.counts import flops

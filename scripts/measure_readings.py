@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 from evalib import networks
-from evalib.results import reading, records, tables, weights
+from evalib.results import reading, records, runs, weights
+from evalib.results.schema import settings_of
 from evalib.training import data
-from evalib.training.settings import Settings
 
 TIERS = ("quick", "paper")
-ROWS = [row for row in (*networks.TABLE_1, *networks.ABLATIONS) if not row.test_each_epoch]
+ROWS = [row for row in networks.ROWS.values() if not row.test_each_epoch]
 
 
 def measure(out: Path, tiers: tuple[str, ...] = TIERS, again: bool = False) -> list[str]:
@@ -25,9 +25,11 @@ def measure(out: Path, tiers: tuple[str, ...] = TIERS, again: bool = False) -> l
     for row in ROWS:
         if reading.eva_of(networks.build(row.name)) is None:
             continue
-        for record in (record for tier in tiers for record in tables.complete(row, tier, out)):
-            name = record.get("weights", "weights")
-            path = records.record_path(Settings(**record["settings"]), out).with_suffix("") / name
+        for record in (record for tier in tiers for record in runs.trusted(tier, out)):
+            if record["experiment"] != row.name or not runs.whole(record) or "weights" not in record:
+                continue
+            name = record["weights"]
+            path = records.record_path(settings_of(record), out).with_suffix("") / name
             if name in before:
                 readings[name] = before[name]
             elif path.exists():

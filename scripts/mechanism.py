@@ -21,8 +21,8 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 
 from evalib.equations import relative_embedding
-from evalib.eva import EXTENT, SingleQueryAttention
-from evalib.networks import Network
+from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
+from evalib.networks import Network, crop
 from evalib.results import records
 from evalib.results.schema import checksum
 from evalib.training import checkpoints, data, loop
@@ -35,7 +35,8 @@ EXPERIMENT, IMAGES = "evanet20-small", 1_000
 def bf16_everywhere(network: Network, optimiser) -> None:
     """EVA in autocast like the rest, its logits in bf16."""
     summary = network.summary
-    summary.forward = lambda x: rearrange(summary.eva(x[:, :, -EXTENT:, -EXTENT:]), "n c 1 1 -> n c").float()
+    layer = ExpandingVisualAttention.forward.__wrapped__
+    summary.forward = lambda x: rearrange(layer(summary.eva, crop(x)), "n c 1 1 -> n c").float()
 
 
 def unchanged(network: Network, optimiser) -> None:
@@ -122,7 +123,7 @@ def attention_figures(network: Network, images: Tensor) -> dict[str, dict[str, f
             q = rearrange(query @ layer.W_Q.weight.T, "n (h c) -> n h c", h=layer.num_heads)
             k = rearrange(memory @ layer.W_K.weight.T, "n m (h c) -> n h m c", h=layer.num_heads)
             logits = einsum(q, k, "n h c, n h m c -> n h m")
-            if layer.radius is not None:
+            if layer.offsets is not None:
                 row, column = layer.offsets + layer.radius
                 r = relative_embedding(layer.rows, layer.cols)[:, :, row, column]
                 logits = logits + einsum(q, r, "n h c, h c m -> n h m")

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from evalib.eva import EXTENT
-from evalib.geometry import RADII, ring
+from evalib.equations import ring
+from evalib.eva import EXTENT, RADII
 from evalib.pages.figures import BLUE, GREY
 
 PICTURE = Path(__file__).parent.parent / "_static" / "rings.svg"
@@ -34,7 +34,7 @@ def drawing() -> str:
                     f'<rect x="{column * CELL}" y="{row * CELL}" width="{side}" height="{side}" rx="2" {fill}/>'
                 )
         size = len(ring(radius)[0])
-        said = f"stage {stage + 1}: {size} pixel{'s' * (size > 1)}"
+        said = f"stage {stage}: {size} pixel{'s' * (size > 1)}"
         parts.append(
             f'<text x="{EXTENT * CELL / 2 - 1}" y="{EXTENT * CELL + 18}" text-anchor="middle">{said}</text></g>'
         )

@@ -8,8 +8,9 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
+from evalib.ablations import ABLATIONS
 from evalib.batch.manifest import duration
-from evalib.networks import ABLATIONS, TABLE_1
+from evalib.networks import TABLE_1
 from evalib.results import comparisons, markdown, tables
 from evalib.training.settings import TIERS as ALL_TIERS
 

@@ -27,9 +27,9 @@ RECALL = EVA + "test_recall_reads_q0_and_every_look_so_far"
 RINGS = EVA + "test_rings_have_1_8_16_24_pixels_in_row_major_order_and_cover_the_map"
 EACH_FORMULATION = FAST + "test_each_formulation_is_the_literal_equation"
 
-CONTENT = 'content = einsum(query, key, "n h c i j, n h c i j a b -> n h i j a b")'
+CONTENT = 'content = einsum(q_ij, k_ab, "n h c i j, n h c i j a b -> n h i j a b")'
 MASKED = "logits.masked_fill(~inside, -torch.inf)"
-JOINT = 'rearrange(joint.softmax(dim=-1), "n h i j (a b) -> n h i j a b", a=a, b=b)'
+JOINT = 'rearrange(joint.softmax(dim=-1), "n h i j (a b) -> n h i j a b", a=logits.shape[-2])'
 TABLES = 'repeat(rows, "h c a -> h c a b", b=k), repeat(cols, "h c b -> h c a b", a=k)'
 PAD = "F.pad(x, (half, half, half, half))"
 WRAP = "torch.arange(-half, x.shape[{0}] + half) % x.shape[{0}]"
@@ -37,34 +37,34 @@ WRAP = "torch.arange(-half, x.shape[{0}] + half) % x.shape[{0}]"
 MUTANTS = (
     # ── Windows and rings ─────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
-        "circular-padding", "the image goes on at the opposite border instead of in zeros", EQ_1, "geometry.py",
+        "circular-padding", "the image goes on at the opposite border instead of in zeros", EQ_1, "equations.py",
         PAD, f"x[..., {WRAP.format(-2)}, :][..., {WRAP.format(-1)}]",
     ),
     Mutant(
-        "ring-off-by-one", "each ring lies one pixel too far down and to the right", RINGS, "geometry.py",
-        "torch.argwhere(distance == radius) - radius", "torch.argwhere(distance == radius) - radius + 1",
+        "ring-off-by-one", "each ring lies one pixel too far down and to the right", RINGS, "equations.py",
+        "== radius).T - radius", "== radius).T - radius + 1",
     ),
     Mutant(
-        "ring-unmasked", "a memory block keeps the smaller block inside it", RINGS, "geometry.py",
-        "distance == radius", "distance <= radius",
+        "ring-unmasked", "a memory block keeps the smaller block inside it", RINGS, "equations.py",
+        "column.abs()) == radius", "column.abs()) <= radius",
     ),
     Mutant(
-        "ring-column-major", "a ring lists its pixels column by column", RINGS, "geometry.py",
-        "torch.argwhere(distance == radius) - radius", "(torch.argwhere(distance == radius) - radius).flip(1)",
+        "ring-column-major", "a ring lists its pixels column by column", RINGS, "equations.py",
+        "== radius).T - radius", "== radius).T.flip(0) - radius",
     ),
     # ── Eq. 1 ─────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "kernel-flipped", "Eq. 1 with the kernel turned by 180°", EQUATIONS + "test_convolution_is_torch_conv2d",
-        "equations.py", "einsum(x_window, weight,", "einsum(x_window, weight.flip(-2, -1),",
+        "equations.py", "einsum(weight, x_ab,", "einsum(weight.flip(-2, -1), x_ab,",
     ),
     # ── Eq. 2 and 3: logits ───────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "first-channel", "q·k takes the first channel only", EQ_2, "equations.py",
-        CONTENT, CONTENT.replace("query, key", "query[:, :, :1], key[:, :, :1]"), times=2,
+        CONTENT, CONTENT.replace("q_ij, k_ab", "q_ij[:, :, :1], k_ab[:, :, :1]"), times=2,
     ),
     Mutant(
         "sums-multiplied", "the channels of q and of k are summed before they are multiplied", EQ_3, "equations.py",
-        CONTENT, 'content = einsum(query.sum(2), key.sum(2), "n h i j, n h i j a b -> n h i j a b")', times=2,
+        CONTENT, 'content = einsum(q_ij.sum(2), k_ab.sum(2), "n h i j, n h i j a b -> n h i j a b")', times=2,
     ),
     Mutant(
         "no-position", "the logits leave out q·r", EQ_3, "equations.py",
@@ -88,11 +88,11 @@ MUTANTS = (
     ),
     Mutant(
         "offset-sign", "r of the offset i − a, j − b instead of a − i, b − j", EQ_3, "equations.py",
-        "::stride], relative_embedding(rows, cols)", "::stride], relative_embedding(rows.flip(-1), cols.flip(-1))",
+        "r_ab = relative_embedding(rows, cols)", "r_ab = relative_embedding(rows.flip(-1), cols.flip(-1))",
     ),
     Mutant(
         "stride-on-queries", "with a stride, the first queries are answered instead of every stride-th", EQ_2,
-        "equations.py", "query = q[..., ::stride, ::stride]", "query = q[..., : key.shape[3], : key.shape[4]]",
+        "equations.py", "q[..., ::stride, ::stride],", "q[..., : -(-q.shape[3] // stride), : -(-q.shape[4] // stride)],", times=2,
     ),
     # ── Eq. 2 and 3: weights ──────────────────────────────────────────────────────────────────────────────────────
     Mutant(
@@ -118,7 +118,7 @@ MUTANTS = (
     ),
     Mutant(
         "key-for-value", "keys and values change places", CONVEX, "equations.py",
-        "key, value = windows(k,", "value, key = windows(k,", times=2,
+        "q_ij, k_ab, v_ab = q[", "q_ij, v_ab, k_ab = q[", times=2,
     ),
     # ── Heads ─────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
@@ -126,10 +126,10 @@ MUTANTS = (
         '"n (three h c) i j -> n three h c i j"', '"n (three c h) i j -> n three h c i j"',
     ),
     Mutant(
-        "heads-reshaped", "keys are split into heads by a reshape that mixes pixels and channels",
+        "heads-reshaped", "keys and values are split into heads by a reshape that mixes pixels and channels",
         FAST + "test_single_query_attention_is_the_literal_one", "equations.py",
-        'rearrange(memory @ W_K.T, "n m (h c) -> n h m c", h=num_heads)',
-        "(memory @ W_K.T).reshape(len(memory), num_heads, memory.shape[1], -1)",
+        'rearrange(memory @ W.T, "n m (h c) -> n h m c", h=num_heads)',
+        "(memory @ W.T).reshape(len(memory), num_heads, memory.shape[1], -1)",
     ),
     # ── Fast forms ────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
@@ -160,7 +160,7 @@ MUTANTS = (
     # ── EVA ───────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "ring-transposed", "the pixels of a ring are read with row and column swapped", EVA_LOOPS, "eva.py",
-        "row, column = look.offsets + EXTENT // 2", "column, row = look.offsets + EXTENT // 2",
+        "row, column = torch.cat(blocks", "column, row = torch.cat(blocks",
     ),
     Mutant(
         "ring-offset-transposed", "r of a ring's pixel is read with row and column swapped", EVA_LOOPS, "eva.py",
@@ -176,7 +176,7 @@ MUTANTS = (
     ),
     Mutant(
         "last-stage-skipped", "EVA stops after the 5×5 block", EVA_LOOPS, "eva.py",
-        "zip(rings, self.looks, self.recalls, strict=True)", "zip(rings[:-1], self.looks[:-1], self.recalls[:-1], strict=True)",
+        "zip(self.rings(x), self.looks, self.recalls, strict=True)", "zip(self.rings(x)[:-1], self.looks[:-1], self.recalls[:-1], strict=True)",
     ),
     Mutant(
         "output-of-look", "the output network reads attn3 instead of the fourth recall", EVA_LOOPS, "eva.py",
@@ -186,23 +186,23 @@ MUTANTS = (
     Mutant(
         "first-seven", "EVA reads the first 7 rows and columns",
         NETWORKS + "test_eva_reads_the_last_seven_rows_and_columns",
-        "blocks.py", "x[:, :, -EXTENT:, -EXTENT:]", "x[:, :, :EXTENT, :EXTENT]",
+        "networks.py", "x[:, :, -EXTENT:, -EXTENT:]", "x[:, :, :EXTENT, :EXTENT]",
     ),
     Mutant(
         "attention-too-early", "self-attention stands in the second stage",
         NETWORKS + "test_self_attention_stands_in_both_layers_of_the_third_stage_only", "networks.py",
-        "last = stage == len(row.blocks) - 1", "last = stage == len(row.blocks) - 2",
+        "(convolution_3x3, convolution_3x3, self_attention_3x3)", "(convolution_3x3, self_attention_3x3, convolution_3x3)",
     ),
     Mutant(
         "shortcut-shifted", "the shortcut's new channels come before the old ones",
-        NETWORKS + "test_shortcut_halves_the_map_and_pads_channels", "blocks.py",
+        NETWORKS + "test_shortcut_halves_the_map_and_pads_channels", "networks.py",
         "(0, 0, 0, 0, 0, self.extra_channels)", "(0, 0, 0, 0, self.extra_channels, 0)",
     ),
     # ── Ablations ─────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "scaled-by-width", "logits are divided by c, not by its root",
-        ABLATIONS + "test_scaled_logits_are_the_equations_with_their_scale", "ablations/variants.py",
-        "Factor(channels**-0.5)", "Factor(channels**-1.0)",
+        ABLATIONS + "test_scaled_logits_are_the_equations_with_their_scale", "eva.py",
+        "channels**-0.5 if", "channels**-1.0 if",
     ),
     Mutant(
         "zeros-shifted", "with zeros as keys, each query answers for its neighbour",
@@ -216,7 +216,7 @@ MUTANTS = (
     ),
     Mutant(
         "margin-forgotten", "the shortcut of an unpadded block begins at the border",
-        ABLATIONS + "test_an_unpadded_block_gives_7_by_7_around_the_same_centres", "blocks.py",
-        "F.pad(x, (-self.margin,) * 4)", "F.pad(x, (0, -2 * self.margin) * 2)",
+        ABLATIONS + "test_an_unpadded_block_gives_7_by_7_around_the_same_centres", "ablations/blocks.py",
+        "F.pad(x, (1 - self.stride,) * 4)", "F.pad(x, (0, 2 - 2 * self.stride) * 2)",
     ),
 )  # fmt: skip

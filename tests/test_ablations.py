@@ -2,28 +2,30 @@
 
 import math
 from dataclasses import asdict, fields
+from functools import partial
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 import evalib
-from evalib import equations
+from evalib import equations, trace
+from evalib.ablations import ABLATIONS, KINDS
+from evalib.ablations.blocks import UnpaddedBlock
 from evalib.ablations.published import PublishedEVA
 from evalib.ablations.variants import (
     CentreQuery,
     NoPosition,
     NoRecall,
     OneBlock,
-    Residual,
+    ResidualAttention,
     ReversedRings,
+    ScaledAttention,
     ZeroPaddedAttention,
-    scale_logits,
 )
 from evalib.batch import manifest
-from evalib.blocks import EVASummary, UnpaddedBlock, convolution_3x3
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
-from evalib.networks import ABLATIONS, KINDS, OURS, experiment
+from evalib.networks import ADAM, EVASummary, convolution_3x3, experiment
 from evalib.training import data, loop
 from evalib.training.steps import sgd
 
@@ -33,6 +35,7 @@ PARAMETERS = {
     "evanet20-small-scaled": 489_242,
     "sanet20-small-scaled": 87_258,
     "evanet20-small-residual": 490_266,
+    "evanet20-small-standard": 523_034,
     "sanet20-small-zero-padded": 87_258,
     "evanet20-small-unpadded": 489_242,
     "sanet20-small-one-attention": 123_738,
@@ -113,14 +116,16 @@ def test_a_row_is_its_base_with_one_thing_changed(row):
 
 
 def test_the_second_manifest_is_the_ablations_and_the_first_is_table_1():
-    path = manifest.MANIFEST.with_name("ablations.csv")
+    path = manifest.in_checkout("workflow/ablations.csv")
     assert {run.experiment for run in manifest.read_manifest(path)} == {row.name for row in ABLATIONS}
     assert {run.experiment for run in manifest.read_manifest()} == {row.name for row in evalib.TABLE_1}
     assert len({row.name for row in ABLATIONS}) == len(ABLATIONS) == len(PARAMETERS)
 
 
 def test_an_unknown_name_lists_the_table_and_the_ablations():
-    with pytest.raises(ValueError, match=r"no experiment 'x': choose one of resnet20-small, .*; or an ablation: resn"):
+    with pytest.raises(
+        ValueError, match=r"no experiment 'x': choose one of resnet20-small, .*resnet20-small-mlp.*register"
+    ):
         evalib.build("x")
 
 
@@ -139,21 +144,20 @@ def test_scaled_logits_are_the_equations_with_their_scale(module):
     r = equations.relative_embedding(look.rows, look.cols)[:, :, row, column]
     W = look.W_Q.weight, look.W_K.weight, look.W_V.weight
     expected = equations.single_query_attention(query / math.sqrt(8 / 2), memory, *W, 2, r)
-    scale_logits(module)
-    for found, value in zip(look(query, memory), expected, strict=True):
+    scaled = ScaledAttention(8, 8, 2, look.offsets)
+    scaled.load_state_dict(look.state_dict())
+    for found, value in zip(scaled(query, memory), expected, strict=True):
         close(found, value)
-    layer = evalib.RelativeSelfAttention(6, 8, kernel_size=3, num_heads=2)
+    layer = evalib.RelativeSelfAttention(6, 8, kernel_size=3, num_heads=2, scaled=True)
     x = torch.randn(2, 6, 5, 5)
     q, k, v = (t(x).unflatten(1, (2, 4)) for t in (layer.W_Q, layer.W_K, layer.W_V))
     expected = evalib.relative_attention(q, k, v, layer.rows, layer.cols, scale=0.5)
-    scale_logits(layer)
     close(layer(x), expected.flatten(1, 2))
 
 
 def test_every_attention_of_a_scaled_row_is_scaled():
     for name, number in (("evanet20-small-scaled", 8), ("sanet20-small-scaled", 4)):
-        found = [m.factor for m in evalib.build(name).modules() if type(m).__name__ == "Factor"]
-        assert found == [0.25] * number
+        assert [m.scale for m in evalib.build(name).modules() if hasattr(m, "scale")] == [0.25] * number
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -182,34 +186,34 @@ def test_one_attention_a_block_is_the_second():
 
 def test_a_centre_query_is_made_of_the_centre_pixel(module):
     x = torch.randn(2, 8, 7, 7)
-    _, trace = eva_like(CentreQuery, module)(x, trace=True)
-    close(trace.queries[0], module.first_query(x[:, :, 3, 3]))
+    _, seen = trace(eva_like(CentreQuery, module), x)
+    close(seen.queries[0], module.first_query(x[:, :, 3, 3]))
 
 
 def test_without_recalls_a_look_asks_the_next(module):
-    y, trace = (layer := eva_like(NoRecall, module))(torch.randn(2, 8, 7, 7), trace=True)
-    for query, look in zip(trace.queries[1:], trace.looks, strict=False):
+    y, seen = trace(layer := eva_like(NoRecall, module), torch.randn(2, 8, 7, 7))
+    for query, look in zip(seen.queries[1:], seen.looks, strict=False):
         assert torch.equal(query, look)
-    close(y[..., 0, 0], layer.output(trace.looks[3]))
-    assert [w[0, 0].tolist() for w in trace.recall_weights] == [[0.0] * s + [1.0] for s in (1, 2, 3, 4)]
+    close(y[..., 0, 0], layer.output(seen.looks[3]))
+    assert [w[0, 0].tolist() for w in seen.recall_weights] == [[0.0] * s + [1.0] for s in (1, 2, 3, 4)]
 
 
 def test_reversed_rings_go_from_24_pixels_to_1():
-    _, trace = ReversedRings(8, 8, 8, num_heads=2)(torch.randn(1, 8, 7, 7), trace=True)
-    assert [weights.shape[-1] for weights in trace.look_weights] == [24, 16, 8, 1]
+    _, seen = trace(ReversedRings(8, 8, 8, num_heads=2), torch.randn(1, 8, 7, 7))
+    assert [weights.shape[-1] for weights in seen.look_weights] == [24, 16, 8, 1]
 
 
 def test_one_block_looks_at_each_pixel_with_its_own_offset():
     layer, x = OneBlock(8, 8, 8, num_heads=2), torch.randn(1, 8, 7, 7)
-    _, trace = layer(x, trace=True)
+    _, seen = trace(layer, x)
     look = layer.looks[0]
     r = equations.relative_embedding(look.rows, look.cols).flatten(2)
     W = look.W_Q.weight, look.W_K.weight, look.W_V.weight
     pixels = x.flatten(2).transpose(1, 2)
-    attn, weights = equations.single_query_attention(trace.queries[0], pixels, *W, 2, r)
-    close(trace.looks[0], attn)
-    close(trace.look_weights[0].sort().values, weights.sort().values)
-    assert len(trace.looks) == 1
+    attn, weights = equations.single_query_attention(seen.queries[0], pixels, *W, 2, r)
+    close(seen.looks[0], attn)
+    close(seen.look_weights[0].sort().values, weights.sort().values)
+    assert len(seen.looks) == 1
 
 
 def test_without_position_the_pixels_of_a_ring_may_change_places(module):
@@ -221,12 +225,12 @@ def test_without_position_the_pixels_of_a_ring_may_change_places(module):
 
 
 def test_a_residual_attention_is_the_norm_of_query_and_attention(module):
-    layer = eva_like(Residual, module)
+    layer = eva_like(partial(ExpandingVisualAttention, Attention=ResidualAttention), module)
     x = torch.randn(2, 8, 7, 7)
-    _, trace = layer(x, trace=True)
+    _, seen = trace(layer, x)
     look, memory = layer.looks[0], x[:, :, 3:4, 3].transpose(1, 2)
-    attn, _ = SingleQueryAttention.forward(look, trace.queries[0], memory)
-    close(trace.looks[0], F.layer_norm(trace.queries[0] + attn, (8,)))
+    attn, _ = SingleQueryAttention.forward(look, seen.queries[0], memory)
+    close(seen.looks[0], F.layer_norm(seen.queries[0] + attn, (8,)))
     assert sum(hasattr(each, "norm") for each in (*layer.looks, *layer.recalls)) == 8
 
 
@@ -271,7 +275,7 @@ def test_published_eva_is_its_description_in_loops():
 
 def test_settings_take_the_recipe_of_the_row():
     ours, published = evalib.Settings("resnet20-small"), evalib.Settings("resnet20-small-sgd")
-    assert (ours.learning_rate, ours.milestones) == (0.001, (0.5, 0.75)) == OURS[1:]
+    assert (ours.learning_rate, ours.milestones) == (0.001, (0.5, 0.75)) == ADAM[1:]
     assert (published.learning_rate, published.milestones) == (0.1, ())
     assert evalib.Settings(**asdict(published)) == published
 

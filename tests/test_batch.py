@@ -20,7 +20,7 @@ from evalib.batch import manifest, notebook
 from evalib.results import records
 from evalib.training import paths
 
-NAMES = "experiment, seed, seeds, tier, epochs, out"
+NAMES = "experiment, seed, seeds, tier, epochs, precision, out"
 PACKAGE = Path(evalib.__file__).parent
 TEMPLATE = PACKAGE.parent / notebook.TEMPLATE
 

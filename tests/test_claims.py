@@ -12,7 +12,8 @@ from test_tables import made
 
 import evalib
 from evalib.__main__ import main
-from evalib.networks import ABLATIONS, experiment
+from evalib.ablations import ABLATIONS
+from evalib.networks import experiment
 from evalib.results import claims, comparisons, tables
 from evalib.results.comparisons import Comparison, compare, effect, holm, shown
 from evalib.results.spread import Spread, spread

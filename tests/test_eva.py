@@ -4,8 +4,9 @@ import oracles
 import pytest
 import torch
 
-from evalib import ExpandingVisualAttention
-from evalib.geometry import RADII, ring
+from evalib import ExpandingVisualAttention, trace
+from evalib.equations import ring
+from evalib.eva import RADII
 
 HEADS = 2
 
@@ -28,47 +29,47 @@ def test_rings_have_1_8_16_24_pixels_in_row_major_order_and_cover_the_map():
 
 def test_output_and_weights_are_the_loops(module):
     x = torch.randn(2, 3, 7, 7)
-    y, trace = module(x, trace=True)
+    y, seen = trace(module, x)
     expected, traces = oracles.eva(module, x, HEADS)
     torch.testing.assert_close(y[..., 0, 0], expected, rtol=1e-12, atol=1e-12)
     for n, (looks, recalls) in enumerate(traces):
         for s in range(4):
-            torch.testing.assert_close(trace.look_weights[s][n], looks[s], rtol=1e-12, atol=1e-12)
-            torch.testing.assert_close(trace.recall_weights[s][n], recalls[s], rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(seen.look_weights[s][n], looks[s], rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(seen.recall_weights[s][n], recalls[s], rtol=1e-12, atol=1e-12)
 
 
 def test_trace_is_of_the_same_pass_and_of_the_stated_shapes(module):
     x = torch.randn(2, 3, 7, 7)
-    y, trace = module(x, trace=True)
+    y, seen = trace(module, x)
     assert torch.equal(y, module(x))
     assert y.shape == (2, 5, 1, 1)
-    assert [tuple(q.shape) for q in trace.queries] == [(2, 8)] * 4
-    assert [tuple(attn.shape) for attn in trace.looks] == [(2, 8)] * 4
-    assert [tuple(w.shape) for w in trace.look_weights] == [(2, HEADS, m) for m in (1, 8, 16, 24)]
-    assert [tuple(w.shape) for w in trace.recall_weights] == [(2, HEADS, s) for s in (2, 3, 4, 5)]
-    for weights in (*trace.look_weights, *trace.recall_weights):
+    assert [tuple(q.shape) for q in seen.queries] == [(2, 8)] * 4
+    assert [tuple(attn.shape) for attn in seen.looks] == [(2, 8)] * 4
+    assert [tuple(w.shape) for w in seen.look_weights] == [(2, HEADS, m) for m in (1, 8, 16, 24)]
+    assert [tuple(w.shape) for w in seen.recall_weights] == [(2, HEADS, s) for s in (2, 3, 4, 5)]
+    for weights in (*seen.look_weights, *seen.recall_weights):
         torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, HEADS), rtol=1e-12, atol=0)
 
 
 def test_recall_reads_q0_and_every_look_so_far(module):
-    _, trace = module(torch.randn(1, 3, 7, 7), trace=True)
+    _, seen = trace(module, torch.randn(1, 3, 7, 7))
     for s, recall in enumerate(module.recalls):
-        memory = torch.stack([trace.queries[0], *trace.looks[: s + 1]], dim=1)
-        q, weights = recall(trace.looks[s], memory)
-        assert torch.equal(weights, trace.recall_weights[s])
+        memory = torch.stack([seen.queries[0], *seen.looks[: s + 1]], dim=1)
+        q, weights = recall(seen.looks[s], memory)
+        assert torch.equal(weights, seen.recall_weights[s])
         if s < 3:
-            assert torch.equal(q, trace.queries[s + 1])
+            assert torch.equal(q, seen.queries[s + 1])
 
 
 @pytest.mark.parametrize("radius", RADII)
 def test_a_ring_reaches_no_look_before_its_own(module, radius):
     torch.nn.init.zeros_(module.convolution.weight)  # holds q0 fixed
     x = torch.randn(1, 3, 7, 7)
-    _, before = module(x, trace=True)
+    _, before = trace(module, x)
     for i, j in pixels_of(radius):
         nudged = x.clone()
         nudged[..., i, j] += 1
-        _, after = module(nudged, trace=True)
+        _, after = trace(module, nudged)
         assert [torch.equal(a, b) for a, b in zip(before.looks, after.looks, strict=True)] == [
             s < radius for s in RADII
         ]

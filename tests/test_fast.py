@@ -5,7 +5,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations, fast
+from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations, fast, trace
+from evalib.attention import self_attention
 from evalib.eva import SingleQueryAttention
 from evalib.fast import operators, window
 
@@ -116,11 +117,11 @@ def test_wrong_extents_are_named():
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
-@pytest.mark.parametrize(("m", "with_r"), [(1, True), (8, True), (3, False)])
-def test_single_query_attention_is_the_literal_one(heads, m, with_r):
+@pytest.mark.parametrize(("m", "with_r", "scale"), [(1, True, 1.0), (8, True, 0.5), (3, False, 0.5)])
+def test_single_query_attention_is_the_literal_one(heads, m, with_r, scale):
     inputs = leaves((3, 8), (3, m, 6), (8, 8), (8, 6), (8, 6))
     r = leaves((heads, 8 // heads, m)) if with_r else []
-    pair = (module.single_query_attention(*inputs, heads, *r) for module in (equations, fast))
+    pair = (module.single_query_attention(*inputs, heads, *(r or [None]), scale) for module in (equations, fast))
     assert_same(*pair, [*inputs, *r])
 
 
@@ -132,17 +133,17 @@ def test_self_attention_is_the_literal_module(monkeypatch, n, size, k, stride, l
     x = torch.randn(n, 6, size, size).to(memory_format=layout).requires_grad_()
     monkeypatch.setattr(window, "CACHED", 1)  # the fewest images a time
     quick = layer(x)
-    layer.attend = equations.relative_attention
+    layer.attend = self_attention
     assert_same(layer(x), quick, [x, *layer.parameters()])
 
 
 def test_eva_is_the_literal_module():
     module = ExpandingVisualAttention(6, 8, 5, num_heads=2)
     (x,) = leaves((3, 6, 7, 7))
-    quick, seen = module(x, trace=True)
+    quick, passed = trace(module, x)
     for part in module.modules():
         if isinstance(part, SingleQueryAttention):
             part.attend = equations.single_query_attention
-    literal, trace = module(x, trace=True)
-    flat = [(y, *(t for group in traced for t in group)) for y, traced in ((literal, trace), (quick, seen))]
+    literal, seen = trace(module, x)
+    flat = [(y, *(t for group in each for t in group)) for y, each in ((literal, seen), (quick, passed))]
     assert_same(*flat, [x, *module.parameters()])

@@ -99,8 +99,8 @@ def test_every_number_of_the_block_belongs_to_one_tensor():
         ("resnet20-small", "give an EVANet"),
         ("evanet20-small-published", "PublishedEVA computes otherwise"),
         ("evanet20-small-no-recall", "Newest is not exported"),
-        ("evanet20-small-centre-query", "CentreQuery computes otherwise"),
-        ("evanet20-small-one-block", "LookEverywhere is not exported"),
+        ("evanet20-small-centre-query", "CentrePixel is not exported"),
+        ("evanet20-small-one-block", "OneBlock computes otherwise"),
         ("evanet20-small-unpadded", "UnpaddedBlock is not exported"),
     ],
 )

@@ -3,7 +3,7 @@
 import runpy
 from pathlib import Path
 
-from evalib.networks import ABLATIONS
+from evalib.ablations import ABLATIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -389,6 +389,22 @@ def test_table_shows_the_highest_tier_and_dashes(small, tmp_path):
     assert text.count("not run") == 5
 
 
+@pytest.mark.parametrize(
+    ("option", "held"),
+    [
+        (["--learning-rate", "0.01"], {"learning_rate": 0.01}),
+        (["--precision", "float32"], {"precision": "float32"}),
+        (["--batch-size", "20"], {"batch_size": 20}),
+    ],
+)
+def test_an_option_is_what_the_record_holds(small, tmp_path, capsys, option, held):
+    given = ["train", "--experiment", "resnet20-small", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path)]
+    assert main([*given, *option]) == 0
+    record = records.read(tmp_path / "smoke" / "resnet20-small-seed0.json")
+    assert held.items() <= record["settings"].items()
+    assert record["precision"] == "float32"
+
+
 def test_the_command_line_says_in_one_line_what_is_wrong(capsys):
     assert main(["train", "--experiment", "resnet18"]) == 2
     error = capsys.readouterr().err

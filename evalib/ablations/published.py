@@ -5,11 +5,11 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from evalib.attention import relative_table
-from evalib.equations import relative_embedding
-from evalib.eva import EXTENT
-from evalib.fast import single_query_attention
-from evalib.geometry import RADII, check_heads, ring
+from evalib.attention import check_heads, relative_table
+from evalib.equations import relative_embedding, ring
+from evalib.eva import EXTENT, SingleQueryAttention
+
+STAGES = range(EXTENT // 2 + 1)
 
 
 class Around(nn.Module):
@@ -49,13 +49,13 @@ class PublishedEVA(nn.Module):
         self.num_heads, self.scale = num_heads, c**-0.5
         self.first_query = leaky_feed_forward(d)
         self.rows, self.cols = (relative_table(num_heads, c // 2, EXTENT) for _ in range(2))
-        self.slots = nn.Parameter(torch.randn(len(RADII), d) * d**-0.5)
-        self.looks = nn.ModuleList(projections("K V", d) for _ in RADII)
-        self.recalls = nn.ModuleList(projections("Q K V", d) for _ in RADII[1:])
-        self.around_looks = nn.ModuleList(Around(d) for _ in RADII)
-        self.around_recalls = nn.ModuleList(Around(d) for _ in RADII[1:])
+        self.slots = nn.Parameter(torch.randn(len(STAGES), d) * d**-0.5)
+        self.looks = nn.ModuleList(projections("K V", d) for _ in STAGES)
+        self.recalls = nn.ModuleList(projections("Q K V", d) for _ in STAGES[1:])
+        self.around_looks = nn.ModuleList(Around(d) for _ in STAGES)
+        self.around_recalls = nn.ModuleList(Around(d) for _ in STAGES[1:])
         self.register_buffer("identity", torch.eye(d), persistent=False)
-        rings = [ring(radius) for radius in RADII]
+        rings = [ring(radius) for radius in STAGES]
         self.sizes = [pixels.shape[1] for pixels in rings]
         self.register_buffer("offsets", torch.cat(rings, dim=1), persistent=False)
 
@@ -73,14 +73,14 @@ class PublishedEVA(nn.Module):
         memory = rearrange(x[:, :, row, column], "n d m -> n m d")
         r = relative_embedding(self.rows, self.cols)[:, :, row, column]
         W_K, W_V = self.looks[stage].parameters()
-        y, _ = single_query_attention(self.scale * q, memory, self.identity, W_K, W_V, self.num_heads, r)
+        y, _ = SingleQueryAttention.attend(q, memory, self.identity, W_K, W_V, self.num_heads, r, self.scale)
         return self.around_looks[stage](q, y)
 
     def recall(self, stage: int, seen: list[Float[Tensor, "n d"]]) -> Float[Tensor, "n d"]:
         """Attention of the newest look over all looks so far."""
         memory = torch.stack(seen, dim=1) + self.slots[: stage + 1]
         W_Q, W_K, W_V = self.recalls[stage - 1].parameters()
-        y, _ = single_query_attention(self.scale * seen[-1], memory, W_Q, W_K, W_V, self.num_heads)
+        y, _ = SingleQueryAttention.attend(seen[-1], memory, W_Q, W_K, W_V, self.num_heads, None, self.scale)
         return self.around_recalls[stage - 1](seen[-1], y)
 
 

@@ -6,14 +6,15 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from evalib.ablations import ABLATIONS
 from evalib.batch import gpus, manifest, reproduce
 from evalib.batch.faults import FAULTS, said
 from evalib.batch.notebook import KINDS, parse, run_notebook
-from evalib.networks import ABLATIONS, TABLE_1
+from evalib.networks import TABLE_1
 from evalib.results import claims, comparisons, evaluation, records, tables, weights
 from evalib.training import data
 from evalib.training.progress import tensorboard
-from evalib.training.settings import TIERS, Settings
+from evalib.training.settings import PRECISIONS, TIERS, Settings
 
 MOVES = (
     "The environment variable EVALIB_DATA names the folder of the data set (default: data/), EVALIB_HOME the one that holds "
@@ -38,9 +39,12 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
     train.add_argument("--tier", default="smoke", help=f"{tiers} (default: smoke)")
     train.add_argument("--epochs", type=int, help="instead of the tier's; such a record stays out of the table")
     train.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
-    train.add_argument("--overwrite", action="store_true", help="begin anew, replacing checkpoints and record")
+    train.add_argument("--overwrite", action="store_true", help="begin anew; what is there moves to superseded/")
     train.add_argument("--batch-size", type=int, default=150, help="images a step (default: 150)")
     train.add_argument("--learning-rate", type=float, help="instead of the recipe's")
+    train.add_argument(
+        "--precision", choices=PRECISIONS, help="(default: bf16 on a GPU that computes in it, else float32)"
+    )
     train.add_argument("--longer", action="store_true", help="go on from a run of fewer epochs, whose record is kept")
     train.add_argument("--compile", action="store_true", help="hand the network to torch.compile; needs a C++ compiler")
     train.add_argument(
@@ -145,7 +149,13 @@ def call_train(arguments: argparse.Namespace) -> int:
     """Train each seed; status 1 if one of several was stopped by a fault, which is named on stderr."""
     runs = [
         Settings(
-            arguments.experiment, seed, arguments.tier, arguments.epochs, arguments.batch_size, arguments.learning_rate
+            arguments.experiment,
+            seed,
+            arguments.tier,
+            arguments.epochs,
+            arguments.batch_size,
+            arguments.learning_rate,
+            precision=arguments.precision,
         )
         for seed in arguments.seeds or [arguments.seed]
     ]

@@ -23,7 +23,8 @@ from evalib.training.settings import Settings, check_same
 
 TEMPLATE = "notebooks/train.ipynb"
 KINDS = {
-    "experiment": str, "seed": int, "seeds": list | str | int | None, "tier": str, "epochs": int | None, "out": str | None,
+    "experiment": str, "seed": int, "seeds": list | str | int | None, "tier": str, "epochs": int | None,
+    "precision": str | None, "out": str | None,
 }  # fmt: skip
 """The template's parameters and their types."""
 

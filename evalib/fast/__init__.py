@@ -21,7 +21,8 @@ def single_query_attention(
     W_K: Float[Tensor, "d cin"],
     W_V: Float[Tensor, "d cin"],
     num_heads: int,
-    r: Float[Tensor, "h c m"] | None = None,
+    r_m: Float[Tensor, "h c m"] | None = None,
+    scale: float | int = 1.0,
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n h m"]]:
     """EVA's attention, as :func:`evalib.equations.single_query_attention`, with no vector of the memory projected.
 
@@ -30,9 +31,9 @@ def single_query_attention(
     q = rearrange(F.linear(query, W_Q), "n (h c) -> h n c", h=num_heads)
     absorbed = rearrange(q @ rearrange(W_K, "(h c) cin -> h c cin", h=num_heads), "h n cin -> n h cin")
     logits = absorbed @ rearrange(memory, "n m cin -> n cin m")
-    if r is not None:
-        logits = logits + rearrange(q @ r, "h n m -> n h m")
-    weights = logits.softmax(dim=-1)
+    if r_m is not None:
+        logits = logits + rearrange(q @ r_m, "h n m -> n h m")
+    weights = (logits if scale == 1 else scale * logits).softmax(dim=-1)
     seen = rearrange(weights @ memory, "n h cin -> h n cin")
     y = seen @ rearrange(W_V, "(h c) cin -> h cin c", h=num_heads)
     return rearrange(y, "h n c -> n (h c)"), weights

@@ -73,7 +73,7 @@ def differentiate(ctx, dy, _):
 def refuse(ctx, *_):
     raise RuntimeError(
         "the fast window attention has no second derivative: give each RelativeSelfAttention the literal form, "
-        "`layer.attend = evalib.relative_attention`, which has all of them"
+        "`layer.attend = evalib.attention.self_attention`, which has all of them"
     )
 
 

@@ -6,21 +6,16 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from evalib.equations import Heads, HeadsOut, check_odd
 from evalib.fast import maps, operators
-from evalib.geometry import check_kernel_size
 
 CACHED, CHUNK = 2**19, 16
 """What a CPU takes at a time: entries of q for each thread, so that they stay in its cache, but no fewer images."""
 
 
 def local_attention(
-    q: Float[Tensor, "n h c i j"],
-    k: Float[Tensor, "n h c i j"],
-    v: Float[Tensor, "n h c i j"],
-    kernel_size: int,
-    scale: float | int = 1.0,
-    stride: int = 1,
-) -> Float[Tensor, "n h c _ _"]:
+    q: Heads, k: Heads, v: Heads, kernel_size: int, scale: float | int = 1.0, stride: int = 1
+) -> HeadsOut:
     """Eq. 2, as :func:`evalib.equations.local_attention`: Eq. 3 with r = 0."""
     h, c = q.shape[1:3]
     rows, cols = q.new_zeros(h, c // 2, kernel_size), q.new_zeros(h, c - c // 2, kernel_size)
@@ -28,16 +23,16 @@ def local_attention(
 
 
 def relative_attention(
-    q: Float[Tensor, "n h c i j"],
-    k: Float[Tensor, "n h c i j"],
-    v: Float[Tensor, "n h c i j"],
+    q: Heads,
+    k: Heads,
+    v: Heads,
     rows: Float[Tensor, "h _ k"],
     cols: Float[Tensor, "h _ k"],
     scale: float | int = 1.0,
     stride: int = 1,
-) -> Float[Tensor, "n h c _ _"]:
+) -> HeadsOut:
     """Eq. 3, as :func:`evalib.equations.relative_attention`."""
-    check_kernel_size(rows.shape[-1])
+    check_odd(rows.shape[-1])
     if stride < 1:
         raise ValueError(f"stride={stride} must be 1 or more")
     return joint_attention(torch.stack([q, k, v], dim=1), rows, cols, scale, stride)
@@ -49,7 +44,7 @@ def joint_attention(
     cols: Float[Tensor, "h _ k"],
     scale: float | int = 1.0,
     stride: int = 1,
-) -> Float[Tensor, "n h c _ _"]:
+) -> HeadsOut:
     """The same for q, k and v in one tensor: they are read where they lie, and so are their gradients written."""
     recorded = torch.compiler.is_compiling()
     operator = operators.window_attention if recorded else operators.WindowAttention.apply
@@ -67,7 +62,7 @@ def self_attention(
     stride: int = 1,
     scale: float | int = 1.0,
 ) -> Float[Tensor, "n cout _ _"]:
-    """Eq. 3 with ``q = W_Q x``, ``k = W_K x``, ``v = W_V x``, in heads, for as many images at a time as the cache holds."""
+    """Eq. 3 with its projections, as :func:`evalib.attention.self_attention`, for as many images at a time as fit."""
 
     def mix(images: Tensor) -> Tensor:
         projected = project(images, [W_Q, W_K, W_V], rows.shape[-1])

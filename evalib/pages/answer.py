@@ -8,11 +8,10 @@ from evalib.networks import TABLE_1, Experiment
 from evalib.results import choice
 from evalib.results.comparisons import Comparison, compare, signed
 from evalib.results.runs import complete, warned
+from evalib.results.schema import collapse
 from evalib.results.spread import spread
 
 TIER = "paper"
-FALL = 10.0
-"""A run collapsed if its validation accuracy ends this many points below its best."""
 
 
 class Row(NamedTuple):
@@ -50,11 +49,8 @@ def rows(size: str = "small", out: Path | None = None) -> list[Row]:
 
 
 def collapsed(of: Experiment, out: Path | None = None) -> int:
-    """How many runs of an experiment at the ``paper`` tier end far below their best validation accuracy."""
-    return sum(
-        max(epoch["validation_accuracy"] for epoch in record["curve"]) - record["validation_accuracy"] > FALL
-        for record in complete(of, TIER, out)
-    )
+    """How many runs of an experiment at the ``paper`` tier collapsed (:func:`evalib.results.schema.collapse`)."""
+    return sum(bool(collapse(record["curve"])) for record in complete(of, TIER, out))
 
 
 def reported() -> str:

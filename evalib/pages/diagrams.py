@@ -7,9 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from evalib.equations import convolution, local_attention, softmax_ab
-from evalib.eva import EXTENT
-from evalib.geometry import RADII, inside, ring, windows
+from evalib.equations import convolution, inside, local_attention, ring, softmax_ab, windows
+from evalib.eva import EXTENT, RADII
 from evalib.pages.figures import ORANGE, bare, described, tinted
 
 CELL = 0.52

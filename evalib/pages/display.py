@@ -37,6 +37,7 @@ def source(*objects) -> Markdown:
 
 def narrow(code: str) -> str:
     """``code`` with its long lines broken: statements by ruff where it is installed, docstrings and comments in any case."""
+    code = re.sub(r"  # fmt: skip$", "", code, flags=re.M)
     if ruff := shutil.which("ruff", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"):
         command = [ruff, "format", "--isolated", f"--line-length={WIDTH}", "--stdin-filename=source.py", "-"]
         code = subprocess.run(command, input=code, capture_output=True, encoding="utf-8", check=True).stdout

@@ -12,18 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from einops import einsum, rearrange
+from einops import rearrange
 from IPython.display import HTML
 from jaxtyping import Int, UInt8
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from evalib.attention import RelativeSelfAttention
-from evalib.equations import relative_embedding, softmax_ab
-from evalib.eva import EXTENT
-from evalib.geometry import RADII, inside, ring, windows
+from evalib.equations import inside, ring
+from evalib.eva import EXTENT, RADII
 from evalib.networks import Network
 from evalib.pages import stills
+from evalib.tracing import trace, trace_windows
 from evalib.training.data import CLASSES, normalise
 
 HERE = Path(__file__).parent
@@ -89,28 +89,10 @@ def export_convolution(network, images, labels) -> dict:
 def export_attention(network, images, labels) -> dict:
     """What :func:`relative_attention` shows: both logits and the softmax, ``n h i j (a b)``, null outside the map."""
     layers = [module for module in network.modules() if isinstance(module, RelativeSelfAttention)]
-    if not layers:
-        raise ValueError("the network has no relative self-attention: give a SANet")
-    layer, seen = layers[-1], []
-
-    def attend(q, k, v, rows, cols, scale=1.0, stride=1):
-        """Eq. 3, as :func:`evalib.equations.relative_attention` has it, keeping what it computes on its way."""
-        extent = rows.shape[-1]
-        key, value = windows(k, extent, stride), windows(v, extent, stride)
-        query, r = q[..., ::stride, ::stride], relative_embedding(rows, cols)
-        content = einsum(query, key, "n h c i j, n h c i j a b -> n h i j a b")
-        position = einsum(query, r, "n h c i j, h c a b -> n h i j a b")
-        within = inside(*k.shape[-2:], extent, stride, k.device)
-        weights = softmax_ab(scale * (content + position), within)
-        seen.append([part.masked_fill(~within, torch.nan) for part in (content, position, weights)])
-        return einsum(weights, value, "n h i j a b, n h c i j a b -> n h c i j")
-
-    layer.attend = attend
-    try:
-        forward(network, images)
-    finally:
-        del layer.attend
-    parts = [rearrange(torch.cat(part), "n h i j a b -> n h i j (a b)") for part in zip(*seen, strict=True)]
+    _, seen = forward(network, images, trace_windows)
+    layer, (i, j) = layers[-1], seen[-1].weights.shape[2:4]
+    within = inside(layer.stride * i, layer.stride * j, layer.rows.shape[-1], layer.stride, seen[-1].weights.device)
+    parts = [rearrange(part.masked_fill(~within, torch.nan), "n h i j a b -> n h i j (a b)") for part in seen[-1]]
     return {
         "kind": "attention",
         "k": layer.rows.shape[-1],
@@ -124,10 +106,8 @@ def export_attention(network, images, labels) -> dict:
 
 def export_eva(network, images, labels) -> dict:
     """What :func:`eva` shows: the weights of :class:`evalib.Trace`, stage by stage, and the class scores."""
-    if not hasattr(network.summary, "eva"):
-        raise ValueError("the network has no Expanding Visual Attention: give an EVANet")
-    scores, trace = forward(network, images, trace=True)
-    heads = trace.look_weights[0].shape[1]
+    scores, seen = forward(network, images, trace)
+    heads = seen.look_weights[0].shape[1]
     return {
         "kind": "eva",
         "extent": EXTENT,
@@ -138,20 +118,20 @@ def export_eva(network, images, labels) -> dict:
         "images": described(
             images,
             labels,
-            looks=list(zip(*map(numbers, trace.look_weights), strict=True)),
-            recalls=list(zip(*map(numbers, trace.recall_weights), strict=True)),
+            looks=list(zip(*map(numbers, seen.look_weights), strict=True)),
+            recalls=list(zip(*map(numbers, seen.recall_weights), strict=True)),
             scores=numbers(scores),
         ),
     }
 
 
 @torch.no_grad()
-def forward(network: Network, images: UInt8[Tensor, "n 3 i j"], **options):
-    """The network's answer to ``images``, normalised, in its own precision and on its device."""
+def forward(network: Network, images: UInt8[Tensor, "n 3 i j"], listen: Callable = nn.Module.__call__):
+    """What ``listen(network, images)`` gives for ``images``, normalised, in the network's precision and on its device."""
     if network.training:
         raise ValueError("the network is in training mode, where batches change what it computes: call network.eval()")
     parameter = next(network.parameters())
-    return network(normalise(images).to(parameter.device, parameter.dtype), **options)
+    return listen(network, normalise(images).to(parameter.device, parameter.dtype))
 
 
 def element(data: dict, still: Callable[[dict], str]) -> HTML:

@@ -10,11 +10,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from evalib.ablations.variants import NormalisedAttention, StandardAttention
-from evalib.blocks import BasicBlock, EVASummary
+from evalib.ablations.variants import ResidualAttention, ScaledAttention, StandardAttention
 from evalib.equations import relative_embedding
-from evalib.eva import EXTENT, ExpandingVisualAttention, SingleQueryAttention
-from evalib.networks import Network
+from evalib.eva import RADII, ExpandingVisualAttention, SingleQueryAttention, WholeMap
+from evalib.networks import BasicBlock, EVASummary, Network, PaddedShortcut
 from evalib.training.data import CLASSES, MEAN, STD
 
 SIZE = 32
@@ -67,6 +66,7 @@ def export(network: Network) -> tuple[dict, bytes]:
 def basic_block(block: Block, layer: nn.Module) -> dict:
     """Two convolutions around a shortcut."""
     known(layer, BasicBlock)
+    known(layer.shortcut, PaddedShortcut)
     return {
         "first": convolution(block, layer.mix1, layer.norm1),
         "second": convolution(block, layer.mix2, layer.norm2),
@@ -88,13 +88,13 @@ def convolution(block: Block, layer: nn.Module, norm: nn.BatchNorm2d) -> dict:
 
 def expanding_attention(block: Block, eva: nn.Module) -> dict:
     """The first query, the stages and the output of EVA. A ring is the places of its pixels in the map, row by row."""
-    for method in ("forward", "convolve"):
-        if getattr(type(eva), method) is not getattr(ExpandingVisualAttention, method):
-            raise ValueError(f"{type(eva).__name__} computes otherwise than ExpandingVisualAttention: not exported")
+    if type(eva).forward is not ExpandingVisualAttention.forward or len(eva.sizes) != len(RADII):
+        raise ValueError(f"{type(eva).__name__} computes otherwise than ExpandingVisualAttention: not exported")
+    known(eva.convolution, WholeMap)
     kernel = rearrange(eva.convolution.weight, "d c i j -> d (i j c)")
-    rings = eva.order.split(eva.sizes)
+    rings = eva.pixels.split(eva.sizes)
     return {
-        "extent": EXTENT,
+        "extent": eva.extent,
         "heads": eva.looks[0].num_heads,
         "convolution": {"weight": block.put(kernel), "bias": block.put(eva.convolution.bias)},
         "first_query": feed_forward(block, eva.first_query),
@@ -108,14 +108,14 @@ def expanding_attention(block: Block, eva: nn.Module) -> dict:
 
 def attention(block: Block, layer: nn.Module) -> dict:
     """W_Q, W_K, W_V; and, where the layer has them, r of each pixel (``h c m``), W_O, and the LayerNorm."""
-    known(layer, SingleQueryAttention, NormalisedAttention, StandardAttention)
+    known(layer, SingleQueryAttention, ScaledAttention, ResidualAttention, StandardAttention)
     r = None
-    if layer.radius is not None:
+    if layer.offsets is not None:
         row, column = layer.offsets + layer.radius
         r = block.put(relative_embedding(layer.rows, layer.cols)[:, :, row, column])
     norm = getattr(layer, "norm", None)
     return {
-        "W_Q": block.put(getattr(layer, "scale", 1.0) * layer.W_Q.weight),
+        "W_Q": block.put(layer.scale * layer.W_Q.weight),
         "W_K": block.put(layer.W_K.weight),
         "W_V": block.put(layer.W_V.weight),
         "r": r,
@@ -138,5 +138,5 @@ def linear(block: Block, layer: nn.Linear) -> dict:
 def known(layer: nn.Module, *types: type) -> None:
     """``ValueError`` unless ``layer`` is of one of ``types``, and not of a class made from one."""
     names = [each.__name__ for each in types]
-    if not any(type(layer).__name__.removeprefix("Parametrized") == name for name in names):
+    if type(layer) not in types:
         raise ValueError(f"{type(layer).__name__} is not exported: the browser computes {', '.join(names)}")

@@ -12,9 +12,10 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from evalib.eva import EXTENT, Trace
-from evalib.geometry import RADII, ring
+from evalib.equations import ring
+from evalib.eva import EXTENT, RADII
 from evalib.networks import Network
+from evalib.tracing import Trace
 from evalib.training.data import CLASSES
 
 BLUE, ORANGE, GREY, INK = "#2f6fb5", "#d9730d", "#8a8f98", "#6e737b"

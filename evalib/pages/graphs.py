@@ -7,10 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from evalib.eva import EXTENT, ExpandingVisualAttention
-from evalib.geometry import RADII, ring
+from evalib.equations import ring
+from evalib.eva import EXTENT, RADII, ExpandingVisualAttention
 from evalib.networks import build
 from evalib.pages.figures import BLUE, GREY, INK, ORANGE, bare, described
+from evalib.tracing import trace
 
 
 class Stage(NamedTuple):
@@ -29,8 +30,8 @@ def stages() -> list[Stage]:
         eva = ExpandingVisualAttention(4, 4, 4, num_heads=1)
         for part in (*eva.looks, *eva.recalls):
             part.register_forward_pre_hook(lambda _, inputs: heard.append(inputs))
-        _, trace = eva(torch.randn(1, 4, EXTENT, EXTENT), trace=True)
-    known = {f"q{s}": q for s, q in enumerate(trace.queries)} | {f"attn{s}": attn for s, attn in enumerate(trace.looks)}
+        _, seen = trace(eva, torch.randn(1, 4, EXTENT, EXTENT))
+    known = {f"q{s}": q for s, q in enumerate(seen.queries)} | {f"attn{s}": attn for s, attn in enumerate(seen.looks)}
 
     def name(vector: Tensor) -> str:
         return next(name for name, value in known.items() if torch.equal(value, vector))

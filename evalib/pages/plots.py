@@ -180,7 +180,7 @@ FIGURES = {
 
 def mechanism(found: dict) -> list[Figure]:
     """The courses of `scripts/mechanism.py`, a panel for each of ``FIGURES``; the one with nothing changed is orange."""
-    colors = (ORANGE, BLUE, "#3a9188", "#8661b5", "#b0913c", "#5a7fb0", GREY, INK)
+    colors = (ORANGE, BLUE, "#2b8a6e", "#8661b5", "#b0913c", GREY, "#b0569a", INK)
     drawings: list[Figure] = []
     for what, figure_of in FIGURES.items():
         figure, ((axis,),) = panels(1, 1, 3.4, 2.4)

@@ -5,7 +5,8 @@ import statistics
 from pathlib import Path
 from typing import NamedTuple
 
-from evalib.networks import ABLATIONS, TABLE_1, Experiment
+from evalib.ablations import ABLATIONS
+from evalib.networks import TABLE_1, Experiment
 from evalib.results.tables import complete
 
 TIER, BASE = "paper", "evanet20-small"

@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from evalib.attention import RelativeSelfAttention
-from evalib.blocks import KERNEL_SIZE, NUM_HEADS
 from evalib.eva import EXTENT, ExpandingVisualAttention
-from evalib.networks import TABLE_1, Experiment, build, count_parameters
+from evalib.networks import KERNEL_SIZE, NUM_HEADS, TABLE_1, EVASummary, Experiment, build, count_parameters
 from evalib.results.comparisons import Comparison, compare, holm, paired, shown, signed
 from evalib.results.counts import flops
 from evalib.results.markdown import p_value
@@ -176,7 +175,11 @@ def costs() -> list[Claim]:
                 made[-1] = made[-1]._replace(kind="construction", why="it contains that convolution")
         for row in attentional:
             statement = f"{row.model} has fewer parameters and FLOPs than {resnet.model}"
-            made.append(cheaper(statement, cost(row.name), cost(resnet.name), "abstract, §5" if row.eva else "§5"))
+            made.append(
+                cheaper(
+                    statement, cost(row.name), cost(resnet.name), "abstract, §5" if row.head is EVASummary else "§5"
+                )
+            )
     return made
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from scipy.special import stdtr
 
-from evalib.networks import ABLATIONS, Experiment, experiment
+from evalib.ablations import ABLATIONS
+from evalib.networks import Experiment, experiment
 from evalib.results.markdown import between, number, p_value
 from evalib.results.markdown import table as write
 from evalib.results.runs import complete, highest, warned

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from evalib.attention import RelativeSelfAttention
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
-from evalib.geometry import ring
 
 
 def flops(module: nn.Module, x: Tensor) -> int:
@@ -65,16 +64,16 @@ def expanding_visual_attention(layer: ExpandingVisualAttention, x_shape: torch.S
     """§3.1: the first query, a look at each ring, a recall over 2, 3, 4 and 5 slots, the output."""
     dense = (layer.convolution, *layer.first_query, *layer.output)
     total = sum(part.weight.numel() for part in dense if hasattr(part, "weight"))  # each is applied to one vector
-    for stage, (look, recall) in enumerate(zip(layer.looks, layer.recalls, strict=True)):
+    for stage, (m, look, recall) in enumerate(zip(layer.sizes, layer.looks, layer.recalls, strict=True)):
         assert isinstance(look, SingleQueryAttention) and isinstance(recall, SingleQueryAttention)
-        total += single_query(look, ring(look.radius or 0).shape[1]) + single_query(recall, stage + 2)
+        total += single_query(look, m) + single_query(recall, stage + 2)
     return x_shape[0] * total
 
 
 def single_query(layer: SingleQueryAttention, m: int) -> int:
     """One query and m keys and values: the projections, then q·k, the sum over v and, in a ring, q·r."""
     projections = layer.W_Q.weight.numel() + m * (layer.W_K.weight.numel() + layer.W_V.weight.numel())
-    return projections + (2 if layer.radius is None else 3) * m * layer.W_Q.out_features
+    return projections + (2 if layer.offsets is None else 3) * m * layer.W_Q.out_features
 
 
 MULTIPLY_ADDS: dict[type[nn.Module], Callable[..., int]] = {

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from evalib.networks import ABLATIONS, TABLE_1
+from evalib.ablations import ABLATIONS
+from evalib.networks import TABLE_1
 from evalib.results.tables import complete
 
 TIER = "paper"

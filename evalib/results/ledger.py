@@ -36,7 +36,7 @@ LEDGER = (
           (EQUATIONS + "module_is_projections_around_the_equation", FAST + "self_attention_is_the_literal_module"),
           "notebooks/relative_attention", ("D3", "D4")),
     Entry("§3.1 first query", "evalib.eva.feed_forward", None, (LOOPS,), "notebooks/eva", ("D5",)),
-    Entry("§3.1 memory blocks", "evalib.geometry.ring", None,
+    Entry("§3.1 memory blocks", "evalib.equations.ring", None,
           (EVA + "rings_have_1_8_16_24_pixels_in_row_major_order_and_cover_the_map",), "notebooks/eva"),
     Entry("§3.1 2D and 1D attention", "evalib.equations.single_query_attention", "evalib.fast.single_query_attention",
           (LOOPS, FAST + "single_query_attention_is_the_literal_one"), "notebooks/eva", ("D3", "D4")),

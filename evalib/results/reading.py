@@ -9,10 +9,11 @@ from jaxtyping import Float, Int, Int64, UInt8
 from torch import Tensor, nn
 
 from evalib.eva import EXTENT, ExpandingVisualAttention
-from evalib.networks import ABLATIONS, TABLE_1, Network
+from evalib.networks import ROWS, Network
 from evalib.results import tables
 from evalib.results.files import results
 from evalib.results.schema import checksum
+from evalib.tracing import trace
 from evalib.training.data import normalise
 
 BATCH = 500
@@ -74,11 +75,11 @@ def reads(
         return right(predicted), int((predicted != plain).sum())
 
     plain = predictions()
-    _, trace = network.summary(maps, trace=True)
-    weight = trace.recall_weights[-1].mean(dim=(0, 1)).tolist()
-    q0, *lengths = (vector.norm(dim=1).mean().item() for vector in (trace.queries[0], *trace.looks))
+    _, seen = trace(network.summary, maps)
+    weight = seen.recall_weights[-1].mean(dim=(0, 1)).tolist()
+    q0, *lengths = (vector.norm(dim=1).mean().item() for vector in (seen.queries[0], *seen.looks))
     found = [Read("q0", EXTENT**2, q0, None, weight[0], *exchanged(eva.first_query))]
-    for s, (look, weights) in enumerate(zip(eva.looks, trace.look_weights, strict=True)):
+    for s, (look, weights) in enumerate(zip(eva.looks, seen.look_weights, strict=True)):
         effective = entropy(weights).exp().mean().item()
         found.append(Read(f"attn{s}", weights.shape[-1], lengths[s], effective, weight[s + 1], *exchanged(look)))
     return right(plain), tuple(found)
@@ -116,5 +117,5 @@ def kept(out: Path | None = None) -> dict[str, dict]:
 def recorded(out: Path | None = None) -> list[tuple[dict, dict]]:
     """Each record that has a reading of its weights, at the highest tier of its row, and that reading."""
     readings = kept(out)
-    found = (record for row in (*TABLE_1, *ABLATIONS) for record in tables.highest(row, out)[1])
+    found = (record for row in ROWS.values() for record in tables.highest(row, out)[1])
     return [(record, readings[record["weights"]]) for record in found if record.get("weights") in readings]

@@ -16,6 +16,9 @@ from evalib.training.loop import choose_device, predict
 PRETRAINED = Path(__file__).with_name("pretrained")
 """The weights that come with the package, each ``<experiment>-<16 digits of its SHA-256>.safetensors``."""
 
+FORMER = (".parametrizations.weight.original", ".weight")
+"""What was a weight's name where logits were scaled through it, and what it is now."""
+
 
 def packaged(name: str) -> Path | None:
     """The weights of an experiment that come with the package; ``None`` if none do, ``ValueError`` if it is none."""
@@ -75,7 +78,7 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
     """
     tensors, record = read_weights(find_weights(name_or_path, out))
     network = build(record["experiment"])
-    network.load_state_dict(tensors)
+    network.load_state_dict({name.replace(*FORMER): tensor for name, tensor in tensors.items()})
     network.image_size = (32, 32)  # type: ignore[assignment]  # what it was trained on: predict refuses others
     return network.to(memory_format=torch.channels_last).eval()
 

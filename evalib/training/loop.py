@@ -14,8 +14,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evalib.eva import Trace
 from evalib.networks import Network, build, experiment
+from evalib.tracing import Trace, trace
 from evalib.training import checkpoints, data
 from evalib.training.environment import commit, device_name
 from evalib.training.prediction import evaluating, predict
@@ -144,7 +144,7 @@ def predict_traced(network: Network, images: UInt8[Tensor, "n 3 32 32"]) -> tupl
     """The scores of an EVANet for raw images, and the trace of the very pass that gave them."""
     device = next(network.parameters()).device
     with evaluating(network):
-        return network(data.normalise(images.to(device)), trace=True)
+        return trace(network, data.normalise(images.to(device)))
 
 
 def accuracy(scores: Float[Tensor, "n 10"], labels: Int[Tensor, " n"]) -> float:

@@ -91,7 +91,7 @@ def draws(images):
 @torch.no_grad()
 def compare_sixty_weights(page, network, images):
     """Look and recall weights at random stages, heads and images, against a pass of PyTorch made here and now."""
-    _, trace = network(data.normalise(images), trace=True)
+    _, trace = evalib.trace(network, data.normalise(images))
     rng, chosen = draws(len(images))
     read = 0
     for image, head in chosen:
@@ -133,7 +133,7 @@ def test_a_fault_in_the_rings_would_be_seen(fault, page, tmp_path, photographs):
     exported = explorer.export_eva(network, *photographs)
     fault(exported)
     page.goto(write(tmp_path, explorer.element(exported, stills.eva)))
-    _, trace = network(data.normalise(photographs[0]), trace=True)
+    _, trace = evalib.trace(network, data.normalise(photographs[0]))
     off = (displayed_looks(page) - expected_looks(trace, image=0, head=0)).abs() > NEAR
     assert off.sum() > 10
 

@@ -66,7 +66,7 @@ def answered(page, act):
 
 @torch.no_grad()
 def compare(detail, network, image):
-    scores, trace = forward(network, image[None], trace=True)
+    scores, trace = forward(network, image[None], evalib.trace)
     torch.testing.assert_close(torch.tensor(detail["scores"]), scores[0], atol=1e-4, rtol=0)
     for part in ("looks", "recalls"):
         expected = trace.look_weights if part == "looks" else trace.recall_weights
@@ -192,10 +192,28 @@ def test_a_reading_is_switched_and_its_collapse_is_said(page, shown, readings, p
     letter = element.evaluate(NEXT, {"name": "Reading", "index": 1})
     compare(letter, readings["evanet20-small"], photographs[0][0])
     said = page.locator("eva-live .spread").all_inner_texts()
-    for text, look in zip(said[1:], letter["looks"][1:], strict=True):
+    for text, look in zip(said[1:-1], letter["looks"][1:], strict=True):
         entropy = torch.special.entr(torch.tensor(look)).sum(dim=-1)
         assert text == f"spread over {entropy.exp().mean():.1f} of {len(look[0])}"
     assert element.evaluate(NEXT, {"name": "Reading", "index": 0})["scores"] == first["scores"]
+
+
+@torch.no_grad()
+def test_each_part_is_hidden_in_turn(page, shown, readings, photographs):
+    element, detail = started(page, shown)
+    page.get_by_role("button", name="hide each in turn").click()
+    told = page.locator("eva-live .spread").last
+    page.wait_for_function("line => line.textContent", arg=told.element_handle())
+    hidden = photographs[0][0].repeat(49, 1, 1, 1)
+    grey = torch.tensor([round(255 * mean) for mean in data.MEAN]).to(torch.uint8)
+    for m in range(49):
+        i, j = 4 * (1 + m // 7), 4 * (1 + m % 7)
+        hidden[m, :, i - 2 : i + 6, j - 2 : j + 6] = grey[:, None, None]
+    answer = max(range(10), key=lambda c: detail["scores"][c])
+    shares = forward(next(iter(readings.values())), hidden).softmax(dim=-1)[:, answer]
+    m = int(shares.argmin())
+    expected = f"most at row {m // 7 + 1}, column {m % 7 + 1}: {data.CLASSES[answer]} falls to {100 * shares[m]:.1f} %"
+    assert told.inner_text() == expected
 
 
 def test_without_scripts_the_static_figure_is_there(new_page, shown):

@@ -152,10 +152,11 @@ const build = (data, weights) => {
   const figures = numbers(structure);
   const view = make("div", { class: "view" }, pictures.node, problem,
     make("div", { class: "columns" },
-      make("div", { class: "column" }, area.node, tool.node, brush.node,
-        make("div", { class: "buttons" }, press("undo", area.undo), press("start over", area.restart))),
-      make("div", { class: "column" }, answerLine, was, scores.node, time, reading.node)),
-    head.node, make("ol", { class: "stages" }, ...panels.map(({ node }) => node), hiding.node), figures.node, said);
+      make("div", { class: "said" }, answerLine, was),
+      area.node,
+      make("div", { class: "tools" }, tool.node, brush.node, make("div", { class: "buttons" }, press("undo", area.undo), press("start over", area.restart))),
+      make("div", { class: "scores" }, scores.node, time, reading.node, head.node)),
+    make("ol", { class: "stages" }, ...panels.map(({ node }) => node), hiding.node), figures.node, said);
   view.addEventListener("dragover", (event) => event.preventDefault());
   view.addEventListener("drop", (event) => { event.preventDefault(); own(event.dataTransfer.files[0]); });
   view.addEventListener("paste", (event) => own(event.clipboardData.files[0]));

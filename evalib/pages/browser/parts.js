@@ -44,7 +44,7 @@ const bars = (caption, names) => {
     cell.textContent = percent(share);
     cell.style.setProperty("--bar", share);
     cell.style.setProperty("--before", before ? before[index] : 0);
-    cell.classList.toggle("moved", Boolean(before));
+    cell.classList.toggle("moved", Boolean(before) && Math.abs(share - before[index]) >= 0.005);
   });
   return { node, rows, show };
 };
