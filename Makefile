@@ -21,10 +21,10 @@ help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST)
 
 reproduce: $(READY) ## the runs of MANIFEST, the table, the book; TIER=smoke|quick|paper SEEDS="0 1" or ALL=1 PROFILE=slurm
-	@$(BIN)/python -m evalib reproduce --tier $(TIER) --seeds "$(SEEDS)" --manifest $(MANIFEST) --profile $(PROFILE)
+	@$(BIN)/python -m evalib reproduce --tier $(TIER) --seeds "$(SEEDS)" --manifest "$(MANIFEST)" --profile "$(PROFILE)"
 
 plan: $(READY) ## which of these runs are done, stale, begun or to do, and the time
-	@$(BIN)/python -m evalib plan --tier $(TIER) --seeds "$(SEEDS)" --manifest $(MANIFEST)
+	@$(BIN)/python -m evalib plan --tier $(TIER) --seeds "$(SEEDS)" --manifest "$(MANIFEST)"
 
 book: $(READY) ## the book, warnings as errors, into _build/html
 	$(BIN)/jupyter-book build . -n -W --keep-going
@@ -45,13 +45,13 @@ test-lowest: $(READY) ## the same with the lowest versions that pyproject.toml a
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-header --no-annotate -o .venv/lowest.txt pyproject.toml
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet -r .venv/lowest.txt pip setuptools ipykernel
-	EVALIB_DOOR_PYTHON=$(CURDIR)/$(LOWEST)/bin/python $(PYTEST) worksteal tests/door
+	EVALIB_DOOR_PYTHON="$(CURDIR)/$(LOWEST)/bin/python" $(PYTEST) worksteal tests/door
 
 fresh: $(READY) ## the pages of the built book that would change if it were built now
 	$(BIN)/python book/finishing.py
 
 links: $(READY) ## every link of the built book, those to other hosts too
-	$(BIN)/lychee --no-progress --include-fragments --exclude-path 'macros\.html$$' --root-dir $(CURDIR)/_build/html '_build/html/**/*.html'
+	$(BIN)/lychee --no-progress --include-fragments --exclude-path 'macros\.html$$' --root-dir "$(CURDIR)/_build/html" '_build/html/**/*.html'
 
 lighthouse: $(READY) $(NPM) ## Lighthouse over the built book, all pages or PAGES="index.html …"
 	$(BIN)/python scripts/lighthouse.py $(NPM)/node_modules/.bin/lighthouse $(PAGES)
@@ -64,9 +64,9 @@ lint: $(READY) ## style and types of the code and the notebooks, the workflows, 
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
-lock: $(READY) ## requirements.lock, with hashes, and LICENCES.md from requirements.txt
+lock: $(READY) ## requirements.txt, versions with hashes, from requirements.in; and LICENCES.md
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  -o requirements.lock requirements.txt
+	  -o requirements.txt requirements.in
 	$(BIN)/python scripts/licences.py
 
 set-repository: $(READY) ## the repository's address, everywhere: REPO=owner/name
