@@ -13,7 +13,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist
 NPM := .venv/npm
 LOWEST := .venv-lowest
 
-.PHONY: help reproduce plan book pdf fresh links lighthouse lint test test-browser test-door test-lowest torture whole bench pair readme \
+.PHONY: help reproduce plan book pdf fresh links lighthouse lint test test-slow test-browser test-door test-lowest torture whole bench pair readme \
   lock set-repository
 .DELETE_ON_ERROR:
 
@@ -32,8 +32,11 @@ book: $(READY) ## the book, warnings as errors, into _build/html
 pdf: $(READY) ## the built book as one file, into _build/evalib.pdf
 	$(BIN)/python scripts/pdf.py
 
-test: $(READY) ## the whole suite; WORKERS=0 for one test after the other
-	$(PYTEST) loadfile --no-loadscope-reorder
+test: $(READY) ## the suite; WORKERS=0 for one test after the other
+	$(PYTEST) loadfile --no-loadscope-reorder -m "not slow"
+
+test-slow: $(READY) ## what starts Snakemake and Slurm, and kills what runs
+	$(PYTEST) worksteal -m slow
 
 test-browser: $(READY) ## the pages in Chromium, after make book; a missing browser is an error here
 	EVALIB_BROWSER=required $(PYTEST) worksteal tests/browser
@@ -53,8 +56,9 @@ fresh: $(READY) ## the pages of the built book that would change if it were buil
 links: $(READY) ## every link of the built book, those to other hosts too
 	$(BIN)/lychee --no-progress --include-fragments --exclude-path 'macros\.html$$' --root-dir "$(CURDIR)/_build/html" '_build/html/**/*.html'
 
-lighthouse: $(READY) $(NPM) ## Lighthouse over the built book, all pages or PAGES="index.html …"
-	$(BIN)/python scripts/lighthouse.py $(NPM)/node_modules/.bin/lighthouse $(PAGES)
+lighthouse: $(READY) $(NPM) ## Lighthouse over the built book, by .lighthouserc.json: all pages or PAGES="index.html …"
+	CHROME_PATH="$${EVALIB_CHROMIUM:-$$(command -v chromium)}" $(NPM)/node_modules/.bin/lhci collect $(PAGES:%=--url=http://localhost/%)
+	$(NPM)/node_modules/.bin/lhci assert
 
 lint: $(READY) ## style and types of the code and the notebooks, the workflows, the citation
 	$(BIN)/ruff check
@@ -99,5 +103,5 @@ $(READY): requirements.txt pyproject.toml
 	@touch $@
 
 $(NPM): Makefile
-	npm install --silent --no-fund --no-audit --prefix $(NPM) lighthouse@12.8.2
+	npm install --silent --no-fund --no-audit --prefix $(NPM) @lhci/cli@0.15.1
 	@touch $@

@@ -45,7 +45,7 @@ def device_name(device: torch.device) -> str:
 def processor() -> str:
     """The CPU's model where the system tells it."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"CPU {models[0]}" if models else f"CPU {platform.processor() or platform.machine()}"
 
