@@ -1,0 +1,93 @@
+"""A trained network as one file that needs no evalib: ONNX, or a program of ``torch.export``; pixels in, scores out."""
+
+import copy
+import io
+import json
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from evalib.attention import RelativeSelfAttention, self_attention
+from evalib.results.weights import find_weights, load_weights
+from evalib.training import checkpoints, data
+
+FORMATS = {"onnx": ".onnx", "pt2": ".pt2"}
+EXAMPLES = 2
+"""Images that the network is recorded with; the file takes any number."""
+
+
+class Deployed(nn.Module):
+    """A network with the preprocessing of its training in front: raw pixels ``n 3 i j -> n k`` scores.
+
+    Window attention stands in it as the equation itself: plain operations, which any runtime has.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = copy.deepcopy(network).float().cpu().eval().requires_grad_(False)
+        for module in self.network.modules():
+            if isinstance(module, RelativeSelfAttention) and module.attend is RelativeSelfAttention.attend:
+                module.attend = self_attention
+
+    def forward(self, images: UInt8[Tensor, "n 3 i j"]) -> Float[Tensor, "n k"]:
+        return self.network(data.normalise(images))
+
+
+def export(
+    network: nn.Module,
+    path: str | Path,
+    format: str | None = None,
+    classes: tuple[str, ...] | None = None,
+    size: tuple[int, int] = (32, 32),
+    overwrite: bool = False,
+) -> Path:
+    """Write ``network`` to ``path``: its input ``images`` is uint8 ``n 3 i j`` for any n, its output ``scores``, ``n k``.
+
+    ``format`` is "onnx" or "pt2" (``torch.export``); without it the suffix of ``path`` says. Normalisation is inside. The
+    names ``classes`` go into the file (ONNX: metadata ``classes``; pt2: extra file ``classes.json``). ``ValueError``
+    without a format, or where the file is there already and ``overwrite`` was not asked for.
+    """
+    path = Path(path)
+    kind = format or path.suffix.removeprefix(".")
+    if kind not in FORMATS:
+        raise ValueError(f"{kind!r} is no format: choose one of {', '.join(FORMATS)}")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} is there already: name another file, or overwrite it with --overwrite")
+    images = torch.zeros(EXAMPLES, 3, *size, dtype=torch.uint8)
+    batch = {"images": {0: torch.export.Dim("n", min=1)}}
+    program = torch.export.export(Deployed(network), (images,), dynamic_shapes=batch)
+    content = (as_onnx if kind == "onnx" else as_pt2)(program, json.dumps(classes))
+    return checkpoints.write_atomically(path, content)
+
+
+def as_pt2(program, classes: str) -> bytes:
+    """The bytes of the program as ``torch.export.load`` reads them."""
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={"classes.json": classes})
+    return buffer.getvalue()
+
+
+def as_onnx(program, classes: str) -> bytes:
+    """The bytes of the program as an ONNX model; ``ValueError`` if what converts it is not installed."""
+    try:
+        import onnxscript  # noqa: F401  # torch's exporter needs both
+        from onnx import StringStringEntryProto
+    except ImportError:
+        raise ValueError("ONNX needs the packages onnx and onnxscript: pip install onnx onnxscript") from None
+    model = torch.onnx.export(
+        program, input_names=["images"], output_names=["scores"], dynamo=True, verbose=False
+    ).model_proto
+    model.metadata_props.append(StringStringEntryProto(key="classes", value=classes))
+    return model.SerializeToString()
+
+
+def export_weights(
+    name_or_path: str | Path, path: str | Path | None, format: str, out: Path | None = None, overwrite: bool = False
+) -> Path:
+    """:func:`export` of a weights file, or of an experiment's trained network, by default to ``<experiment>.<format>``."""
+    weights = find_weights(name_or_path, out)
+    _, record = checkpoints.read_tensors(weights)
+    path = path or f"{record['experiment']}{FORMATS[format]}"
+    return export(load_weights(weights), path, format, data.CLASSES, overwrite=overwrite)
