@@ -67,7 +67,9 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
     claim = commands.add_parser("claims", help="the paper's claims, what the records say of each, and a verdict")
     claim.add_argument("--format", choices=tables.FORMATS, default="md", help="(default: md)")
     claim.set_defaults(call=call_claims)
-    file = commands.add_parser("export", help="a trained network as one file for use without evalib, pixels in, scores out")
+    file = commands.add_parser(
+        "export", help="a trained network as one file for use without evalib, pixels in, scores out"
+    )
     file.add_argument("weights", help="a weights file, or the name of an experiment")
     file.add_argument("--format", choices=export.FORMATS, default="onnx", help="(default: onnx)")
     file.add_argument("--to", type=Path, metavar="FILE", help="(default: the experiment's name, here)")

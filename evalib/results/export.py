@@ -1,6 +1,7 @@
 """A trained network as one file that needs no evalib: ONNX, or a program of ``torch.export``; pixels in, scores out."""
 
 import copy
+import importlib.util
 import io
 import json
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from evalib.attention import RelativeSelfAttention, self_attention
 from evalib.results.weights import find_weights, load_weights
 from evalib.training import checkpoints, data
+from evalib.training.prediction import predict
 
 FORMATS = {"onnx": ".onnx", "pt2": ".pt2"}
 EXAMPLES = 2
@@ -47,7 +49,7 @@ def export(
 
     ``format`` is "onnx" or "pt2" (``torch.export``); without it the suffix of ``path`` says. Normalisation is inside. The
     names ``classes`` go into the file (ONNX: metadata ``classes``; pt2: extra file ``classes.json``). ``ValueError``
-    without a format, or where the file is there already and ``overwrite`` was not asked for.
+    without a format, for classes that are not the network's, or where the file is there already, without ``overwrite``.
     """
     path = Path(path)
     kind = format or path.suffix.removeprefix(".")
@@ -55,7 +57,10 @@ def export(
         raise ValueError(f"{kind!r} is no format: choose one of {', '.join(FORMATS)}")
     if path.exists() and not overwrite:
         raise ValueError(f"{path} is there already: name another file, or overwrite it with --overwrite")
+    if kind == "onnx" and not all(map(importlib.util.find_spec, ("onnx", "onnxscript"))):
+        raise ValueError("ONNX needs the packages onnx and onnxscript: pip install onnx onnxscript")
     images = torch.zeros(EXAMPLES, 3, *size, dtype=torch.uint8)
+    predict(network, images, classes=classes)  # refuses what does not fit
     batch = {"images": {0: torch.export.Dim("n", min=1)}}
     program = torch.export.export(Deployed(network), (images,), dynamic_shapes=batch)
     content = (as_onnx if kind == "onnx" else as_pt2)(program, json.dumps(classes))
@@ -70,12 +75,9 @@ def as_pt2(program, classes: str) -> bytes:
 
 
 def as_onnx(program, classes: str) -> bytes:
-    """The bytes of the program as an ONNX model; ``ValueError`` if what converts it is not installed."""
-    try:
-        import onnxscript  # noqa: F401  # torch's exporter needs both
-        from onnx import StringStringEntryProto
-    except ImportError:
-        raise ValueError("ONNX needs the packages onnx and onnxscript: pip install onnx onnxscript") from None
+    """The bytes of the program as an ONNX model."""
+    from onnx import StringStringEntryProto
+
     model = torch.onnx.export(
         program, input_names=["images"], output_names=["scores"], dynamo=True, verbose=False
     ).model_proto

@@ -70,9 +70,13 @@ def dataset(
     number = len(classes) if classes is not None else int(labels.max()) + 1
     for name, part in (("labels", labels), ("test_labels", test_labels)):
         if part.min() < 0 or part.max() >= number:
-            raise ValueError(f"{name} are {part.min()} … {part.max()}, of {number} classes: number them 0 … {number - 1}")
+            raise ValueError(
+                f"{name} are {part.min()} … {part.max()}, of {number} classes: number them 0 … {number - 1}"
+            )
     if missing := sorted(set(range(number)) - set(labels.tolist())):
-        raise ValueError(f"no training image has the label {missing[0]}: number the labels 0 … {number - 1}, without gaps")
+        raise ValueError(
+            f"no training image has the label {missing[0]}: number the labels 0 … {number - 1}, without gaps"
+        )
     arrays = [rearrange(part, "n c i j -> n i j c").numpy() for part in (images, test_images)]
     sha256 = fingerprint(arrays[0], labels.numpy(), arrays[1], test_labels.numpy())
     names = tuple(classes) if classes is not None else tuple(map(str, range(number)))

@@ -19,7 +19,7 @@ Given = Pixels | Image.Image | Sequence[Image.Image]
 
 @overload
 def predict(
-    network: nn.Module, images: Given, probabilities: bool = False, *, batch_size: int = 500
+    network: nn.Module, images: Given, probabilities: bool = False, classes: None = None, batch_size: int = 500
 ) -> Float[Tensor, "n k"]: ...
 @overload
 def predict(
