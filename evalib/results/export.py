@@ -28,7 +28,8 @@ class Deployed(nn.Module):
 
     def __init__(self, network: nn.Module):
         super().__init__()
-        self.network = copy.deepcopy(network).float().cpu().eval().requires_grad_(False)
+        network = copy.deepcopy(network).float().cpu().eval().requires_grad_(False)
+        self.network = network.to(memory_format=torch.contiguous_format)
         for module in self.network.modules():
             if isinstance(module, RelativeSelfAttention) and module.attend is RelativeSelfAttention.attend:
                 module.attend = self_attention
