@@ -41,6 +41,7 @@ from pathlib import Path
 
 import torch
 from einops import rearrange
+from matplotlib import rc_context
 from PIL import Image, ImageOps
 from torch import nn
 from torch.nn import functional as F
@@ -80,14 +81,15 @@ names
 
 # %% tags=["hide-input"]
 best = shares[0].argsort(descending=True)[:4].tolist()
-drawing, ((left, middle, right),) = figures.panels(1, 3, 6.4, 1.9, width_ratios=(4, 3, 3))
-for axis, image, title in ((left, photo, "the file"), (middle, small, "what the network gets")):
-    axis.imshow(image)
-    axis.set_title(title, fontsize=9)
-    figures.bare(axis)
-right.barh([evalib.CLASSES[index] for index in best[::-1]], [shares[0, index].item() for index in best[::-1]])
-right.set_title("share of each class", fontsize=9)
-right.set_xlim(0, 1)
+with rc_context(figures.STYLE):
+    drawing, ((left, middle, right),) = figures.panels(1, 3, 6.4, 1.9, width_ratios=(4, 3, 3))
+    for axis, image, title in ((left, photo, "the file"), (middle, small, "what the network gets")):
+        axis.imshow(image)
+        axis.set_title(title, fontsize=9)
+        figures.bare(axis)
+    right.barh([evalib.CLASSES[index] for index in best[::-1]], [shares[0, index].item() for index in best[::-1]])
+    right.set_title("share of each class", fontsize=9)
+    right.set_xlim(0, 1)
 picture(
     drawing,
     caption="One image through <code>evalib.predict</code>. The network gives one of its ten classes to any image, also to "
@@ -140,15 +142,16 @@ print(f"temperature {log_temperature.exp().item():.2f}: loss on the other half {
 #
 # `evalib.dataset` takes images and labels, and
 # `evalib.train` trains on them as it does on CIFAR-10: same augmentation, same
-# schedule, everything random a function of the seed. Here the data are the bundled images under two labels of our own,
-# *animal* and *vehicle*, and the network is a trained one with a fresh classifier for two classes.
+# schedule, everything random a function of the seed. Here the data are the bundled test images, which no trained network has
+# learned from, under two labels of our own, *animal* and *vehicle*; the network is a trained one with a fresh classifier for
+# two classes.
 
 # %%
-vehicle = torch.isin(cifar.train_labels, torch.tensor([0, 1, 8, 9])).long()
-mine = evalib.dataset(cifar.train_images, vehicle, classes=("animal", "vehicle"))
+vehicle = torch.isin(cifar.test_labels, torch.tensor([0, 1, 8, 9])).long()
+mine = evalib.dataset(cifar.test_images, vehicle, classes=("animal", "vehicle"))
 torch.manual_seed(0)
 network = evalib.load_pretrained("resnet20-small", num_classes=2)
-settings = evalib.Settings("resnet20-small", epochs=2, precision="float32")
+settings = evalib.Settings("resnet20-small", epochs=3, batch_size=45, precision="float32")
 run = evalib.train(settings, dataset=mine, network=network, device="cpu")
 right = (run.test_scores.argmax(dim=1) == mine.test_labels).sum().item()
 print(f"{right} of the {len(mine.test_labels)} images that were put aside are right")
@@ -160,7 +163,7 @@ print(f"{right} of the {len(mine.test_labels)} images that were put aside are ri
 # %%
 for wrong in (vehicle + 1, vehicle[:-1], vehicle.float()):
     try:
-        evalib.dataset(cifar.train_images, wrong)
+        evalib.dataset(cifar.test_images, wrong)
     except (TypeError, ValueError) as error:
         print(error)
 

@@ -83,7 +83,8 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
     Nothing is unpickled. ``ValueError`` if the bytes do not have the SHA-256 that the file's name gives.
     """
     tensors, record = read_weights(find_weights(name_or_path, out))
-    network = build(record["experiment"])
+    with torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
+        network = build(record["experiment"])
     network.load_state_dict({name.replace(*FORMER): tensor for name, tensor in tensors.items()})
     network.image_size = (32, 32)  # type: ignore[assignment]  # what it was trained on: predict refuses others
     return network.to(memory_format=torch.channels_last).eval()
