@@ -79,9 +79,9 @@ def as_onnx(program, classes: str) -> bytes:
     """The bytes of the program as an ONNX model."""
     from onnx import StringStringEntryProto
 
-    model = torch.onnx.export(
-        program, input_names=["images"], output_names=["scores"], dynamo=True, verbose=False
-    ).model_proto
+    converted = torch.onnx.export(program, input_names=["images"], output_names=["scores"], dynamo=True, verbose=False)
+    assert converted is not None  # it is where no file is written
+    model = converted.model_proto
     model.metadata_props.append(StringStringEntryProto(key="classes", value=classes))
     return model.SerializeToString()
 
