@@ -132,3 +132,9 @@ def test_an_element_is_whole_and_has_a_static_figure(photographs):
     assert len(set(re.findall(r'data-digest="(\w{16})"', html))) == 2
     assert html.count("<svg") == html.count("</svg>") == 2 and 'role="img" aria-label="' in html
     assert "1902.10186" in html and "1908.04626" in html
+
+
+def test_the_pages_show_a_reading_that_weighs_and_the_letter():
+    shown = live.readings()
+    assert list(shown)[-1] == "letter" and len(shown) == 2
+    assert all(export.export(each.eval())[1] for each in shown.values())
