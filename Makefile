@@ -13,7 +13,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist
 NPM := .venv/npm
 LOWEST := .venv-lowest
 
-.PHONY: help reproduce plan book pdf fresh links lighthouse lint test test-browser test-door test-lowest torture whole bench pair readme \
+.PHONY: help reproduce plan book pdf fresh links lighthouse lint test test-slow test-browser test-door test-lowest torture whole bench pair readme \
   lock set-repository
 .DELETE_ON_ERROR:
 
@@ -21,10 +21,10 @@ help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST)
 
 reproduce: $(READY) ## the runs of MANIFEST, the table, the book; TIER=smoke|quick|paper SEEDS="0 1" or ALL=1 PROFILE=slurm
-	@$(BIN)/python -m evalib reproduce --tier $(TIER) --seeds "$(SEEDS)" --manifest $(MANIFEST) --profile $(PROFILE)
+	@$(BIN)/python -m evalib reproduce --tier $(TIER) --seeds "$(SEEDS)" --manifest "$(MANIFEST)" --profile "$(PROFILE)"
 
 plan: $(READY) ## which of these runs are done, stale, begun or to do, and the time
-	@$(BIN)/python -m evalib plan --tier $(TIER) --seeds "$(SEEDS)" --manifest $(MANIFEST)
+	@$(BIN)/python -m evalib plan --tier $(TIER) --seeds "$(SEEDS)" --manifest "$(MANIFEST)"
 
 book: $(READY) ## the book, warnings as errors, into _build/html
 	$(BIN)/jupyter-book build . -n -W --keep-going
@@ -32,8 +32,11 @@ book: $(READY) ## the book, warnings as errors, into _build/html
 pdf: $(READY) ## the built book as one file, into _build/evalib.pdf
 	$(BIN)/python scripts/pdf.py
 
-test: $(READY) ## the whole suite; WORKERS=0 for one test after the other
-	$(PYTEST) loadfile --no-loadscope-reorder
+test: $(READY) ## the suite; WORKERS=0 for one test after the other
+	$(PYTEST) loadfile --no-loadscope-reorder -m "not slow"
+
+test-slow: $(READY) ## what starts Snakemake and Slurm, and kills what runs
+	$(PYTEST) worksteal -m slow
 
 test-browser: $(READY) ## the pages in Chromium, after make book; a missing browser is an error here
 	EVALIB_BROWSER=required $(PYTEST) worksteal tests/browser
@@ -45,16 +48,17 @@ test-lowest: $(READY) ## the same with the lowest versions that pyproject.toml a
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-header --no-annotate -o .venv/lowest.txt pyproject.toml
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet -r .venv/lowest.txt pip setuptools ipykernel
-	EVALIB_DOOR_PYTHON=$(CURDIR)/$(LOWEST)/bin/python $(PYTEST) worksteal tests/door
+	EVALIB_DOOR_PYTHON="$(CURDIR)/$(LOWEST)/bin/python" $(PYTEST) worksteal tests/door
 
 fresh: $(READY) ## the pages of the built book that would change if it were built now
 	$(BIN)/python book/finishing.py
 
 links: $(READY) ## every link of the built book, those to other hosts too
-	$(BIN)/lychee --no-progress --include-fragments --exclude-path 'macros\.html$$' --root-dir $(CURDIR)/_build/html '_build/html/**/*.html'
+	$(BIN)/lychee --no-progress --include-fragments --exclude-path 'macros\.html$$' --root-dir "$(CURDIR)/_build/html" '_build/html/**/*.html'
 
-lighthouse: $(READY) $(NPM) ## Lighthouse over the built book, all pages or PAGES="index.html …"
-	$(BIN)/python scripts/lighthouse.py $(NPM)/node_modules/.bin/lighthouse $(PAGES)
+lighthouse: $(READY) $(NPM) ## Lighthouse over the built book, by .lighthouserc.json: all pages or PAGES="index.html …"
+	CHROME_PATH="$${EVALIB_CHROMIUM:-$$(command -v chromium)}" $(NPM)/node_modules/.bin/lhci collect $(PAGES:%=--url=http://localhost/%)
+	$(NPM)/node_modules/.bin/lhci assert
 
 lint: $(READY) ## style and types of the code and the notebooks, the workflows, the citation
 	$(BIN)/ruff check
@@ -64,9 +68,9 @@ lint: $(READY) ## style and types of the code and the notebooks, the workflows, 
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
-lock: $(READY) ## requirements.lock, with hashes, and LICENCES.md from requirements.txt
+lock: $(READY) ## requirements.txt, versions with hashes, from requirements.in; and LICENCES.md
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  -o requirements.lock requirements.txt
+	  -o requirements.txt requirements.in
 	$(BIN)/python scripts/licences.py
 
 set-repository: $(READY) ## the repository's address, everywhere: REPO=owner/name
@@ -99,5 +103,5 @@ $(READY): requirements.txt pyproject.toml
 	@touch $@
 
 $(NPM): Makefile
-	npm install --silent --no-fund --no-audit --prefix $(NPM) lighthouse@12.8.2
+	npm install --silent --no-fund --no-audit --prefix $(NPM) @lhci/cli@0.15.1
 	@touch $@

@@ -28,7 +28,7 @@ TARGETS = {"pipeline": (">=", 15.0), "step": ("<=", 0.85), "overhead": ("<=", 0.
 class Images(Dataset):
     """CIFAR-10 as the usual loop has it: PIL images through torchvision's transforms, one at a time."""
 
-    def __init__(self, cifar: data.CIFAR10):
+    def __init__(self, cifar: data.Dataset):
         self.images = cifar.train_images.permute(0, 2, 3, 1).numpy()
         self.labels = cifar.train_labels.tolist()
         self.transform = transforms.Compose(
@@ -59,7 +59,7 @@ def interleaved(variants: dict, repeats: int, device) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def pipeline(cifar: data.CIFAR10, device, repeats: int) -> dict[str, float]:
+def pipeline(cifar: data.Dataset, device, repeats: int) -> dict[str, float]:
     """Seconds for one epoch of augmented batches: ours on the device, and a DataLoader with two workers."""
     padded, n = data.pad(cifar.train_images.to(device)), len(cifar.train_labels)
     loader = DataLoader(Images(cifar), BATCH_SIZE, shuffle=True, num_workers=2, persistent_workers=True)
@@ -76,7 +76,7 @@ def pipeline(cifar: data.CIFAR10, device, repeats: int) -> dict[str, float]:
     return interleaved({"evalib": ours, "DataLoader": usual}, repeats, device)
 
 
-def step(name: str, cifar: data.CIFAR10, device, repeats: int) -> dict[str, float]:
+def step(name: str, cifar: data.Dataset, device, repeats: int) -> dict[str, float]:
     """Seconds for one training step of ``name``: the plain eager NCHW loop, ours, and the parts of ours."""
     plan = data.Plan(*(part[:BATCH_SIZE].to(device) for part in data.epoch_plan(len(cifar.train_labels), 0, 0)))
     padded, labels = data.pad(cifar.train_images.to(device)), cifar.train_labels.to(device)

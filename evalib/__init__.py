@@ -9,8 +9,9 @@ from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.networks import TABLE_1, Experiment, build, count_parameters, register
 from evalib.results.records import run
 from evalib.results.weights import evaluate, load_pretrained, load_weights
-from evalib.tracing import Trace, trace
-from evalib.training.data import CLASSES
+from evalib.tracing import Trace, trace, trace_windows
+from evalib.training.data import CLASSES, dataset
+from evalib.training.data import load as load_data
 from evalib.training.loop import train
 from evalib.training.prediction import predict
 from evalib.training.settings import TIERS, Settings
@@ -29,7 +30,9 @@ __all__ = [
     "build",
     "convolution",
     "count_parameters",
+    "dataset",
     "evaluate",
+    "load_data",
     "load_pretrained",
     "load_weights",
     "local_attention",
@@ -38,6 +41,7 @@ __all__ = [
     "relative_attention",
     "run",
     "trace",
+    "trace_windows",
     "train",
 ]
 

@@ -1,4 +1,4 @@
-"""``python -m evalib train | evaluate | table | claims | data | plan | reproduce | notebook``: the library, from a shell."""
+"""``python -m evalib train | evaluate | export | table | claims | data | plan | reproduce | notebook``: the library, from a shell."""
 
 import codecs
 import os

@@ -37,7 +37,7 @@ from IPython.display import Markdown
 from evalib import ABLATIONS, TABLE_1, TIERS
 from evalib.pages import answer, plots
 from evalib.pages.display import captioned, picture
-from evalib.pages.live import live
+from evalib.pages.live import live, readings
 from evalib.results import choice, tables, weights
 from evalib.training import checkpoints, data, paths
 
@@ -51,17 +51,14 @@ picture(
 )
 
 # %% tags=["remove-input"]
-names = dict.fromkeys((choice.default(), "residual", "letter", *choice.ADDED))
-there = {name: path for name in names if (path := weights.packaged(choice.row_of(name).name))}
-cards = {name: checkpoints.read_tensors(path)[1] for name, path in there.items()}
-cifar = data.load("subset")
-readings = {name: weights.load_pretrained(choice.row_of(name).name) for name in [*there][:2]}
+networks, cifar = readings(), data.load("subset")
+cards = {name: checkpoints.read_tensors(weights.packaged(choice.row_of(name).name))[1] for name in networks}
 told = "; ".join(
     f"<i>{name}</i>, {cards[name]['test']['accuracy']:.1f} % of the test images right, {cards[name]['settings']['epochs']} epochs"
-    for name in readings
+    for name in networks
 )
 captioned(
-    live(readings, cifar.test_images[::50], cifar.test_labels[::50]),
+    live(networks, cifar.test_images[::50], cifar.test_labels[::50]),
     f"An EVANet-20 small that computes in this page. Give it a photograph, hide a part of it, and watch its four looks. {told}.",
 )
 

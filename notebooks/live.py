@@ -33,22 +33,19 @@ import torch
 from IPython.display import Markdown
 from scipy.stats import spearmanr
 
-from evalib import load_pretrained, trace
+from evalib import trace
 from evalib.pages.display import captioned, table
 from evalib.pages.export import export
-from evalib.pages.live import live, script
+from evalib.pages.live import live, readings, script
 from evalib.training import data
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
-readings = {
-    "residual": load_pretrained("evanet20-small-residual"),
-    "letter": load_pretrained("evanet20-small"),
-}
+networks = readings()
 cifar = data.load("subset")
 
 # %% tags=["hide-input"]
 captioned(
-    live(readings, cifar.test_images[::50], cifar.test_labels[::50]),
+    live(networks, cifar.test_images[::50], cifar.test_labels[::50]),
     "EVANet-20 small. The four squares are its four looks: the brighter a square of the ring, the more weight it has. "
     "Below each, how the recall divides its weight over what was kept. The fifth shows which part counts: the brighter, the "
     "further the answer falls when it is hidden.",
@@ -63,7 +60,7 @@ captioned(
 #
 # 1. Choose the airplane, and hide its tail. Does the network still call it an airplane? What if you hide the sky instead?
 # 2. Draw a thick red line through the ring of 24. Do the looks go to it?
-# 3. Switch from *residual* to *letter*. How many pixels does each look use now?
+# 3. Switch the reading to *letter*, the text taken at its word. How many pixels does each look use now?
 # 4. Under *which part counts*, hide each part in turn. Are the parts that count those that have the weight?
 #
 # The rest of this page answers the last two.
@@ -77,19 +74,19 @@ captioned(
 # %% tags=["hide-input"]
 images = cifar.test_images
 rows = []
-for name, network in readings.items():
+for name, network in networks.items():
     with torch.no_grad():
         _, seen = trace(network, data.normalise(images))
     looks = seen.look_weights[1:]
     spread = [torch.special.entr(weights).sum(dim=-1).exp().mean().item() for weights in looks]
-    picked = sum((weights.amax(dim=-1) > 0.99).sum().item() for weights in looks)
-    rows.append([name, *(f"{each:.1f}" for each in spread), f"{100 * picked / sum(w[..., 0].numel() for w in looks):.0f}"])
+    picked = torch.cat([weights.amax(dim=-1) > 0.99 for weights in looks]).float().mean().item()
+    rows.append([name, *(f"{each:.1f}" for each in spread), f"{100 * picked:.0f}"])
 table(["reading", "ring of 8", "ring of 16", "ring of 24", "looks with over 99 % on one pixel, %"], rows)
 
 # %% [markdown]
 # Mean over the bundled test images and the four heads. The centre is alone in its ring and left out. In the letter of the
-# text nothing holds the logits back, and they grow until the softmax picks; with a residual and a LayerNorm around each
-# attention they stay small enough to weigh.
+# text nothing holds the logits back, and they grow until the softmax picks. What that does to a training is on the page
+# [What the text leaves out](collapse.ipynb).
 #
 # ## Does it look where it counts?
 #
@@ -113,7 +110,7 @@ def falls(network, image):
 
 
 rows, means, sample = [], [], images[::10]
-for name, network in readings.items():
+for name, network in networks.items():
     rings = [stage["ring"] for stage in export(network)[0]["stages"]]
     found = [[], [], []]
     for image in sample:
@@ -123,14 +120,15 @@ for name, network in readings.items():
     ranks = torch.tensor(found)
     error = ranks.std(dim=1) / ranks.shape[1] ** 0.5
     means.extend(ranks.mean(dim=1).tolist())
-    rows.append([name, *(f"{m:.2f} ± {e:.2f}" for m, e in zip(ranks.mean(dim=1), error, strict=True))])
+    cells = [f"{m:.2f} ± {e:.2f}" for m, e in zip(ranks.mean(dim=1), error, strict=True)]
+    rows.append([name, *(cell.replace("-", "−") for cell in cells)])
 table(["reading", "ring of 8", "ring of 16", "ring of 24"], rows)
 
 # %% tags=["hide-input"]
-ranges = f"between {min(means):.2f} and {max(means):.2f}, where 1 would be the same order and 0 no relation.".replace("-", "−")
+least, most = (f"{each:.2f}".replace("-", "−") for each in (min(means), max(means)))
 Markdown(
     f"Spearman's rank correlation of weight and fall within a ring, mean over {len(sample)} test images ± its standard error: "
-    f"{ranges} The weights say from where a look took its values. Which part of the picture the answer hangs on is another "
+    f"between {least} and {most}, where 1 would be the same order and 0 no relation. The weights say from where a look took its values. Which part of the picture the answer hangs on is another "
     "question: each vector has seen more of the picture than the pixels under it, and the first query reads the whole map "
     "before any look is taken."
 )
@@ -143,7 +141,7 @@ Markdown(
 # and weights are those of PyTorch to 0.0001, which a test holds.
 
 # %% tags=["hide-input"]
-structure, block = export(readings["residual"])
+structure, block = export(next(iter(networks.values())))
 Markdown(f"The scripts have {len(script().encode()) / 1e3:.0f} kB, the weights of one network {len(block) / 1e6:.1f} MB; "
          "they are read when the network is started.")  # fmt: skip
 

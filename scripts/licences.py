@@ -1,11 +1,16 @@
-"""Write LICENCES.md: the licence of each package of requirements.txt, as the installed package states it."""
+"""Write LICENCES.md: the licence of each package of requirements.txt that is installed here, as it states it itself.
+
+pip-licenses says UNKNOWN of eight of them, whose licence stands in a file alone; here its title is read.
+"""
 
 import importlib.metadata
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+PIN = re.compile(r"^([\w.-]+)==([^\s;]+)", re.MULTILINE)
 HEAD = """# Licences of the dependencies
 
 What `requirements.txt` pins, as each package states it. Written by `make lock`. PyTorch for CUDA also brings
@@ -36,9 +41,10 @@ def title(package: str) -> str:
 def listing() -> str:
     """LICENCES.md as it should be."""
     rows = []
-    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").split():
-        name, _, version = line.partition("==")
-        rows.append(f"| {name} | {version} | {re.sub(r'[|]', '/', licence(name))} |\n")
+    for name, version in PIN.findall((ROOT / "requirements.txt").read_text(encoding="utf-8")):
+        with suppress(importlib.metadata.PackageNotFoundError):  # what another system needs
+            if not name.startswith(("nvidia", "cuda")):
+                rows.append(f"| {name} | {version} | {re.sub(r'[|]', '/', licence(name))} |\n")
     return HEAD + "".join(rows)
 
 

@@ -40,7 +40,7 @@ def measure(out: Path, tiers: tuple[str, ...] = TIERS, again: bool = False) -> l
     return absent
 
 
-def read(path: Path, cifar: data.CIFAR10) -> dict:
+def read(path: Path, cifar: data.Dataset) -> dict:
     """One reading, in plain data."""
     right, vectors = reading.reads(weights.load_weights(path), cifar.test_images, cifar.test_labels)
     return {

@@ -1,4 +1,7 @@
-"""The built book as one PDF, `_build/evalib.pdf`: `make pdf`, after `make book`. Chromium prints it, as it shows the pages."""
+"""The built book as one PDF, `_build/evalib.pdf`: `make pdf`, after `make book`. Chromium prints it, as it shows the pages.
+
+Jupyter Book's own ``--builder pdfhtml`` runs every notebook again, into ``_build/html`` in place of the book.
+"""
 
 import os
 import re

@@ -306,6 +306,7 @@ def wait_for(found, process):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_failed_and_skipped_runs_are_named_and_the_table_is_made(tmp_path):
     wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
     wanted.write_text("experiment,seeds\nresnet20-small,0 1 2\n")
@@ -322,6 +323,7 @@ def test_failed_and_skipped_runs_are_named_and_the_table_is_made(tmp_path):
     assert (out / "smoke" / "table" / "table.json").exists()
 
 
+@pytest.mark.slow
 def test_the_plan_before_in_the_middle_and_after(tmp_path, capsys):
     torch.set_default_dtype(torch.float32)
     wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
@@ -359,6 +361,7 @@ def test_the_plan_before_in_the_middle_and_after(tmp_path, capsys):
     assert plan() == (["done"] * 3, "3 done")
 
 
+@pytest.mark.slow
 def test_an_added_row_is_trained_and_shown_without_any_other_edit(tmp_path):
     wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
     made(out, seed=0)
@@ -384,6 +387,7 @@ def test_an_added_row_is_trained_and_shown_without_any_other_edit(tmp_path):
     assert "| `resnet20-small` | smoke | 7 | 2 |" in page
 
 
+@pytest.mark.slow
 def test_kill_9_of_a_job_and_of_snakemake_lose_and_double_nothing(tmp_path):
     folder = tmp_path / AWKWARD
     wanted, out = folder / "manifest.csv", folder / "results"

@@ -121,6 +121,7 @@ def test_rounding_on_another_device_may_move_a_count_by_one_standard_error():
     assert "8969 of 10000" in evaluation.difference(record, there | {"correct": 8969})
 
 
+@pytest.mark.slow
 def test_a_doubtful_run_is_named_by_reproduce_and_stops_no_other(out, tmp_path):
     wanted = tmp_path / "manifest.csv"
     wanted.write_text("experiment,seeds\nresnet20-small,0 1\n")

@@ -70,6 +70,7 @@ def test_a_notice_ends_the_run_in_one_line_and_the_same_command_goes_on(tmp_path
     assert "epoch 8/8" in again.stdout
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments_loses_and_doubles_nothing(tmp_path):
     """`make torture` sets EVALIB_KILLS=20; the seed of the moments is printed when it fails."""
     epochs, moments = 2 + KILLS, random.Random(KILLS)

@@ -100,7 +100,6 @@ def test_every_number_of_the_block_belongs_to_one_tensor():
         ("evanet20-small-published", "PublishedEVA computes otherwise"),
         ("evanet20-small-no-recall", "Newest is not exported"),
         ("evanet20-small-centre-query", "CentrePixel is not exported"),
-        ("evanet20-small-one-block", "OneBlock computes otherwise"),
         ("evanet20-small-unpadded", "UnpaddedBlock is not exported"),
     ],
 )
@@ -109,9 +108,11 @@ def test_a_network_that_the_browser_does_not_compute_is_refused(name, reason):
         export.export(network(name))
 
 
-def test_a_network_in_training_is_refused():
+def test_a_network_in_training_or_for_other_images_is_refused():
     with pytest.raises(ValueError, match=r"training mode.*network\.eval\(\)"):
         export.export(evalib.build("evanet20-small"))
+    with pytest.raises(ValueError, match="classes of CIFAR-10"):
+        export.export(evalib.build("evanet20-small", num_classes=3).eval())
 
 
 def test_the_scripts_are_small_alone_and_know_no_number_of_the_network():
@@ -132,3 +133,9 @@ def test_an_element_is_whole_and_has_a_static_figure(photographs):
     assert len(set(re.findall(r'data-digest="(\w{16})"', html))) == 2
     assert html.count("<svg") == html.count("</svg>") == 2 and 'role="img" aria-label="' in html
     assert "1902.10186" in html and "1908.04626" in html
+
+
+def test_the_pages_show_a_reading_that_weighs_and_the_letter():
+    shown = live.readings()
+    assert list(shown)[-1] == "letter" and len(shown) == 2
+    assert all(export.export(each.eval())[1] for each in shown.values())

@@ -33,7 +33,7 @@ class Raised(dict):
 def judge(folder, tests):
     """pytest's exit status for ``tests`` on the package in ``folder``, and what they raised; wants its own process."""
     os.chdir(folder)  # hypothesis remembers failures here
-    with open("log", "w") as log:
+    with open("log", "w", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     torch.set_num_threads(1)

@@ -21,7 +21,10 @@ QUICK = "--slurm-init-seconds-before-status-checks 2 --seconds-between-status-ch
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
 SBIN = f"{os.environ['PATH']}:/usr/sbin"
 ABSENT = [name for name in PROGRAMS if not shutil.which(name, path=SBIN)]
-pytestmark = pytest.mark.skipif(bool(ABSENT), reason=f"no {', '.join(ABSENT)} here: apt-get install slurm-wlm munge")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(ABSENT), reason=f"no {', '.join(ABSENT)} here: apt-get install slurm-wlm munge"),
+]
 
 CONFIGURATION = """
 ClusterName=test
@@ -82,7 +85,7 @@ def slurm(tmp_path):
     munged += f" --pid-file={here}/munged.pid --log-file={here}/munged.log --seed-file={here}/munged.seed"
     daemons = []
     for command in (munged, "slurmctld -D -i", f"slurmd -D -N {host}"):
-        with open(here / f"{command.split()[0]}.out", "w") as output:
+        with open(here / f"{command.split()[0]}.out", "w", encoding="utf-8") as output:
             daemons.append(subprocess.Popen(command.split(), env=environment, stdout=output, stderr=output))
     try:
         wait_until_idle(environment, here)

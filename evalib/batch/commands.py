@@ -11,7 +11,7 @@ from evalib.batch import gpus, manifest, reproduce
 from evalib.batch.faults import FAULTS, said
 from evalib.batch.notebook import KINDS, parse, run_notebook
 from evalib.networks import TABLE_1
-from evalib.results import claims, comparisons, evaluation, records, tables, weights
+from evalib.results import claims, comparisons, evaluation, export, records, tables, weights
 from evalib.training import data
 from evalib.training.progress import tensorboard
 from evalib.training.settings import PRECISIONS, TIERS, Settings
@@ -67,12 +67,21 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
     claim = commands.add_parser("claims", help="the paper's claims, what the records say of each, and a verdict")
     claim.add_argument("--format", choices=tables.FORMATS, default="md", help="(default: md)")
     claim.set_defaults(call=call_claims)
-    for command in (train, evaluate, table, claim):
+    file = commands.add_parser(
+        "export", help="a trained network as one file for use without evalib, pixels in, scores out"
+    )
+    file.add_argument("weights", help="a weights file, or the name of an experiment")
+    file.add_argument("--format", choices=export.FORMATS, default="onnx", help="(default: onnx)")
+    file.add_argument("--to", type=Path, metavar="FILE", help="(default: the experiment's name, here)")
+    file.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    file.set_defaults(call=call_export)
+    for command in (train, evaluate, table, claim, file):
         command.add_argument("--out", type=Path, help="where records are kept (default: results/)")
 
-    fetch = commands.add_parser("data", help="fetch the full CIFAR-10 and verify it")
+    fetch = commands.add_parser("data", help="fetch the full CIFAR-10, or CIFAR-100, and verify it")
+    fetch.add_argument("which", nargs="?", choices=("full", "cifar100"), default="full", help="(default: full)")
     fetch.add_argument("--directory", type=Path, help="where to keep it (default: data/)")
-    fetch.set_defaults(call=lambda arguments: print(data.describe(data.load("full", arguments.directory))))
+    fetch.set_defaults(call=lambda arguments: print(data.describe(data.load(arguments.which, arguments.directory))))
     add_batch(commands)
     for command in commands.choices.values():
         command.epilog = MOVES
@@ -99,6 +108,11 @@ def add_batch(commands) -> None:
     names = ", ".join(KINDS)
     notebook.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=names)
     notebook.set_defaults(call=lambda arguments: print(*run_notebook(parse(arguments.p)), sep="\n"))
+
+
+def call_export(arguments: argparse.Namespace) -> None:
+    asked = arguments.weights, arguments.to, arguments.format, arguments.out, arguments.overwrite
+    print(f"{export.export_weights(*asked)}: images, uint8 n 3 32 32, in; scores, n 10, out")
 
 
 def call_table(arguments: argparse.Namespace) -> None:

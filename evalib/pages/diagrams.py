@@ -9,12 +9,13 @@ from torch import Tensor
 
 from evalib.equations import convolution, inside, local_attention, ring, softmax_ab, windows
 from evalib.eva import EXTENT, RADII
-from evalib.pages.figures import ORANGE, bare, described, tinted
+from evalib.pages.figures import ORANGE, bare, described, styled, tinted
 
 CELL = 0.52
 """Inches from one cell of a grid to the next."""
 
 
+@styled
 def grid(title: str, texts: list[list[str]], share=0.25, framed=(), numbered=False, cell: float = CELL) -> Figure:
     """One text a cell, on blue ink as strong as its ``share``, 0 to 1; orange frames around the cells ``framed``.
 

@@ -18,7 +18,7 @@ import torch
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
-from evalib.pages.figures import INK
+from evalib.pages.figures import INK, styled
 from evalib.pages.notation import checked
 from evalib.results import markdown
 from evalib.results.records import commit, device_name
@@ -102,6 +102,7 @@ def captioned(shown: HTML, caption: str) -> HTML:
     return HTML(f'<figure class="drawn" style="margin: 0">{shown.data}{below}</figure>')
 
 
+@styled
 def svg(drawing: Figure) -> str:
     """A drawing as one ``<svg>`` element: no styles that reach the page, and ids that no other drawing has."""
     buffer = StringIO()

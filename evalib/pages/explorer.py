@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from evalib.attention import RelativeSelfAttention
-from evalib.equations import inside, ring
-from evalib.eva import EXTENT, RADII
+from evalib.equations import inside
+from evalib.eva import ExpandingVisualAttention
 from evalib.networks import Network
 from evalib.pages import stills
 from evalib.tracing import trace, trace_windows
@@ -108,11 +108,13 @@ def export_eva(network, images, labels) -> dict:
     """What :func:`eva` shows: the weights of :class:`evalib.Trace`, stage by stage, and the class scores."""
     scores, seen = forward(network, images, trace)
     heads = seen.look_weights[0].shape[1]
+    layer = next(each for each in network.modules() if isinstance(each, ExpandingVisualAttention))
+    rings = layer.pixels.split(layer.sizes)
     return {
         "kind": "eva",
-        "extent": EXTENT,
-        "start": [EXTENT // 2, EXTENT // 2 - 1],
-        "rings": [(ring(radius) + EXTENT // 2).tolist() for radius in RADII],
+        "extent": layer.extent,
+        "start": [layer.extent // 2, layer.extent // 2 - 1],
+        "rings": [[(ring // layer.extent).tolist(), (ring % layer.extent).tolist()] for ring in rings],
         "heads": ["mean", *(str(h + 1) for h in range(heads))],
         "classes": CLASSES,
         "images": described(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from evalib.ablations.variants import ResidualAttention, ScaledAttention, StandardAttention
 from evalib.equations import relative_embedding
-from evalib.eva import RADII, ExpandingVisualAttention, SingleQueryAttention, WholeMap
+from evalib.eva import ExpandingVisualAttention, SingleQueryAttention, WholeMap
 from evalib.networks import BasicBlock, EVASummary, Network, PaddedShortcut
 from evalib.training.data import CLASSES, MEAN, STD
 
@@ -48,6 +48,8 @@ def export(network: Network) -> tuple[dict, bytes]:
         raise ValueError("the network is in training mode, where batches change what it computes: call network.eval()")
     if not isinstance(network.summary, EVASummary):
         raise ValueError("the network has no Expanding Visual Attention: give an EVANet")
+    if (network.classifier.out_features, network.stem[0].in_channels) != (len(CLASSES), len(MEAN)):
+        raise ValueError("the page shows colour images and the classes of CIFAR-10: give a network of these")
     block = Block()
     structure = {
         "size": SIZE,
@@ -88,7 +90,7 @@ def convolution(block: Block, layer: nn.Module, norm: nn.BatchNorm2d) -> dict:
 
 def expanding_attention(block: Block, eva: nn.Module) -> dict:
     """The first query, the stages and the output of EVA. A ring is the places of its pixels in the map, row by row."""
-    if type(eva).forward is not ExpandingVisualAttention.forward or len(eva.sizes) != len(RADII):
+    if type(eva).forward is not ExpandingVisualAttention.forward:
         raise ValueError(f"{type(eva).__name__} computes otherwise than ExpandingVisualAttention: not exported")
     known(eva.convolution, WholeMap)
     kernel = rearrange(eva.convolution.weight, "d c i j -> d (i j c)")

@@ -1,4 +1,4 @@
-"""The figures of the book: one function a figure, one style, which importing this module sets.
+"""The figures of the book: one function a figure, one style, which each of them sets for as long as it draws.
 
 Letters, axes and lines are drawn in ``INK``, a grey that shows on white and on black; :func:`evalib.pages.display.picture` gives
 them the colour of the page's text. A share is blue ink, the more opaque the larger it is.
@@ -31,7 +31,8 @@ STYLE = {
     "savefig.bbox": "tight",
     "lines.linewidth": 1.8,
 }
-matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
+styled = matplotlib.rc_context(STYLE)  # type: ignore[arg-type]
+"""Put before a function that draws: it draws in this style, and leaves matplotlib's as it was."""
 
 
 def panels(rows: int, columns: int, width: float | int, height: float | int, **options):
@@ -59,6 +60,7 @@ def tinted(share: Float[Tensor, "*pixels"]) -> Float[Tensor, "*pixels 4"]:
     return ink
 
 
+@styled
 def curve(*runs: list[dict]) -> list[Figure]:
     """Loss and accuracy by epoch, on the training and on the validation images; of several runs also the mean and a band.
 
@@ -85,6 +87,7 @@ def curve(*runs: list[dict]) -> list[Figure]:
     return drawings
 
 
+@styled
 def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure:
     """How often (%) the images of each class, a row, were taken for each class, a column."""
     counts = torch.zeros(len(CLASSES), len(CLASSES)).index_put_((labels, predicted), torch.ones(()), accumulate=True)
@@ -102,6 +105,7 @@ def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure
     return described(figure, f"Ten classes by ten classes, in percent of a row. Of each class is recognised: {right}.")
 
 
+@styled
 def predictions(images: UInt8[Tensor, "n 3 i j"], predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure:
     """Images with the class that the network gives them; orange where it errs, with the right one below."""
     figure, axes = panels(2, (len(images) + 1) // 2, 5.4, 2.7)
@@ -127,6 +131,7 @@ def ring_maps(trace: Trace) -> Tensor:
     return maps
 
 
+@styled
 def ring_weights(images: UInt8[Tensor, "n 3 i j"], trace: Trace) -> Figure:
     """EVA's look weights, mean over the heads, on each image's 7×7 map: one column a ring, one row an image.
 
@@ -156,6 +161,7 @@ def ring_weights(images: UInt8[Tensor, "n 3 i j"], trace: Trace) -> Figure:
     )
 
 
+@styled
 def slot_weights(trace: Trace) -> list[Figure]:
     """The recall weights of each stage over the slots q0, attn0, …, mean over heads and images."""
     drawings = []
@@ -189,6 +195,7 @@ def pixels_holding(share: Float[Tensor, "i j"], part: float) -> int:
     return int((share.flatten().sort(descending=True).values.cumsum(dim=0) < part).sum()) + 1
 
 
+@styled
 def field(share: Float[Tensor, "i j"]) -> Figure:
     """The share of each pixel, bluer where larger."""
     figure, ((axis,),) = panels(1, 1, 2.4, 2.4)

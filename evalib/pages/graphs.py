@@ -10,7 +10,7 @@ from torch import Tensor
 from evalib.equations import ring
 from evalib.eva import EXTENT, RADII, ExpandingVisualAttention
 from evalib.networks import build
-from evalib.pages.figures import BLUE, GREY, INK, ORANGE, bare, described
+from evalib.pages.figures import BLUE, GREY, INK, ORANGE, bare, described, styled
 from evalib.tracing import trace
 
 
@@ -42,6 +42,7 @@ def stages() -> list[Stage]:
     ]
 
 
+@styled
 def eva_graph() -> Figure:
     """Figure 5: the computation graph of EVA, with what each attention read in a real pass."""
     left, middle, right, line = 0.42, 1.55, 3.2, 4.12
@@ -83,6 +84,7 @@ def eva_graph() -> Figure:
     )
 
 
+@styled
 def block(title: str, layers: list[tuple[str, str]]) -> Figure:
     """A residual block: its layers from top to bottom, each a text and a colour, and the shortcut that skips them."""
     figure, axis = canvas(1.82, 0.55 * len(layers) + 1.9)
@@ -141,6 +143,7 @@ def shapes(name: str) -> dict[str, tuple[int, ...]]:
     return seen
 
 
+@styled
 def pipeline() -> Figure:
     """The small networks from the image to the class scores: each map as large as its rows, with its shape."""
     sizes, gap, middle, told = shapes("evanet20-small"), 0.46, 0.25, []

@@ -18,35 +18,46 @@ from evalib.networks import Network
 from evalib.pages import stills
 from evalib.pages.explorer import NOTE, described, export_eva
 from evalib.pages.export import export
+from evalib.results import choice, weights
 
 BROWSER = Path(__file__).with_name("browser")
 SCRIPTS = "engine", "parts", "picture", "panels", "live"
 
 
-def live(readings: Mapping[str, Network], images: UInt8[Tensor, "n 3 32 32"], labels: Int[Tensor, " n"]) -> HTML:
-    """EVANets that answer to any image: ``readings`` gives each its name on the page, and the first one begins.
+def live(networks: Mapping[str, Network], images: UInt8[Tensor, "n 3 32 32"], labels: Int[Tensor, " n"]) -> HTML:
+    """EVANets that answer to any image: ``networks`` gives each its name on the page, and the first one begins.
 
     ``images`` are those to choose from; the static figure is of the first. ``ValueError`` if a network is in training
     mode, or is one that the browser does not compute.
     """
-    exported = [(name, *export(network)) for name, network in readings.items()]
+    exported = [(name, *export(network)) for name, network in networks.items()]
     data = {
         "readings": [{"name": name, "structure": structure} for name, structure, _ in exported],
         "images": described(images, labels),
-        "megabytes": f"{max(len(weights) for *_, weights in exported) / 1e6:.1f}",
+        "megabytes": f"{max(len(block) for *_, block in exported) / 1e6:.1f}",
     }
     content = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     packed = "".join(
-        f'<script type="text/plain" data-digest="{structure["digest"]}">{base64.b64encode(weights).decode()}</script>'
-        for _, structure, weights in exported
+        f'<script type="text/plain" data-digest="{structure["digest"]}">{base64.b64encode(block).decode()}</script>'
+        for _, structure, block in exported
     )
-    first = next(iter(readings.values()))
+    first = next(iter(networks.values()))
     still = stills.eva(export_eva(first, images[:1], labels[:1]))
     return HTML(
         f'<eva-live style="display: block"><template><style>{text("live.css")}</style></template>'
         f'<script type="application/json">{content}</script>{packed}{still}'
         f'<p slot="note"><small>{NOTE}</small></p></eva-live><script>{script()}</script>'
     )
+
+
+def readings() -> dict[str, Network]:
+    """A reading of EVA that weighs and the letter of the text, each the network that comes with the package.
+
+    The first is the library's own reading; where that is the letter, the candidate that adds most to it.
+    """
+    names = dict.fromkeys((choice.default(), *reversed(choice.ADDED)))
+    there = [name for name in names if name != "letter" and weights.packaged(choice.row_of(name).name)]
+    return {name: weights.load_pretrained(choice.row_of(name).name) for name in (*there[:1], "letter")}
 
 
 def script() -> str:

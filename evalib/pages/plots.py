@@ -1,5 +1,6 @@
 """Figures of results: what records say, one function a figure. The style is that of :mod:`evalib.pages.figures`."""
 
+from inspect import unwrap
 from io import BytesIO
 
 from matplotlib import rc_context
@@ -8,10 +9,11 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from evalib.pages.answer import Row
-from evalib.pages.figures import BLUE, GREY, INK, ORANGE, described, panels
+from evalib.pages.figures import BLUE, GREY, INK, ORANGE, STYLE, described, panels, styled
 from evalib.results.comparisons import Comparison, shown
 
 
+@styled
 def curves(networks: dict[str, list[list[dict]]]) -> list[Figure]:
     """Training loss and validation accuracy by epoch, a colour a network and a line a seed."""
     drawings = []
@@ -33,6 +35,7 @@ def curves(networks: dict[str, list[list[dict]]]) -> list[Figure]:
     return drawings
 
 
+@styled
 def effects(found: dict[str, Comparison], reach: float) -> Figure:
     """Differences of accuracy, with their 95 % interval from two seeds on, over a band of ``reach`` points either way."""
     figure, ((axis,),) = panels(1, 1, 5.2, 0.8 + 0.22 * len(found))
@@ -48,6 +51,7 @@ def effects(found: dict[str, Comparison], reach: float) -> Figure:
     return described(figure, f"Effects in points, and a band of {reach:.1f} either way: {told}.")
 
 
+@styled
 def ratios(cases: dict[str, dict[str, dict]]) -> list[Figure]:
     """Time of each formulation over the literal one's, a drawing a case; forward passes alone, grey, stand apart on top."""
     drawings = []
@@ -70,6 +74,7 @@ def ratios(cases: dict[str, dict[str, dict]]) -> list[Figure]:
     return drawings
 
 
+@styled
 def costs(cost: dict[int, dict[str, tuple[int, int]]]) -> list[Figure]:
     """Weights and FLOPs of one layer over the extent of its window, by kind of layer."""
     drawings = []
@@ -86,6 +91,7 @@ def costs(cost: dict[int, dict[str, tuple[int, int]]]) -> list[Figure]:
     return drawings
 
 
+@styled
 def parts(counts: dict[str, dict[str, int]]) -> Figure:
     """Stacked bars: the parameters of each part of some networks, in millions."""
     shades = dict(zip(next(iter(counts.values())), (INK, "#9dbfe3", BLUE, ORANGE, GREY, "#444b54"), strict=True))
@@ -106,6 +112,7 @@ def parts(counts: dict[str, dict[str, int]]) -> Figure:
     return described(figure, f"Parameters in millions: {told}.")
 
 
+@styled
 def against_paper(rows: list[Row], least: float = 82.0) -> Figure:
     """The paper's accuracy of each network, grey, and ours: a dot a seed, and the 95 % interval of their mean.
 
@@ -137,8 +144,8 @@ def against_paper(rows: list[Row], least: float = 82.0) -> Figure:
 def share(rows: list[Row], title: str) -> bytes:
     """The picture of a shared link, a PNG of 1200 × 630 pixels: the answer's figure, larger, on white, under a title."""
     file = BytesIO()
-    with rc_context({"font.size": 19, "savefig.bbox": None}):
-        figure = against_paper(rows)
+    with rc_context(STYLE | {"font.size": 19, "savefig.bbox": None}):  # type: ignore[arg-type]
+        figure = unwrap(against_paper)(rows)  # in this style
         figure.set_size_inches(12, 6.3)
         figure.set_facecolor("white")
         figure.suptitle(title, x=0.02, ha="left", fontsize=34, fontweight="bold", color="#22262b")
@@ -150,6 +157,7 @@ def share(rows: list[Row], title: str) -> bytes:
     return file.getvalue()
 
 
+@styled
 def courses(networks: dict[str, list[list[dict]]], styles: dict[str, tuple[str, str]]) -> Figure:
     """Validation accuracy by epoch, a line a run; ``styles`` gives each name its colour and its kind of line."""
     figure, ((axis,),) = panels(1, 1, 5.4, 3.0)
@@ -178,6 +186,7 @@ FIGURES = {
 """What a figure of the mechanism shows of each epoch."""
 
 
+@styled
 def mechanism(found: dict) -> list[Figure]:
     """The courses of `scripts/mechanism.py`, a panel for each of ``FIGURES``; the one with nothing changed is orange."""
     colors = (ORANGE, BLUE, "#2b8a6e", "#8661b5", "#b0913c", GREY, "#b0569a", INK)
@@ -200,6 +209,7 @@ def mechanism(found: dict) -> list[Figure]:
     return drawings
 
 
+@styled
 def ladder(
     rungs: list[str], networks: dict[str, list[list[float]]], paper: dict[str, float], least: float = 85.0
 ) -> Figure:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from evalib.networks import Network, build, experiment
 from evalib.results import tables
@@ -26,10 +26,11 @@ def packaged(name: str) -> Path | None:
     return found[0] if found else None
 
 
-def load_pretrained(name: str) -> Network:
+def load_pretrained(name: str, num_classes: int | None = None) -> Network:
     """The trained network of an experiment that comes with the package, in evaluation mode on the CPU.
 
-    It is that of seed 0 after its last epoch. ``FileNotFoundError`` if the package has no weights of it.
+    It is that of seed 0 after its last epoch. With ``num_classes`` its classifier is a fresh one for so many classes,
+    drawn from torch's random state, and all else as trained. ``FileNotFoundError`` if the package has no weights of it.
     """
     if (path := packaged(name)) is None:
         there = sorted(path.name[: -len("-0123456789abcdef.safetensors")] for path in PRETRAINED.glob("*.safetensors"))
@@ -37,7 +38,12 @@ def load_pretrained(name: str) -> Network:
             f"no weights of {name} come with evalib (there are: {', '.join(there) or 'none'}): "
             f"train it, with evalib.run(evalib.Settings({name!r}, tier='quick'))"
         )
-    return load_weights(path)
+    network = load_weights(path)
+    if num_classes is not None:
+        if isinstance(num_classes, bool) or num_classes < 1:
+            raise ValueError(f"num_classes={num_classes!r} must be 1 or more")
+        network.classifier = nn.Linear(network.classifier.in_features, num_classes)
+    return network
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -77,7 +83,8 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
     Nothing is unpickled. ``ValueError`` if the bytes do not have the SHA-256 that the file's name gives.
     """
     tensors, record = read_weights(find_weights(name_or_path, out))
-    network = build(record["experiment"])
+    with torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
+        network = build(record["experiment"])
     network.load_state_dict({name.replace(*FORMER): tensor for name, tensor in tensors.items()})
     network.image_size = (32, 32)  # type: ignore[assignment]  # what it was trained on: predict refuses others
     return network.to(memory_format=torch.channels_last).eval()

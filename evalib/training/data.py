@@ -1,4 +1,4 @@
-"""CIFAR-10 in memory: the full set or a bundled subset, the fixed split, and the augmentation of He et al. 2015.
+"""CIFAR in memory: CIFAR-10, whole or a bundled subset, CIFAR-100; and the augmentation of He et al. 2015.
 
 The whole data set is a few tensors, so that a batch is an index and the augmentation runs where the tensors are.
 """
@@ -14,15 +14,16 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from evalib.training import cifar100
+from evalib.training.dataset import CLASSES, Dataset, check_shape, dataset, from_arrays, raw_draws, split
 from evalib.training.download import FULL_SHA256, at_hand, download, fingerprint, read, verified
 from evalib.training.sources import Arrays
 
 __all__ = [
-    "ANNOUNCEMENT", "CIFAR10", "CLASSES", "FULL_SHA256", "MEAN", "PAD", "STD", "SUBSET_SHA256", "Plan", "crop_and_flip",
-    "describe", "download", "epoch_plan", "fingerprint", "load", "normalise", "pad", "split",
+    "ANNOUNCEMENT", "CLASSES", "FULL_SHA256", "MEAN", "PAD", "STD", "SUBSET_SHA256", "Dataset", "Plan", "check_pixels",
+    "check_shape", "crop_and_flip", "dataset", "describe", "download", "epoch_plan", "fingerprint", "load", "normalise",
+    "pad", "split",
 ]  # fmt: skip
-
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 MEAN = (0.49139968, 0.48215841, 0.44653091)
 STD = (0.24703223, 0.24348513, 0.26158784)
@@ -40,60 +41,42 @@ ANNOUNCEMENT = (
 )
 
 
-class CIFAR10(NamedTuple):
-    """Images and labels 0 … 9 (``CLASSES``); ``source`` is "full" or "subset", ``fingerprint`` a SHA-256 in hex."""
+def load(which: str = "auto", directory: str | Path | None = None) -> Dataset:
+    """CIFAR-10 or CIFAR-100 on the CPU, verified by its SHA-256.
 
-    train_images: UInt8[Tensor, "n 3 32 32"]
-    train_labels: Int64[Tensor, " n"]
-    test_images: UInt8[Tensor, "m 3 32 32"]
-    test_labels: Int64[Tensor, " m"]
-    source: str
-    fingerprint: str
-
-
-def load(which: str = "auto", directory: str | Path | None = None) -> CIFAR10:
-    """CIFAR-10 on the CPU, verified by its SHA-256.
-
-    ``which`` is "full" (downloaded if it is not there), "subset" (bundled), or "auto": the full set if it is
-    there, else the subset, which is then announced. ``directory`` holds the cached file, or the official folder
+    ``which`` is "full" (CIFAR-10, downloaded if it is not there), "subset" (bundled), "auto" (the full set if it is
+    there, else the subset, which is then announced), or "cifar100". ``directory`` holds the cached file, or the official folder
     ``cifar-10-batches-py`` or archive ``cifar-10-python.tar.gz``, which are taken as they are; it defaults to the
     environment variable ``EVALIB_DATA``, else to ``data/``.
     """
-    if which not in ("auto", "full", "subset"):
-        raise ValueError(f'which={which!r} is not a data set: choose "auto", "full" or "subset"')
+    if which not in ("auto", "full", "subset", "cifar100"):
+        raise ValueError(f'which={which!r} is not a data set: choose "auto", "full", "subset" or "cifar100"')
     if which == "subset":
         return _subset()
+    if which == "cifar100":
+        return cifar100.load(directory)
     try:
-        return _tensors(at_hand(directory), "full", FULL_SHA256)
+        return from_arrays(at_hand(directory), "full", FULL_SHA256)
     except (FileNotFoundError, ValueError) as reason:
         if which == "full":
-            return _tensors(read(download(directory)), "full", FULL_SHA256)
+            return from_arrays(read(download(directory)), "full", FULL_SHA256)
         if isinstance(reason, ValueError):
             print(reason)
     print(ANNOUNCEMENT)
     return _subset()
 
 
-def describe(cifar: CIFAR10) -> str:
+def describe(dataset: Dataset) -> str:
     """Two lines: the source and the counts, then the fingerprint."""
+    name = {"cifar100": "CIFAR-100", "own": "own data"}.get(dataset.source, f"CIFAR-10, {dataset.source}")
+    shape = "×".join(map(str, dataset.train_images.shape[1:]))
     return (
-        f"CIFAR-10, {cifar.source}: {len(cifar.train_images)} training and {len(cifar.test_images)} test images "
-        f"of 3×32×32 in {len(CLASSES)} classes\nSHA-256 {cifar.fingerprint}"
+        f"{name}: {len(dataset.train_images)} training and {len(dataset.test_images)} test images "
+        f"of {shape} in {len(dataset.classes)} classes\nSHA-256 {dataset.fingerprint}"
     )
 
 
-def _tensors(arrays: Arrays, source: str, sha256: str) -> CIFAR10:
-    def images(array: UInt8[np.ndarray, "n 32 32 3"]) -> UInt8[Tensor, "n 3 32 32"]:
-        return rearrange(torch.from_numpy(array), "n i j c -> n c i j").contiguous()
-
-    def labels(array: UInt8[np.ndarray, " n"]) -> Int64[Tensor, " n"]:
-        return torch.from_numpy(array).long()
-
-    train_images, train_labels, test_images, test_labels = arrays
-    return CIFAR10(images(train_images), labels(train_labels), images(test_images), labels(test_labels), source, sha256)
-
-
-def _subset() -> CIFAR10:
+def _subset() -> Dataset:
     """The two bundled mosaics: row k of a mosaic holds the images of class k."""
 
     def mosaic(part: str) -> tuple[UInt8[np.ndarray, "n 32 32 3"], UInt8[np.ndarray, " n"]]:
@@ -103,18 +86,7 @@ def _subset() -> CIFAR10:
 
     arrays = Arrays(*mosaic("train"), *mosaic("test"))
     arrays = verified("The bundled subset", arrays, SUBSET_SHA256, (1000, 500), "reinstall evalib")
-    return _tensors(arrays, "subset", SUBSET_SHA256)
-
-
-def split(n: int) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " validation"]]:
-    """Indices of the training and the validation images: a fixed permutation of 0 … n−1, cut before its last tenth.
-
-    n = 50000 gives the 45000 and 5000 of He et al. 2015, the same on every machine.
-    """
-    if n < 10:
-        raise ValueError(f"n={n} has no tenth to validate on: give 10 images or more")
-    order = torch.from_numpy(np.argsort(_raw_draws(n, 45_000, 5_000), kind="stable"))
-    return order[: n - n // 10], order[n - n // 10 :]
+    return from_arrays(arrays, "subset", SUBSET_SHA256)
 
 
 def normalise(images: Shaped[Tensor, "n 3 i j"]) -> Float[Tensor, "n 3 i j"]:
@@ -163,7 +135,7 @@ def epoch_plan(n: int, seed: int, epoch: int) -> Plan:
     """
     if seed < 0 or epoch < 0:
         raise ValueError(f"seed={seed} and epoch={epoch} must both be 0 or more")
-    order, rows, cols, flips = _raw_draws((4, n), seed, epoch)
+    order, rows, cols, flips = raw_draws((4, n), seed, epoch)
     corners = 2 * PAD + 1
     return Plan(
         order=torch.from_numpy(np.argsort(order, kind="stable")),
@@ -173,27 +145,23 @@ def epoch_plan(n: int, seed: int, epoch: int) -> Plan:
     )
 
 
-def _raw_draws(size: int | tuple[int, int], *entropy: int) -> np.ndarray:
-    """Uniform 64-bit integers. Only PCG64's raw stream is used, which numpy promises never to change (NEP 19)."""
-    return np.random.PCG64(np.random.SeedSequence(entropy)).random_raw(size)
-
-
-def pad(images: UInt8[Tensor, "n 3 32 32"]) -> UInt8[Tensor, "n 3 40 40"]:
+def pad(images: UInt8[Tensor, "n 3 i j"]) -> UInt8[Tensor, "n 3 i+8 j+8"]:
     """``images`` with ``PAD`` black pixels on each side: done once, then every crop is a window of the result."""
     return F.pad(images, (PAD, PAD, PAD, PAD))
 
 
 def crop_and_flip(
-    padded: UInt8[Tensor, "m 3 40 40"],
+    padded: UInt8[Tensor, "m 3 _ _"],
     index: Int[Tensor, " n"],
     rows: Int[Tensor, " n"],
     cols: Int[Tensor, " n"],
     flips: Bool[Tensor, " n"],
-) -> UInt8[Tensor, "n 3 32 32"]:
-    """The 32×32 window of image ``index`` at (``rows``, ``cols``), mirrored left to right where ``flips``.
+) -> UInt8[Tensor, "n 3 i j"]:
+    """The window of image ``index``, of its size before :func:`pad`, at (``rows``, ``cols``), mirrored left to right where ``flips``.
 
     All arguments lie on one device; nothing waits for it, so a CUDA graph can hold this.
     """
-    windows = padded.unfold(2, 32, 1).unfold(3, 32, 1)
+    height, width = (extent - 2 * PAD for extent in padded.shape[2:])
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
     crops = windows[index, :, rows, cols]
     return torch.where(rearrange(flips, "n -> n 1 1 1"), crops.flip(-1), crops)

@@ -1,4 +1,4 @@
-"""What a run was made with: the commit of the code, the device, the versions of what computes."""
+"""What a run is made with: the device, the commit of the code, the versions of what computes."""
 
 import importlib.metadata
 import json
@@ -45,7 +45,7 @@ def device_name(device: torch.device) -> str:
 def processor() -> str:
     """The CPU's model where the system tells it."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"CPU {models[0]}" if models else f"CPU {platform.processor() or platform.machine()}"
 
@@ -59,3 +59,26 @@ def versions() -> dict[str, str | None]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = None
     return found | {"cuda": torch.version.cuda if torch.cuda.is_available() else None}
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """The device called ``name``, or the first there is of CUDA, MPS and CPU; ``ValueError`` if it is not there."""
+    there = [kind for kind, yes in available().items() if yes]
+    if name is None or name == "auto":
+        return torch.device(there[0])
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if (
+        device is None
+        or device.type not in there
+        or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count())
+    ):
+        raise ValueError(f"there is no device {name!r} here: choose one of {', '.join(there)}, or leave it out")
+    return device
+
+
+def available() -> dict[str, bool]:
+    """Which kinds of device this machine has, best first."""
+    return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from evalib.networks import Network, build, experiment
 from evalib.tracing import Trace, trace
 from evalib.training import checkpoints, data
-from evalib.training.environment import commit, device_name
+from evalib.training.environment import choose_device, commit, device_name
 from evalib.training.prediction import evaluating, predict
 from evalib.training.progress import announce, progress_bar
 from evalib.training.settings import COMPUTATION, TIERS, Settings, check_same, learning_rate
@@ -33,7 +33,7 @@ class Run(NamedTuple):
     settings: Settings
     network: Network
     curve: list[dict]  # one entry an epoch
-    cifar: data.CIFAR10
+    cifar: data.Dataset
     test_scores: Float[Tensor, "n 10"]
     device: torch.device
     seconds: float  # of training and validation, over all the sittings of the run
@@ -47,22 +47,28 @@ def train(
     observe: Callable[[dict], None] | None = None,
     compile: bool = False,
     longer: bool = False,
+    dataset: data.Dataset | None = None,
+    network: nn.Module | None = None,
 ) -> Run:
     """Train the network of ``settings``, continuing from the newest checkpoint in ``directory`` if there is one.
 
     The result is that of the last epoch, and the test set is read once, after it (departure D11); only the ablations
     that ask what a choice by the test set is worth read it after each epoch, and choose nothing by it either.
     On the CPU a continued run ends bitwise equal to one that was never stopped. ``observe`` is called with each
-    new entry of the curve. ``compile`` hands the network to ``torch.compile``. With ``longer`` the checkpoint may be
+    new entry of the curve. ``dataset`` is taken in place of the tier's (:func:`evalib.dataset` makes one of your own
+    images), and ``network`` is trained in place of a fresh one of the experiment: ``ValueError`` if it does not give a
+    score for each class of the data. ``compile`` hands the network to ``torch.compile``. With ``longer`` the checkpoint may be
     of a run of fewer epochs, from whose end this one goes on at its own learning rate. Raises ``ValueError`` if the
     checkpoint was made with other settings or by another computation, ``FloatingPointError`` if a loss is not finite,
     and ``MemoryError`` if the device's memory does not hold a step.
     """
-    device, cifar = choose_device(device), data.load(TIERS[settings.tier].data)
+    device, cifar = choose_device(device), dataset or data.load(TIERS[settings.tier].data)
     training, validation = (index.to(device) for index in data.split(len(cifar.train_labels)))
     images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
-    network, optimiser = begin(settings, device, compile)
-    curve, sittings = resume(settings, directory, network, optimiser, longer)
+    network, optimiser = begin(settings, device, compile, len(cifar.classes), network)
+    if dataset is not None:
+        check_fits(network, dataset)
+    curve, sittings = resume(settings, directory, network, optimiser, cifar.fingerprint, longer)
     if len(curve) < settings.epochs:
         sittings.append(
             {"after": len(curve), "epochs": settings.epochs, "computation": COMPUTATION, **made_with(device)}
@@ -95,7 +101,7 @@ def train(
             if experiment(settings.experiment).test_each_epoch:
                 scores = predict(network, cifar.test_images.to(device)).cpu()
                 curve[-1]["test_accuracy"] = accuracy(scores, cifar.test_labels)
-            saved = {"settings": asdict(settings), "curve": curve, "sittings": sittings}
+            saved = {"settings": asdict(settings), "curve": curve, "sittings": sittings, "data": cifar.fingerprint}
             writer.save(epoch + 1, network, optimiser, saved)
             announce(settings, curve[-1], len(training), bar)
             if observe is not None:
@@ -112,16 +118,31 @@ def made_with(device: torch.device) -> dict[str, str | None]:
     return {"commit": commit(), "torch": torch.__version__, "device": device_name(device)}
 
 
-def begin(settings: Settings, device: torch.device, compile: bool = False) -> tuple[Network, torch.optim.Optimizer]:
-    """The network as the seed draws it, on the CPU's random stream whatever the device, and its optimiser."""
-    with SEEDED:
-        torch.manual_seed(settings.seed)
-        network = build(settings.experiment)
+def begin(
+    settings: Settings, device: torch.device, compile: bool = False, classes: int = 10, network: nn.Module | None = None
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """``network``, or one as the seed draws it, on the CPU's random stream whatever the device, and its optimiser."""
+    if network is None:
+        with SEEDED:
+            torch.manual_seed(settings.seed)
+            network = build(settings.experiment, classes)
     network = network.to(device, memory_format=torch.channels_last)
     if compile:
         network.compile()
     optimiser = OPTIMISERS[experiment(settings.experiment).recipe.optimiser]
     return network, optimiser(network, settings.learning_rate)
+
+
+def check_fits(network: nn.Module, dataset: data.Dataset) -> None:
+    """``ValueError`` unless ``network`` takes the images of ``dataset``, and gives a score for each of its classes."""
+    device = next(network.parameters()).device
+    scores = predict(network, dataset.train_images[:2].to(device))
+    if scores.shape != (2, len(dataset.classes)):
+        raise ValueError(
+            f"the network gives scores of shape {tuple(scores.shape)} for 2 images, the data have {len(dataset.classes)} "
+            f"classes: build it with num_classes={len(dataset.classes)}"
+        )
+    network.image_size = tuple(dataset.train_images.shape[2:])
 
 
 def train_epoch(step, network: nn.Module, images: int, settings: Settings, epoch: int, bar) -> tuple[Tensor, Tensor]:
@@ -153,9 +174,9 @@ def accuracy(scores: Float[Tensor, "n 10"], labels: Int[Tensor, " n"]) -> float:
 
 
 def resume(
-    settings: Settings, directory: Path | None, network: Network, optimiser, longer: bool = False
+    settings: Settings, directory: Path | None, network: nn.Module, optimiser, sha256: str, longer: bool = False
 ) -> tuple[list[dict], list[dict]]:
-    """Restore the newest checkpoint of these very settings; its curve and sittings, empty if there is none.
+    """Restore the newest checkpoint of these very settings and data; its curve and sittings, empty if there is none.
 
     With ``longer`` the checkpoint may be the last one of a run of fewer epochs.
     """
@@ -172,6 +193,8 @@ def resume(
         )
     finished = len(metadata["curve"]) == saved.epochs < settings.epochs
     check_same(replace(settings, epochs=saved.epochs) if longer and finished else settings, saved, directory)
+    if metadata.get("data", sha256) != sha256:
+        raise ValueError(f"{directory} belongs to a run on other data: give the same data, or another output directory")
     checkpoints.restore(tensors, network, optimiser)
     return metadata["curve"], sittings
 
@@ -210,26 +233,3 @@ def enough_memory(settings: Settings) -> Iterator[None]:
             f"the device's memory does not hold a step of batch size {settings.batch_size}: "
             f"try {max(2, settings.batch_size // 2)}, or a smaller network"
         ) from error
-
-
-def choose_device(name: str | None = None) -> torch.device:
-    """The device called ``name``, or the first there is of CUDA, MPS and CPU; ``ValueError`` if it is not there."""
-    there = [kind for kind, yes in available().items() if yes]
-    if name is None or name == "auto":
-        return torch.device(there[0])
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if (
-        device is None
-        or device.type not in there
-        or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count())
-    ):
-        raise ValueError(f"there is no device {name!r} here: choose one of {', '.join(there)}, or leave it out")
-    return device
-
-
-def available() -> dict[str, bool]:
-    """Which kinds of device this machine has, best first."""
-    return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

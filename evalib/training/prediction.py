@@ -19,7 +19,7 @@ Given = Pixels | Image.Image | Sequence[Image.Image]
 
 @overload
 def predict(
-    network: nn.Module, images: Given, probabilities: bool = False, *, batch_size: int = 500
+    network: nn.Module, images: Given, probabilities: bool = False, classes: None = None, batch_size: int = 500
 ) -> Float[Tensor, "n k"]: ...
 @overload
 def predict(
@@ -71,15 +71,7 @@ def as_pixels(images: Given, size: tuple[int, int] | None = None) -> Pixels:
     if isinstance(images, Image.Image):
         images = [images]
     pixels = images if isinstance(images, Tensor) else from_pictures(images, size)
-    if pixels.ndim != 4 or pixels.shape[1] != 3:
-        remedy = {3: "for one image give images[None]", 2: "for one image give it as 1 3 i j"}.get(pixels.ndim)
-        if pixels.ndim == 4:
-            remedy = "grey ones as images.expand(-1, 3, -1, -1)" if pixels.shape[1] == 1 else "give three channels"
-            if pixels.shape[3] == 3:
-                remedy = "channels come second: images.movedim(3, 1)"
-        raise ValueError(
-            f"images of shape {tuple(pixels.shape)} are not n 3 i j: {remedy or 'give a batch of RGB images'}"
-        )
+    data.check_shape(pixels)
     data.check_pixels(pixels)
     if size is not None and tuple(pixels.shape[2:]) != tuple(size):
         raise ValueError(

@@ -91,9 +91,10 @@ def test_fifty_images_have_the_scores_and_weights_of_pytorch(name, page, tmp_pat
     assert sorted(times)[24] < 200
 
 
-def test_an_attention_with_all_its_parts_is_that_of_pytorch(page, tmp_path, photographs):
-    network = sharp("evanet20-small-standard")
-    _, detail = started(page, write(tmp_path, live({"standard": network}, *(part[:1] for part in photographs))))
+@pytest.mark.parametrize("name", ["standard", "no-position", "one-block", "reversed", "heads8", "333"])
+def test_other_readings_and_parts_are_those_of_pytorch(name, page, tmp_path, photographs):
+    network = sharp(f"evanet20-small-{name}")
+    _, detail = started(page, write(tmp_path, live({name: network}, *(part[:1] for part in photographs))))
     compare(detail, network, photographs[0][0])
 
 
@@ -200,7 +201,7 @@ def test_a_reading_is_switched_and_its_collapse_is_said(page, shown, readings, p
 
 @torch.no_grad()
 def test_each_part_is_hidden_in_turn(page, shown, readings, photographs):
-    element, detail = started(page, shown)
+    _, detail = started(page, shown)
     page.get_by_role("button", name="hide each in turn").click()
     told = page.locator("eva-live .spread").last
     page.wait_for_function("line => line.textContent", arg=told.element_handle())

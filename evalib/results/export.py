@@ -1,0 +1,96 @@
+"""A trained network as one file that needs no evalib: ONNX, or a program of ``torch.export``; pixels in, scores out."""
+
+import copy
+import importlib.util
+import io
+import json
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from evalib.attention import RelativeSelfAttention, self_attention
+from evalib.results.weights import find_weights, load_weights
+from evalib.training import checkpoints, data
+from evalib.training.prediction import predict
+
+FORMATS = {"onnx": ".onnx", "pt2": ".pt2"}
+EXAMPLES = 2
+"""Images that the network is recorded with; the file takes any number."""
+
+
+class Deployed(nn.Module):
+    """A network with the preprocessing of its training in front: raw pixels ``n 3 i j -> n k`` scores.
+
+    Window attention stands in it as the equation itself: plain operations, which any runtime has.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        network = copy.deepcopy(network).float().cpu().eval().requires_grad_(False)
+        self.network = network.to(memory_format=torch.contiguous_format)
+        for module in self.network.modules():
+            if isinstance(module, RelativeSelfAttention) and module.attend is RelativeSelfAttention.attend:
+                module.attend = self_attention
+
+    def forward(self, images: UInt8[Tensor, "n 3 i j"]) -> Float[Tensor, "n k"]:
+        return self.network(data.normalise(images))
+
+
+def export(
+    network: nn.Module,
+    path: str | Path,
+    format: str | None = None,
+    classes: tuple[str, ...] | None = None,
+    size: tuple[int, int] = (32, 32),
+    overwrite: bool = False,
+) -> Path:
+    """Write ``network`` to ``path``: its input ``images`` is uint8 ``n 3 i j`` for any n, its output ``scores``, ``n k``.
+
+    ``format`` is "onnx" or "pt2" (``torch.export``); without it the suffix of ``path`` says. Normalisation is inside. The
+    names ``classes`` go into the file (ONNX: metadata ``classes``; pt2: extra file ``classes.json``). ``ValueError``
+    without a format, for classes that are not the network's, or where the file is there already, without ``overwrite``.
+    """
+    path = Path(path)
+    kind = format or path.suffix.removeprefix(".")
+    if kind not in FORMATS:
+        raise ValueError(f"{kind!r} is no format: choose one of {', '.join(FORMATS)}")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} is there already: name another file, or overwrite it with --overwrite")
+    if kind == "onnx" and not all(map(importlib.util.find_spec, ("onnx", "onnxscript"))):
+        raise ValueError("ONNX needs the packages onnx and onnxscript: pip install onnx onnxscript")
+    images = torch.zeros(EXAMPLES, 3, *size, dtype=torch.uint8)
+    predict(network, images, classes=classes)  # refuses what does not fit
+    batch = {"images": {0: torch.export.Dim("n", min=1)}}
+    program = torch.export.export(Deployed(network), (images,), dynamic_shapes=batch)
+    content = (as_onnx if kind == "onnx" else as_pt2)(program, json.dumps(classes))
+    return checkpoints.write_atomically(path, content)
+
+
+def as_pt2(program, classes: str) -> bytes:
+    """The bytes of the program as ``torch.export.load`` reads them."""
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={"classes.json": classes})
+    return buffer.getvalue()
+
+
+def as_onnx(program, classes: str) -> bytes:
+    """The bytes of the program as an ONNX model."""
+    from onnx import StringStringEntryProto
+
+    converted = torch.onnx.export(program, input_names=["images"], output_names=["scores"], dynamo=True, verbose=False)
+    assert converted is not None  # it is where no file is written
+    model = converted.model_proto
+    model.metadata_props.append(StringStringEntryProto(key="classes", value=classes))
+    return model.SerializeToString()
+
+
+def export_weights(
+    name_or_path: str | Path, path: str | Path | None, format: str, out: Path | None = None, overwrite: bool = False
+) -> Path:
+    """:func:`export` of a weights file, or of an experiment's trained network, by default to ``<experiment>.<format>``."""
+    weights = find_weights(name_or_path, out)
+    _, record = checkpoints.read_tensors(weights)
+    path = path or f"{record['experiment']}{FORMATS[format]}"
+    return export(load_weights(weights), path, format, data.CLASSES, overwrite=overwrite)

@@ -1,0 +1,274 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Use it in your own work
+#
+# How do I put my own images through these networks, train them on my own data, read their attention, set EVA on another
+# network, or take one elsewhere? Each takes a line or two.
+#
+# | I want to | Section |
+# |---|---|
+# | classify an image of mine | [An image of your own](own-image) |
+# | train on my data, or on CIFAR-100 | [Data of your own](own-data) |
+# | see what a network looks at | [Weights of attention](own-weights) |
+# | put EVA on a network of mine | [A backbone of your own](own-backbone) |
+# | run a network without evalib | [Export](own-export) |
+
+# %% tags=["hide-input", "remove-stderr"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("evalib") is None:  # in Colab
+    address = "git+https://github.com/expanding-visual-attention/evalib"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
+    print(importlib.import_module("evalib.pages.display").here())
+
+import tempfile
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from matplotlib import rc_context
+from PIL import Image, ImageOps
+from torch import nn
+from torch.nn import functional as F
+
+import evalib
+from evalib.pages import figures
+from evalib.pages.display import picture, table
+from evalib.results.export import export
+from evalib.training import data
+
+torch.set_num_threads(min(2, torch.get_num_threads()))
+folder = Path(tempfile.mkdtemp())
+
+# %% [markdown]
+# (own-image)=
+# ## An image of your own
+#
+# There is no photograph of yours here, so this cell makes a file to stand for one: an image of the test set, enlarged. In
+# Colab, upload a file and put its name in place of `photo.jpg`.
+
+# %%
+cifar = evalib.load_data("subset")
+stand_in = Image.fromarray(rearrange(cifar.test_images[400], "c i j -> i j c").numpy())
+stand_in.resize((480, 360), Image.Resampling.BICUBIC).save(folder / "photo.jpg")
+
+# %% [markdown]
+# The networks know 32×32 pixels and ten classes. `ImageOps.fit` cuts a photograph to its middle and shrinks it to that;
+# `evalib.predict` normalises pixels as in training, and takes the network to
+# evaluation mode and back.
+
+# %%
+network = evalib.load_pretrained("evanet20-small")
+photo = ImageOps.exif_transpose(Image.open(folder / "photo.jpg"))
+small = ImageOps.fit(photo, (32, 32))
+shares, names = evalib.predict(network, small, probabilities=True, classes=evalib.CLASSES)
+names
+
+# %% tags=["hide-input"]
+best = shares[0].argsort(descending=True)[:4].tolist()
+with rc_context(figures.STYLE):
+    drawing, ((left, middle, right),) = figures.panels(1, 3, 6.4, 1.9, width_ratios=(4, 3, 3))
+    for axis, image, title in ((left, photo, "the file"), (middle, small, "what the network gets")):
+        axis.imshow(image)
+        axis.set_title(title, fontsize=9)
+        figures.bare(axis)
+    right.barh([evalib.CLASSES[index] for index in best[::-1]], [shares[0, index].item() for index in best[::-1]])
+    right.set_title("share of each class", fontsize=9)
+    right.set_xlim(0, 1)
+picture(
+    drawing,
+    caption="One image through <code>evalib.predict</code>. The network gives one of its ten classes to any image, also to "
+    "one that shows none of them.",
+    alt=f"A photograph, the same at 32×32 pixels, and bars of the four largest shares: {names[0]} has "
+    f"{shares[0, best[0]]:.2f}.",
+)
+
+# %% [markdown]
+# It takes a tensor `n 3 i j` of uint8, one of floats in 0 … 1 (what torchvision's `ToTensor` gives), a PIL image or a list
+# of them. What it would misread it refuses, and says what to do.
+
+# %%
+for given in (cifar.test_images.float(), cifar.test_images[:, :1], photo, data.normalise(cifar.test_images[:2])):
+    try:
+        evalib.predict(network, given)
+    except ValueError as error:
+        print(error)
+
+# %% [markdown]
+# The scores are ordinary tensors, so they can be worked with. Shares of a network that was trained to the end are often too
+# sure; one number, the *temperature* {cite}`guo2017calibration`, mends part of that. It is fitted on one half of the bundled
+# test images and judged on the other.
+
+# %%
+scores, labels = evalib.predict(network, cifar.test_images), cifar.test_labels
+log_temperature = torch.zeros((), requires_grad=True)
+optimiser = torch.optim.LBFGS([log_temperature], max_iter=50)
+
+
+def loss(part):
+    return F.cross_entropy(scores[part] / log_temperature.exp(), labels[part])
+
+
+def closure():
+    optimiser.zero_grad()
+    value = loss(slice(0, None, 2))
+    value.backward()
+    return value
+
+
+before = loss(slice(1, None, 2)).item()
+optimiser.step(closure)
+after = loss(slice(1, None, 2)).item()
+print(f"temperature {log_temperature.exp().item():.2f}: loss on the other half {before:.3f} before, {after:.3f} after")
+
+# %% [markdown]
+# (own-data)=
+# ## Data of your own
+#
+# `evalib.dataset` takes images and labels, and
+# `evalib.train` trains on them as it does on CIFAR-10: same augmentation, same
+# schedule, everything random a function of the seed. Here the data are the bundled test images, which no trained network has
+# learned from, under two labels of our own, *animal* and *vehicle*; the network is a trained one with a fresh classifier for
+# two classes.
+
+# %%
+vehicle = torch.isin(cifar.test_labels, torch.tensor([0, 1, 8, 9])).long()
+mine = evalib.dataset(cifar.test_images, vehicle, classes=("animal", "vehicle"))
+torch.manual_seed(0)
+network = evalib.load_pretrained("resnet20-small", num_classes=2)
+settings = evalib.Settings("resnet20-small", epochs=3, batch_size=45, precision="float32")
+run = evalib.train(settings, dataset=mine, network=network, device="cpu")
+right = (run.test_scores.argmax(dim=1) == mine.test_labels).sum().item()
+print(f"{right} of the {len(mine.test_labels)} images that were put aside are right")
+
+# %% [markdown]
+# Without `network=` a fresh network of the experiment is trained, with as many classes as the data have. Labels that do not
+# fit are named before anything is trained:
+
+# %%
+for wrong in (vehicle + 1, vehicle[:-1], vehicle.float()):
+    try:
+        evalib.dataset(cifar.test_images, wrong)
+    except (TypeError, ValueError) as error:
+        print(error)
+
+# %% [markdown]
+# A run on your own data writes no record, for records are Table 1's. `directory=` keeps checkpoints, from which the same
+# call goes on. Images of other sizes train too: any size in the ResNets and SANets, 32×32 or 28×28 in the EVANets, which say
+# so.
+#
+# CIFAR-100 is there by name. It is fetched once, or taken as it lies in the data folder, and verified by its SHA-256:
+#
+# ```python
+# run = evalib.train(evalib.Settings("evanet20-small", tier="quick"), dataset=evalib.load_data("cifar100"))
+# ```
+#
+# (own-weights)=
+# ## Weights of attention
+#
+# `evalib.trace` gives the output of an EVANet, or of the layer itself, and what each stage
+# looked at in that very pass.
+
+# %%
+evanet = evalib.load_pretrained("evanet20-small")
+images = cifar.test_images[[10, 210, 410]]
+with torch.no_grad():
+    scores, trace = evalib.trace(evanet, data.normalise(images))
+[tuple(weights.shape) for weights in trace.look_weights]  # n heads pixels of the ring
+
+# %% tags=["hide-input"]
+picture(
+    figures.ring_weights(images, trace),
+    caption="Weights of each ring's pixels, the mean of four heads; the bluest is the largest of its ring, whose weight stands "
+    "below.",
+    alt="Three images, and beside each the 7×7 map four times, each time with the weights of one ring.",
+)
+
+# %% [markdown]
+# `evalib.trace_windows` does the same for window attention, in a SANet or in a layer of
+# your own: the weights of each window, which sum to one, and the two logits behind them.
+
+# %%
+layer = evalib.RelativeSelfAttention(3, 16, kernel_size=5, num_heads=4)
+with torch.no_grad():
+    y, (windows,) = evalib.trace_windows(layer, data.normalise(images))
+print(tuple(windows.weights.shape), "n heads i j a b")
+assert torch.allclose(windows.weights.sum(dim=(-2, -1)), torch.ones(3, 4, 32, 32), atol=1e-5)
+
+# %% [markdown]
+# (own-backbone)=
+# ## A backbone of your own
+#
+# EVA takes the place of global average pooling. It reads a 7×7 map: just what torchvision's ResNets make of 224×224
+# pixels. So one line puts it on a ResNet-18.
+
+# %%
+from torchvision.models import resnet18
+
+backbone = resnet18(weights=None, num_classes=10)
+pooled = evalib.count_parameters(backbone)
+backbone.avgpool = evalib.ExpandingVisualAttention(512, 512, 512)
+photographs = torch.randn(2, 3, 224, 224)
+loss_of_two = F.cross_entropy(backbone(photographs), torch.tensor([3, 8]))
+loss_of_two.backward()
+table(
+    ["ResNet-18 with", "parameters"],
+    [["average pooling", f"{pooled:,}"], ["EVA", f"{evalib.count_parameters(backbone):,}"]],
+)
+
+# %%
+with torch.no_grad():
+    _, trace = evalib.trace(backbone.eval(), photographs)
+[tuple(weights.shape) for weights in trace.look_weights]
+
+# %% [markdown]
+# `weights="DEFAULT"` would bring trained weights, to be fine-tuned: `evalib.train(settings, dataset=mine,
+# network=backbone)`. For a map of another size give the layer an odd `extent=`, or pool first:
+
+# %%
+head = evalib.ExpandingVisualAttention(64, 64, 64, extent=5)
+anysize = nn.Sequential(nn.AdaptiveAvgPool2d(7), evalib.ExpandingVisualAttention(64, 64, 64))
+head(torch.randn(2, 64, 5, 5)).shape, anysize(torch.randn(2, 64, 12, 20)).shape
+
+# %% [markdown]
+# A network of this book's kind with a part of your own is a row, `evalib.register(evalib.Experiment(…))`: it then trains,
+# records and shows in tables like any other ([the six networks](networks.ipynb)).
+#
+# (own-export)=
+# ## Export
+#
+# A file for use without evalib: pixels, uint8 `n 3 i j` for any number of images, go in, scores come out; normalisation
+# is inside. `pt2` needs PyTorch to run; `onnx` any ONNX runtime (writing it needs `pip install onnx onnxscript`).
+
+# %% tags=["remove-stderr"]
+path = export(evanet, folder / "evanet.pt2", classes=evalib.CLASSES)
+program = torch.export.load(path).module()
+difference = (program(cifar.test_images[:7]) - evalib.predict(evanet, cifar.test_images[:7])).abs().max().item()
+print(f"{path.name}, {path.stat().st_size:,} bytes: at most {difference:.1e} from the network")
+
+# %% [markdown]
+# From a shell, for a network that comes with the package or one of your runs:
+#
+# ```bash
+# python -m evalib export evanet20-small --format onnx
+# ```
+#
+# ```python
+# session = onnxruntime.InferenceSession("evanet20-small.onnx")
+# (scores,) = session.run(["scores"], {"images": pixels})  # numpy, uint8 n 3 32 32
+# ```

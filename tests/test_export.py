@@ -1,0 +1,89 @@
+"""An exported network takes raw pixels, any number of images, and gives the scores of the network that it was made of."""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+import evalib
+from evalib.__main__ import main
+from evalib.results import export
+from evalib.training import data
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return data.load("subset").test_images[::25]
+
+
+def run_onnx(path):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    classes = session.get_modelmeta().custom_metadata_map["classes"]
+    return lambda images: torch.from_numpy(session.run(["scores"], {"images": images.numpy()})[0]), classes
+
+
+def run_pt2(path):
+    files = {"classes.json": ""}
+    program = torch.export.load(path, extra_files=files)
+    return program.module(), files["classes.json"]
+
+
+CASES = [("resnet20-small", "onnx"), ("sanet20-small", "onnx"), ("evanet20-small", "onnx"), ("sanet20-small", "pt2")]
+
+
+@pytest.mark.parametrize(("name", "format"), CASES)
+def test_an_exported_network_gives_the_scores_of_the_network(tmp_path, images, capsys, name, format):
+    path = tmp_path / f"mine.{format}"
+    assert main(["export", name, "--format", format, "--to", str(path)]) == 0
+    assert str(path) in capsys.readouterr().out
+    program, classes = {"onnx": run_onnx, "pt2": run_pt2}[format](path)
+    assert tuple(json.loads(classes)) == evalib.CLASSES
+    want = evalib.predict(evalib.load_weights(export.find_weights(name)), images)
+    for part in (slice(None), slice(3, 4), slice(2, 9)):
+        torch.testing.assert_close(program(images[part]), want[part], rtol=0, atol=1e-4)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_the_network_is_left_as_it_was(tmp_path):
+    network = evalib.build("sanet20-small").double().train()
+    attends = [module.attend for module in network.modules() if isinstance(module, evalib.RelativeSelfAttention)]
+    export.Deployed(network)
+    assert network.training and next(network.parameters()).dtype == torch.float64 and attends
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert attends == [m.attend for m in network.modules() if isinstance(m, evalib.RelativeSelfAttention)]
+
+
+def test_a_file_that_is_there_is_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resnet20-small.onnx").write_text("mine")
+    assert main(["export", "resnet20-small"]) == 2
+    assert "there already" in capsys.readouterr().err and (tmp_path / "resnet20-small.onnx").read_text() == "mine"
+
+
+def test_what_cannot_be_exported_is_named(tmp_path, monkeypatch):
+    network = evalib.build("resnet20-small")
+    with pytest.raises(ValueError, match="'tflite' is no format: choose one of onnx, pt2"):
+        export.export(network, tmp_path / "mine.tflite")
+    with pytest.raises(ValueError, match="2 classes are named, the network has 10"):
+        export.export(network, tmp_path / "mine.onnx", classes=("cat", "dog"))
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ValueError, match="pip install onnx onnxscript"):
+        export.export(network, tmp_path / "mine.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_size_and_number_of_classes(tmp_path):
+    network = evalib.build("resnet20-small", num_classes=3)
+    path = export.export(network, tmp_path / "mine.onnx", classes=("a", "b", "c"), size=(24, 40))
+    images = torch.from_numpy(np.random.default_rng(0).integers(256, size=(3, 3, 24, 40), dtype=np.uint8))
+    program, classes = run_onnx(path)
+    torch.testing.assert_close(program(images), evalib.predict(network, images), rtol=0, atol=1e-4)
+    assert json.loads(classes) == ["a", "b", "c"]

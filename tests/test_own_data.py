@@ -1,0 +1,201 @@
+"""Other data through the same trainer: one's own, CIFAR-100, another network; what does not fit is refused by name."""
+
+import hashlib
+import pickle
+import shutil
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from einops import rearrange
+from torch import nn
+from torchvision.datasets import CIFAR100
+
+import evalib
+from evalib.training import cifar100, data, loop, sources
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    torch.set_default_dtype(torch.float32)
+
+
+def shades(n=200, size=32, classes=3):
+    """Images of noise over a shade that is their class."""
+    labels = torch.arange(n) % classes
+    noise = torch.randint(0, 30, (n, 3, size, size))
+    return (noise + 90 * rearrange(labels, "n -> n 1 1 1")).clamp(max=255).byte(), labels
+
+
+# ── One's own images ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("size", [32, 24])
+def test_a_network_learns_the_classes_of_ones_own_images(size):
+    mine = evalib.dataset(*shades(400, size), classes=("dark", "grey", "light"))
+    settings = evalib.Settings("resnet20-small", epochs=6, batch_size=36)
+    run = evalib.train(settings, device="cpu", dataset=mine)
+    assert run.network.classifier.out_features == 3 and run.test_scores.shape == (40, 3)
+    assert loop.accuracy(run.test_scores, mine.test_labels) > 90
+    images, labels = shades(6, size)
+    names = evalib.predict(run.network, images, classes=mine.classes)[1]
+    assert names == [mine.classes[label] for label in labels]
+    with pytest.raises(ValueError, match=f"trained on {size}×{size}"):
+        evalib.predict(run.network, shades(2, size + 1)[0])
+
+
+def test_the_trainer_sees_the_same_of_a_data_set_given_as_ones_own():
+    """The tier's data handed over as one's own give bitwise the run of the tier."""
+    cifar, settings = data.load("subset"), evalib.Settings("resnet20-small", epochs=1, batch_size=300)
+    mine = evalib.dataset(*cifar[:4], classes=cifar.classes)
+    own, tier = (evalib.train(settings, device="cpu", dataset=given) for given in (mine, None))
+    assert torch.equal(own.test_scores, tier.test_scores) and mine.source == "own"
+
+
+def test_a_given_network_is_trained_in_place_and_of_its_own_kind():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    before = network[0].weight.clone()
+    settings = evalib.Settings("resnet20-small", epochs=1)
+    run = evalib.train(settings, device="cpu", dataset=evalib.dataset(*shades()), network=network)
+    assert run.network is network and not torch.equal(network[0].weight, before)
+
+
+def test_numpy_arrays_are_tensors_and_a_tenth_is_put_aside():
+    images, labels = shades(50)
+    mine = evalib.dataset(images.numpy(), labels.numpy().astype(np.uint8))
+    train, test = data.split(50)
+    assert torch.equal(mine.train_images, images[train]) and torch.equal(mine.test_images, images[test])
+    assert torch.equal(mine.train_labels, labels[train]) and mine.train_labels.dtype == torch.int64
+    assert mine.classes == ("0", "1", "2")
+    other = evalib.dataset(images, (labels + 1) % 3)
+    assert mine.fingerprint == evalib.dataset(images, labels).fingerprint != other.fingerprint
+
+
+images, labels = shades(50)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ((images.float() / 255, labels), r"images are torch.float32: give uint8.*\(255 \* images\)"),
+        ((images.movedim(1, 3), labels), r"images.movedim\(3, 1\)"),
+        ((images[:, :1], labels), r"images.expand\(-1, 3, -1, -1\)"),
+        ((images, labels.float()), r"labels are torch.float32.*labels.long\(\)"),
+        ((images, labels > 1), "labels are torch.bool"),
+        ((images, labels[:40]), r"labels of shape \(40,\) for 50 images"),
+        ((images, torch.eye(3)[labels].long()), r"labels.argmax\(1\)"),
+        ((images, labels + 1), "no training image has the label 0"),
+        ((images, 2 * labels), "no training image has the label 1.*without gaps"),
+        ((images, labels - 1), r"labels are -1 … 1, of 2 classes"),
+        ((images, labels, images, labels + 1), r"test_labels are 1 … 3, of 3 classes"),
+        ((images, labels, images), "belong together"),
+        ((images, labels, images[..., 1:], labels), "32×32 and 32×31"),
+        ((images, labels, images[:0], labels[:0]), "test_images are empty"),
+        ((images, labels, None, None, ("a", "b")), r"labels are 0 … 2, of 2 classes"),
+        ((images, labels, None, None, ("a", "b", "c", "d")), "no training image has the label 3"),
+        ((images[:5], labels[:5]), "n=5"),
+        ((images.tolist(), labels), "images are of type list"),
+        (("photos/", labels), "images are of type str"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused_by_name(given, named):
+    with pytest.raises((TypeError, ValueError), match=named):
+        evalib.dataset(*given)
+
+
+def test_a_network_for_another_number_of_classes_is_refused_before_training():
+    with pytest.raises(ValueError, match=r"shape \(2, 10\) for 2 images, the data have 3 classes: .*num_classes=3"):
+        evalib.train(
+            evalib.Settings("resnet20-small"),
+            device="cpu",
+            dataset=evalib.dataset(*shades()),
+            network=evalib.build("resnet20-small"),
+        )
+
+
+def test_a_run_on_other_data_is_not_continued(tmp_path):
+    settings, (images, labels) = evalib.Settings("resnet20-small", epochs=1), shades(60)
+    evalib.train(settings, tmp_path, "cpu", dataset=evalib.dataset(images, labels))
+    again = evalib.train(settings, tmp_path, "cpu", dataset=evalib.dataset(images, labels))
+    assert len(again.curve) == 1
+    with pytest.raises(ValueError, match="a run on other data"):
+        evalib.train(settings, tmp_path, "cpu", dataset=evalib.dataset(255 - images, labels))
+
+
+# ── CIFAR-100 ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def official(tmp_path, monkeypatch):
+    """A small CIFAR-100 as the official archive unpacks, which torchvision and evalib take for the official one."""
+    folder = tmp_path / cifar100.UNPACKED
+    folder.mkdir(parents=True)
+    names = [f"class{label}" for label in range(100)]
+    content = {"meta": {"fine_label_names": names}}
+    for part, n in (("train", 200), ("test", 20)):
+        rows, labels = np.random.default_rng(n).integers(256, size=(n, 3072), dtype=np.uint8), np.arange(n) % 100
+        content[part] = {"data": rows, "fine_labels": labels.tolist(), "coarse_labels": (labels // 5).tolist()}
+    for name, entry in content.items():
+        (folder / name).write_bytes(pickle.dumps(entry))
+    md5 = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in content}
+    monkeypatch.setattr(CIFAR100, "train_list", [["train", md5["train"]]])
+    monkeypatch.setattr(CIFAR100, "test_list", [["test", md5["test"]]])
+    monkeypatch.setattr(CIFAR100, "meta", CIFAR100.meta | {"md5": md5["meta"]})
+    monkeypatch.setattr(cifar100, "SHA256", {name: sources.sha256(folder / name) for name in content})
+    return folder
+
+
+def pack(folder, monkeypatch):
+    archive = folder.with_name(cifar100.ARCHIVE)
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, folder.name)
+    shutil.rmtree(folder)
+    monkeypatch.setattr(cifar100, "ARCHIVE_SHA256", sources.sha256(archive))
+    return archive
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "archive"])
+def test_cifar100_is_read_with_its_100_classes_and_trained_on(official, monkeypatch, packed):
+    if packed:
+        pack(official, monkeypatch)
+    cifar = evalib.load_data("cifar100", official.parent)
+    assert len(cifar.classes) == 100 and cifar.classes[42] == "class42" and cifar.source == "cifar100"
+    assert cifar.train_labels.tolist() == [*range(100)] * 2 and cifar.test_images.shape == (20, 3, 32, 32)
+    rows = np.random.default_rng(20).integers(256, size=(20, 3072), dtype=np.uint8)
+    assert np.array_equal(cifar.test_images.flatten(1).numpy(), rows)
+    assert data.describe(cifar).startswith("CIFAR-100: 200 training and 20 test images of 3×32×32 in 100 classes")
+    run = evalib.train(evalib.Settings("evanet20-small", epochs=1), device="cpu", dataset=cifar)
+    assert run.test_scores.shape == (20, 100)
+    assert not (official.parent / ".partial" / "cifar100").exists()
+
+
+def test_a_changed_file_of_cifar100_is_refused_unread(official):
+    trap = official / "sprung"
+    (official / "test").write_bytes(pickle.dumps(Trap(trap)))
+    with pytest.raises(ValueError, match=r"test is not CIFAR-100's \(SHA-256 .*move .* away"):
+        evalib.load_data("cifar100", official.parent)
+    assert not trap.exists() and (official / "train").exists()
+
+
+class Trap:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_what_cannot_be_fetched_leaves_nothing_half(official, monkeypatch):
+    archive = pack(official, monkeypatch)
+    archive.write_bytes(b"another")
+    with pytest.raises(RuntimeError, match=rf"could not be fetched .*copy {cifar100.ARCHIVE}"):
+        evalib.load_data("cifar100", official.parent)
+    assert not official.exists() and archive.exists()
+
+
+def test_augmentation_of_images_that_are_not_square_is_a_window():
+    images = torch.arange(2 * 3 * 12 * 20, dtype=torch.float32).reshape(2, 3, 12, 20).byte()
+    still = torch.full((2,), data.PAD)
+    same = data.crop_and_flip(data.pad(images), torch.arange(2), still, still, torch.tensor([False, True]))
+    assert torch.equal(same[0], images[0]) and torch.equal(same[1], images[1].flip(-1))
