@@ -24,7 +24,7 @@ def shape():
     return *random.choice([(1, 1), (1, 2), (2, 1)]), channels, *random.choices(range(1, longest), k=2), k, stride
 
 
-def difference(n, h, c, i, j, k, stride, dtype=torch.float32, how=None):
+def difference(n, h, c, i, j, k, stride, dtype=torch.float32, how=None, key_how=None):
     """The largest of y and of each gradient; q, k and v lie as a projection leaves them, or in the order of their axes."""
     qkv = torch.randn(n, i, j, 3, h, c).to(dtype).permute(0, 3, 4, 5, 1, 2)
     qkv = qkv if random.random() < 0.5 else qkv.contiguous()
@@ -35,7 +35,7 @@ def difference(n, h, c, i, j, k, stride, dtype=torch.float32, how=None):
     dy = torch.randn(literal.shape).to(dtype)
     expected = (literal, *torch.autograd.grad(literal, inputs, dy.double()))
     y, lse = gpu.forward(qkv, rows, cols, stride, scale, how)
-    dqkv, tables = gpu.backward(dy, qkv, rows, cols, y, lse, stride, scale, how, how)
+    dqkv, tables = gpu.backward(dy, qkv, rows, cols, y, lse, stride, scale, how, key_how or how)
     d_rows, d_cols = tables.view(2, h, c // 2, k)
     pairs = zip((y, dqkv, d_rows, d_cols), expected, strict=True)
     return max(((a - b).abs().max() / b.abs().max().clamp(min=1)).item() for a, b in pairs)
@@ -62,10 +62,12 @@ def main(count, seed):
         case = shape()
         found = difference(*case)
         assert found < 1e-5, (case, found)
-    for launch in (gpu.Launch(2, 8, 16, 4), gpu.Launch(4, 4, 16, 4), gpu.Launch(1, 16, 32, 4)):
+    for launch in (gpu.Launch(2, 8, 16, 4), gpu.Launch(8, 8, 64, 4), gpu.Launch(1, 16, 32, 4)):
         found = difference(1, 1, 4, 9, 13, 3, 2, how=launch)  # several tiles, and several blocks for each
         assert found < 1e-5, (launch, found)
-    for case in ((1, 2, 16, 8, 8, 3, 1), (2, 1, 6, 7, 5, 5, 2)):
+    found = difference(1, 1, 4, 16, 16, 3, 2, how=gpu.Launch(4, 8, 32, 2), key_how=gpu.Launch(4, 8, 64, 2))
+    assert found < 1e-5, found
+    for case in ((1, 2, 16, 8, 8, 3, 1), (2, 1, 6, 7, 5, 5, 2), (1, 1, 8, 16, 16, 3, 2), (1, 1, 8, 12, 9, 3, 1)):
         found = difference(*case, dtype=torch.float16)
         assert found < 1e-2, (case, found)
     for stride in (1, 2):

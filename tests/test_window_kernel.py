@@ -45,6 +45,22 @@ def test_the_kernels_are_the_literal_equation(seed):
     assert done.stdout == "equal\n", done.stderr[-2000:]
 
 
+def test_the_kernels_compile_for_a_gpu_that_is_not_there(tmp_path):
+    """For a Hopper GPU: no product reads past its operands, and what a program holds fits. compiled.py has others."""
+    pytest.importorskip("triton")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TRITON_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, str(ROOT / "tests" / "compiled.py"), "90"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stdout == "compiled\n", done.stderr[-2000:]
+
+
+def test_a_launch_with_too_many_warps_is_refused():
+    gpu = pytest.importorskip("evalib.fast.gpu")
+    assert gpu.check_launch(gpu.Launch(8, 8, 256, 4)).warps == 4
+    with pytest.raises(ValueError, match="8 warps for 64 pixels; take 4 warps or fewer"):
+        gpu.check_launch(gpu.Launch(8, 8, 256, 8))
+
+
 @each_formulation
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of the check itself
