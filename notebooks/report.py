@@ -34,7 +34,7 @@ from collections import Counter, defaultdict
 from IPython.display import Markdown, display
 
 from evalib import ABLATIONS, TABLE_1, TIERS
-from evalib.networks import KINDS
+from evalib.ablations import KINDS
 from evalib.pages import answer, plots
 from evalib.pages.display import picture, table
 from evalib.results import claims, comparisons, reading, tables
