@@ -25,9 +25,10 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="stand-in")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's notice, taken like Ctrl-C
     try:
-        from evalib.batch import commands  # takes a second or two, in which Ctrl-C may come
+        from evalib.batch import commands, rows  # takes a second or two, in which Ctrl-C may come
 
         arguments = commands.parser(__doc__).parse_args(argv)
+        rows.load(arguments.module)
         status = arguments.call(arguments) or 0
         sys.stdout.flush()
         return status

@@ -65,7 +65,8 @@ _before = dict(globals())
 # GPU side by side, elsewhere one after the other. An *epoch* is one pass over the training images. `tier`
 # says how much is run: `smoke` takes the bundled subset and two epochs, `quick` the full data set and a short schedule,
 # `paper` the full data set and the full schedule. `epochs` overrides the tier's number, `precision` is "bf16" or "float32" (by
-# default bf16 on a GPU that computes in it), and `out` the directory where the record goes.
+# default bf16 on a GPU that computes in it), `module` a Python file that registers rows of your own, and `out` the directory
+# where the record goes.
 
 # %% tags=["parameters"]
 experiment = "evanet20-small"
@@ -74,13 +75,13 @@ seeds = None
 tier = "smoke"
 epochs = None
 precision = None
+module = None
 out = None
 
 # %%
 notebook.refuse_injected(globals())
-runs = notebook.checked(
-    {"experiment": experiment, "seed": seed, "seeds": seeds, "tier": tier, "epochs": epochs, "precision": precision}
-)
+names = ("experiment", "seed", "seeds", "tier", "epochs", "precision", "module")
+runs = notebook.checked({name: globals()[name] for name in names})
 runs
 
 # %% [markdown]

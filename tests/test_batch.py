@@ -20,7 +20,7 @@ from evalib.batch import manifest, notebook
 from evalib.results import records
 from evalib.training import paths
 
-NAMES = "experiment, seed, seeds, tier, epochs, precision, out"
+NAMES = "experiment, seed, seeds, tier, epochs, precision, module, out"
 PACKAGE = Path(evalib.__file__).parent
 TEMPLATE = PACKAGE.parent / notebook.TEMPLATE
 

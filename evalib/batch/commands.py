@@ -85,6 +85,7 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
     add_batch(commands)
     for command in commands.choices.values():
         command.epilog = MOVES
+        command.add_argument("--module", type=Path, help="a Python file that registers rows of your own")
     return main
 
 
