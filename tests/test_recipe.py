@@ -28,7 +28,7 @@ def few(monkeypatch):
     def images(n):
         return torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8), torch.arange(n) % 10
 
-    made = data.CIFAR10(*images(80), *images(20), "subset", "0")
+    made = data.Dataset(*images(80), *images(20), "subset", "0")
     monkeypatch.setattr(data, "load", lambda which: made)
     monkeypatch.setattr(schema, "IMAGES", dict.fromkeys(schema.IMAGES, (80, 20)))
     return made
