@@ -235,6 +235,13 @@ def test_a_path_that_snakemake_would_take_for_a_pattern_is_refused(tmp_path, cap
     assert not out.exists()
 
 
+def test_every_manifest_of_the_repository_can_be_run():
+    paths = sorted((PACKAGE.parent / "workflow").glob("*.csv"))
+    assert {path.stem for path in paths} >= {"manifest", "ablations", "ladder"}
+    names = [{run.experiment for run in manifest.read_manifest(path)} for path in paths]
+    assert sum(map(len, names)) == len(set.union(*names)), "a row is in two of them"
+
+
 def test_the_manifest_is_six_rows_of_two_seeds():
     runs = manifest.read_manifest()
     assert [run.experiment for run in runs[::2]] == [row.name for row in evalib.TABLE_1]
