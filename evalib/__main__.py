@@ -24,6 +24,8 @@ def main(argv: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="stand-in")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's notice, taken like Ctrl-C
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         from evalib.batch import commands, rows  # takes a second or two, in which Ctrl-C may come
 

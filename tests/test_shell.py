@@ -3,8 +3,10 @@
 import errno
 import io
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -168,3 +170,16 @@ def test_a_file_of_rows_that_fails_is_one_line(mine, tmp_path, capsys, text, nam
     error = capsys.readouterr().err
     assert named in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize("wait", [0.4, 1.5])
+def test_ctrl_c_twice_as_the_command_starts_gives_no_traceback(wait):
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a suite started with & ignores it, and so would the command
+    with subprocess.Popen([sys.executable, "-m", "evalib", "claims"], stderr=subprocess.PIPE) as process:
+        for _ in range(2):
+            time.sleep(wait)
+            process.send_signal(signal.SIGINT)
+        assert b"Traceback" not in process.stderr.read()

@@ -247,7 +247,9 @@ def test_the_weights_of_a_window_attention_are_those_behind_its_output(size, ext
     torch.testing.assert_close(y, layer(x))
     torch.testing.assert_close(windows.weights.sum(dim=(-2, -1)), torch.ones(3, 2, rows, rows, dtype=torch.float64))
     half = size // 2
-    outside = F.pad(torch.zeros(extent, extent), (half,) * 4, value=1).unfold(0, size, stride).unfold(1, size, stride) > 0
+    outside = (
+        F.pad(torch.zeros(extent, extent), (half,) * 4, value=1).unfold(0, size, stride).unfold(1, size, stride) > 0
+    )
     assert not windows.weights[:, :, outside].any() and (windows.weights[:, :, ~outside] > 0).all()
     value = F.pad(layer.W_V(x), (half,) * 4).unfold(2, size, stride).unfold(3, size, stride)
     answer = torch.einsum("nhijab,nhcijab->nhcij", windows.weights, value.unflatten(1, (2, 4))).flatten(1, 2)
