@@ -5,6 +5,7 @@ the one of each ring's pixels. A layer that this module does not know is refused
 """
 
 import hashlib
+import math
 
 import torch
 from einops import rearrange
@@ -51,8 +52,13 @@ def export(network) -> tuple[dict, bytes]:
     if (network.classifier.out_features, network.stem[0].in_channels) != (len(CLASSES), len(MEAN)):
         raise ValueError("the page shows colour images and the classes of CIFAR-10: give a network of these")
     block = Block()
+    for each in network.stages:
+        known(each, BasicBlock)
+        known(each.shortcut, PaddedShortcut)
+    strides = [network.stem[0].stride[0], *(each.mix1.stride[0] for each in network.stages)]
     structure = {
         "size": SIZE,
+        "step": math.prod(strides),  # pixels from one vector of the map to the next
         "mean": MEAN,
         "std": STD,
         "classes": CLASSES,
@@ -67,8 +73,6 @@ def export(network) -> tuple[dict, bytes]:
 
 def basic_block(block: Block, layer) -> dict:
     """Two convolutions around a shortcut."""
-    known(layer, BasicBlock)
-    known(layer.shortcut, PaddedShortcut)
     return {
         "first": convolution(block, layer.mix1, layer.norm1),
         "second": convolution(block, layer.mix2, layer.norm2),

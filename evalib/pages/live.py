@@ -42,7 +42,7 @@ def live(networks: Mapping[str, Network], images: UInt8[Tensor, "n 3 32 32"], la
         for _, structure, block in exported
     )
     first = next(iter(networks.values()))
-    still = stills.eva(export_eva(first, images[:1], labels[:1]))
+    still = stills.network(export_eva(first, images[:1], labels[:1]), exported[0][1])
     return HTML(
         f'<eva-live style="display: block"><template><style>{text("live.css")}</style></template>'
         f'<script type="application/json">{content}</script>{packed}{still}'

@@ -100,7 +100,7 @@ def test_other_readings_and_parts_are_those_of_pytorch(name, page, tmp_path, pho
 
 def test_nothing_is_computed_before_the_reader_asks(page, shown):
     page.goto(shown)
-    assert page.locator("eva-live svg").count() == 2
+    assert page.locator("eva-live svg").count() == 5
     assert page.locator("eva-live canvas").count() == 0
     assert page.get_by_role("button").count() == 1
 
@@ -220,7 +220,7 @@ def test_each_part_is_hidden_in_turn(page, shown, readings, photographs):
 def test_without_scripts_the_static_figure_is_there(new_page, shown):
     page = new_page(java_script_enabled=False, viewport={"width": 390, "height": 844})
     page.goto(shown)
-    assert page.get_by_role("img").count() == 3
+    assert page.get_by_role("img").count() == 6
     assert page.get_by_role("button").count() == 0
 
 
