@@ -127,11 +127,9 @@ def network(data: dict, structure: dict) -> str:
         title = "the centre" if len(cells) == 1 else f"ring of {len(cells)}"
         looks.append(panel(f"{stage} · {title}", light(image["src"], cells, structure)))
     named, best = max(zip(shares, data["classes"], strict=True))[::-1]
-    return figure(
-        image,
-        panels,
-        f"{named}, {100 * best:.1f} %. The looks, mean over the heads: the brighter a square, the more weight.",
-    )
+    panels = [bars(data["classes"], shares), f"<div>{''.join(looks)}</div>"]
+    text = f"{named}, {100 * best:.1f} %. The looks, mean over the heads: the brighter a square, the more weight."
+    return figure(image, panels, text)
 
 
 def light(src: str, cells: dict[tuple[int, int], float], structure: dict) -> str:
