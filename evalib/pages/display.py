@@ -18,8 +18,8 @@ import torch
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
+from evalib.pages import notation
 from evalib.pages.figures import INK, styled
-from evalib.pages.notation import checked
 from evalib.results import markdown
 from evalib.results.records import commit, device_name
 from evalib.training.download import is_there
@@ -70,9 +70,9 @@ def table(heads: list[str], rows: Iterable[list]) -> Markdown:
 
 
 def symbols(item: str) -> Markdown:
-    """The symbols of an equation, each found in the running code (:mod:`evalib.pages.notation`)."""
+    """The symbols of an equation and their variables (:mod:`evalib.pages.notation`)."""
     rows = []
-    for row, _ in checked(item):
+    for row in notation.rows(item):
         name = "returned" if row.name == "return" else f"`{row.name}`"
         rows.append([row.symbol, row.meaning, name, "a number" if row.shape.startswith("=") else f"`{row.shape}`"])
     return table(["Symbol", "Meaning", "In the code", "Axes"], rows)
