@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 from evalib import build, equations
 from evalib.eva import SingleQueryAttention
-from evalib.pages import diagrams, figures, graphs, plots
+from evalib.pages import diagrams, display, figures, graphs, plots
 from evalib.pages.display import WIDTH, picture, source
 from evalib.results.comparisons import Comparison
 from evalib.training.steps import training_step
@@ -163,3 +163,17 @@ def test_the_field_of_a_network_is_a_share_and_lies_in_the_middle():
 def test_a_page_shows_figures_by_picture_only_and_each_has_words(page):
     code = "\n".join(cell.source for cell in jupytext.read(page, fmt="py:percent").cells if cell.cell_type == "code")
     assert "pyplot" not in code and "plt." not in code and "savefig" not in code
+
+
+def test_an_installed_package_lays_its_records_where_there_are_none(tmp_path, monkeypatch):
+    packaged = tmp_path / "package"
+    (packaged / "quick").mkdir(parents=True)
+    (packaged / "quick" / "one.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(display, "RECORDED", packaged)
+    monkeypatch.setenv("EVALIB_HOME", str(tmp_path))
+    assert display.here().startswith("evalib at commit")
+    laid = tmp_path / "results" / "quick" / "one.json"
+    assert laid.is_file()
+    laid.unlink()
+    display.here()
+    assert not laid.exists()  # what a reader has there is left alone

@@ -21,9 +21,12 @@ from matplotlib.figure import Figure
 from evalib.pages import notation
 from evalib.pages.figures import INK, styled
 from evalib.results import markdown
-from evalib.results.records import commit, device_name
+from evalib.results.records import commit, device_name, results
 from evalib.training.download import is_there
 from evalib.training.loop import choose_device
+
+RECORDED = Path(__file__).parent.parent / "recorded"
+"""The records of the repository, in an installed package."""
 
 WIDTH = 88
 """How wide a line of code may be on a page."""
@@ -130,6 +133,12 @@ def check(answer, expected) -> Markdown:
 
 
 def here() -> str:
-    """One line on what runs: the commit of evalib, the device, and the data set that is at hand."""
+    """One line on what runs: the commit of evalib, the device, and the data set that is at hand.
+
+    Where there is neither a checkout nor a ``results/`` yet, as in Colab, the records that come with the package are laid
+    there first, so that no page is empty.
+    """
+    if RECORDED.is_dir() and not results().exists():
+        shutil.copytree(RECORDED, results())
     data = "full CIFAR-10" if is_there() else "the bundled subset of CIFAR-10"
     return f"evalib at commit {(commit() or 'unknown')[:7]} on {device_name(choose_device())}, with {data}"
