@@ -271,6 +271,18 @@ def test_the_plan_tells_done_stale_begun_running_and_to_do(tmp_path, monkeypatch
     )  # 30 s an epoch
 
 
+def test_what_is_no_record_is_named_in_the_plan_and_the_others_are_planned(tmp_path):
+    made(tmp_path, seed=0)
+    folder = tmp_path / "smoke"
+    (folder / "resnet20-small-seed1.json").mkdir()
+    (folder / "resnet20-small-seed2.json").write_text("[" * 100_000)
+    (folder / "resnet20-small-seed3.json").write_bytes(b"\xff\xfe")
+    (folder / "resnet20-small-seed4.json").symlink_to(folder / "nowhere")
+    planned = manifest.plan([evalib.Settings("resnet20-small", seed) for seed in range(5)], tmp_path)
+    assert [run.state for run in planned] == ["done", "stale", "stale", "stale", "to do"]
+    assert all(f"resnet20-small-seed{run.settings.seed}.json" in run.note for run in planned[1:4])
+
+
 def test_expected_time_is_scaled_by_the_images_and_unknown_without_a_record(tmp_path):
     made(tmp_path, seconds=4.0)  # 2 s an epoch of 1,000 images
     assert manifest.seconds_an_epoch(evalib.Settings("resnet20-small", 5, "paper"), tmp_path) == (100.0, "a machine")
