@@ -45,7 +45,7 @@ torch.manual_seed(0);
 
 # %% tags=["hide-input"]
 picture(
-    graphs.pipeline(),
+    *graphs.pipeline(),
     caption="The small networks from image to answer, channels × rows × columns. Two strides of 2 shrink the map to 8×8. All "
     "three networks share the first two stages and the classifier; a SANet differs in stage 3, an EVANet in what makes one "
     "vector of the last map.",

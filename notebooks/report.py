@@ -63,7 +63,7 @@ def shifted(sign):
 
 helps, hurts = shifted(1), shifted(-1)
 Markdown(
-    f"{answer.reported()} {answer.found()} Of the {len(found)} claims that runs can judge, "
+    f"Does EVA win? {answer.verdict()} {answer.reported()} {answer.found()} Of the {len(found)} claims that runs can judge, "
     + ", ".join(f"{number} {'is' if number == 1 else 'are'} {verdict}" for verdict, number in verdicts.items())
     + f"; {sum(row['seeds'] > 0 for row in full)} of {len(full)} rows of Table 1 have run the full schedule. "
     + f"Of {len(ABLATIONS)} changes to a network {len(tried)} were tried, most of them in short runs. "

@@ -147,7 +147,7 @@ def test_the_pipeline_shows_the_shapes_of_a_pass():
         "image": (3, 32, 32), "stem": (64, 32, 32), "stage 1": (64, 32, 32), "stage 2": (128, 16, 16),
         "stage 3": (256, 8, 8), "summary": (256,), "classifier": (10,),
     }  # fmt: skip
-    texts = words(graphs.pipeline())
+    texts = [text for drawing in graphs.pipeline() for text in words(drawing)]
     assert [text for text in texts if "×" in text] == ["3×32×32", *["16×32×32"] * 2, "32×16×16", "64×8×8", "64×7×7"]
 
 

@@ -160,7 +160,7 @@ def share(rows: list[Row], title: str) -> bytes:
 @styled
 def courses(networks: dict[str, list[list[dict]]], styles: dict[str, tuple[str, str]]) -> Figure:
     """Validation accuracy by epoch, a line a run; ``styles`` gives each name its colour and its kind of line."""
-    figure, ((axis,),) = panels(1, 1, 5.4, 3.0)
+    figure, ((axis,),) = panels(1, 1, 5.4, 3.6)
     told = []
     for name, runs in networks.items():
         color, line = styles[name]
@@ -168,8 +168,8 @@ def courses(networks: dict[str, list[list[dict]]], styles: dict[str, tuple[str, 
             values = [row["validation_accuracy"] for row in rows]
             axis.plot([row["epoch"] for row in rows], values, line, color=color, lw=1.4, label=None if number else name)
             told.append(f"{name}: best {max(values):.1f}, last, after epoch {rows[-1]['epoch']}, {values[-1]:.1f}")
-    axis.set(xlabel="epoch", ylabel="validation accuracy, %", ylim=(0, 100))
-    axis.legend(frameon=False, fontsize=8.5)
+    axis.set(xlabel="epoch", ylabel="validation accuracy, %", ylim=(0, 95))
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=8.5)
     return described(figure, f"Validation accuracy by epoch. {'; '.join(told)}.")
 
 
