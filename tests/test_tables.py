@@ -6,6 +6,7 @@ import html
 import io
 import json
 import re
+import runpy
 import statistics
 from pathlib import Path
 
@@ -279,6 +280,27 @@ def test_a_record_is_read_under_the_name_of_today_once(tmp_path, monkeypatch):
     assert settings_of(record) == evalib.Settings("resnet20-small")
     assert [row["experiment"] for row in tables.table(tmp_path) if row["seeds"]] == ["resnet20-small"]
     assert path.read_bytes() == before
+
+
+def test_files_get_the_names_of_today_each_when_its_name_is_free(tmp_path, monkeypatch):
+    """As from version 1 to 2: one name is freed and taken by another, whose weights go along."""
+    old = {name: made(tmp_path, name) for name in ("resnet20-small", "resnet20-small-mlp", "sanet20-small")}
+    for name, path in old.items():
+        path.with_suffix("").mkdir()
+        (path.with_suffix("") / name).touch()
+    before = {name: path.read_bytes() for name, path in old.items()}
+    monkeypatch.setattr(schema, "COMPUTATION", 2)
+    monkeypatch.setitem(NAMES, 1, {"resnet20-small": "evanet20-small", "resnet20-small-mlp": "resnet20-small"})
+    script = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "rename_records.py"))
+    found = script["moves"](tmp_path, tmp_path)
+    script["move"](dict(reversed(found.items())))
+    for now, name in (("evanet20-small", "resnet20-small"), ("resnet20-small", "resnet20-small-mlp")):
+        path = tmp_path / "smoke" / f"{now}-seed0.json"
+        assert path.read_bytes() == before[name] and (path.with_suffix("") / name).exists()
+    assert {row["experiment"] for row in tables.table(tmp_path) if row["seeds"]} == {
+        "resnet20-small", "sanet20-small", "evanet20-small"
+    }  # fmt: skip
+    assert script["moves"](tmp_path, tmp_path) == {}
 
 
 RECORDS = sorted((Path(__file__).parent.parent / "results").glob("**/*-seed*.json"))

@@ -20,7 +20,8 @@ CHOSEN = "residual"
 """The ablation of computation 1 that is the layer itself from computation 2 on."""
 
 ON_THE_LETTER = ("centre-query", "no-recall", "reversed", "one-block", "no-position", "heads1", "heads2", "heads8",
-                 "unpadded", "333", "sgd", "test-curve")  # fmt: skip
+                 "unpadded", "333", "sgd", "test-curve", "ladder-l2", "ladder-decay", "ladder-sgd", "ladder-option-b",
+                 "ladder-333", "ladder-50k", "ladder-best")  # fmt: skip
 
 NAMES: dict[int, dict[str, str]] = {
     1: {
@@ -32,7 +33,7 @@ NAMES: dict[int, dict[str, str]] = {
 }
 """For each version of the computation, the names that mean something else in the next; a name that is not here stays.
 
-Records are never rewritten: :func:`today` reads them by this.
+Records are never rewritten: :func:`today` reads them by this, and ``scripts/rename_records.py`` moves their files.
 """
 
 
