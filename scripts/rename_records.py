@@ -43,6 +43,8 @@ def move(found: dict[Path, Path]) -> None:
         for path in free:
             target = found.pop(path)
             path.rename(target)
+            if (sums := path.with_name("SHA256SUMS")).exists():
+                sums.write_text(sums.read_text("utf-8").replace(f"  {path.name}\n", f"  {target.name}\n"), "utf-8")
             if path.with_suffix("").is_dir():
                 path.with_suffix("").rename(target.with_suffix(""))
             print(f"{path} is {target.name} now")
