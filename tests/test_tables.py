@@ -134,6 +134,41 @@ def test_what_is_no_sound_record_is_named_and_left_out(tmp_path, capsys, harm, n
         tables.table(tmp_path)
 
 
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.unlink() or path.mkdir(),
+        lambda path: path.unlink() or path.symlink_to("nowhere"),
+        lambda path: path.write_text(DEEP),
+        lambda path: path.write_bytes(b"\xff\xfe"),
+        lambda path: path.write_text(""),
+        lambda path: made(path.parent.parent, seed=1, curve=[1, 2]),
+        lambda path: made(path.parent.parent, seed=1, settings={}),
+        lambda path: made(path.parent.parent, seed=1, settings={"experiment": "resnet20-small", "colour": 1}),
+        lambda path: made(path.parent.parent, seed=1, experiment="resnet18"),
+        lambda path: made(path.parent.parent, seed=1, test={}),
+        lambda path: made(path.parent.parent, seed=1, data={}),
+        lambda path: made(path.parent.parent, seed=1, sittings=[1]),
+        lambda path: made(path.parent.parent, seed=1, commit=7),
+    ],
+)
+@pytest.mark.parametrize("command", [["table"], ["table", "--ablations"], ["claims"]])
+def test_one_bad_file_stops_no_table(tmp_path, capsys, command, harm):
+    path = made(tmp_path, seed=1)
+    try:
+        harm(path)
+    except ValueError:  # such a record cannot even be made
+        path.write_text("{}")
+    made(tmp_path, correct=200)
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert path.name in shown.err and "Traceback" not in shown.err
+    assert command != ["table"] or "| 40.00 | 1 | smoke |" in shown.out
+
+
 def test_a_duplicate_is_named_and_counts_once(tmp_path, capsys):
     path = made(tmp_path)
     path.with_name("resnet20-small-seed0 (1).json").write_bytes(path.read_bytes())

@@ -80,6 +80,10 @@ def check(record: dict) -> None:
         raise ValueError(
             f"it is of computation {computation(record)}, and this evalib has {COMPUTATION}: bring it up to date"
         )
+    if not isinstance(record["commit"], str | None):
+        raise ValueError(f"commit is {record['commit']!r}, not a text")
+    if not all(isinstance(sitting["epochs"], int) for sitting in record.get("sittings", [])):
+        raise ValueError("a sitting does not say how many epochs it was for")
     asked = record["settings"]
     for name in ("experiment", "tier", "seed"):
         if record[name] != asked[name]:
