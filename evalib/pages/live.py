@@ -6,9 +6,7 @@ scripts are off, a static figure of one image stays. Needs IPython.
 """
 
 import base64
-import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from IPython.display import HTML
 from jaxtyping import Int, UInt8
@@ -16,11 +14,10 @@ from torch import Tensor
 
 from evalib.networks import Network
 from evalib.pages import stills
-from evalib.pages.explorer import NOTE, described, export_eva
+from evalib.pages.explorer import NOTE, described, embedded, export_eva, script, styles
 from evalib.pages.export import export
 from evalib.results import choice, weights
 
-BROWSER = Path(__file__).with_name("browser")
 SCRIPTS = "engine", "parts", "picture", "panels", "live"
 
 
@@ -36,7 +33,6 @@ def live(networks: Mapping[str, Network], images: UInt8[Tensor, "n 3 32 32"], la
         "images": described(images, labels),
         "megabytes": f"{max(len(block) for *_, block in exported) / 1e6:.1f}",
     }
-    content = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     packed = "".join(
         f'<script type="text/plain" data-digest="{structure["digest"]}">{base64.b64encode(block).decode()}</script>'
         for _, structure, block in exported
@@ -44,9 +40,8 @@ def live(networks: Mapping[str, Network], images: UInt8[Tensor, "n 3 32 32"], la
     first = next(iter(networks.values()))
     still = stills.network(export_eva(first, images[:1], labels[:1]), exported[0][1])
     return HTML(
-        f'<eva-live style="display: block"><template><style>{text("live.css")}</style></template>'
-        f'<script type="application/json">{content}</script>{packed}{still}'
-        f'<p slot="note"><small>{NOTE}</small></p></eva-live><script>{script()}</script>'
+        f'<eva-live style="display: block">{styles("parts", "live")}{embedded(data)}{packed}{still}'
+        f'<p slot="note"><small>{NOTE}</small></p></eva-live>{script("eva-live", *SCRIPTS)}'
     )
 
 
@@ -58,13 +53,3 @@ def readings() -> dict[str, Network]:
     names = dict.fromkeys((choice.default(), *reversed(choice.ADDED)))
     there = [name for name in names if name != "letter" and weights.packaged(choice.row_of(name).name)]
     return {name: weights.load_pretrained(choice.row_of(name).name) for name in (*there[:1], "letter")}
-
-
-def script() -> str:
-    """The modules as one script, which does nothing where it has run before."""
-    modules = "\n".join(text(f"{name}.js") for name in SCRIPTS)
-    return f'if (!customElements.get("eva-live")) {{\n{modules}}}'
-
-
-def text(name: str) -> str:
-    return (BROWSER / name).read_text(encoding="utf-8")
