@@ -316,6 +316,7 @@ with torch.no_grad():
     assert len(slots) == 5
     close(rearrange(eva.output(q), "n out -> n out 1 1"), y)
 
+# %% tags=["hide-input"]
 table(
     ["Stage", "Query", "Pixels", "Look", "Slots"],
     [[s, each.query, each.pixels, each.attn, ", ".join(each.slots)] for s, each in enumerate(graphs.stages())],

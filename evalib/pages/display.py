@@ -126,7 +126,10 @@ def check(answer, expected) -> Markdown:
     A wrong answer raises an ``AssertionError`` that says how it differs from ``expected``.
     """
     if any(part is ... or part is None for part in (answer if isinstance(answer, list) else [answer])):
-        return Markdown("**Not solved yet.** Put your answer in place of `...`, then run both cells again.")
+        return Markdown(
+            "**Not solved yet.** A built page runs nothing: open it in Colab or Jupyter, put your answer in place of `...`, "
+            "and run both cells again."
+        )
     expected = torch.as_tensor(expected)
     torch.testing.assert_close(torch.as_tensor(answer).to(expected.dtype), expected)
     return Markdown("**Right.**")
