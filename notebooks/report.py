@@ -297,16 +297,17 @@ table(heads, again) if again else Markdown("No seed was run more than once.")
 # (compute)=
 # ## Compute
 #
-# Training and validation in the records that this page shows. A run on a CPU counts once, whatever its number of threads.
+# Training and validation in all records, reruns too. A run on a CPU counts once, whatever its number of threads; of runs that
+# shared a device each counts for its share.
 
 # %% tags=["hide-input"]
 hours, runs = defaultdict(float), Counter()
 for tier in ("quick", "paper"):
     for record in tables.trusted(tier):
-        hours[tier, record["device"]] += record["seconds"] / 3600
+        hours[tier, record["device"]] += record["seconds"] / record["shared"] / 3600
         runs[tier, record["device"]] += 1
 spent = [
-    [tier, device, "CPU-hours" if device.startswith("CPU") else "GPU-hours", runs[tier, device], f"{time:.2f}"]
+    [tier, foreign(device), "CPU-hours" if device.startswith("CPU") else "GPU-hours", runs[tier, device], f"{time:.2f}"]
     for (tier, device), time in hours.items()
 ]
 table(["tier", "device", "unit", "runs", "hours"], spent) if spent else Markdown("No run has been recorded here.")
