@@ -12,6 +12,7 @@ from IPython.display import HTML
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from evalib.eva import ExpandingVisualAttention
 from evalib.networks import Network
 from evalib.pages import stills
 from evalib.pages.explorer import NOTE, described, embedded, export_eva, script, styles
@@ -46,10 +47,14 @@ def live(networks: Mapping[str, Network], images: UInt8[Tensor, "n 3 32 32"], la
 
 
 def readings() -> dict[str, Network]:
-    """A reading of EVA that weighs and the letter of the text, each the network that comes with the package.
+    """A reading of EVA that weighs, then the letter of the text, of the networks that come with the package.
 
-    The first is the library's own reading; where that is the letter, the candidate that adds most to it.
+    The first is the library's own reading; where that is the letter, or is no stages of rings, the candidate that adds
+    most to it.
     """
-    names = dict.fromkeys((choice.default(), *reversed(choice.ADDED)))
-    there = [name for name in names if name != "letter" and weights.packaged(choice.row_of(name).name)]
-    return {name: weights.load_pretrained(choice.row_of(name).name) for name in (*there[:1], "letter")}
+    names = [name for name in dict.fromkeys((choice.default(), *reversed(choice.ADDED))) if name != "letter"]
+    there = {name: weights.packaged(choice.row_of(name).name) for name in (*names, "letter")}
+    networks = {name: weights.load_weights(path) for name, path in there.items() if path}
+    staged = [name for name, each in networks.items() if isinstance(each.summary.eva, ExpandingVisualAttention)]
+    weighing = [name for name in staged if name != "letter"][:1]
+    return {name: networks[name] for name in staged if name in (*weighing, "letter")}
