@@ -1,5 +1,13 @@
 """Expanding Visual Attention, reproduced: the equations, the layer, the six networks of Table 1 and their training."""
 
+import signal as _signal
+import sys as _sys
+
+if _sys.argv[:1] == ["-m"] and "evalib" in _sys.orig_argv and _signal.getsignal(_signal.SIGINT) != _signal.SIG_IGN:
+    _signal.signal(
+        _signal.SIGINT, _signal.SIG_DFL
+    )  # python -m evalib: no traceback from Ctrl-C while PyTorch is imported
+
 from evalib import fast
 from evalib.ablations import ABLATIONS
 from evalib.ablations.blocks import Bottleneck

@@ -24,10 +24,13 @@ def main(argv: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="stand-in")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's notice, taken like Ctrl-C
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        from evalib.batch import commands  # takes a second or two, in which Ctrl-C may come
+        from evalib.batch import commands, rows  # takes a second or two, in which Ctrl-C may come
 
         arguments = commands.parser(__doc__).parse_args(argv)
+        rows.load(arguments.module)
         status = arguments.call(arguments) or 0
         sys.stdout.flush()
         return status

@@ -94,6 +94,8 @@ class Recipe(NamedTuple):
     optimiser: str
     learning_rate: float
     milestones: tuple[float, ...]
+    weight_decay: float = 0.0
+    all_images: bool = False  # those of the validation train too
 
 
 ADAM = Recipe("Adam", 1e-3, (0.5, 0.75))

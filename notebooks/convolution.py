@@ -98,7 +98,7 @@ symbols("Eq. 1")
 # %% [markdown]
 # The axes: `n` images of the batch, `cin` and `cout` channels, `i j` row and column of a pixel, `a b` row and column
 # inside its window, counted from 0. Beyond the border the image is zero. The kernel is not flipped ([D1](#d1)). All
-# symbols of the book are on [one page](notation.ipynb), each looked up in the code while it runs.
+# symbols of the book are on [one page](notation.ipynb), each held to the code by a test.
 
 # %% tags=["hide-input"]
 picture(

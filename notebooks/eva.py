@@ -151,7 +151,7 @@ attn1.item(), q2.item()
 source(ExpandingVisualAttention.forward)
 
 # %% [markdown]
-# Look and recall are one module; a look knows its ring's radius and adds $r$. The equation inside is
+# Look and recall are one module; a look knows the offsets of its ring and adds $r$. The equation inside is
 # `single_query_attention`, with the softmax over the pixels or slots.
 
 # %%
@@ -217,7 +217,7 @@ picture(
 # $r$ the layer can tell them apart. So it can learn a pattern in whatever direction, or in one alone.
 
 # %%
-look = SingleQueryAttention(4, 8, num_heads=1, radius=1)
+look = SingleQueryAttention(4, 8, 1, offsets=ring(1))
 question, block = torch.randn(1, 8), torch.randn(1, 4, 3, 3)
 turned = [block.rot90(quarters, dims=(2, 3)) for quarters in range(4)]
 ways = turned + [way.flip(-1) for way in turned]
@@ -264,8 +264,8 @@ assert y.shape == (2, 64, 1, 1)
 # %%
 with torch.no_grad():
     candidate = eva.convolution(x)
-    assert candidate.shape == (2, 64, 1, 1)
-    q0 = eva.first_query(rearrange(candidate, "n d 1 1 -> n d"))
+    assert candidate.shape == (2, 64)
+    q0 = eva.first_query(candidate)
 close(q0, seen.queries[0])
 
 # %% [markdown]
@@ -316,6 +316,7 @@ with torch.no_grad():
     assert len(slots) == 5
     close(rearrange(eva.output(q), "n out -> n out 1 1"), y)
 
+# %% tags=["hide-input"]
 table(
     ["Stage", "Query", "Pixels", "Look", "Slots"],
     [[s, each.query, each.pixels, each.attn, ", ".join(each.slots)] for s, each in enumerate(graphs.stages())],

@@ -97,7 +97,8 @@ Markdown(
 # [Table 1](table1.ipynb) has every number, the [report](report.ipynb) every claim with a verdict.
 #
 # **Use it.** `pip install "evalib @ git+https://github.com/expanding-visual-attention/evalib"` gives the layer, the networks
-# and their weights; [Running it](../book/running.md) makes every number again.
+# and their weights. [Your turn](your_turn.ipynb) trains a head that you write against EVA, with seeds and a test.
+# [Running it](../book/running.md) makes every number again.
 #
 # The rocket at the top of a page opens it in Colab.
 #

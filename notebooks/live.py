@@ -35,8 +35,9 @@ from scipy.stats import spearmanr
 
 from evalib import trace
 from evalib.pages.display import captioned, table
+from evalib.pages.explorer import script
 from evalib.pages.export import export
-from evalib.pages.live import live, readings, script
+from evalib.pages.live import SCRIPTS, live, readings
 from evalib.training import data
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
@@ -142,8 +143,11 @@ Markdown(
 
 # %% tags=["hide-input"]
 structure, block = export(next(iter(networks.values())))
-Markdown(f"The scripts have {len(script().encode()) / 1e3:.0f} kB, the weights of one network {len(block) / 1e6:.1f} MB; "
-         "they are read when the network is started.")  # fmt: skip
+scripts = script("eva-live", *SCRIPTS).encode()
+Markdown(
+    f"The scripts have {len(scripts) / 1e3:.0f} kB, the weights of one network {len(block) / 1e6:.1f} MB; "
+    "they are read when the network is started."
+)
 
 # %% [markdown]
 # ```python

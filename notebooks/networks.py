@@ -30,15 +30,12 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     print(importlib.import_module("evalib.pages.display").here())
 
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import nn
 
-from evalib import TABLE_1, RelativeSelfAttention, build, count_parameters, load_pretrained
-from evalib.networks import (
-    KERNEL_SIZE, NUM_HEADS, BasicBlock, EVASummary, Network, PaddedShortcut, convolution_3x3, self_attention_3x3,
-)
+from evalib import TABLE_1, Bottleneck, RelativeSelfAttention, build, count_parameters, load_pretrained
+from evalib.networks import BasicBlock, EVASummary, Network, convolution_3x3, self_attention_3x3
 from evalib.pages import figures, graphs, plots
 from evalib.pages.display import check, picture, source, table
 from evalib.pages.figures import BLUE, GREY, ORANGE
@@ -48,7 +45,7 @@ torch.manual_seed(0);
 
 # %% tags=["hide-input"]
 picture(
-    graphs.pipeline(),
+    *graphs.pipeline(),
     caption="The small networks from image to answer, channels × rows × columns. Two strides of 2 shrink the map to 8×8. All "
     "three networks share the first two stages and the classifier; a SANet differs in stage 3, an EVANet in what makes one "
     "vector of the last map.",
@@ -106,39 +103,14 @@ table(
 # batch; then two learned numbers a channel scale and shift it. Outside training it takes averages over the past batches
 # instead. A ReLU comes next, in the last layer after the sum.
 
-# %%
-attention_3x3 = partial(RelativeSelfAttention, kernel_size=KERNEL_SIZE, num_heads=NUM_HEADS)
-mixing = {"3×3 convolution": (convolution_3x3, BLUE), "self-attention, k = 3": (attention_3x3, ORANGE)}
-
-
-def basic(mix, width):
-    """The layers of a BasicBlock."""
-    return nn.ModuleList(mix(width, width) for _ in range(2))
-
-
-def bottleneck(mix, width):
-    """The layers of a Bottleneck."""
-    narrow, widen = (nn.Conv2d(a, b, 1, bias=False) for a, b in ((width, width // 4), (width // 4, width)))
-    return nn.ModuleList([narrow, mix(width // 4, width // 4), widen])
-
-
-kinds = {"BasicBlock": basic, "Bottleneck": bottleneck}
-x = torch.randn(1, 64, 8, 8)
-for mix, _ in mixing.values():
-    for kind in kinds.values():
-        y = x
-        for layer in kind(mix, 64):
-            y = layer(y)
-        assert (x + y).shape == x.shape
-assert count_parameters(basic(convolution_3x3, 64)) + 4 * 64 == count_parameters(BasicBlock(64, 64, 1, convolution_3x3))
-
 # %% tags=["hide-input"]
+mixing = {"3×3 convolution": (convolution_3x3, BLUE), "self-attention, k = 3": (self_attention_3x3, ORANGE)}
+kinds, x = (BasicBlock, Bottleneck), torch.randn(1, 64, 8, 8)
+built = {(kind, name): kind(64, 64, 1, mix) for kind in kinds for name, (mix, _) in mixing.items()}
+assert all(block(x).shape == x.shape for block in built.values())
 table(
-    ["Layers, 64 channels", *mixing],
-    [
-        [name, *(f"{count_parameters(kind(mix, 64)):,} weights" for mix, _ in mixing.values())]
-        for name, kind in kinds.items()
-    ],
+    ["Block of 64 channels", *mixing],
+    [[kind.__name__, *(f"{count_parameters(built[kind, name]):,} parameters" for name in mixing)] for kind in kinds],
 )
 
 # %% tags=["hide-input"]
@@ -159,10 +131,13 @@ picture(
 # has no parameters ([D8](#d8)).
 
 # %%
-source(Network.__init__)
+source(BasicBlock, Bottleneck)
+
+# %% [markdown]
+# A network is a row of Table 1, built.
 
 # %%
-source(BasicBlock, PaddedShortcut, EVASummary)
+source(Network, EVASummary)
 
 # %% [markdown]
 # ## One batch, stage by stage
@@ -353,7 +328,7 @@ check(shortcut(x, extra=2), expected)
 # </details>
 
 # %% [markdown]
-# **2.** How many weights do the layers of a Bottleneck have that mixes by convolution? Write it as a function of the width.
+# **2.** How many weights do the three convolutions of a Bottleneck have? Write it as a function of the width.
 
 
 # %% tags=["exercise"]
@@ -362,8 +337,14 @@ def weights_of_bottleneck(width):
 
 
 # %% tags=["check", "hide-input"]
+def convolution_weights(block):
+    """The weights of the convolutions in a block, its norms left out."""
+    return sum(layer.weight.numel() for layer in block.modules() if isinstance(layer, nn.Conv2d))
+
+
 widths = (64, 256)
-check([weights_of_bottleneck(w) for w in widths], [count_parameters(bottleneck(convolution_3x3, w)) for w in widths])
+expected = [convolution_weights(Bottleneck(width, width, 1, convolution_3x3)) for width in widths]
+check([weights_of_bottleneck(width) for width in widths], expected)
 
 # %% [markdown]
 # <details><summary>Solution</summary>

@@ -15,9 +15,8 @@
 # %% [markdown]
 # # Notation
 #
-# Which variable is which symbol? The table below is looked up while the code runs: a small pass goes through every
-# equation and through EVA, and each row finds its variable where the function returns. A name that the code no longer
-# has, or another shape than the row says, stops the build of this book.
+# Which variable is which symbol? A test holds the table below to the code: each name is a variable of the function beside
+# it, and each argument has the axes that its row says.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -64,16 +63,14 @@ from evalib.pages.display import table
 
 # %% [markdown]
 # ## Symbols
-#
-# After the axes stands what the pass found; it takes sizes that differ wherever they can.
 
 # %% tags=["hide-input"]
 for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
     rows = []
-    for row, size in notation.checked(item):
+    for row in notation.rows(item):
         name = "the result" if row.name == "return" else f"`{row.name}`"
         rows.append(
-            [f"{row.symbol}: {row.meaning}", f"{name} of `{row.where.partition('.')[2]}`", f"`{row.shape}`: {size}"]
+            [f"{row.symbol}: {row.meaning}", f"{name} of `{row.where.partition('.')[2]}`", f"`{row.shape}`"]
         )
     display(Markdown(f"**{item}**"), table(["Symbol", "In the code", "Axes"], rows))
 

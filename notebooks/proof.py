@@ -122,7 +122,7 @@ assert equations.local_attention(still, still, ones, 3)[0, 0, 0, 2, 2].isclose(t
 # convolutions, linear layers, projections, logits and weighted sums. Softmax, normalisation and other elementwise steps
 # are left out.
 
-# %%
+# %% tags=["hide-input"]
 image = torch.zeros(1, 3, 32, 32)
 cost = {}
 for row in TABLE_1:
@@ -137,7 +137,7 @@ table(
 # Now single layers of 64 channels: self-attention beside the 3×3 convolution that it replaces, and EVA beside a 7×7
 # convolution that reads the same map once.
 
-# %%
+# %% tags=["hide-input"]
 small, large = torch.zeros(1, 64, 8, 8), torch.zeros(1, 64, EXTENT, EXTENT)
 layers = {
     "3×3 convolution": (nn.Conv2d(64, 64, 3, padding=1, bias=False), small),
@@ -155,7 +155,7 @@ table(
 # %% [markdown]
 # ## Does the claim hold?
 
-# %%
+# %% tags=["hide-input"]
 names = {row.name: row.model for row in TABLE_1} | {name: name for name in layers}
 pairs = [
     ("self-attention, k = 3", "3×3 convolution"),

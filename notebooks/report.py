@@ -34,7 +34,7 @@ from collections import Counter, defaultdict
 from IPython.display import Markdown, display
 
 from evalib import ABLATIONS, TABLE_1, TIERS
-from evalib.networks import KINDS
+from evalib.ablations import KINDS
 from evalib.pages import answer, plots
 from evalib.pages.display import picture, table
 from evalib.results import claims, comparisons, reading, tables
@@ -63,7 +63,7 @@ def shifted(sign):
 
 helps, hurts = shifted(1), shifted(-1)
 Markdown(
-    f"{answer.reported()} {answer.found()} Of the {len(found)} claims that runs can judge, "
+    f"Does EVA win? {answer.verdict()} {answer.reported()} {answer.found()} Of the {len(found)} claims that runs can judge, "
     + ", ".join(f"{number} {'is' if number == 1 else 'are'} {verdict}" for verdict, number in verdicts.items())
     + f"; {sum(row['seeds'] > 0 for row in full)} of {len(full)} rows of Table 1 have run the full schedule. "
     + f"Of {len(ABLATIONS)} changes to a network {len(tried)} were tried, most of them in short runs. "
@@ -297,16 +297,17 @@ table(heads, again) if again else Markdown("No seed was run more than once.")
 # (compute)=
 # ## Compute
 #
-# Training and validation in the records that this page shows. A run on a CPU counts once, whatever its number of threads.
+# Training and validation in all records, reruns too. A run on a CPU counts once, whatever its number of threads; of runs that
+# shared a device each counts for its share.
 
 # %% tags=["hide-input"]
 hours, runs = defaultdict(float), Counter()
 for tier in ("quick", "paper"):
     for record in tables.trusted(tier):
-        hours[tier, record["device"]] += record["seconds"] / 3600
+        hours[tier, record["device"]] += record["seconds"] / record["shared"] / 3600
         runs[tier, record["device"]] += 1
 spent = [
-    [tier, device, "CPU-hours" if device.startswith("CPU") else "GPU-hours", runs[tier, device], f"{time:.2f}"]
+    [tier, foreign(device), "CPU-hours" if device.startswith("CPU") else "GPU-hours", runs[tier, device], f"{time:.2f}"]
     for (tier, device), time in hours.items()
 ]
 table(["tier", "device", "unit", "runs", "hours"], spent) if spent else Markdown("No run has been recorded here.")

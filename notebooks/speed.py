@@ -73,7 +73,7 @@ source(steps.captured)
 # %%
 source(data.crop_and_flip)
 
-# %%
+# %% tags=["hide-input"]
 table(
     ["Device", "images/s, DataLoader", "images/s, ours", "ratio"],
     [
@@ -96,7 +96,7 @@ table(
 # image and channel by channel; "forward, backward, optimiser" is ours without augmentation, stored pixel by pixel; "evalib"
 # is the whole step.
 
-# %%
+# %% tags=["hide-input"]
 rows = []
 for b in benchmarks:
     for name, timed in b["step_seconds"].items():
@@ -126,7 +126,7 @@ table(
 # %% [markdown]
 # ## The counts behind the floor
 
-# %%
+# %% tags=["hide-input"]
 table(
     ["Network", "GFLOP a step", "MB a step", "ms by FLOPs", "ms by bytes"],
     [
@@ -145,7 +145,7 @@ table(
 # %% [markdown]
 # The floor of the first network by hand:
 
-# %%
+# %% tags=["hide-input"]
 for b in benchmarks[:1]:
     name, counted = next(iter(b["counted"].items()))
     said = [
@@ -164,7 +164,7 @@ for b in benchmarks[:1]:
 # kernels, the routines of a device (§5). These are times of a whole layer, forward and backward, over that of the literal
 # einops form. All formulations of a panel were timed in turn in one process.
 
-# %%
+# %% tags=["hide-input"]
 for path in sorted((records.results() / "benchmarks").glob("attention-*.json")):
     attention = json.loads(path.read_text())
     display(Markdown(f"**{attention['device']}**, batch of {attention['batch_size']}, {attention['heads']} heads"))

@@ -65,7 +65,8 @@ _before = dict(globals())
 # GPU side by side, elsewhere one after the other. An *epoch* is one pass over the training images. `tier`
 # says how much is run: `smoke` takes the bundled subset and two epochs, `quick` the full data set and a short schedule,
 # `paper` the full data set and the full schedule. `epochs` overrides the tier's number, `precision` is "bf16" or "float32" (by
-# default bf16 on a GPU that computes in it), and `out` the directory where the record goes.
+# default bf16 on a GPU that computes in it), `module` a Python file that registers rows of your own, and `out` the directory
+# where the record goes.
 
 # %% tags=["parameters"]
 experiment = "evanet20-small"
@@ -74,13 +75,13 @@ seeds = None
 tier = "smoke"
 epochs = None
 precision = None
+module = None
 out = None
 
 # %%
 notebook.refuse_injected(globals())
-runs = notebook.checked(
-    {"experiment": experiment, "seed": seed, "seeds": seeds, "tier": tier, "epochs": epochs, "precision": precision}
-)
+names = ("experiment", "seed", "seeds", "tier", "epochs", "precision", "module")
+runs = notebook.checked({name: globals()[name] for name in names})
 runs
 
 # %% [markdown]
@@ -142,7 +143,7 @@ if stopped and not finished:
     raise next(iter(stopped.values()))
 run = finished[0] if finished else outcomes[0].result()
 
-# %%
+# %% tags=["hide-input"]
 for record in recorded:
     test, name = record["test"], f"Seed {record['seed']}: " if len(runs) > 1 else ""
     display(
@@ -161,7 +162,7 @@ if run.cifar.source == "subset":
 #
 # Of several seeds the points are the mean, and the band holds all of them.
 
-# %%
+# %% tags=["hide-input"]
 curves = [record["curve"] for record in recorded]
 ends = ", ".join(f"{rows[-1]['validation_accuracy']:.1f}" for rows in curves)
 picture(
@@ -176,7 +177,7 @@ picture(
 # This and what follows is of the first seed. Each row is a class, each column what the network took that class's test images
 # for, in percent.
 
-# %%
+# %% tags=["hide-input"]
 predicted = run.test_scores.argmax(dim=1)
 picture(
     figures.confusion(predicted, run.cifar.test_labels),
@@ -189,7 +190,7 @@ picture(
 # One image of each class, with the class that the network gives it; in orange where it errs, the right one in
 # brackets.
 
-# %%
+# %% tags=["hide-input"]
 shown = [(run.cifar.test_labels == label).nonzero()[0].item() for label in range(len(data.CLASSES))]
 images, labels = run.cifar.test_images[shown], run.cifar.test_labels[shown]
 picture(
@@ -206,7 +207,7 @@ picture(
 # replaced by very different ones without changing the output; {cite:t}`wiegreffe2019attention` show when they are informative
 # nonetheless.
 
-# %%
+# %% tags=["hide-input"]
 if any(isinstance(module, evalib.ExpandingVisualAttention) for module in run.network.modules()):
     scores, trace = loop.predict_traced(run.network, images[:4])
     look = "Weights of the four looks on the 7×7 map, mean over the heads, an image a row. Ring 0 is one pixel and has it all."

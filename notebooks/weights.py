@@ -43,7 +43,7 @@ cards = [checkpoints.read_tensors(path) for path in files]
 # %% [markdown]
 # ## What there is
 
-# %%
+# %% tags=["hide-input"]
 heads = ["file", "network", "parameters", "bytes"]
 lines = [
     [f"`{path.name}`", f"`{record['experiment']}`", f"{record['parameters']:,}", f"{path.stat().st_size:,}"]
@@ -77,7 +77,7 @@ source(weights.load_pretrained)
 # %% [markdown]
 # ## How they were made
 
-# %%
+# %% tags=["hide-input"]
 heads = ["network", "tier", "seed", "data", "epochs", "optimiser", "device", "minutes", "torch", "commit"]
 lines = [
     [
@@ -94,7 +94,7 @@ table(heads, lines) if files else Markdown("–")
 #
 # ## What they reach
 
-# %%
+# %% tags=["hide-input"]
 lines = []
 for _, record in cards:
     test = record["test"]
@@ -116,7 +116,7 @@ table(heads, lines) if files else Markdown("–")
 #
 # The bundled test images are part of the 10,000, so the accuracy on them is about that of the record.
 
-# %%
+# %% tags=["hide-input"]
 cifar = data.load("subset")
 torch.set_num_threads(min(2, torch.get_num_threads()))
 lines = []

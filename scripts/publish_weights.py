@@ -38,8 +38,8 @@ def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Pa
         return target
     if not source.exists():
         raise ValueError(f"{row.name}: {source} is not there: copy it from where the run was made, or train again")
-    tensors, inside = checkpoints.read_tensors(source)
-    if inside != {name: value for name, value in found[0].items() if name not in ("weights", "sha256")}:
+    tensors, inside = weights.read_weights(source)
+    if inside != {name: found[0].get(name) for name in inside}:
         raise ValueError(f"{row.name}: {source} was not written with the record beside it: train again")
     if (size := source.stat().st_size) > LIMIT:
         raise ValueError(f"{row.name}: {source} has {size:,} bytes, more than {LIMIT:,}")

@@ -1,6 +1,6 @@
 """Write what the records of the repository say into the texts.
 
-Table 1 into README.md, the measured effects into book/departures.md, and the times into book/running.md.
+The answer and Table 1 into README.md, the measured effects into book/departures.md, and the times into book/running.md.
 """
 
 import re
@@ -11,19 +11,23 @@ from pathlib import Path
 from evalib.ablations import ABLATIONS
 from evalib.batch.manifest import duration
 from evalib.networks import TABLE_1
+from evalib.pages import answer
 from evalib.results import comparisons, markdown, tables
 from evalib.training.settings import TIERS as ALL_TIERS
 
 ROOT = Path(__file__).parent.parent
 TIERS = ("quick", "paper")
+ANSWER = re.compile(r"(<!-- answer: .*? -->\n).*?(<!-- end of answer -->)", re.DOTALL)
 BLOCK = re.compile(r"(<!-- table: .*? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 COSTS = re.compile(r"(<!-- costs: .*? -->\n).*?(<!-- end of costs -->)", re.DOTALL)
 EFFECT = re.compile(r"^(\| \[(D\d+)\]\(#d\d+\) \|.*?\|.*?\|).*\|$", re.MULTILINE)
 
 
 def updated(text: str) -> str:
-    """The README with the table between its two marks."""
-    rows = tables.table(ROOT / "results", TIERS)
+    """The README with the answer and the table between their marks: the `paper` tier alone, which may be held against it."""
+    told = f"{answer.reported()} {answer.found(ROOT / 'results')}".replace("\u00a0", " ")
+    rows = tables.table(ROOT / "results", ("paper",))
+    text = ANSWER.sub(lambda found: f"{found[1]}{told}\n{found[2]}", text)
     return BLOCK.sub(lambda found: f"{found[1]}{tables.markdown(rows)}\n{found[2]}", text)
 
 

@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-LONGEST = "batch slurm faults mutants evaluation gpus template repository".split()
+LONGEST = "mutants slurm batch seeds faults evaluation template shell gpus repository".split()
 """The files of the long tests begin first, so that no worker is left with one at the end."""
 
 

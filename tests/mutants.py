@@ -16,7 +16,7 @@ class Mutant(NamedTuple):
 
 
 EQUATIONS, EVA, NETWORKS = "tests/test_equations.py::", "tests/test_eva.py::", "tests/test_networks.py::"
-FAST, ABLATIONS = "tests/test_fast.py::", "tests/test_ablations.py::"
+FAST, ABLATIONS, RECIPE = "tests/test_fast.py::", "tests/test_ablations.py::", "tests/test_recipe.py::"
 CONVEX = EQUATIONS + "test_weights_are_convex_up_to_the_border"
 EQ_1 = EQUATIONS + "test_convolution_is_the_loop"
 EQ_2 = EQUATIONS + "test_local_attention_is_the_loop"
@@ -218,5 +218,39 @@ MUTANTS = (
         "margin-forgotten", "the shortcut of an unpadded block begins at the border",
         ABLATIONS + "test_an_unpadded_block_gives_7_by_7_around_the_same_centres", "ablations/blocks.py",
         "F.pad(x, (1 - self.stride,) * 4)", "F.pad(x, (0, 2 - 2 * self.stride) * 2)",
+    ),
+    # ── Training and record ───────────────────────────────────────────────────────────────────────────────────────
+    Mutant(
+        "no-schedule", "the learning rate is never set",
+        RECIPE + "test_every_step_of_an_epoch_is_made_at_its_learning_rate", "training/steps.py",
+        'group["lr"] = rate', 'group["lr"] = group["lr"]',
+    ),
+    Mutant(
+        "weight-decay", "Adam with a weight decay of 1e-4", RECIPE + "test_adam_is_its_equations_without_weight_decay",
+        "training/steps.py", "        capturable=captures,\n", "        capturable=captures,\n        weight_decay=1e-4,\n",
+    ),
+    Mutant(
+        "validated-on-test", "validation is on test images", RECIPE + "test_validation_is_on_the_held_out_tenth",
+        "training/loop.py", "scores = predict(network, images[validation])",
+        "scores = predict(network, cifar.test_images[: len(validation)])",
+    ),
+    Mutant(
+        "trained-on-validation", "the validation images are learned too",
+        RECIPE + "test_nothing_is_learned_from_the_held_out_tenth", "training/loop.py",
+        "with (\n        progress_bar(", "training = torch.cat([training, validation])\n    with (\n        progress_bar(",
+    ),
+    Mutant(
+        "best-epoch", "the recorded validation accuracy is that of the best epoch",
+        RECIPE + "test_the_last_epoch_counts_whatever_the_best_was", "results/records.py",
+        'finished.curve[-1]["validation_accuracy"]', 'max(row["validation_accuracy"] for row in finished.curve)',
+    ),
+    Mutant(
+        "oldest-first", "the newest checkpoints are deleted",
+        RECIPE + "test_the_newest_checkpoints_are_kept_and_the_newest_is_read", "training/checkpoints.py",
+        "reverse=True)", "reverse=False)",
+    ),
+    Mutant(
+        "never-dirty", "a changed package counts as committed",
+        RECIPE + "test_a_commit_says_whether_the_package_was_as_committed", "training/environment.py", '"-dirty"', '""',
     ),
 )  # fmt: skip

@@ -275,7 +275,7 @@ def test_published_eva_is_its_description_in_loops():
 
 def test_settings_take_the_recipe_of_the_row():
     ours, published = evalib.Settings("resnet20-small"), evalib.Settings("resnet20-small-sgd")
-    assert (ours.learning_rate, ours.milestones) == (0.001, (0.5, 0.75)) == ADAM[1:]
+    assert (ours.learning_rate, ours.milestones) == (0.001, (0.5, 0.75)) == ADAM[1:3]
     assert (published.learning_rate, published.milestones) == (0.1, ())
     assert evalib.Settings(**asdict(published)) == published
 
@@ -284,7 +284,7 @@ def test_sgd_is_nesterov_momentum_of_the_published_code():
     networks = [torch.nn.Linear(3, 2) for _ in range(2)]
     networks[1].load_state_dict(networks[0].state_dict())
     plain = torch.optim.SGD(networks[1].parameters(), 0.1, momentum=0.9, weight_decay=2e-4, nesterov=True)
-    for optimiser, network in ((sgd(networks[0], 0.1), networks[0]), (plain, networks[1])):
+    for optimiser, network in ((sgd(networks[0], 0.1, 2e-4), networks[0]), (plain, networks[1])):
         for step in range(3):
             optimiser.zero_grad()
             network(torch.full((1, 3), 1.0 + step)).square().sum().backward()

@@ -37,7 +37,7 @@ def test_the_papers_four_files_need_torch_einops_and_jaxtyping_alone():
 def test_files_are_short():
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
     assert not {path: count for path, count in lines.items() if count > 240}
-    assert sum(lines[PACKAGE / f"{name}.py"] for name in CORE) < 530
+    assert sum(lines[PACKAGE / f"{name}.py"] for name in CORE) < 540
 
 
 def test_public_names_are_documented_and_there():

@@ -20,7 +20,7 @@ from evalib.batch import manifest, notebook
 from evalib.results import records
 from evalib.training import paths
 
-NAMES = "experiment, seed, seeds, tier, epochs, precision, out"
+NAMES = "experiment, seed, seeds, tier, epochs, precision, module, out"
 PACKAGE = Path(evalib.__file__).parent
 TEMPLATE = PACKAGE.parent / notebook.TEMPLATE
 
@@ -235,6 +235,13 @@ def test_a_path_that_snakemake_would_take_for_a_pattern_is_refused(tmp_path, cap
     assert not out.exists()
 
 
+def test_every_manifest_of_the_repository_can_be_run():
+    paths = sorted((PACKAGE.parent / "workflow").glob("*.csv"))
+    assert {path.stem for path in paths} >= {"manifest", "ablations", "ladder"}
+    names = [{run.experiment for run in manifest.read_manifest(path)} for path in paths]
+    assert sum(map(len, names)) == len(set.union(*names)), "a row is in two of them"
+
+
 def test_the_manifest_is_six_rows_of_two_seeds():
     runs = manifest.read_manifest()
     assert [run.experiment for run in runs[::2]] == [row.name for row in evalib.TABLE_1]
@@ -262,6 +269,18 @@ def test_the_plan_tells_done_stale_begun_running_and_to_do(tmp_path, monkeypatch
     assert (
         "8 runs: 1 done, 4 stale, 1 running, 1 begun, 1 to do; training to come: about 2 min" in text
     )  # 30 s an epoch
+
+
+def test_what_is_no_record_is_named_in_the_plan_and_the_others_are_planned(tmp_path):
+    made(tmp_path, seed=0)
+    folder = tmp_path / "smoke"
+    (folder / "resnet20-small-seed1.json").mkdir()
+    (folder / "resnet20-small-seed2.json").write_text("[" * 100_000)
+    (folder / "resnet20-small-seed3.json").write_bytes(b"\xff\xfe")
+    (folder / "resnet20-small-seed4.json").symlink_to(folder / "nowhere")
+    planned = manifest.plan([evalib.Settings("resnet20-small", seed) for seed in range(5)], tmp_path)
+    assert [run.state for run in planned] == ["done", "stale", "stale", "stale", "to do"]
+    assert all(f"resnet20-small-seed{run.settings.seed}.json" in run.note for run in planned[1:4])
 
 
 def test_expected_time_is_scaled_by_the_images_and_unknown_without_a_record(tmp_path):

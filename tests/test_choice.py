@@ -88,3 +88,14 @@ def test_an_unfinished_run_is_read_line_by_line(tmp_path):
     assert [row["epoch"] for row in curve] == list(range(1, len(curve) + 1))
     assert curve[0] == {"epoch": 1, "train_loss": 1.699, "validation_accuracy": 47.52}
     assert unfinished.curve("nothing", tmp_path) == []
+
+
+def test_the_verdict_says_no_more_than_the_runs_allow(paper, tmp_path):
+    assert answer.verdict(tmp_path) == "We cannot say yet."
+    evanet, resnet = TABLE_1[2].name, TABLE_1[0].name
+    for seed, (ours, theirs) in enumerate([(90.0, 88.0), (90.3, 88.2)]):
+        paper(evanet, ours, seed)
+        out = paper(resnet, theirs, seed)
+        assert answer.verdict(out) == ("Yes, over ResNet." if seed else "That cannot be told from our runs.")
+    paper(evanet, 30.0, 2, best=80.0)
+    assert answer.verdict(out).startswith("No")

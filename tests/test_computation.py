@@ -12,11 +12,12 @@ import pytest
 import torch
 
 import evalib
+from evalib import networks
 from evalib.networks import experiment
 from evalib.training import data, steps
 
 LOSSES = Path(__file__).with_name("losses.json")
-ROWS = [row.name for row in (*evalib.TABLE_1, *evalib.ABLATIONS)]
+ROWS = list(networks.ROWS)
 BATCH = 4
 
 
@@ -27,18 +28,23 @@ def losses(name: str) -> list[float]:
     torch.manual_seed(0)
     network = evalib.build(name).double().train()
     network.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
-    optimiser = steps.OPTIMISERS[recipe.optimiser](network, recipe.learning_rate)
+    optimiser = steps.OPTIMISERS[recipe.optimiser](network, recipe.learning_rate, recipe.weight_decay)
     padded, labels = data.pad(cifar.train_images[::25]), cifar.train_labels[::25]
     step = steps.eager_step(network, optimiser, padded, labels)
     batches = zip(*(part.split(BATCH) for part in data.epoch_plan(len(labels), seed=0, epoch=0)), strict=True)
     return [step(data.Plan(*batch))[0].item() for batch, _ in zip(batches, range(2), strict=False)]
 
 
+def same(name: str, pinned: list[float] | None) -> bool:
+    """Whether an experiment has its pinned losses, but for the rounding of another order of the same sums."""
+    return pinned is not None and losses(name) == pytest.approx(pinned, rel=1e-9)
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_first_two_losses_are_those_of_the_records(name):
     pinned = json.loads(LOSSES.read_text())
     assert name in pinned, f"{name} is new: python tests/test_computation.py writes its losses"
-    assert losses(name) == pytest.approx(pinned[name], rel=1e-9), (
+    assert same(name, pinned[name]), (
         f"{name} computes something else than its records did: raise the version of the computation in "
         "evalib/training/settings.py, then python tests/test_computation.py"
     )
@@ -49,4 +55,6 @@ def test_every_pinned_experiment_is_there():
 
 
 if __name__ == "__main__":
-    LOSSES.write_text(json.dumps({name: losses(name) for name in ROWS}, indent=1) + "\n")
+    before = json.loads(LOSSES.read_text())
+    after = {name: before[name] if same(name, before.get(name)) else losses(name) for name in ROWS}
+    LOSSES.write_text(json.dumps(after, indent=1) + "\n")

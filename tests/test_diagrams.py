@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 from evalib import build, equations
 from evalib.eva import SingleQueryAttention
-from evalib.pages import diagrams, figures, graphs, plots
+from evalib.pages import diagrams, display, figures, graphs, plots
 from evalib.pages.display import WIDTH, picture, source
 from evalib.results.comparisons import Comparison
 from evalib.training.steps import training_step
@@ -147,7 +147,7 @@ def test_the_pipeline_shows_the_shapes_of_a_pass():
         "image": (3, 32, 32), "stem": (64, 32, 32), "stage 1": (64, 32, 32), "stage 2": (128, 16, 16),
         "stage 3": (256, 8, 8), "summary": (256,), "classifier": (10,),
     }  # fmt: skip
-    texts = words(graphs.pipeline())
+    texts = [text for drawing in graphs.pipeline() for text in words(drawing)]
     assert [text for text in texts if "×" in text] == ["3×32×32", *["16×32×32"] * 2, "32×16×16", "64×8×8", "64×7×7"]
 
 
@@ -163,3 +163,17 @@ def test_the_field_of_a_network_is_a_share_and_lies_in_the_middle():
 def test_a_page_shows_figures_by_picture_only_and_each_has_words(page):
     code = "\n".join(cell.source for cell in jupytext.read(page, fmt="py:percent").cells if cell.cell_type == "code")
     assert "pyplot" not in code and "plt." not in code and "savefig" not in code
+
+
+def test_an_installed_package_lays_its_records_where_there_are_none(tmp_path, monkeypatch):
+    packaged = tmp_path / "package"
+    (packaged / "quick").mkdir(parents=True)
+    (packaged / "quick" / "one.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(display, "RECORDED", packaged)
+    monkeypatch.setenv("EVALIB_HOME", str(tmp_path))
+    assert display.here().startswith("evalib at commit")
+    laid = tmp_path / "results" / "quick" / "one.json"
+    assert laid.is_file()
+    laid.unlink()
+    display.here()
+    assert not laid.exists()  # what a reader has there is left alone

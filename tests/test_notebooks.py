@@ -1,7 +1,9 @@
 """The book's sources: notebooks paired, without outputs, reachable in Colab; the departures listed where they are named."""
 
+import os
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -47,6 +49,18 @@ def test_a_pair_has_the_same_cells(page):
 
     script = jupytext.read(page.with_suffix(".py"), fmt="py:percent")
     assert cells(nbformat.read(page, as_version=4)) == cells(script), f"jupytext --to ipynb --update {page.stem}.py"
+
+
+def test_syncing_the_pairs_changes_nothing(tmp_path):
+    """Neither the headers of the scripts nor the notebooks, whichever of jupytext's commands one uses."""
+    for path in [ROOT / "jupytext.toml", *(ROOT / "notebooks").glob("*.py"), *PAGES]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for script in sorted(tmp_path.glob("*.py")):
+        os.utime(script)  # newer than its notebook
+    subprocess.run([sys.executable, "-m", "jupytext", "--quiet", "--sync", *tmp_path.glob("*.ipynb")], check=True)
+    changed = [each.name for page in PAGES for each in (page, page.with_suffix(".py"))
+               if (tmp_path / each.name).read_bytes() != each.read_bytes()]  # fmt: skip
+    assert not changed, "make pair"
 
 
 @each_page

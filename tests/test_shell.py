@@ -3,14 +3,18 @@
 import errno
 import io
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
+import torch
 from test_tables import made
 
+from evalib import networks
 from evalib.__main__ import main
-from evalib.batch import commands, faults
+from evalib.batch import commands, faults, notebook, rows
 
 COMMANDS = ("train", "evaluate", "table", "claims", "data", "plan", "reproduce", "notebook")
 
@@ -105,3 +109,77 @@ def test_seeds_that_are_twice_there_are_refused(tmp_path, capsys):
     assert main([*command.split(), str(tmp_path)]) == 2
     assert "seed 1 is there twice" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+MINE = """
+import evalib
+from torch import nn
+
+
+class Maximum(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+
+    def forward(self, x):
+        return x.amax(dim=(2, 3))
+
+
+evalib.register(evalib.Experiment("resnet20-mine", "ResNet-20, mine", head=Maximum))
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A file that registers a row, and no trace of it after the test."""
+    monkeypatch.setenv(rows.VARIABLE, "")
+    monkeypatch.setattr(networks, "ROWS", dict(networks.ROWS))
+    path = tmp_path / "my_head.py"
+    path.write_text(MINE)
+    yield path
+    sys.modules.pop("my_head", None)
+
+
+def test_a_row_of_ones_own_trains_and_stands_in_the_table(mine, tmp_path, capsys):
+    torch.set_default_dtype(torch.float32)
+    module = ["--module", str(mine), "--out", str(tmp_path)]
+    assert main(["train", "--experiment", "resnet20-mine", "--device", "cpu", *module]) == 0
+    assert main(["table", *module]) == 0
+    assert main(["table", *module]) == 0  # the file is run once
+    line = next(line for line in capsys.readouterr().out.splitlines() if "ResNet-20, mine" in line)
+    assert "| smoke |" in line
+    wanted = tmp_path / "mine.csv"
+    wanted.write_text("experiment,seeds\nresnet20-mine,0 1\n")
+    assert main(["plan", "--manifest", str(wanted), *module]) == 0
+    assert "2 runs: 1 trained, 1 to do" in capsys.readouterr().out
+
+
+def test_the_processes_of_a_batch_know_the_row(mine):
+    rows.load(mine)
+    code = "from evalib.batch import notebook; print(notebook.checked({'experiment': 'resnet20-mine', 'seed': 3}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "seed=3" in done.stdout, done.stderr
+    assert notebook.checked({"experiment": "resnet20-mine", "module": str(mine)})[0].experiment == "resnet20-mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"), [(None, "is no Python file"), ("1 / 0", "my_head.py stops with ZeroDivisionError")]
+)
+def test_a_file_of_rows_that_fails_is_one_line(mine, tmp_path, capsys, text, named):
+    mine.unlink() if text is None else mine.write_text(text)
+    assert main(["table", "--module", str(mine), "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert named in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize("wait", [0.4, 1.5])
+def test_ctrl_c_twice_as_the_command_starts_gives_no_traceback(wait):
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a suite started with & ignores it, and so would the command
+    with subprocess.Popen([sys.executable, "-m", "evalib", "claims"], stderr=subprocess.PIPE) as process:
+        for _ in range(2):
+            time.sleep(wait)
+            process.send_signal(signal.SIGINT)
+        assert b"Traceback" not in process.stderr.read()

@@ -125,6 +125,13 @@ def test_licences_are_named_alike_everywhere():
         assert "CC BY 4.0" in text and "MIT" in text
 
 
+def test_the_version_is_the_newest_of_the_changes_everywhere():
+    version, date = re.search(r"^## (\S+), (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE).groups()
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], str(citation["date-released"])) == (version, date)
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == version
+
+
 def test_pre_commit_runs_targets_that_exist():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

@@ -6,6 +6,7 @@ import html
 import io
 import json
 import re
+import runpy
 import statistics
 from pathlib import Path
 
@@ -131,6 +132,41 @@ def test_what_is_no_sound_record_is_named_and_left_out(tmp_path, capsys, harm, n
     assert named in shown.err
     with pytest.warns(UserWarning, match="left out of the table"):
         tables.table(tmp_path)
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.unlink() or path.mkdir(),
+        lambda path: path.unlink() or path.symlink_to("nowhere"),
+        lambda path: path.write_text(DEEP),
+        lambda path: path.write_bytes(b"\xff\xfe"),
+        lambda path: path.write_text(""),
+        lambda path: made(path.parent.parent, seed=1, curve=[1, 2]),
+        lambda path: made(path.parent.parent, seed=1, settings={}),
+        lambda path: made(path.parent.parent, seed=1, settings={"experiment": "resnet20-small", "colour": 1}),
+        lambda path: made(path.parent.parent, seed=1, experiment="resnet18"),
+        lambda path: made(path.parent.parent, seed=1, test={}),
+        lambda path: made(path.parent.parent, seed=1, data={}),
+        lambda path: made(path.parent.parent, seed=1, sittings=[1]),
+        lambda path: made(path.parent.parent, seed=1, commit=7),
+    ],
+)
+@pytest.mark.parametrize("command", [["table"], ["table", "--ablations"], ["claims"]])
+def test_one_bad_file_stops_no_table(tmp_path, capsys, command, harm):
+    path = made(tmp_path, seed=1)
+    try:
+        harm(path)
+    except ValueError:  # such a record cannot even be made
+        path.write_text("{}")
+    made(tmp_path, correct=200)
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert path.name in shown.err and "Traceback" not in shown.err
+    assert command != ["table"] or "| 40.00 | 1 | smoke |" in shown.out
 
 
 def test_a_duplicate_is_named_and_counts_once(tmp_path, capsys):
@@ -279,6 +315,27 @@ def test_a_record_is_read_under_the_name_of_today_once(tmp_path, monkeypatch):
     assert settings_of(record) == evalib.Settings("resnet20-small")
     assert [row["experiment"] for row in tables.table(tmp_path) if row["seeds"]] == ["resnet20-small"]
     assert path.read_bytes() == before
+
+
+def test_files_get_the_names_of_today_each_when_its_name_is_free(tmp_path, monkeypatch):
+    """As from version 1 to 2: one name is freed and taken by another, whose weights go along."""
+    old = {name: made(tmp_path, name) for name in ("resnet20-small", "resnet20-small-mlp", "sanet20-small")}
+    for name, path in old.items():
+        path.with_suffix("").mkdir()
+        (path.with_suffix("") / name).touch()
+    before = {name: path.read_bytes() for name, path in old.items()}
+    monkeypatch.setattr(schema, "COMPUTATION", 2)
+    monkeypatch.setitem(NAMES, 1, {"resnet20-small": "evanet20-small", "resnet20-small-mlp": "resnet20-small"})
+    script = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "rename_records.py"))
+    found = script["moves"](tmp_path, tmp_path)
+    script["move"](dict(reversed(found.items())))
+    for now, name in (("evanet20-small", "resnet20-small"), ("resnet20-small", "resnet20-small-mlp")):
+        path = tmp_path / "smoke" / f"{now}-seed0.json"
+        assert path.read_bytes() == before[name] and (path.with_suffix("") / name).exists()
+    assert {row["experiment"] for row in tables.table(tmp_path) if row["seeds"]} == {
+        "resnet20-small", "sanet20-small", "evanet20-small"
+    }  # fmt: skip
+    assert script["moves"](tmp_path, tmp_path) == {}
 
 
 RECORDS = sorted((Path(__file__).parent.parent / "results").glob("**/*-seed*.json"))

@@ -355,6 +355,16 @@ def test_a_collapse_is_a_fall_by_half_that_stays(since, last, warns):
         )
 
 
+def test_a_collapse_is_in_the_record_and_said(small, tmp_path, monkeypatch, capsys):
+    values = iter([80.0, 30.0, 20.0])
+    monkeypatch.setattr(loop, "accuracy", lambda scores, labels: next(values))
+    given = ["train", "--experiment", "resnet20-small", "--epochs", "2", "--device", "cpu", "--out", str(tmp_path)]
+    assert main(given) == 0
+    warning = records.read(tmp_path / "smoke" / "resnet20-small-seed0.json")["warning"]
+    assert warning.startswith("collapsed: validation accuracy 80.0 % after epoch 1")
+    assert warning in capsys.readouterr().err
+
+
 def test_accuracies_near_chance_are_no_collapse():
     assert schema.collapse([{"validation_accuracy": value} for value in (22.0, 0.0)]) == ""
     assert schema.collapse([{"validation_accuracy": 0.0}]) == ""
@@ -385,7 +395,7 @@ def test_table_shows_the_highest_tier_and_dashes(small, tmp_path):
     records.write(higher, tmp_path / "quick" / "resnet20-small-seed0.json")
     text = tables.markdown(tables.table(tmp_path))
     assert "| ResNet-20 small | 172,506 | 91.25 |" in text
-    assert [line.count("quick") for line in text.splitlines()] == [0, 0, 1, 0, 0, 0, 0, 0]
+    assert [line.count("| quick |") for line in text.splitlines()[:8]] == [0, 0, 1, 0, 0, 0, 0, 0]
     assert text.count("not run") == 5
 
 

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
+from torchvision.models import resnet18
 
 import evalib
 from evalib.training import data, prediction
@@ -202,3 +203,63 @@ print([name for name in before if before[name] != after[name]])
 def test_imports_figures_and_predictions_change_nothing_outside():
     ran = subprocess.run([sys.executable, "-c", STATE], capture_output=True, text=True, check=True)
     assert (ran.stdout, ran.stderr) == ("[]\n", "")
+
+
+# ── Networks of one's own ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["resnet20-small", "evanet20-small"])
+def test_a_pretrained_network_gets_a_fresh_classifier(name):
+    trained, other = evalib.load_pretrained(name), evalib.load_pretrained(name, num_classes=100)
+    x = torch.randn(2, 3, 32, 32)
+    assert other(x).shape == (2, 100)
+    features = trained.summary(trained.features(x))
+    torch.testing.assert_close(other.summary(other.features(x)), features)
+    same = evalib.load_pretrained(name, num_classes=10)
+    assert not torch.equal(same.classifier.weight, trained.classifier.weight)
+    with pytest.raises(ValueError, match="num_classes=0"):
+        evalib.load_pretrained(name, num_classes=0)
+
+
+def test_eva_is_a_pooling_head_of_another_backbone():
+    backbone = resnet18(weights=None, num_classes=4).eval()
+    backbone.avgpool = evalib.ExpandingVisualAttention(512, 512, 512)
+    x = torch.randn(2, 3, 224, 224)
+    scores, trace = evalib.trace(backbone, x)
+    assert scores.shape == (2, 4) and [w.shape[-1] for w in trace.look_weights] == [1, 8, 16, 24]
+    F.cross_entropy(scores, torch.tensor([1, 2])).backward()
+    # a look at one pixel has weight 1, whatever the logit: its query, key and embeddings get no gradient
+    still = {f"avgpool.looks.0.{name}" for name in ("W_Q.weight", "W_K.weight", "rows", "cols")}
+    dead = {name for name, p in backbone.named_parameters() if p.grad is None or not p.grad.any()}
+    assert dead <= still
+    with pytest.raises(ValueError, match="8×8, EVA reads 7×7"):
+        backbone(torch.randn(1, 3, 256, 256))
+
+
+@pytest.mark.parametrize(("size", "extent", "stride"), [(3, 8, 1), (5, 9, 2), (7, 5, 1)])
+def test_the_weights_of_a_window_attention_are_those_behind_its_output(size, extent, stride):
+    layer = evalib.RelativeSelfAttention(6, 8, size, num_heads=2, stride=stride).double()
+    x = torch.randn(3, 6, extent, extent, dtype=torch.float64)
+    before = layer.attend
+    y, (windows,) = evalib.trace_windows(layer, x)
+    rows = -(-extent // stride)
+    assert windows.weights.shape == (3, 2, rows, rows, size, size) and layer.attend == before
+    torch.testing.assert_close(y, layer(x))
+    torch.testing.assert_close(windows.weights.sum(dim=(-2, -1)), torch.ones(3, 2, rows, rows, dtype=torch.float64))
+    half = size // 2
+    outside = (
+        F.pad(torch.zeros(extent, extent), (half,) * 4, value=1).unfold(0, size, stride).unfold(1, size, stride) > 0
+    )
+    assert not windows.weights[:, :, outside].any() and (windows.weights[:, :, ~outside] > 0).all()
+    value = F.pad(layer.W_V(x), (half,) * 4).unfold(2, size, stride).unfold(3, size, stride)
+    answer = torch.einsum("nhijab,nhcijab->nhcij", windows.weights, value.unflatten(1, (2, 4))).flatten(1, 2)
+    torch.testing.assert_close(answer, y)
+
+
+def test_every_window_attention_of_a_network_is_traced_in_the_order_of_the_pass():
+    network, x = evalib.build("sanet20-small").eval(), torch.randn(2, 3, 32, 32)
+    scores, windows = evalib.trace_windows(network, x)
+    torch.testing.assert_close(scores, network(x), rtol=1e-4, atol=1e-4)
+    assert [tuple(each.weights.shape) for each in windows] == [(2, 4, 8, 8, 3, 3)] * 4
+    with pytest.raises(ValueError, match="no relative self-attention"):
+        evalib.trace_windows(evalib.build("resnet20-small"), x)

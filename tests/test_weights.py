@@ -123,7 +123,7 @@ def test_the_smoke_tier_is_refused(out):
 
 @pytest.mark.parametrize("path", sorted(weights.PRETRAINED.glob("*")), ids=lambda path: path.name)
 def test_the_weights_in_the_package_are_whole_small_and_of_a_full_run(path):
-    tensors, record = checkpoints.read_tensors(path)
+    tensors, record = weights.read_weights(path)
     assert path.name.startswith(f"{record['experiment']}-") and path.stat().st_size < 12_000_000
     assert (record["seed"], record["data"]["source"]) == (0, "full")
     assert record["tier"] in ("quick", "paper") and evalib.Settings(**record["settings"]).epochs == len(record["curve"])

@@ -7,6 +7,7 @@ from functools import partial
 from torch import nn
 
 from evalib.ablations.blocks import SecondAttends, UnpaddedBlock
+from evalib.ablations.ladder import LADDER
 from evalib.ablations.published import PublishedEVA
 from evalib.ablations.variants import (
     CentreQuery,
@@ -37,7 +38,7 @@ from evalib.networks import (
 KINDS = {"control": "is it only the parameters?", "part": "which part of EVA counts?", "published": "the author's code"}
 """What an ablation asks that is about no departure."""
 
-PUBLISHED = Recipe("SGD", 0.1, ())
+PUBLISHED = Recipe("SGD", 0.1, (), weight_decay=2e-4)
 """The optimiser of the author's published code."""
 
 
@@ -92,4 +93,4 @@ ABLATIONS = (
 )
 # fmt: on
 
-register(*ABLATIONS)
+register(*ABLATIONS, *LADDER)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from evalib.attention import check_heads, relative_table
 from evalib.equations import relative_embedding, ring
-from evalib.eva import EXTENT, SingleQueryAttention
+from evalib.eva import EXTENT, SingleQueryAttention, own_precision
 
 STAGES = range(EXTENT // 2 + 1)
 
@@ -32,8 +32,8 @@ class PublishedEVA(nn.Module):
     rows and one of 7 columns serve all four. A recall, from the second stage on, reads attn0, … and not q0, each with
     a learned embedding of its slot. Logits are divided by √c; :class:`Around` follows each attention.
 
-    Left out: dropout, for a resumed run would not be bitwise the same; the logits that a stage predicts for the next
-    ring; the reshape that mixes positions and channels of a head. Blocks, shortcuts and training are the network's.
+    Left out: dropout, the logits that a stage predicts for the next ring, the reshape that mixes positions and channels
+    of a head; :mod:`evalib.ablations.as_published` has them. Blocks, shortcuts and training are the network's.
     """
 
     identity: Tensor
@@ -46,7 +46,7 @@ class PublishedEVA(nn.Module):
                 f"widths {in_channels}, {model_channels}, {out_channels} must be one: the query is a pixel"
             )
         d, c = model_channels, check_heads(model_channels, num_heads)
-        self.num_heads, self.scale = num_heads, c**-0.5
+        self.extent, self.num_heads, self.scale = EXTENT, num_heads, c**-0.5
         self.first_query = leaky_feed_forward(d)
         self.rows, self.cols = (relative_table(num_heads, c // 2, EXTENT) for _ in range(2))
         self.slots = nn.Parameter(torch.randn(len(STAGES), d) * d**-0.5)
@@ -59,6 +59,7 @@ class PublishedEVA(nn.Module):
         self.sizes = [pixels.shape[1] for pixels in rings]
         self.register_buffer("offsets", torch.cat(rings, dim=1), persistent=False)
 
+    @own_precision
     def forward(self, x: Float[Tensor, "n d 7 7"]) -> Float[Tensor, "n d 1 1"]:
         q = self.first_query(x[:, :, EXTENT // 2, EXTENT // 2])
         seen = []

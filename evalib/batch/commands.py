@@ -85,6 +85,7 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
     add_batch(commands)
     for command in commands.choices.values():
         command.epilog = MOVES
+        command.add_argument("--module", type=Path, help="a Python file that registers rows of your own")
     return main
 
 
@@ -194,6 +195,8 @@ def call_train(arguments: argparse.Namespace) -> int:
         record = records.read(path)
         accuracy, source = record["test"]["accuracy"], record["data"]["source"]
         print(f"{path}: test accuracy {accuracy:.2f} % ({source} data, {record['device']})")
+        if "warning" in record:
+            print(f"evalib: {path}: {record['warning']}", file=sys.stderr)
     return int(any(outcome.exception() for outcome in outcomes))
 
 

@@ -13,6 +13,7 @@ from typing import get_args
 
 from evalib.batch.gpus import one_gpu
 from evalib.batch.manifest import whole_numbers
+from evalib.batch.rows import load
 from evalib.networks import TABLE_1
 from evalib.results import evaluation
 from evalib.results.records import read, record_path
@@ -24,7 +25,7 @@ from evalib.training.settings import Settings, check_same
 TEMPLATE = "notebooks/train.ipynb"
 KINDS = {
     "experiment": str, "seed": int, "seeds": list | str | int | None, "tier": str, "epochs": int | None,
-    "precision": str | None, "out": str | None,
+    "precision": str | None, "module": str | None, "out": str | None,
 }  # fmt: skip
 """The template's parameters and their types."""
 
@@ -52,13 +53,15 @@ def value_of(kind, text: str) -> str | int | None:
 def checked(parameters: dict, allowed: list[str] | None = None) -> list[Settings]:
     """The settings of each run that the parameters name; ``ValueError`` says what is unknown, ill-typed or impossible.
 
-    ``seeds``, such as "0 1 2" or [0, 1, 2], are those of several runs; without it ``seed`` is that of one.
+    ``seeds``, such as "0 1 2" or [0, 1, 2], are those of several runs; without it ``seed`` is that of one. ``module`` is a
+    Python file that registers rows.
     """
     refuse_unknown(parameters, allowed or list(KINDS))
     for name, value in parameters.items():
         kinds = get_args(KINDS[name]) or (KINDS[name],)
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise ValueError(f"{name}={value!r} must be {' or '.join(WORDS[kind] for kind in kinds)}")
+    load(parameters.get("module"))
     seeds = parameters.get("seeds")
     if isinstance(seeds, str):
         seeds = whole_numbers(seeds, "seeds")
@@ -66,7 +69,7 @@ def checked(parameters: dict, allowed: list[str] | None = None) -> list[Settings
         seeds = [parameters.get("seed", 0) if seeds is None else seeds]
     if not seeds or len({*seeds}) < len(seeds):
         raise ValueError(f"seeds={seeds!r} must be different whole numbers, at least one")
-    rest = {name: value for name, value in parameters.items() if name not in ("seed", "seeds", "out")}
+    rest = {name: value for name, value in parameters.items() if name not in ("seed", "seeds", "module", "out")}
     return [Settings(seed=seed, **rest) for seed in seeds]
 
 

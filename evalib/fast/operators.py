@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from evalib.equations import relative_attention
 from evalib.fast import maps
 
 Extent = int | torch.SymInt
@@ -70,15 +71,28 @@ def differentiate(ctx, dy, _):
     return dqkv, d_rows.view_as(rows).to(rows.dtype), d_cols.view_as(cols).to(cols.dtype), None, None
 
 
-def refuse(ctx, *_):
-    raise RuntimeError(
-        "the fast window attention has no second derivative: give each RelativeSelfAttention the literal form, "
-        "`layer.attend = evalib.attention.self_attention`, which has all of them"
-    )
+def keep_inputs(ctx, inputs, output) -> None:
+    *tensors, _y, _kept, ctx.stride, ctx.scale = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def differentiate_again(ctx, d_dqkv, d_tables):
+    """The second derivative, and those of any order after it, by Eq. 3 as it is written."""
+
+    def gradient(dy, qkv, rows, cols):
+        def y(qkv, rows, cols):
+            q, k, v = qkv.unbind(1)
+            return relative_attention(q, k, v, rows, cols, ctx.scale, ctx.stride)
+
+        dqkv, *tables = torch.func.vjp(y, qkv, rows, cols)[1](dy)
+        return dqkv, torch.cat([each.flatten() for each in tables]).to(d_tables.dtype)
+
+    gradients = torch.func.vjp(gradient, *ctx.saved_tensors)[1]((d_dqkv, d_tables))
+    return *gradients, None, None, None, None
 
 
 window_attention.register_autograd(differentiate, setup_context=keep)
-window_attention_backward.register_autograd(refuse)
+window_attention_backward.register_autograd(differentiate_again, setup_context=keep_inputs)
 
 
 class WindowAttention(torch.autograd.Function):
@@ -93,18 +107,14 @@ class WindowAttention(torch.autograd.Function):
 
 
 class WindowAttentionBackward(torch.autograd.Function):
-    """Its derivative, likewise; a second one is refused in words."""
+    """Its derivative, likewise."""
 
     generate_vmap_rule = True
-    backward = staticmethod(refuse)
+    setup_context, backward = staticmethod(keep_inputs), staticmethod(differentiate_again)
 
     @staticmethod
     def forward(*inputs):
         return window_attention_backward(*inputs)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        pass
 
 
 @window_attention.register_vmap

@@ -97,4 +97,4 @@ def chunks(x: Float[Tensor, "n cin i j"], channels: int) -> tuple[Tensor, ...]:
     """
     if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return (x,)
-    return x.split(max(CHUNK, torch.get_num_threads() * CACHED // (channels * x[0, 0].numel())))
+    return x.split(max(CHUNK, torch.get_num_threads() * CACHED // (channels * x.shape[-2] * x.shape[-1])))

@@ -90,6 +90,19 @@ def found(out: Path | None = None) -> str:
     return sentence + "."
 
 
+def verdict(out: Path | None = None) -> str:
+    """Whether EVANet is ahead of ResNet, in the words that the runs of the full schedule allow."""
+    resnet, evanet, letter = TABLE_1[0], TABLE_1[2], choice.row_of("letter")
+    each = compare(evanet.name, resnet.name, out, (TIER,))
+    if collapsed(evanet, out):
+        return "Not as the text describes it." if evanet.name == letter.name else "No: it collapses."
+    if each.mean is None:
+        return "We cannot say yet."
+    if each.low is None or each.high is None or each.low <= 0 <= each.high:
+        return "That cannot be told from our runs."
+    return "Yes, over ResNet." if each.low > 0 else "No."
+
+
 def against(evanet: Experiment, resnet: Experiment, reading: str, out: Path | None) -> str:
     """EVANet in the reading that trains, beside ResNet."""
     ours = [record["test"]["accuracy"] for record in complete(evanet, TIER, out)]

@@ -18,12 +18,15 @@ import torch
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
+from evalib.pages import notation
 from evalib.pages.figures import INK, styled
-from evalib.pages.notation import checked
 from evalib.results import markdown
-from evalib.results.records import commit, device_name
+from evalib.results.records import commit, device_name, results
 from evalib.training.download import is_there
 from evalib.training.loop import choose_device
+
+RECORDED = Path(__file__).parent.parent / "recorded"
+"""The records of the repository, in an installed package."""
 
 WIDTH = 88
 """How wide a line of code may be on a page."""
@@ -70,9 +73,9 @@ def table(heads: list[str], rows: Iterable[list]) -> Markdown:
 
 
 def symbols(item: str) -> Markdown:
-    """The symbols of an equation, each found in the running code (:mod:`evalib.pages.notation`)."""
+    """The symbols of an equation and their variables (:mod:`evalib.pages.notation`)."""
     rows = []
-    for row, _ in checked(item):
+    for row in notation.rows(item):
         name = "returned" if row.name == "return" else f"`{row.name}`"
         rows.append([row.symbol, row.meaning, name, "a number" if row.shape.startswith("=") else f"`{row.shape}`"])
     return table(["Symbol", "Meaning", "In the code", "Axes"], rows)
@@ -123,13 +126,22 @@ def check(answer, expected) -> Markdown:
     A wrong answer raises an ``AssertionError`` that says how it differs from ``expected``.
     """
     if any(part is ... or part is None for part in (answer if isinstance(answer, list) else [answer])):
-        return Markdown("**Not solved yet.** Put your answer in place of `...`, then run both cells again.")
+        return Markdown(
+            "**Not solved yet.** A built page runs nothing: open it in Colab or Jupyter, put your answer in place of `...`, "
+            "and run both cells again."
+        )
     expected = torch.as_tensor(expected)
     torch.testing.assert_close(torch.as_tensor(answer).to(expected.dtype), expected)
     return Markdown("**Right.**")
 
 
 def here() -> str:
-    """One line on what runs: the commit of evalib, the device, and the data set that is at hand."""
+    """One line on what runs: the commit of evalib, the device, and the data set that is at hand.
+
+    Where there is neither a checkout nor a ``results/`` yet, as in Colab, the records that come with the package are laid
+    there first, so that no page is empty.
+    """
+    if RECORDED.is_dir() and not results().exists():
+        shutil.copytree(RECORDED, results())
     data = "full CIFAR-10" if is_there() else "the bundled subset of CIFAR-10"
     return f"evalib at commit {(commit() or 'unknown')[:7]} on {device_name(choose_device())}, with {data}"

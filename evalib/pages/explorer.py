@@ -1,7 +1,7 @@
 """The Explorer: what a trained network computed in one forward pass, on a page that can be touched.
 
 Each function runs the network once, keeps what PyTorch computed on the way, and returns an HTML element that shows it
-without a kernel and without another host. ``explorer.js`` and ``explorer.css`` are the rest. Where scripts are off, a
+without a kernel and without another host. ``browser/`` has the rest. Where scripts are off, a
 static figure stays. Needs IPython.
 """
 
@@ -26,7 +26,8 @@ from evalib.pages import stills
 from evalib.tracing import trace, trace_windows
 from evalib.training.data import CLASSES, normalise
 
-HERE = Path(__file__).parent
+BROWSER = Path(__file__).with_name("browser")
+"""The scripts and styles of the elements."""
 
 DIGITS = 4
 """Decimals of the exported numbers."""
@@ -138,13 +139,29 @@ def forward(network: Network, images: UInt8[Tensor, "n 3 i j"], listen: Callable
 
 def element(data: dict, still: Callable[[dict], str]) -> HTML:
     """The custom element: styles for its inside, the data, the static figure, the note; then its script."""
-    styles, script = ((HERE / f"explorer.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    content = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     note = "" if data["kind"] == "convolution" else f'<p slot="note"><small>{NOTE}</small></p>'
     return HTML(
-        f'<eva-explorer style="display: block"><template><style>{styles}</style></template>'
-        f'<script type="application/json">{content}</script>{still(data)}{note}</eva-explorer><script>{script}</script>'
+        f'<eva-explorer style="display: block">{styles("parts", "explorer")}{embedded(data)}{still(data)}{note}'
+        f"</eva-explorer>{script('eva-explorer', 'parts', 'grid', 'explorer')}"
     )
+
+
+def styles(*names: str) -> str:
+    """The styles of an element's inside, in a template."""
+    text = "".join((BROWSER / f"{name}.css").read_text(encoding="utf-8") for name in names)
+    return f"<template><style>{text}</style></template>"
+
+
+def embedded(data: dict) -> str:
+    """``data`` as JSON in a page."""
+    content = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    return f'<script type="application/json">{content}</script>'
+
+
+def script(tag: str, *names: str) -> str:
+    """The modules of a custom element as one script, which does nothing where it has run before."""
+    text = "".join((BROWSER / f"{name}.js").read_text(encoding="utf-8") for name in names)
+    return f'<script>if (!customElements.get("{tag}")) {{\n{text}}}</script>'
 
 
 def described(images, labels, **parts) -> list[dict]:

@@ -5,6 +5,7 @@ the one of each ring's pixels. A layer that this module does not know is refused
 """
 
 import hashlib
+import math
 
 import torch
 from einops import rearrange
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from evalib.ablations.variants import ResidualAttention, ScaledAttention, StandardAttention
 from evalib.equations import relative_embedding
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention, WholeMap
-from evalib.networks import BasicBlock, EVASummary, Network, PaddedShortcut
+from evalib.networks import BasicBlock, EVASummary, PaddedShortcut
 from evalib.training.data import CLASSES, MEAN, STD
 
 SIZE = 32
@@ -39,7 +40,7 @@ class Block:
         return torch.cat(self.parts).numpy().astype("<f4").tobytes()
 
 
-def export(network: Network) -> tuple[dict, bytes]:
+def export(network) -> tuple[dict, bytes]:
     """The structure of an EVANet, with the place of each tensor, and the tensors.
 
     ``ValueError`` if the network is in training mode, is no EVANet, or has a layer that the browser does not compute.
@@ -51,8 +52,13 @@ def export(network: Network) -> tuple[dict, bytes]:
     if (network.classifier.out_features, network.stem[0].in_channels) != (len(CLASSES), len(MEAN)):
         raise ValueError("the page shows colour images and the classes of CIFAR-10: give a network of these")
     block = Block()
+    for each in network.stages:
+        known(each, BasicBlock)
+        known(each.shortcut, PaddedShortcut)
+    strides = [network.stem[0].stride[0], *(each.mix1.stride[0] for each in network.stages)]
     structure = {
         "size": SIZE,
+        "step": math.prod(strides),  # pixels from one vector of the map to the next
         "mean": MEAN,
         "std": STD,
         "classes": CLASSES,
@@ -65,17 +71,15 @@ def export(network: Network) -> tuple[dict, bytes]:
     return {"digest": hashlib.sha256(data).hexdigest()[:16], **structure}, data
 
 
-def basic_block(block: Block, layer: nn.Module) -> dict:
+def basic_block(block: Block, layer) -> dict:
     """Two convolutions around a shortcut."""
-    known(layer, BasicBlock)
-    known(layer.shortcut, PaddedShortcut)
     return {
         "first": convolution(block, layer.mix1, layer.norm1),
         "second": convolution(block, layer.mix2, layer.norm2),
     }
 
 
-def convolution(block: Block, layer: nn.Module, norm: nn.BatchNorm2d) -> dict:
+def convolution(block: Block, layer, norm) -> dict:
     """A 3×3 convolution and the batch norm after it, as one convolution with a bias."""
     known(layer, nn.Conv2d)
     if (layer.kernel_size, layer.padding, layer.bias) != ((3, 3), (1, 1), None) or norm.running_var is None:
@@ -88,7 +92,7 @@ def convolution(block: Block, layer: nn.Module, norm: nn.BatchNorm2d) -> dict:
     return {**shape, "weight": block.put(weight), "bias": block.put(bias)}
 
 
-def expanding_attention(block: Block, eva: nn.Module) -> dict:
+def expanding_attention(block: Block, eva) -> dict:
     """The first query, the stages and the output of EVA. A ring is the places of its pixels in the map, row by row."""
     if type(eva).forward is not ExpandingVisualAttention.forward:
         raise ValueError(f"{type(eva).__name__} computes otherwise than ExpandingVisualAttention: not exported")
@@ -108,7 +112,7 @@ def expanding_attention(block: Block, eva: nn.Module) -> dict:
     }
 
 
-def attention(block: Block, layer: nn.Module) -> dict:
+def attention(block: Block, layer) -> dict:
     """W_Q, W_K, W_V; and, where the layer has them, r of each pixel (``h c m``), W_O, and the LayerNorm."""
     known(layer, SingleQueryAttention, ScaledAttention, ResidualAttention, StandardAttention)
     r = None
@@ -126,14 +130,14 @@ def attention(block: Block, layer: nn.Module) -> dict:
     }
 
 
-def feed_forward(block: Block, layers: nn.Sequential) -> list[dict]:
+def feed_forward(block: Block, layers) -> list[dict]:
     """Two linear maps with a ReLU between them."""
     if [type(layer) for layer in layers] != [nn.Linear, nn.ReLU, nn.Linear]:
         raise ValueError(f"{layers} is no feed-forward network of two layers with a ReLU")
     return [linear(block, layers[0]), linear(block, layers[2])]
 
 
-def linear(block: Block, layer: nn.Linear) -> dict:
+def linear(block: Block, layer) -> dict:
     return {"weight": block.put(layer.weight), "bias": block.put(layer.bias)}
 
 

@@ -143,49 +143,63 @@ def shapes(name: str) -> dict[str, tuple[int, ...]]:
     return seen
 
 
+MIDDLE, GAP = 0.2, 0.36
+"""Of the pipeline, in inches: where the middle of each map lies, and how long an arrow is."""
+
+
+def label(axis, x: float, shape: str, words: str, color: str = INK) -> None:
+    """A shape, and what has it, below a part of the pipeline."""
+    axis.text(x, MIDDLE + 0.62, shape, ha="center", va="center", fontsize=9)
+    axis.text(x, MIDDLE + 0.78, words, ha="center", va="top", fontsize=8.5, color=color)
+
+
 @styled
-def pipeline() -> Figure:
-    """The small networks from the image to the class scores: each map as large as its rows, with its shape."""
-    sizes, gap, middle, told = shapes("evanet20-small"), 0.46, 0.25, []
-    figure, axis = canvas(8.85, 1.95)
+def pipeline() -> list[Figure]:
+    """The small networks from the image to the class scores: the maps, each as large as its rows; then the head.
 
-    def label(x: float, shape: str, words: str, color: str = INK) -> None:
-        axis.text(x, middle + 0.74, shape, ha="center", va="center", fontsize=9)
-        axis.text(x, middle + 0.92, words, ha="center", va="top", fontsize=8.5, color=color)
+    Below each part stand channels × rows × columns, as a pass of EVANet-20 small had them.
+    """
+    sizes = shapes("evanet20-small")
+    return [backbone(sizes), head(sizes)]
 
-    edge = 0.1
-    for part, words in (("image", "image"), ("stem", "stem"), *((f"stage {s}", f"stage {s}") for s in (1, 2, 3))):
+
+def backbone(sizes: dict[str, tuple[int, ...]]) -> Figure:
+    """From the image to the last map."""
+    figure, axis = canvas(5.05, 1.75)
+    edge, told = 0.05, []
+    for part in ("image", "stem", "stage 1", "stage 2", "stage 3"):
         channels, side, _ = sizes[part]
-        half = 0.017 * side
-        x = edge + gap * (part != "image") + half + 0.14 * (part == "stage 3")
-        axis.add_patch(
-            Rectangle((x - half, middle - half), 2 * half, 2 * half, facecolor=BLUE, alpha=0.25, edgecolor=BLUE)
-        )
-        label(x, f"{channels}×{side}×{side}", words + "\n(SANets:\nattention)" * (part == "stage 3"))
+        half = 0.0135 * side
+        x = edge + half + (0 if part == "image" else GAP + 0.16 * (part == "stage 3"))
+        corner = (x - half, MIDDLE - half)
+        axis.add_patch(Rectangle(corner, 2 * half, 2 * half, facecolor=BLUE, alpha=0.25, edgecolor=BLUE))
+        label(axis, x, f"{channels}×{side}×{side}", part + "\n(SANets:\nattention)" * (part == "stage 3"))
         if part != "image":
-            arrow(axis, (edge + 0.05, middle), (x - half - 0.05, middle))
+            arrow(axis, (edge + 0.05, MIDDLE), (x - half - 0.05, MIDDLE))
         edge = x + half
         told.append(f"{part} {channels}×{side}×{side}")
-    cell, left = 0.1, edge + gap + 0.3
+    return described(figure, f"From left to right, channels × rows × columns: {', '.join(told)}.")
+
+
+def head(sizes: dict[str, tuple[int, ...]]) -> Figure:
+    """From the last map to the class scores."""
+    figure, axis = canvas(2.75, 1.75)
+    cell, left = 0.1, 0.5
     for stage, radius in enumerate(RADII):
         for row, column in (ring(radius) + EXTENT // 2).T.tolist():
-            corner = (left + cell * column, middle + cell * (row - EXTENT / 2))
+            corner = (left + cell * column, MIDDLE + cell * (row - EXTENT / 2))
             axis.add_patch(Rectangle(corner, 0.88 * cell, 0.88 * cell, facecolor=ORANGE, alpha=0.95 - 0.22 * stage))
-    label(
-        left + cell * EXTENT / 2,
-        f"{sizes['stage 3'][0]}×{EXTENT}×{EXTENT}",
-        "EVA, ring by ring\n(others: mean)",
-        ORANGE,
-    )
-    arrow(axis, (edge + 0.05, middle), (left - 0.05, middle))
+    last = f"{sizes['stage 3'][0]}×{EXTENT}×{EXTENT}"
+    label(axis, left + cell * EXTENT / 2, last, "EVA, ring by ring\n(others: mean)", ORANGE)
+    arrow(axis, (0.05, MIDDLE), (left - 0.05, MIDDLE))
     edge = left + cell * EXTENT
-    for part, words, height in (("summary", "vector", 0.9), ("classifier", "class\nscores", 0.5)):
-        x = edge + gap + 0.12
-        axis.add_patch(Rectangle((x - 0.06, middle - height / 2), 0.12, height, facecolor=INK, alpha=0.4))
-        label(x, str(sizes[part][0]), words)
-        arrow(axis, (edge + 0.05, middle), (x - 0.1, middle))
+    for part, words, height in (("summary", "vector", 0.8), ("classifier", "class\nscores", 0.45)):
+        x = edge + GAP + 0.12
+        axis.add_patch(Rectangle((x - 0.06, MIDDLE - height / 2), 0.12, height, facecolor=INK, alpha=0.4))
+        label(axis, x, str(sizes[part][0]), words)
+        arrow(axis, (edge + 0.05, MIDDLE), (x - 0.1, MIDDLE))
         edge = x + 0.06
-        told.append(f"{words.replace(chr(10), ' ')} {sizes[part][0]}")
+    counts = [sizes[part][0] for part in ("summary", "classifier")]
     return described(
-        figure, f"From left to right, channels × rows × columns: {'; '.join(told)}. EVA reads 7×7 of the last map."
+        figure, f"EVA reads {last}, the others take the mean; a vector of {counts[0]}, then {counts[1]} class scores."
     )

@@ -6,21 +6,19 @@ scripts are off, a static figure of one image stays. Needs IPython.
 """
 
 import base64
-import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from IPython.display import HTML
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from evalib.eva import ExpandingVisualAttention
 from evalib.networks import Network
 from evalib.pages import stills
-from evalib.pages.explorer import NOTE, described, export_eva
+from evalib.pages.explorer import NOTE, described, embedded, export_eva, script, styles
 from evalib.pages.export import export
 from evalib.results import choice, weights
 
-BROWSER = Path(__file__).with_name("browser")
 SCRIPTS = "engine", "parts", "picture", "panels", "live"
 
 
@@ -36,35 +34,27 @@ def live(networks: Mapping[str, Network], images: UInt8[Tensor, "n 3 32 32"], la
         "images": described(images, labels),
         "megabytes": f"{max(len(block) for *_, block in exported) / 1e6:.1f}",
     }
-    content = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     packed = "".join(
         f'<script type="text/plain" data-digest="{structure["digest"]}">{base64.b64encode(block).decode()}</script>'
         for _, structure, block in exported
     )
     first = next(iter(networks.values()))
-    still = stills.eva(export_eva(first, images[:1], labels[:1]))
+    still = stills.network(export_eva(first, images[:1], labels[:1]), exported[0][1])
     return HTML(
-        f'<eva-live style="display: block"><template><style>{text("live.css")}</style></template>'
-        f'<script type="application/json">{content}</script>{packed}{still}'
-        f'<p slot="note"><small>{NOTE}</small></p></eva-live><script>{script()}</script>'
+        f'<eva-live style="display: block">{styles("parts", "live")}{embedded(data)}{packed}{still}'
+        f'<p slot="note"><small>{NOTE}</small></p></eva-live>{script("eva-live", *SCRIPTS)}'
     )
 
 
 def readings() -> dict[str, Network]:
-    """A reading of EVA that weighs and the letter of the text, each the network that comes with the package.
+    """A reading of EVA that weighs, then the letter of the text, of the networks that come with the package.
 
-    The first is the library's own reading; where that is the letter, the candidate that adds most to it.
+    The first is the library's own reading; where that is the letter, or is no stages of rings, the candidate that adds
+    most to it.
     """
-    names = dict.fromkeys((choice.default(), *reversed(choice.ADDED)))
-    there = [name for name in names if name != "letter" and weights.packaged(choice.row_of(name).name)]
-    return {name: weights.load_pretrained(choice.row_of(name).name) for name in (*there[:1], "letter")}
-
-
-def script() -> str:
-    """The modules as one script, which does nothing where it has run before."""
-    modules = "\n".join(text(f"{name}.js") for name in SCRIPTS)
-    return f'if (!customElements.get("eva-live")) {{\n{modules}}}'
-
-
-def text(name: str) -> str:
-    return (BROWSER / name).read_text(encoding="utf-8")
+    names = [name for name in dict.fromkeys((choice.default(), *reversed(choice.ADDED))) if name != "letter"]
+    there = {name: weights.packaged(choice.row_of(name).name) for name in (*names, "letter")}
+    networks = {name: weights.load_weights(path) for name, path in there.items() if path}
+    staged = [name for name, each in networks.items() if isinstance(each.summary.eva, ExpandingVisualAttention)]
+    weighing = [name for name in staged if name != "letter"][:1]
+    return {name: networks[name] for name in staged if name in (*weighing, "letter")}

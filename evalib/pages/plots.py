@@ -113,7 +113,7 @@ def parts(counts: dict[str, dict[str, int]]) -> Figure:
 
 
 @styled
-def against_paper(rows: list[Row], least: float = 82.0) -> Figure:
+def against_paper(rows: list[Row], least: float = 82.0, most: float = 96.2) -> Figure:
     """The paper's accuracy of each network, grey, and ours: a dot a seed, and the 95 % interval of their mean.
 
     What lies below ``least`` is drawn at the left edge, with its number; what was not run is a dash.
@@ -136,7 +136,7 @@ def against_paper(rows: list[Row], least: float = 82.0) -> Figure:
         told.append(f"{row.model}: paper {'–' if row.paper is None else f'{row.paper:.2f}'}, ours {ours}")
     axis.plot([], [], "o", color=BLUE, markersize=6, label="ours, a dot a seed")
     axis.set_yticks(range(len(rows)), [row.model for row in rows])
-    axis.set(xlabel="test accuracy, %", ylim=(len(rows) - 0.5, -0.5), xlim=(least - 0.4, 96.2))
+    axis.set(xlabel="test accuracy, %", ylim=(len(rows) - 0.5, -0.5), xlim=(least - 0.4, most))
     axis.legend(frameon=False, fontsize=8.5, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
     return described(figure, f"Test accuracies in percent. {'; '.join(told)}.")
 
@@ -160,7 +160,7 @@ def share(rows: list[Row], title: str) -> bytes:
 @styled
 def courses(networks: dict[str, list[list[dict]]], styles: dict[str, tuple[str, str]]) -> Figure:
     """Validation accuracy by epoch, a line a run; ``styles`` gives each name its colour and its kind of line."""
-    figure, ((axis,),) = panels(1, 1, 5.4, 3.0)
+    figure, ((axis,),) = panels(1, 1, 5.4, 3.6)
     told = []
     for name, runs in networks.items():
         color, line = styles[name]
@@ -168,8 +168,8 @@ def courses(networks: dict[str, list[list[dict]]], styles: dict[str, tuple[str, 
             values = [row["validation_accuracy"] for row in rows]
             axis.plot([row["epoch"] for row in rows], values, line, color=color, lw=1.4, label=None if number else name)
             told.append(f"{name}: best {max(values):.1f}, last, after epoch {rows[-1]['epoch']}, {values[-1]:.1f}")
-    axis.set(xlabel="epoch", ylabel="validation accuracy, %", ylim=(0, 100))
-    axis.legend(frameon=False, fontsize=8.5)
+    axis.set(xlabel="epoch", ylabel="validation accuracy, %", ylim=(0, 95))
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=8.5)
     return described(figure, f"Validation accuracy by epoch. {'; '.join(told)}.")
 
 

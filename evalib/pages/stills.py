@@ -1,5 +1,6 @@
 """The Explorer without scripts: a static figure of one pixel or one image, drawn in the colour of the page's text."""
 
+from collections.abc import Sequence
 from html import escape
 
 import torch
@@ -114,3 +115,54 @@ def figure(image: dict, panels: list[str], text: str) -> str:
         'style="image-rendering: pixelated">'
     )
     return f'<figure style="margin: 0">{panel(image["name"], shown)}{"".join(panels)}<p>{escape(text)}</p></figure>'
+
+
+def network(data: dict, structure: dict) -> str:
+    """The first image, its class shares, and each stage's weights as light on it; ``structure`` as it is exported."""
+    image = data["images"][0]
+    shares = torch.tensor(image["scores"]).softmax(dim=0).tolist()
+    looks = []
+    for stage, (ring, look) in enumerate(zip(data["rings"], image["looks"], strict=True)):
+        cells = dict(zip(zip(*ring, strict=True), mean(look), strict=True))
+        title = "the centre" if len(cells) == 1 else f"ring of {len(cells)}"
+        looks.append(panel(f"{stage} · {title}", light(image["src"], cells, structure)))
+    named, best = max(zip(shares, data["classes"], strict=True))[::-1]
+    panels = [bars(data["classes"], shares), f"<div>{''.join(looks)}</div>"]
+    text = f"{named}, {100 * best:.1f} %. The looks, mean over the heads: the brighter a square, the more weight."
+    return figure(image, panels, text)
+
+
+def light(src: str, cells: dict[tuple[int, int], float], structure: dict) -> str:
+    """An SVG of the picture under the map, in the dark but for the ``cells``, the more weight the lighter."""
+    extent, step, size = (structure[part] for part in ("extent", "step", "size"))
+    edge, top = size - step * extent, max(cells.values())
+    veils = []
+    for i in range(extent):
+        for j in range(extent):
+            share = cells.get((i, j), 0.0) / top
+            line = f' stroke="#ffb454" stroke-width="0.3" stroke-opacity="{0.15 + 0.85 * share:.2f}"'
+            where = f'x="{edge + step * j}" y="{edge + step * i}" width="{step}" height="{step}"'
+            veil = f'<rect {where} fill="#11161d" fill-opacity="{0.72 * (1 - share):.3f}"'
+            veils.append(f"{veil}{line if (i, j) in cells else ''}/>")
+    (i, j), share = max(cells.items(), key=lambda cell: cell[1])
+    label = f"{len(cells)} vectors of the map; the largest weight, {100 * share:.1f} %, lies at {place(i, j)}."
+    return (
+        f'<svg role="img" aria-label="{label}" viewBox="{edge} {edge} {step * extent} {step * extent}" '
+        f'width="{3 * CELL}" style="max-width: 100%; border-radius: 4px"><image href="{src}" width="{size}" '
+        f'style="image-rendering: pixelated"/>{"".join(veils)}</svg>'
+    )
+
+
+def bars(names: Sequence[str], shares: list[float]) -> str:
+    """An SVG of a bar for each class."""
+    rows = [
+        f'<text x="0" y="{18 * row + 12}">{name}</text><rect x="84" y="{18 * row + 3}" width="{150 * share:.1f}" height="11" '
+        f'fill="#5b93d0"/><text x="290" y="{18 * row + 12}" text-anchor="end">{100 * share:.1f}</text>'
+        for row, (name, share) in enumerate(zip(names, shares, strict=True))
+    ]
+    label = ", ".join(f"{name} {100 * share:.1f} %" for name, share in zip(names, shares, strict=True))
+    svg = (
+        f'<svg role="img" aria-label="{label}" viewBox="0 0 290 {18 * len(names)}" width="290" style="max-width: 100%" '
+        f'fill="currentColor" font-size="12">{"".join(rows)}</svg>'
+    )
+    return panel("softmax of the scores, %", svg)

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from scipy.special import stdtr
 
-from evalib.ablations import ABLATIONS
-from evalib.networks import Experiment, experiment
+from evalib.networks import ROWS, Experiment, experiment
 from evalib.results.markdown import between, number, p_value
 from evalib.results.markdown import table as write
 from evalib.results.runs import complete, highest, warned
@@ -128,13 +127,14 @@ def ablations(out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> li
 
     ``p_holm`` corrects for all effects of a tier, whatever their base: they are one family of tests.
     """
-    effects = {row.name: effect(row, out, tiers) for row in ABLATIONS}
+    changed = [row for row in ROWS.values() if row.base and row.kind != "ladder"]
+    effects = {row.name: effect(row, out, tiers) for row in changed}
     corrected: dict[str, float | None] = dict.fromkeys(effects)
     for each in tiers:
-        family = [row.name for row in ABLATIONS if effects[row.name].tier == each and not row.test_each_epoch]
+        family = [row.name for row in changed if effects[row.name].tier == each and not row.test_each_epoch]
         corrected |= zip(family, holm([effects[name].p for name in family]), strict=True)
     rows = []
-    for row in ABLATIONS:
+    for row in changed:
         tier, records = highest(row, out, tiers)
         rows.append(
             {

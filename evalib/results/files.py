@@ -39,7 +39,7 @@ def read(path: Path) -> dict:
         content = path.read_bytes()
         record = loads(content.decode())
         check(record)
-        if "sha256" not in record and hashlib.sha256(content).hexdigest() != listed(path):
+        if "sha256" not in record and hashlib.sha256(content).hexdigest() not in listed(path):
             raise ValueError("it has no SHA-256, within or in a file SHA256SUMS beside it")
     except FileNotFoundError:
         raise
@@ -50,11 +50,10 @@ def read(path: Path) -> dict:
     return translated(record)
 
 
-def listed(path: Path) -> str | None:
-    """The SHA-256 that ``SHA256SUMS`` in the folder of ``path`` gives for it, in the form of the command sha256sum."""
+def listed(path: Path) -> set[str]:
+    """The checksums that ``SHA256SUMS`` in the folder of ``path`` gives, as the command sha256sum writes them."""
     sums = path.with_name("SHA256SUMS")
-    lines = sums.read_text(encoding="utf-8").splitlines() if sums.exists() else []
-    return {name: found for found, _, name in (line.partition("  ") for line in lines)}.get(path.name)
+    return {line.partition("  ")[0] for line in sums.read_text("utf-8").splitlines()} if sums.exists() else set()
 
 
 def set_aside(path: Path, checkpoints_too: bool = True) -> Path | None:

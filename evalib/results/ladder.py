@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from evalib.ablations import ABLATIONS
-from evalib.networks import TABLE_1
+from evalib.networks import TABLE_1, experiment
 from evalib.results.tables import complete
 
 TIER = "paper"
 
 RUNGS = {
     "the text": "",
+    "L2": "ladder-l2",
     "weight decay": "ladder-decay",
     "SGD": "ladder-sgd",
     "option B": "ladder-option-b",
@@ -26,10 +26,7 @@ def accuracies(base: str, suffix: str, out: Path | None = None) -> list[float]:
     Where the row reads the test set after each epoch it is the best of them, as the published code reports it.
     """
     name = f"{base}-{suffix}" if suffix else base
-    row = next((row for row in (*TABLE_1, *ABLATIONS) if row.name == name), None)
-    if row is None:
-        return []
-    found = []
+    row, found = experiment(name), []
     for record in complete(row, TIER, out):
         readings = [epoch["test_accuracy"] for epoch in record["curve"] if row.test_each_epoch]
         found.append(max([record["test"]["accuracy"], *readings]))

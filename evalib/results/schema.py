@@ -20,7 +20,8 @@ CHOSEN = "residual"
 """The ablation of computation 1 that is the layer itself from computation 2 on."""
 
 ON_THE_LETTER = ("centre-query", "no-recall", "reversed", "one-block", "no-position", "heads1", "heads2", "heads8",
-                 "unpadded", "333", "sgd", "test-curve")  # fmt: skip
+                 "unpadded", "333", "sgd", "test-curve", "ladder-l2", "ladder-decay", "ladder-sgd", "ladder-option-b",
+                 "ladder-333", "ladder-50k", "ladder-best")  # fmt: skip
 
 NAMES: dict[int, dict[str, str]] = {
     1: {
@@ -32,7 +33,7 @@ NAMES: dict[int, dict[str, str]] = {
 }
 """For each version of the computation, the names that mean something else in the next; a name that is not here stays.
 
-Records are never rewritten: :func:`today` reads them by this.
+Records are never rewritten: :func:`today` reads them by this, and ``scripts/rename_records.py`` moves their files.
 """
 
 
@@ -79,6 +80,10 @@ def check(record: dict) -> None:
         raise ValueError(
             f"it is of computation {computation(record)}, and this evalib has {COMPUTATION}: bring it up to date"
         )
+    if not isinstance(record["commit"], str | None):
+        raise ValueError(f"commit is {record['commit']!r}, not a text")
+    if not all(isinstance(sitting["epochs"], int) for sitting in record.get("sittings", [])):
+        raise ValueError("a sitting does not say how many epochs it was for")
     asked = record["settings"]
     for name in ("experiment", "tier", "seed"):
         if record[name] != asked[name]:

@@ -126,15 +126,16 @@ def check_shape(images: Tensor, called: str = "images") -> None:
     raise ValueError(f"{called} of shape {tuple(images.shape)} are not n 3 i j: {remedy}")
 
 
-def split(n: int) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " validation"]]:
+def split(n: int, everything: bool = False) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " validation"]]:
     """Indices of the training and the validation images: a fixed permutation of 0 … n−1, cut before its last tenth.
 
-    n = 50000 gives the 45000 and 5000 of He et al. 2015, the same on every machine.
+    n = 50000 gives the 45000 and 5000 of He et al. 2015, the same on every machine. With ``everything`` all images train,
+    those of the validation too, which then validates nothing.
     """
     if n < 10:
         raise ValueError(f"n={n} has no tenth to validate on: give 10 images or more")
     order = torch.from_numpy(np.argsort(raw_draws(n, 45_000, 5_000), kind="stable"))
-    return order[: n - n // 10], order[n - n // 10 :]
+    return order if everything else order[: n - n // 10], order[n - n // 10 :]
 
 
 def raw_draws(size: int | tuple[int, int], *entropy: int) -> np.ndarray:

@@ -63,7 +63,8 @@ def train(
     and ``MemoryError`` if the device's memory does not hold a step.
     """
     device, cifar = choose_device(device), dataset or data.load(TIERS[settings.tier].data)
-    training, validation = (index.to(device) for index in data.split(len(cifar.train_labels)))
+    everything = experiment(settings.experiment).recipe.all_images
+    training, validation = (index.to(device) for index in data.split(len(cifar.train_labels), everything))
     images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
     network, optimiser = begin(settings, device, compile, len(cifar.classes), network)
     if dataset is not None:
@@ -129,8 +130,8 @@ def begin(
     network = network.to(device, memory_format=torch.channels_last)
     if compile:
         network.compile()
-    optimiser = OPTIMISERS[experiment(settings.experiment).recipe.optimiser]
-    return network, optimiser(network, settings.learning_rate)
+    recipe = experiment(settings.experiment).recipe
+    return network, OPTIMISERS[recipe.optimiser](network, settings.learning_rate, recipe.weight_decay)
 
 
 def check_fits(network: nn.Module, dataset: data.Dataset) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -21,16 +22,20 @@ Step = Callable[[data.Plan], tuple[Tensor, Tensor]]
 PLAN_DTYPES = data.Plan(order=torch.int64, rows=torch.int64, cols=torch.int64, flips=torch.bool)
 
 
-def adam(network: nn.Module, rate: float) -> torch.optim.Adam:
+def adam(
+    network: nn.Module, rate: float, weight_decay: float = 0.0, kind: type[torch.optim.Adam] = torch.optim.Adam
+) -> torch.optim.Adam:
     """Fused Adam whose state is there from the start, so that it can be restored and captured in place.
 
-    On CUDA the learning rate is a tensor: a captured step reads it anew at each replay.
+    On CUDA the learning rate is a tensor: a captured step reads it anew at each replay. ``weight_decay`` is an L2 term
+    in the gradient; of the ``kind`` AdamW it shrinks the weights themselves.
     """
     device = next(network.parameters()).device
     captures = device.type == "cuda"
-    optimiser = torch.optim.Adam(
+    optimiser = kind(
         network.parameters(),
         lr=torch.tensor(rate, device=device) if captures else rate,
+        weight_decay=weight_decay,
         fused=True,
         capturable=captures,
     )
@@ -43,8 +48,8 @@ def adam(network: nn.Module, rate: float) -> torch.optim.Adam:
     return optimiser
 
 
-def sgd(network: nn.Module, rate: float) -> torch.optim.SGD:
-    """SGD as the published code has it: Nesterov momentum 0.9, weight decay 2e-4; state and rate as in :func:`adam`.
+def sgd(network: nn.Module, rate: float, weight_decay: float = 0.0) -> torch.optim.SGD:
+    """SGD with Nesterov momentum 0.9, as the published code has it; state and rate as in :func:`adam`.
 
     A momentum of zeros gives the first step that PyTorch makes of no momentum.
     """
@@ -54,7 +59,7 @@ def sgd(network: nn.Module, rate: float) -> torch.optim.SGD:
         lr=torch.tensor(rate, device=device) if device.type == "cuda" else rate,
         momentum=0.9,
         nesterov=True,
-        weight_decay=2e-4,
+        weight_decay=weight_decay,
         fused=True,
     )
     for parameter in network.parameters():
@@ -62,7 +67,11 @@ def sgd(network: nn.Module, rate: float) -> torch.optim.SGD:
     return optimiser
 
 
-OPTIMISERS: dict[str, Callable[[nn.Module, float], torch.optim.Optimizer]] = {"Adam": adam, "SGD": sgd}
+OPTIMISERS: dict[str, Callable[[nn.Module, float, float], torch.optim.Optimizer]] = {
+    "Adam": adam,
+    "AdamW": partial(adam, kind=torch.optim.AdamW),
+    "SGD": sgd,
+}
 """By the name that a recipe gives."""
 
 

@@ -1,16 +1,22 @@
 """The network in the page computes what PyTorch computes, from disk and alone, for pointer, finger and keys."""
 
+import runpy
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 from test_explorer_page import sharp, write
 
 import evalib
+from evalib.pages import live
 from evalib.pages.explorer import forward
-from evalib.pages.live import live
+from evalib.results import weights
 from evalib.training import data
 
+NAMES = sorted(path.name.rsplit("-", 1)[0] for path in weights.PRETRAINED.glob("evanet*.safetensors"))
 START = "Start the network"
 AWAIT = """() => { window.answered = new Promise((resolve, reject) => {
     document.addEventListener("answer", event => resolve(event.detail), { once: true });
@@ -37,12 +43,12 @@ def photographs():
 
 @pytest.fixture(scope="module")
 def readings():
-    return {name: evalib.load_pretrained(name) for name in ("evanet20-small-residual", "evanet20-small")}
+    return live.readings()
 
 
 @pytest.fixture
 def shown(tmp_path, photographs, readings):
-    return write(tmp_path, live(readings, *(part[::5] for part in photographs)))
+    return write(tmp_path, live.live(readings, *(part[::5] for part in photographs)))
 
 
 def started(page, address):
@@ -70,17 +76,17 @@ def compare(detail, network, image):
     torch.testing.assert_close(torch.tensor(detail["scores"]), scores[0], atol=1e-4, rtol=0)
     for part in ("looks", "recalls"):
         expected = trace.look_weights if part == "looks" else trace.recall_weights
-        for stage, weights in enumerate(expected):
+        for stage, shares in enumerate(expected):
             torch.testing.assert_close(
-                torch.tensor(detail[part][stage], dtype=torch.float32), weights[0], atol=1e-4, rtol=0
+                torch.tensor(detail[part][stage], dtype=torch.float32), shares[0], atol=1e-4, rtol=0
             )
 
 
-@pytest.mark.parametrize("name", ["evanet20-small", "evanet20-small-residual", "evanet20-small-scaled"])
+@pytest.mark.parametrize("name", NAMES)
 def test_fifty_images_have_the_scores_and_weights_of_pytorch(name, page, tmp_path, photographs):
     network = evalib.load_pretrained(name)
     images, labels = photographs
-    element, first = started(page, write(tmp_path, live({name: network}, images, labels)))
+    element, first = started(page, write(tmp_path, live.live({name: network}, images, labels)))
     compare(first, network, images[0])
     times = []
     for index in range(1, len(images)):
@@ -94,13 +100,13 @@ def test_fifty_images_have_the_scores_and_weights_of_pytorch(name, page, tmp_pat
 @pytest.mark.parametrize("name", ["standard", "no-position", "one-block", "reversed", "heads8", "333"])
 def test_other_readings_and_parts_are_those_of_pytorch(name, page, tmp_path, photographs):
     network = sharp(f"evanet20-small-{name}")
-    _, detail = started(page, write(tmp_path, live({name: network}, *(part[:1] for part in photographs))))
+    _, detail = started(page, write(tmp_path, live.live({name: network}, *(part[:1] for part in photographs))))
     compare(detail, network, photographs[0][0])
 
 
 def test_nothing_is_computed_before_the_reader_asks(page, shown):
     page.goto(shown)
-    assert page.locator("eva-live svg").count() == 2
+    assert page.locator("eva-live svg").count() == 5
     assert page.locator("eva-live canvas").count() == 0
     assert page.get_by_role("button").count() == 1
 
@@ -191,7 +197,7 @@ def test_a_file_that_is_no_picture_is_named_and_loses_nothing(page, shown, tmp_p
 def test_a_reading_is_switched_and_its_collapse_is_said(page, shown, readings, photographs):
     element, first = started(page, shown)
     letter = element.evaluate(NEXT, {"name": "Reading", "index": 1})
-    compare(letter, readings["evanet20-small"], photographs[0][0])
+    compare(letter, readings["letter"], photographs[0][0])
     said = page.locator("eva-live .spread").all_inner_texts()
     for text, look in zip(said[1:-1], letter["looks"][1:], strict=True):
         entropy = torch.special.entr(torch.tensor(look)).sum(dim=-1)
@@ -220,8 +226,47 @@ def test_each_part_is_hidden_in_turn(page, shown, readings, photographs):
 def test_without_scripts_the_static_figure_is_there(new_page, shown):
     page = new_page(java_script_enabled=False, viewport={"width": 390, "height": 844})
     page.goto(shown)
-    assert page.get_by_role("img").count() == 3
+    assert page.get_by_role("img").count() == 6
     assert page.get_by_role("button").count() == 0
+
+
+@pytest.fixture
+def beside(tmp_path, photographs, readings):
+    """The page as the book has it: its weights moved into files, which are returned with its address."""
+    slim = runpy.run_path(str(ROOT / "book" / "slim.py"))["beside"]
+    html = slim(live.live(readings, *(part[::25] for part in photographs)).data, "", tmp_path / "weights")
+    address = write(tmp_path, SimpleNamespace(data=html))
+    return address, sorted((tmp_path / "weights").glob("*.js"))
+
+
+def test_weights_beside_a_page_are_read_when_they_are_asked_for(page, beside, readings, photographs):
+    address, files = beside
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "/weights/" in request.url else None)
+    page.goto(address)
+    assert len(files) == 2 and not asked
+    element, first = started(page, address)
+    compare(first, next(iter(readings.values())), photographs[0][0])
+    assert len(asked) == 1
+    letter = element.evaluate(NEXT, {"name": "Reading", "index": 1})
+    compare(letter, readings["letter"], photographs[0][0])
+    element.evaluate(NEXT, {"name": "Reading", "index": 0})
+    assert len(asked) == 2
+
+
+def test_weights_that_are_not_there_are_named_and_can_be_tried_again(page, beside):
+    address, files = beside
+    kept = {path: path.read_text() for path in files}
+    for path in files:
+        path.unlink()
+    page.goto(address)
+    page.get_by_role("button", name=START).click()
+    page.get_by_role("alert").filter(has_text=".js could not be read").wait_for()
+    page.console_errors.clear()
+    for path, text in kept.items():
+        path.write_text(text)
+    answered(page, lambda: page.locator("eva-live input[name=Picture]").nth(1).check(force=True))
+    assert page.get_by_role("alert").count() == 0
 
 
 def test_in_the_book_the_weights_are_read_when_they_are_asked_for(page, built):

@@ -7,7 +7,7 @@ const weightsOf = async (node) => {
   if (src && !window.evaWeights?.[digest]) {
     const script = make("script", { src });
     await new Promise((resolve, reject) => {
-      Object.assign(script, { onload: resolve, onerror: () => reject(new Error(`${src} could not be read: load the page again`)) });
+      Object.assign(script, { onload: resolve, onerror: () => reject(new Error(`${src} could not be read: choose the reading or a picture again`)) });
       document.head.append(script);
     });
   }
@@ -50,7 +50,7 @@ const build = (data, weights) => {
   const prepared = async () => {
     const { digest, ...structure } = data.readings[state.reading].structure;
     ready[digest] ??= weights[state.reading]().then((read) => compute({ digest, structure, weights: read }));
-    await ready[digest];
+    await ready[digest].catch((error) => { delete ready[digest]; throw error; }); // so that it can be tried again
     return digest;
   };
   const ask = async (pixels) => compute({ digest: await prepared(), pixels });
@@ -143,6 +143,7 @@ const build = (data, weights) => {
   });
   tool.node.append(colour);
   const reading = choice("Reading", data.readings.map(({ name }) => name), (index) => { state.reading = index; update(); });
+  reading.node.hidden = data.readings.length === 1;
   const { structure } = data.readings[0];
   const head = choice("Head", ["mean", ...range(structure.heads).map((h) => `${h + 1}`)], (index) => { state.head = index; weighed(); });
   const scores = bars("softmax of the scores, %; a line marks where it was without your changes; ✓: the label", classes);

@@ -4,8 +4,7 @@ const most = (values) => values.indexOf(Math.max(...values));
 
 // The picture under the map that EVA reads, in the dark but for the `places` that have a share, the more the lighter.
 const mapOf = (network) => {
-  const { extent, size, blocks, stem } = network;
-  const step = blocks.reduce((product, { first }) => product * first.stride, stem.stride);
+  const { extent, size, step } = network;
   const edge = size - extent * step; // EVA reads the last rows and columns
   const canvas = make("canvas", { width: CELL * extent, height: CELL * extent, role: "img" });
   const context = canvas.getContext("2d");

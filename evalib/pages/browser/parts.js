@@ -7,7 +7,11 @@ const make = (tag, attributes = {}, ...children) => {
 };
 const range = (n) => Array.from({ length: n }, (_, index) => index);
 const mean = (rows) => rows[0].map((_, m) => rows.reduce((sum, row) => sum + row[m], 0) / rows.length);
-const percent = (share) => (100 * share).toFixed(1);
+const number = (value, digits = 3) => {
+  const text = Math.abs(value).toFixed(digits);
+  return value < 0 && Number(text) ? `−${text}` : text;
+};
+const percent = (share) => number(100 * share, 1);
 const span = (from, length) => (length === 1 ? `${from + 1}` : `${from + 1} to ${from + length}`);
 
 // As many equally weighted places would leave the same entropy: 1 where all is on one, n where all n count alike.

@@ -1,0 +1,173 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Your turn
+#
+# Can you do better than a mean, and better than EVA? On this page you write a head of your own, the part that makes one vector
+# of the last map, and train it against both. Below stands one as an example. Open the page in Colab (the rocket above), change
+# the ten lines, and run it.
+
+# %% tags=["hide-input", "remove-stderr"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("evalib") is None:  # in Colab
+    address = "git+https://github.com/expanding-visual-attention/evalib"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
+    print(importlib.import_module("evalib.pages.display").here())
+
+import os
+from pathlib import Path
+
+import torch
+from einops import einsum, rearrange
+from IPython.display import Markdown
+from torch import nn
+
+import evalib
+from evalib.networks import ROWS
+from evalib.pages import answer, plots
+from evalib.pages.display import picture, table
+from evalib.results import comparisons, records, tables
+from evalib.results.markdown import p_value
+
+# %% [markdown]
+# ## A head in ten lines
+#
+# A head gets the number of channels and turns a map, `n c i j`, into a vector an image, `n c`. This one asks one learned
+# question of all pixels, the same for every image. It is the pooling of a Set Transformer {cite}`lee2019set` in its simplest
+# form: attention with neither rings nor a question made from the image.
+
+
+# %%
+class AskOnce(nn.Module):
+    """One learned query over all pixels: ``y = Σ_m softmax_m(q · W_K x_m / √c) W_V x_m``."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(channels) / channels**0.5)
+        self.W_K, self.W_V = (nn.Linear(channels, channels, bias=False) for _ in range(2))
+
+    def forward(self, x):
+        pixels = rearrange(x, "n c i j -> n (i j) c")
+        weights = (self.W_K(pixels) @ self.query / x.shape[1] ** 0.5).softmax(dim=1)
+        return einsum(weights, self.W_V(pixels), "n m, n m c -> n c")
+
+
+head = AskOnce(64)
+assert head(torch.randn(2, 64, 8, 8)).shape == (2, 64)
+
+# %% [markdown]
+# ## Register it
+#
+# A row is a name, a title, and the parts that differ from ResNet-20 small. Once registered it trains, is recorded and shows in
+# tables like the rows of Table 1. A name stands for one head for good, because records are kept under it: give a changed head
+# a new name.
+
+# %%
+mine = evalib.Experiment("ask-once-small", "Ask once, small", head=AskOnce)
+if mine.name not in ROWS:
+    evalib.register(mine)
+rivals = ["resnet20-small", "evanet20-small"]
+
+# %% [markdown]
+# **Predict, then check.** Which of the three networks has the most parameters, and by how much?
+
+# %% tags=["hide-input"]
+names = [mine.name, *rivals]
+table(["network", "parameters"], [[f"`{name}`", f"{evalib.count_parameters(evalib.build(name)):,}"] for name in names])
+
+# %% [markdown]
+# ## Train it
+#
+# Two seeds each: one says nothing of how much chance there is. `smoke` is the bundled subset for two epochs and takes about a
+# minute on a CPU; it shows that your head trains, and nothing of its worth. On a GPU of Colab take `quick`, the full data set
+# for fifteen epochs, which takes about ten minutes. What is done is kept, so the cell goes on where it was stopped.
+
+# %%
+tier, seeds = "smoke", (0, 1)
+out = Path(os.getenv("EVALIB_OUT") or records.results()) / "your-turn"  # the book sets EVALIB_OUT
+for name in names:
+    for seed in seeds:
+        path = records.record_path(evalib.Settings(name, seed, tier), out)
+        if not path.exists():
+            evalib.run(evalib.Settings(name, seed, tier), out)
+
+# %% [markdown]
+# ## The verdict
+#
+# Each pair of runs has the same seed, so the same order of images and the same augmentation. The differences are tested in
+# pairs, and the p-values corrected by Holm's method for there being two tests.
+
+# %% tags=["hide-input"]
+found = {rival: comparisons.compare(mine.name, rival, out, (tier,)) for rival in rivals}
+corrected = comparisons.holm([each.p for each in found.values()])
+
+
+def verdict(difference, p):
+    """What a test allows to say."""
+    if p is None:
+        return "no test: two seeds at least, with some spread"
+    if p >= 0.05:
+        return "not distinguishable"
+    return "ahead" if difference.mean > 0 else "behind"
+
+
+table(
+    ["difference", "points", "seeds", "p, Holm", "verdict"],
+    [
+        [f"`{mine.name}` − `{rival}`", comparisons.shown(each), each.n, p_value(p), verdict(each, p)]
+        for (rival, each), p in zip(found.items(), corrected, strict=True)
+    ],
+)
+
+# %% tags=["hide-input"]
+spread, rows = tables.spread(tier, out), []
+for name in names:
+    values = tuple(record["test"]["accuracy"] for record in tables.complete(evalib.networks.experiment(name), tier, out))
+    mean, reach = sum(values) / len(values), spread.mean(len(values)) if spread else None
+    rows.append(answer.Row(ROWS[name].model, None, values, reach and mean - reach, reach and mean + reach))
+lowest, highest = (pick(value for row in rows for value in row.accuracies) for pick in (min, max))
+picture(
+    plots.against_paper(rows, least=lowest - 5, most=highest + 5),
+    caption=f"Your head and its rivals at <code>{tier}</code>: a dot a seed, bars are 95 % intervals of the mean. Where bars "
+    "overlap by much, more seeds are needed, not a better story.",
+)
+
+# %% tags=["hide-input"]
+Markdown(
+    "These are smoke runs: two epochs on 1,350 images. **They say nothing about which head is better.**"
+    if tier == "smoke"
+    else f"These are runs of {evalib.TIERS[tier].epochs} epochs on the full data set."
+)
+
+# %% [markdown]
+# ## From a shell
+#
+# The same head in a file of its own trains from the shell, in a batch and on a cluster: see
+# [Running it](../book/running.md).
+#
+# ## Ideas
+#
+# - The maximum of each channel over the pixels, or the mean and the maximum side by side.
+# - EVA's first query alone, and nothing after it. The [report](report.ipynb) has it as a control.
+# - EVA with its rings from the outside in, or with all 49 pixels at once: `evalib.ablations` has both.
+# - A query made from the mean of the map. Does it matter where the question comes from?
+#
+# ## In short
+#
+# A head is ten lines, a row is one, and a verdict needs several seeds at a schedule that is long enough. If yours wins at
+# `paper`, with five seeds and a p that survives Holm, you have a result: tell us.

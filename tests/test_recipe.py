@@ -1,0 +1,219 @@
+"""What the text and the departures say of schedule, optimiser, validation, selection and record is what a run does."""
+
+import json
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+import evalib
+from evalib.results import records, schema
+from evalib.training import checkpoints, data, environment, loop, steps
+from evalib.training.prediction import predict
+from evalib.training.settings import learning_rate
+
+SETTINGS = evalib.Settings("resnet20-small", epochs=4, batch_size=36)
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Eighty images of noise to train and validate on, twenty to test."""
+
+    def images(n):
+        return torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8), torch.arange(n) % 10
+
+    made = data.Dataset(*images(80), *images(20), "subset", "0")
+    monkeypatch.setattr(data, "load", lambda which: made)
+    monkeypatch.setattr(schema, "IMAGES", dict.fromkeys(schema.IMAGES, (80, 20)))
+    return made
+
+
+def weights_of(run):
+    return torch.cat([parameter.detach().flatten() for parameter in run.network.parameters()])
+
+
+# ── Schedule and optimiser ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("optimiser", [steps.adam, steps.sgd])
+def test_a_step_at_rate_zero_changes_nothing_and_one_at_twice_the_rate_moves_twice_as_far(optimiser):
+    moved = {}
+    for rate in (0.0, 0.01, 0.02):
+        layer = nn.Linear(3, 1, bias=False)
+        nn.init.constant_(layer.weight, 0.5)
+        made = optimiser(layer, 1.0)
+        steps.set_rate(made, rate)
+        layer(torch.ones(1, 3)).sum().backward()
+        made.step()
+        moved[rate] = (layer.weight.detach() - 0.5).abs().sum().item()
+    assert moved[0.0] == 0
+    assert moved[0.02] == pytest.approx(2 * moved[0.01], rel=1e-4) and moved[0.01] > 0.01
+
+
+def test_every_step_of_an_epoch_is_made_at_its_learning_rate(few, monkeypatch):
+    taken = []
+
+    def watched(network, optimiser, *arguments):
+        step = steps.training_step(network, optimiser, *arguments)
+
+        def one(plan):
+            taken.append(float(optimiser.param_groups[0]["lr"]))
+            return step(plan)
+
+        return one
+
+    monkeypatch.setattr(loop, "training_step", watched)
+    run = evalib.train(SETTINGS, device="cpu")
+    rates = [learning_rate(SETTINGS, epoch) for epoch in range(4)]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5])
+    assert taken == pytest.approx([rate for rate in rates for _ in range(2)])  # 72 images in batches of 36
+    assert [row["learning_rate"] for row in run.curve] == pytest.approx(rates)
+
+
+def test_adam_is_its_equations_without_weight_decay():
+    """Kingma & Ba 2014, algorithm 1, with their defaults, on weights large enough for a decay to show."""
+    torch.set_default_dtype(torch.float64)
+    layer = nn.Linear(4, 1, bias=False)
+    nn.init.constant_(layer.weight, 100.0)
+    made, w, m, v = steps.adam(layer, 1e-3), layer.weight.detach().clone(), 0.0, 0.0
+    for t in range(1, 6):
+        x = torch.randn(1, 4)
+        made.zero_grad()
+        layer(x).sum().backward()
+        made.step()
+        m, v = 0.9 * m + 0.1 * x, 0.999 * v + 0.001 * x**2
+        w = w - 1e-3 * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+        torch.testing.assert_close(layer.weight.detach(), w, rtol=0, atol=1e-9)
+
+
+def test_the_loss_of_a_step_is_the_mean_cross_entropy_of_its_batch():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    padded, labels = torch.randint(256, (6, 3, 40, 40), dtype=torch.uint8), torch.arange(6)
+    plan = data.Plan(torch.tensor([5, 0, 3]), *torch.tensor([[4, 0, 8], [4, 8, 1]]), torch.tensor([False, True, False]))
+    scores = network(data.normalise(data.crop_and_flip(padded, *plan)))
+    loss, right = steps.eager_step(network, steps.adam(network, 1e-3), padded, labels)(plan)
+    by_hand = -scores.log_softmax(1)[range(3), labels[plan.order]].mean()
+    torch.testing.assert_close(loss, by_hand.detach())
+    assert right == (scores.argmax(1) == labels[plan.order]).sum()
+
+
+# ── Validation, test and selection ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_validation_is_on_the_held_out_tenth(few):
+    run = evalib.train(SETTINGS, device="cpu")
+    held_out = data.split(80)[1]
+    scores, labels = predict(run.network, few.train_images[held_out]), few.train_labels[held_out]
+    last = run.curve[-1]
+    assert last["validation_loss"] == pytest.approx(nn.functional.cross_entropy(scores, labels).item(), rel=1e-5)
+    assert last["validation_accuracy"] == pytest.approx(100 * (scores.argmax(1) == labels).sum().item() / 8)
+
+
+def test_nothing_is_learned_from_the_held_out_tenth(few, monkeypatch):
+    one = evalib.train(SETTINGS, device="cpu")
+    images, labels = few.train_images.clone(), few.train_labels.clone()
+    held_out = data.split(80)[1]
+    images[held_out], labels[held_out] = 255 - images[held_out], 9 - labels[held_out]
+    monkeypatch.setattr(data, "load", lambda which: few._replace(train_images=images, train_labels=labels))
+    other = evalib.train(SETTINGS, device="cpu")
+    assert torch.equal(weights_of(one), weights_of(other))
+    assert one.curve[-1]["validation_loss"] != other.curve[-1]["validation_loss"]
+
+
+def test_the_last_epoch_counts_whatever_the_best_was(few, tmp_path):
+    run = evalib.train(SETTINGS, tmp_path, device="cpu")
+    curve = [row | {"validation_accuracy": each} for row, each in zip(run.curve, (50.0, 75.0, 25.0, 12.5), strict=True)]
+    record = records.record(run._replace(curve=curve))
+    assert record["validation_accuracy"] == 12.5
+    assert record["test"]["correct"] == (predict(run.network, few.test_images).argmax(1) == few.test_labels).sum()
+    last = checkpoints.part(checkpoints.newest(tmp_path)[0], "network.")
+    assert all(torch.equal(tensor, last[name]) for name, tensor in run.network.state_dict().items())
+
+
+# ── Checkpoints and record ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_newest_checkpoints_are_kept_and_the_newest_is_read(tmp_path):
+    for epoch in (1, 2, 9, 10):
+        checkpoints.save_run(tmp_path, epoch, {"network.a": torch.full((2,), float(epoch))}, {"epoch": epoch})
+    assert [path.name[:10] for path in checkpoints.found(tmp_path)] == ["epoch-0010", "epoch-0009"]
+    tensors, metadata = checkpoints.newest(tmp_path)
+    assert metadata["epoch"] == tensors["network.a"][0] == 10
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """A disk that writes when it is told to, and the files that it began to write."""
+    go, began, write = threading.Event(), [], checkpoints.write_atomically
+
+    def waiting(path, content):
+        began.append(path)
+        assert go.wait(30)
+        return write(path, content)
+
+    monkeypatch.setattr(checkpoints, "write_atomically", waiting)
+    return go, began
+
+
+def test_training_does_not_wait_for_the_disk_and_what_is_written_is_what_was_saved(tmp_path, slow):
+    layer = nn.Linear(2, 2)
+    optimiser, before = steps.adam(layer, 1e-3), layer.weight.detach().clone()
+    with checkpoints.Writer(tmp_path) as writer:
+        writer.save(1, layer, optimiser, {"epoch": 1})
+        with torch.no_grad():
+            layer.weight.add_(1)
+        assert not checkpoints.found(tmp_path)
+        slow[0].set()
+    tensors, metadata = checkpoints.newest(tmp_path)
+    assert torch.equal(tensors["network.weight"], before) and metadata == {"epoch": 1}
+
+
+def test_an_interrupted_run_ends_with_the_checkpoint_in_hand_on_disk(tmp_path):
+    layer = nn.Linear(2, 2)
+    with pytest.raises(KeyboardInterrupt), checkpoints.Writer(tmp_path) as writer:
+        writer.save(1, layer, steps.adam(layer, 1e-3), {})
+        raise KeyboardInterrupt
+    assert len(checkpoints.found(tmp_path)) == 1
+
+
+def test_a_write_that_fails_stops_the_run(few, tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(checkpoints, "write_atomically", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        evalib.train(SETTINGS, tmp_path, device="cpu")
+
+
+def test_a_metadata_that_is_no_json_is_refused_before_it_is_written(tmp_path):
+    layer = nn.Linear(2, 2)
+    with pytest.raises(ValueError), checkpoints.Writer(tmp_path) as writer:
+        writer.save(1, layer, steps.adam(layer, 1e-3), {"loss": float("nan")})
+    assert not checkpoints.found(tmp_path)
+
+
+@pytest.mark.parametrize(("status", "mark"), [("", ""), (" M evalib/eva.py", "-dirty")])
+def test_a_commit_says_whether_the_package_was_as_committed(monkeypatch, status, mark):
+    answers = {"rev-parse": "0123456", "status": status}
+    monkeypatch.setattr(environment, "git", lambda directory, command, *rest: answers[command])
+    assert environment.commit() == "0123456" + mark
+
+
+def test_a_record_says_by_what_each_sitting_was_made(few, tmp_path, monkeypatch):
+    def stop(row):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evalib.run(SETTINGS, tmp_path, device="cpu", observe=stop)
+    monkeypatch.setattr(loop, "commit", lambda: "another")
+    evalib.run(SETTINGS, tmp_path, device="cpu")
+    record = json.loads(records.record_path(SETTINGS, tmp_path).read_text())
+    first, second = record["sittings"]
+    assert (first["after"], second["after"], second["commit"]) == (0, 1, "another") and first["commit"] != "another"
+    assert {"device", "torch", "computation"} <= set(first)

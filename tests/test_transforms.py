@@ -1,0 +1,120 @@
+"""What PyTorch does with a whole network: other precisions, no images, gradients of each image, one recorded graph."""
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import evalib
+from evalib import attention, equations
+
+ROOT = Path(__file__).resolve().parent.parent
+each_kind = pytest.mark.parametrize("name", ["resnet20-small", "sanet20-small", "evanet20-small"])
+
+RECORDED = """
+import warnings
+import torch
+import evalib
+
+x, other = torch.randn(4, 3, 32, 32), torch.randn(40, 3, 32, 32)
+for name in ("resnet20-small", "sanet20-small", "evanet20-small"):
+    network = evalib.build(name).eval()
+    with warnings.catch_warnings(action="ignore"):  # tracing is deprecated, and in use
+        traced = torch.jit.trace(network, x)
+    torch.testing.assert_close(traced(other), network(other), rtol=1e-4, atol=1e-4)
+    torch._dynamo.reset()
+    torch.testing.assert_close(torch.compile(network, backend="eager", fullgraph=True)(x), network(x))
+"""
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    torch.set_default_dtype(torch.float32)
+
+
+@each_kind
+@pytest.mark.parametrize(("dtype", "error"), [(torch.bfloat16, 0.05), (torch.float16, 0.01), (torch.float64, 1e-4)])
+def test_a_network_computes_in_another_precision_on_the_cpu(name, dtype, error):
+    network, x = evalib.build(name).eval(), torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        scores, other = network(x), copy.deepcopy(network).to(dtype)(x.to(dtype))
+    assert other.dtype == dtype
+    assert (other.double() - scores.double()).norm() < error * scores.double().norm()
+
+
+@pytest.mark.parametrize(("size", "extent"), [(3, 8), (3, 5)], ids=["offsets", "whole maps"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_window_attention_trains_in_half_precision(size, extent, dtype):
+    layer, x = evalib.RelativeSelfAttention(16, 16, size, 4), torch.randn(2, 16, extent, extent)
+    half = copy.deepcopy(layer).to(dtype)
+    for each, given in ((layer, x), (half, x.to(dtype))):
+        each(given).square().sum().backward()
+    for parameter, other in zip(layer.parameters(), half.parameters(), strict=True):
+        assert other.grad.dtype == dtype
+        assert (other.grad.float() - parameter.grad).norm() < 0.1 * parameter.grad.norm()
+
+
+@each_kind
+@pytest.mark.parametrize("training", [True, False])
+def test_no_images_give_no_scores(name, training):
+    network = evalib.build(name, num_classes=7).train(training)
+    scores = network(torch.empty(0, 3, 32, 32))
+    assert scores.shape == (0, 7)
+    scores.sum().backward()
+
+
+@pytest.mark.parametrize("extent", [3, 8])
+def test_layers_take_no_images(extent):
+    assert evalib.RelativeSelfAttention(8, 16, 3, 4, stride=2)(torch.empty(0, 8, extent, extent)).shape[:2] == (0, 16)
+    assert evalib.ExpandingVisualAttention(8, 16, 4, extent=3)(torch.empty(0, 8, 3, 3)).shape == (0, 4, 1, 1)
+
+
+@each_kind
+def test_the_gradient_of_each_image_is_that_of_the_image_alone(name):
+    network, x, y = evalib.build(name).eval(), torch.randn(3, 3, 32, 32), torch.tensor([1, 2, 3])
+    weights = {key: parameter.detach() for key, parameter in network.named_parameters()}
+    rest = dict(network.named_buffers())
+
+    def loss(weights, image, label):
+        return F.cross_entropy(torch.func.functional_call(network, (weights, rest), (image[None],)), label[None])
+
+    together = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(weights, x, y)
+    for at in range(3):
+        network.zero_grad()
+        F.cross_entropy(network(x[at : at + 1]), y[at : at + 1]).backward()
+        for key, parameter in network.named_parameters():
+            alone = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            torch.testing.assert_close(together[key][at], alone, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sanet20-small", "evanet20-small"])
+def test_a_gradient_penalty_trains_the_network_as_with_the_equations_themselves(name):
+    network, x, y = evalib.build(name).double().eval(), torch.randn(2, 3, 32, 32).double(), torch.tensor([1, 2])
+    literal = copy.deepcopy(network)
+    for module in literal.modules():
+        if isinstance(module, evalib.RelativeSelfAttention):
+            module.attend = attention.self_attention
+        elif hasattr(module, "attend"):
+            module.attend = equations.single_query_attention
+    x.requires_grad_()
+    for each in (network, literal):
+        (gradient,) = torch.autograd.grad(F.cross_entropy(each(x), y), x, create_graph=True)
+        gradient.square().sum().backward()
+    moved = 0
+    for (key, parameter), expected in zip(network.named_parameters(), literal.parameters(), strict=True):
+        if expected.grad is not None:
+            torch.testing.assert_close(parameter.grad, expected.grad, msg=key)
+            moved += expected.grad.any().item()
+    assert moved > 30
+
+
+def test_networks_are_traced_for_any_number_of_images_and_compiled_as_one_graph():
+    """In a process of its own: the checks of shapes that pytest puts into the package cannot be recorded."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", RECORDED], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
