@@ -1,22 +1,23 @@
 """Attention, literal and fast and by others: `make bench` runs this, and writes results/benchmarks/.
 
 Everything is timed in one process, forward and backward through the whole layer, the variants in turn, over and over;
-the ratios of medians are what counts. Peak memory is what a pass allocates beyond its input and parameters.
+the ratios of medians are what counts. Peak memory is what a pass allocates beyond its input and parameters. On a GPU a
+pass is bf16 autocast, captured as one CUDA graph and replayed, channels last; on a CPU it is float32.
 """
 
 import argparse
+import importlib.util
 import os
 import statistics
 import warnings
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from einops import einsum, rearrange
-from halonet_pytorch import HaloAttention
-from timing import seconds
-from timm.layers.halo_attn import HaloAttn
+from timing import captured, leaves, replay_seconds, seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
@@ -27,7 +28,7 @@ from evalib.fast.maps import reach
 from evalib.results import records
 from evalib.training.loop import choose_device
 
-BATCH_SIZE, HEADS = 150, 4
+BATCH_SIZE, HEADS, NHWC = 150, 4, {"memory_format": torch.channels_last}
 
 
 class Case(NamedTuple):
@@ -45,6 +46,9 @@ class Case(NamedTuple):
 
 
 CASES = (Case(32, 64, 16, 3), Case(64, 64, 8, 3), Case(64, 64, 8, 7), Case(32, 64, 16, 3, 2), Case(128, 256, 16, 3))
+GPU_CASES = (CASES[1], CASES[3], CASES[2], CASES[0], Case(256, 256, 8, 3), Case(128, 256, 16, 3, 2))
+FLEX_CASES = GPU_CASES[:3]
+"""On a GPU FlexAttention takes some 20 seconds a case to compile."""
 EVA_CHANNELS = (64, 256)
 TARGETS = (  # case, what, of, at most
     (str(CASES[0]), "seconds", "literal", 0.10),
@@ -55,6 +59,14 @@ TARGETS = (  # case, what, of, at most
     ("EVA 64", "seconds", "literal", 0.55),
     ("EVA 256", "seconds", "literal", 0.50),
 )
+GPU_TARGETS = (
+    (str(CASES[1]), "seconds", "convolution", 2.0),
+    (str(CASES[3]), "seconds", "convolution", 3.0),
+    (str(CASES[2]), "seconds", "convolution", 1.0),
+    *((str(case), "seconds", "literal", 0.125) for case in GPU_CASES),
+    (str(CASES[2]), "peak_bytes", "literal", 0.25),
+)
+NATTEN = "no q·r in its logits, and windows shifted at the border: it does not compute Eq. 3"
 NOTES = {
     "dense SDPA": "all pixels, r gathered into a bias of n·h·(ij)² and masked",
     "FlexAttention": "q·r as a captured bias; on a CPU forward alone, not comparable with the rest",
@@ -72,9 +84,11 @@ class Variant(NamedTuple):
     backward: bool = True
 
     def __call__(self):
-        with torch.set_grad_enabled(self.backward):
+        with torch.set_grad_enabled(self.backward), torch.autocast("cuda", torch.bfloat16, enabled=self.x.is_cuda):
             y = self.function(self.x)
-        if self.backward:
+        if self.backward and self.x.is_cuda:  # the gradients of a graph lie where it writes them
+            torch.autograd.grad(y, leaves(y), torch.ones_like(y))
+        elif self.backward:
             y.sum().backward()
 
 
@@ -132,29 +146,41 @@ def attentions(case: Case, device: torch.device) -> dict[str, Variant]:
     """Everything that is timed on one case."""
     cin, cout, extent, k, stride = case
     x = torch.randn(BATCH_SIZE, cin, extent, extent, device=device, requires_grad=True)
-    nhwc = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    nhwc = x.detach().contiguous(**NHWC).requires_grad_()
     layer = RelativeSelfAttention(cin, cout, k, HEADS, stride).to(device)
     convolution = nn.Conv2d(cin, cout, k, stride, k // 2, bias=False).to(device)
-    block = min(extent, 8)
     variants = {
         "literal": Variant(partial(literal, layer), x),
-        "fast": Variant(layer, x),
-        "compiled literal": Variant(torch.compile(partial(literal, layer), dynamic=False), x),
-        "dense SDPA": Variant(partial(dense_sdpa, layer), x),
-        "FlexAttention": Variant(
-            partial(flex, layer, case, attention=torch.compile(flex_attention, dynamic=False), masks={}),
-            x,
-            device.type == "cuda",
-        ),
+        "fast": Variant(layer, nhwc if device.type == "cuda" else x),
         "convolution NCHW": Variant(convolution, x),
         "convolution NHWC": Variant(convolution, nhwc),
     }
-    if stride == 1:
-        halonet = HaloAttention(dim=cin, block_size=block, halo_size=k // 2, dim_head=cout // HEADS, heads=HEADS)
-        timm = HaloAttn(cin, cout, num_heads=HEADS, dim_head=cout // HEADS, block_size=block, halo_size=k // 2)
-        variants["halonet-pytorch"] = Variant(halonet.to(device), x)
-        variants["timm HaloAttn"] = Variant(timm.to(device), x)
-    return variants
+    if device.type == "cuda":
+        variants["convolution NHWC"] = Variant(deepcopy(convolution).to(**NHWC), nhwc)
+    else:
+        variants["compiled literal"] = Variant(torch.compile(partial(literal, layer), dynamic=False), x)
+        variants["dense SDPA"] = Variant(partial(dense_sdpa, layer), x)
+    if device.type != "cuda" or case in FLEX_CASES:
+        attention = torch.compile(flex_attention, dynamic=False)
+        variants["FlexAttention"] = Variant(
+            partial(flex, layer, case, attention=attention, masks={}), x, device.type == "cuda"
+        )
+    return variants | {name: Variant(peer.to(device), x) for name, peer in halos(case).items()}
+
+
+def halos(case: Case) -> dict[str, nn.Module]:
+    """Blocks of pixels with a halo around them, of the packages that are installed; without a stride."""
+    cin, cout, extent, k, stride = case
+    options = {"dim_head": cout // HEADS, "block_size": min(extent, 8), "halo_size": k // 2}
+    makers = {
+        "halonet-pytorch": lambda module: module.HaloAttention(dim=cin, heads=HEADS, **options),
+        "timm HaloAttn": lambda module: module.HaloAttn(cin, cout, num_heads=HEADS, **options),
+    }
+    found = {}
+    for (name, make), module in zip(makers.items(), ("halonet_pytorch", "timm.layers.halo_attn"), strict=True):
+        if stride == 1 and importlib.util.find_spec(module.partition(".")[0]):
+            found[name] = make(importlib.import_module(module))
+    return found
 
 
 class PlainConvolution(nn.Conv2d):
@@ -172,11 +198,9 @@ class PlainEVA(ExpandingVisualAttention):
 
 def evas(channels: int, device: torch.device) -> dict[str, Variant]:
     """EVA literal and fast, in the layout that the trainer gives it."""
-    nhwc = torch.channels_last
-    x = torch.randn(BATCH_SIZE, channels, 7, 7, device=device).contiguous(memory_format=nhwc).requires_grad_()
+    x = torch.randn(BATCH_SIZE, channels, 7, 7, device=device).contiguous(**NHWC).requires_grad_()
     plain, quick = (
-        EVA(channels, channels, channels, HEADS).to(device, memory_format=nhwc)
-        for EVA in (PlainEVA, ExpandingVisualAttention)
+        EVA(channels, channels, channels, HEADS).to(device, **NHWC) for EVA in (PlainEVA, ExpandingVisualAttention)
     )
     for part in plain.modules():
         if isinstance(part, SingleQueryAttention):
@@ -203,21 +227,22 @@ def peak_bytes(variant: Variant, device: torch.device) -> int:
 
 def measure(variants: dict[str, Variant], device: torch.device, repeats: int, budget: float) -> dict[str, dict]:
     """Median seconds, repeats and peak bytes of each variant; of one that cannot run here, why."""
-    rows, able = {}, {}
+    rows, able, cuda = {}, {}, device.type == "cuda"
     for name, variant in variants.items():
         try:
             variant()  # compiles, and warms up
-            able[name], rows[name] = variant, {"peak_bytes": peak_bytes(variant, device)}
+            rows[name] = {"peak_bytes": peak_bytes(variant, device)}
+            able[name] = partial(replay_seconds, captured(variant)) if cuda else partial(seconds, variant, device)
         except Exception as error:
             rows[name] = {"failed": f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"}
     times = {name: [] for name in able}
     for _ in range(repeats):
-        for name, variant in able.items():
+        for name, timed in able.items():
             if len(times[name]) < 2 or sum(times[name]) < budget / len(able):
-                times[name].append(seconds(variant, device))
-    for name, variant in able.items():
+                times[name].append(timed())
+    for name in able:
         rows[name] |= {"seconds": statistics.median(times[name]), "repeats": len(times[name])}
-        rows[name]["pass"] = "forward, backward" if variant.backward else "forward"
+        rows[name]["pass"] = "forward, backward" if variants[name].backward else "forward"
     if "convolution NCHW" in rows:
         pair = [rows.pop("convolution NCHW"), rows.pop("convolution NHWC")]
         rows["convolution"] = min(pair, key=lambda row: row["seconds"])
@@ -241,15 +266,27 @@ def show(name: str, rows: dict[str, dict]) -> None:
         )
 
 
-def judge(tables: dict[str, dict]) -> list[dict]:
+def judge(tables: dict[str, dict], targets: tuple) -> list[dict]:
     """Each target with the figure it asks for."""
     found = []
-    for case, what, of, bound in TARGETS:
+    for case, what, of, bound in targets:
         value = tables[case]["fast"][what] / tables[case][of][what]
         found.append({"case": case, "what": what, "of": of, "at_most": bound, "ratio": value, "met": value <= bound})
         verdict = "met" if value <= bound else "not met"
         print(f"{case:<22} {what:<11} fast / {of:<12} {value:6.3f}  target ≤ {bound:g}: {verdict}")
     return found
+
+
+def launches() -> dict[str, list]:
+    """How the kernels of each case are run on a GPU: forward pass, and backward pass for queries and for keys."""
+    from evalib.fast import gpu
+
+    return {
+        str(case): gpu.launches(
+            case.out_channels // HEADS, case.kernel_size, case.stride, case.extent, case.extent, torch.bfloat16
+        )
+        for case in GPU_CASES
+    }
 
 
 def main() -> None:
@@ -265,7 +302,8 @@ def main() -> None:
     device, repeats = choose_device(arguments.device), 3 if arguments.quick else arguments.repeats
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
-    cases = [(str(case), partial(attentions, case)) for case in CASES]
+    cuda = device.type == "cuda"
+    cases = [(str(case), partial(attentions, case)) for case in (GPU_CASES if cuda else CASES)]
     cases += [(f"EVA {channels}", partial(evas, channels)) for channels in EVA_CHANNELS]
     tables = {}
     for name, variants in cases:
@@ -281,10 +319,11 @@ def main() -> None:
         "commit": records.commit(),
         "batch_size": BATCH_SIZE,
         "heads": HEADS,
-        "dtype": "float32",
+        "dtype": "bfloat16 autocast" if cuda else "float32",
+        **({"launches": launches(), "peers": {"NATTEN": NATTEN}} if cuda else {}),
         "repeats": repeats,
         "cases": tables,
-        "targets": judge(tables),
+        "targets": judge(tables, GPU_TARGETS if cuda else TARGETS),
     }
     print(records.write(record, Path(records.results()) / "benchmarks" / f"attention-{device.type}.json"))
 

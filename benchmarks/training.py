@@ -19,7 +19,7 @@ from evalib.results.counts import flops
 from evalib.training import data
 from evalib.training.loop import begin, choose_device
 from evalib.training.settings import Settings
-from evalib.training.steps import eager_step, training_step
+from evalib.training.steps import eager_step, precision_of, training_step
 
 BATCH_SIZE = 150
 TARGETS = {"pipeline": (">=", 15.0), "step": ("<=", 0.85), "overhead": ("<=", 0.05)}
@@ -92,18 +92,20 @@ def step(name: str, cifar: data.Dataset, device, repeats: int) -> dict[str, floa
         F.cross_entropy(plain(images), label).backward()
         plain_optimiser.step()
 
+    precision = precision_of(None, device)
+
     def core():
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
             scores = network(nhwc)
         optimiser.zero_grad()
         F.cross_entropy(scores.float(), label).backward()
         optimiser.step()
 
     variants = {"eager NCHW": usual, "forward, backward, optimiser": core}
-    eager = eager_step(network, optimiser, padded, labels)
+    eager = eager_step(network, optimiser, padded, labels, precision)
     variants["evalib"] = lambda: eager(plan)
     if device.type == "cuda":
-        graphed = training_step(*begin(Settings(name), device), padded, labels, BATCH_SIZE)
+        graphed = training_step(*begin(Settings(name), device), padded, labels, BATCH_SIZE, precision)
         variants["evalib, captured"] = lambda: graphed(plan)
     return interleaved(variants, repeats, device)
 
