@@ -35,7 +35,7 @@ from torch.nn import functional as F
 
 from evalib import convolution, equations
 from evalib.pages import diagrams
-from evalib.pages.display import check, picture, source, symbols
+from evalib.pages.display import captioned, check, picture, source, symbols
 
 torch.manual_seed(0)
 close = torch.testing.assert_close
@@ -171,7 +171,11 @@ from evalib.pages import explorer
 from evalib.training import data
 
 cifar = data.load("subset")
-explorer.convolution(load_pretrained("evanet20-small"), cifar.test_images[::200], cifar.test_labels[::200])
+captioned(
+    explorer.convolution(load_pretrained("evanet20-small"), cifar.test_images[::200], cifar.test_labels[::200]),
+    "Eq. 1 at any pixel of a trained network's first layer. Move along an edge of the image: the products of one side cancel "
+    "those of the other until the window crosses the edge.",
+)
 
 # %% [markdown]
 # ## Checks

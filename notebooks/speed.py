@@ -58,7 +58,7 @@ def milliseconds(seconds):
 source(steps.eager_step)
 
 # %% [markdown]
-# A GPU is told each operation by a *launch*, and a step of these small networks has hundreds of short ones. On CUDA, the
+# On a GPU each operation is started by a *launch*, and a step of these small networks has hundreds of short ones. On CUDA, the
 # interface of NVIDIA's GPUs, the same function is therefore captured once as a graph, and each later step is one launch.
 # The learning rate is a tensor, so that a replay reads it anew.
 
