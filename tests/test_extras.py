@@ -52,6 +52,14 @@ def test_what_needs_an_extra_names_it(code, said):
     assert said in done.stderr.splitlines()[-1]
 
 
+def test_a_command_without_the_extra_is_one_line():
+    done = bare(
+        "import runpy; sys.argv = ['-m', 'table']; runpy.run_module('evalib', run_name='__main__', alter_sys=True)"
+    )
+    assert done.returncode == 2
+    assert done.stderr == "evalib: this part of evalib needs filelock, which comes with: pip install 'evalib[train]'\n"
+
+
 def test_every_public_name_is_there_and_no_other_comes_later():
     assert set(evalib._LATER) <= set(evalib.__all__)
     assert all(getattr(evalib, name) is not None for name in evalib.__all__)
