@@ -45,7 +45,7 @@ test-door: $(READY) ## each notebook alone, installing evalib as in Colab, from 
 	$(PYTEST) worksteal tests/door
 
 test-lowest: $(READY) ## the same with the lowest versions that pyproject.toml admits; 3 GB to fetch
-	$(BIN)/uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-header --no-annotate -o .venv/lowest.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --extra book --no-header --no-annotate -o .venv/lowest.txt pyproject.toml
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet -r .venv/lowest.txt pip setuptools ipykernel
 	EVALIB_DOOR_PYTHON="$(CURDIR)/$(LOWEST)/bin/python" $(PYTEST) worksteal tests/door

@@ -1,7 +1,9 @@
 """Expanding Visual Attention, reproduced: the equations, the layer, the six networks of Table 1 and their training."""
 
+import importlib as _importlib
 import signal as _signal
 import sys as _sys
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if _sys.argv[:1] == ["-m"] and "evalib" in _sys.orig_argv and _signal.getsignal(_signal.SIGINT) != _signal.SIG_IGN:
     _signal.signal(
@@ -15,14 +17,16 @@ from evalib.attention import RelativeSelfAttention
 from evalib.equations import convolution, local_attention, relative_attention
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.networks import TABLE_1, Experiment, build, count_parameters, register
-from evalib.results.records import run
-from evalib.results.weights import evaluate, load_pretrained, load_weights
 from evalib.tracing import Trace, trace, trace_windows
-from evalib.training.data import CLASSES, dataset
-from evalib.training.data import load as load_data
-from evalib.training.loop import train
-from evalib.training.prediction import predict
-from evalib.training.settings import TIERS, Settings
+
+if _TYPE_CHECKING:
+    from evalib.results.records import run
+    from evalib.results.weights import evaluate, load_pretrained, load_weights
+    from evalib.training.data import CLASSES, dataset
+    from evalib.training.data import load as load_data
+    from evalib.training.loop import train
+    from evalib.training.prediction import predict
+    from evalib.training.settings import TIERS, Settings
 
 __all__ = [
     "ABLATIONS",
@@ -55,3 +59,22 @@ __all__ = [
 
 RelativeSelfAttention.attend = staticmethod(fast.self_attention)  # type: ignore[arg-type]
 SingleQueryAttention.attend = staticmethod(fast.single_query_attention)
+
+_LATER = {
+    "run": "results.records",
+    **dict.fromkeys(("evaluate", "load_pretrained", "load_weights"), "results.weights"),
+    **dict.fromkeys(("CLASSES", "dataset", "load_data"), "training.data"),
+    "train": "training.loop",
+    "predict": "training.prediction",
+    **dict.fromkeys(("TIERS", "Settings"), "training.settings"),
+}
+"""What is imported when it is asked for: it needs more than ``pip install evalib`` brings, `evalib[train]`."""
+
+
+def __getattr__(name: str):
+    if name in ("training", "results", "batch", "pages"):
+        return _importlib.import_module(f"evalib.{name}")
+    if name not in _LATER:
+        raise AttributeError(f"module 'evalib' has no attribute {name!r}")
+    module = _importlib.import_module(f"evalib.{_LATER[name]}")
+    return getattr(module, "load" if name == "load_data" else name)

@@ -4,6 +4,7 @@ import codecs
 import os
 import signal
 import sys
+from importlib import import_module
 
 from evalib.batch.faults import FAULTS, said
 
@@ -27,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        import_module("evalib.training")  # or says which extra brings it
         from evalib.batch import commands, rows  # takes a second or two, in which Ctrl-C may come
 
         arguments = commands.parser(__doc__).parse_args(argv)

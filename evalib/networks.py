@@ -175,6 +175,9 @@ def build(name: str, num_classes: int = 10, in_channels: int = 3) -> "Network":
 class Network(nn.Module):
     """Stem, stages of blocks, then a head and a linear classifier (§3.3)."""
 
+    image_size: tuple[int, int] | None = None
+    """What it was trained on, once it was: :func:`evalib.predict` refuses images of another size."""
+
     def __init__(self, row: Experiment, num_classes: int = 10, in_channels: int = 3):
         super().__init__()
         channels, each = row.widths[0], lambda part: part if isinstance(part, tuple) else (part,) * len(row.blocks)

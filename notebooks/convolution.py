@@ -25,7 +25,7 @@ import subprocess
 import sys
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
-    address = "git+https://github.com/expanding-visual-attention/evalib"
+    address = "evalib[book] @ git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
     print(importlib.import_module("evalib.pages.display").here())
 
@@ -35,7 +35,7 @@ from torch.nn import functional as F
 
 from evalib import convolution, equations
 from evalib.pages import diagrams
-from evalib.pages.display import check, picture, source, symbols
+from evalib.pages.display import captioned, check, picture, source, symbols
 
 torch.manual_seed(0)
 close = torch.testing.assert_close
@@ -171,7 +171,11 @@ from evalib.pages import explorer
 from evalib.training import data
 
 cifar = data.load("subset")
-explorer.convolution(load_pretrained("evanet20-small"), cifar.test_images[::200], cifar.test_labels[::200])
+captioned(
+    explorer.convolution(load_pretrained("evanet20-small"), cifar.test_images[::200], cifar.test_labels[::200]),
+    "Eq. 1 at any pixel of a trained network's first layer. Move along an edge of the image: the products of one side cancel "
+    "those of the other until the window crosses the edge.",
+)
 
 # %% [markdown]
 # ## Checks

@@ -42,18 +42,19 @@ import subprocess
 import sys
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
-    address = "git+https://github.com/expanding-visual-attention/evalib"
+    address = "evalib[book] @ git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
     print(importlib.import_module("evalib.pages.display").here())
 
 import torch
 from einops import rearrange
+from IPython.display import Markdown
 
 from evalib import ExpandingVisualAttention, count_parameters, trace
 from evalib.equations import ring, single_query_attention
 from evalib.eva import EXTENT, RADII, SingleQueryAttention
 from evalib.pages import diagrams, figures, graphs
-from evalib.pages.display import check, picture, source, symbols, table
+from evalib.pages.display import captioned, check, picture, source, symbols, table
 
 torch.manual_seed(0)
 close = torch.testing.assert_close
@@ -161,7 +162,7 @@ source(SingleQueryAttention, single_query_attention)
 # (idea-at-work)=
 # ## The idea at work
 #
-# What §3.2 says of the layer, and what in the layer does it:
+# What §3.2 says of the layer, and which part of the layer does it:
 #
 # | In the paper | In the layer |
 # |---|---|
@@ -370,7 +371,20 @@ from evalib.pages import explorer
 from evalib.training import data
 
 cifar = data.load("subset")
-explorer.eva(load_pretrained("evanet20-small"), cifar.test_images[::50], cifar.test_labels[::50])
+captioned(
+    explorer.eva(load_pretrained("evanet20-small"), cifar.test_images[::50], cifar.test_labels[::50]),
+    "Looks and recalls of a trained EVANet-20 small. Choose single heads: where a look is one-hot, a head has all its weight on one "
+    "pixel, and the mean over four heads shows only multiples of 25&nbsp;%.",
+)
+
+# %% tags=["remove-input"]
+with torch.no_grad():
+    _, asked = trace(load_pretrained("evanet20-small"), data.normalise(cifar.test_images[::50]))
+beyond_centre = torch.cat([weights.amax(dim=-1).flatten() for weights in asked.look_weights[1:]])
+Markdown(
+    f"Of these {len(beyond_centre)} looks at more than one pixel, **{(beyond_centre > 0.99).sum()}** put over 99 % of their weight on a "
+    "single one. [What the text leaves out](collapse.ipynb) says where that leads."
+)
 
 # %% [markdown]
 # ## Checks

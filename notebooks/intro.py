@@ -25,7 +25,7 @@ import subprocess
 import sys
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
-    address = "git+https://github.com/expanding-visual-attention/evalib"
+    address = "evalib[book] @ git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
     print(importlib.import_module("evalib.pages.display").here())
 
@@ -96,8 +96,8 @@ Markdown(
 # **Judge it.** [What the text leaves out](collapse.ipynb) is what went wrong when we built the network from its description.
 # [Table 1](table1.ipynb) has every number, the [report](report.ipynb) every claim with a verdict.
 #
-# **Use it.** `pip install "evalib @ git+https://github.com/expanding-visual-attention/evalib"` gives the layer, the networks
-# and their weights. [Your turn](your_turn.ipynb) trains a head that you write against EVA, with seeds and a test.
+# **Use it.** `pip install "evalib @ git+https://github.com/expanding-visual-attention/evalib"` gives the layer and the networks,
+# `evalib[train] @ …` their weights and the training too. [Your turn](your_turn.ipynb) trains a head that you write against EVA, with seeds and a test.
 # [Running it](../book/running.md) makes every number again.
 #
 # The rocket at the top of a page opens it in Colab.

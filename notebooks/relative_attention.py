@@ -24,7 +24,7 @@ import subprocess
 import sys
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
-    address = "git+https://github.com/expanding-visual-attention/evalib"
+    address = "evalib[book] @ git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
     print(importlib.import_module("evalib.pages.display").here())
 
@@ -35,7 +35,7 @@ from torch import nn
 from evalib import RelativeSelfAttention, count_parameters, equations, local_attention, relative_attention
 from evalib.attention import self_attention
 from evalib.pages import diagrams
-from evalib.pages.display import check, picture, source, symbols
+from evalib.pages.display import captioned, check, picture, source, symbols
 
 torch.manual_seed(0)
 close = torch.testing.assert_close
@@ -149,7 +149,11 @@ from evalib.pages import explorer
 from evalib.training import data
 
 cifar = data.load("subset")
-explorer.relative_attention(load_pretrained("sanet20-small"), cifar.test_images[::125], cifar.test_labels[::125])
+captioned(
+    explorer.relative_attention(load_pretrained("sanet20-small"), cifar.test_images[::125], cifar.test_labels[::125]),
+    "Eq. 3 at any query of a trained SANet's last attention. Compare two pixels: the logits of content change with the place, and "
+    "so do those of position, because they too are products with the query.",
+)
 
 # %% [markdown]
 # ## Checks

@@ -26,7 +26,7 @@ import subprocess
 import sys
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
-    address = "git+https://github.com/expanding-visual-attention/evalib"
+    address = "evalib[book] @ git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
     print(importlib.import_module("evalib.pages.display").here())
 
@@ -58,7 +58,7 @@ def milliseconds(seconds):
 source(steps.eager_step)
 
 # %% [markdown]
-# A GPU is told each operation by a *launch*, and a step of these small networks has hundreds of short ones. On CUDA, the
+# On a GPU each operation is started by a *launch*, and a step of these small networks has hundreds of short ones. On CUDA, the
 # interface of NVIDIA's GPUs, the same function is therefore captured once as a graph, and each later step is one launch.
 # The learning rate is a tensor, so that a replay reads it anew.
 

@@ -25,7 +25,7 @@ import subprocess
 import sys
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
-    address = "git+https://github.com/expanding-visual-attention/evalib"
+    address = "evalib[book] @ git+https://github.com/expanding-visual-attention/evalib"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
     print(importlib.import_module("evalib.pages.display").here())
 

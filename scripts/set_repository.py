@@ -15,7 +15,7 @@ NAME = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
 
 SET_UP = """\
 if importlib.util.find_spec("evalib") is None:  # in Colab
-    address = "git+https://github.com/{repository}"
+    address = "evalib[book] @ git+https://github.com/{repository}"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
     print(importlib.import_module("evalib.pages.display").here())
 """

@@ -158,7 +158,7 @@ def test_a_map_of_7_by_7_is_read_whole():
 
 
 def test_a_module_without_one_eva_has_no_trace(eva):
-    with pytest.raises(ValueError, match="Network has no layers of Expanding Visual Attention.*give an EVANet"):
+    with pytest.raises(ValueError, match=r"Network has no layers of Expanding Visual Attention.*give an EVANet"):
         evalib.trace(evalib.build("resnet20-small"), torch.randn(1, 3, 32, 32))
     with pytest.raises(ValueError, match="Sequential has 2 layers"):
         evalib.trace(nn.Sequential(eva, eva.__class__(5, 8, 5, 2)), torch.randn(1, 3, 7, 7))

@@ -114,6 +114,13 @@ def test_a_network_for_another_number_of_classes_is_refused_before_training():
         )
 
 
+def test_a_network_that_does_not_fit_the_tiers_data_is_refused():
+    with pytest.raises(ValueError, match=r"shape \(2, 3\) for 2 images, the data have 10 classes"):
+        evalib.train(
+            evalib.Settings("resnet20-small"), device="cpu", network=evalib.build("resnet20-small", num_classes=3)
+        )
+
+
 def test_a_run_on_other_data_is_not_continued(tmp_path):
     settings, (images, labels) = evalib.Settings("resnet20-small", epochs=1), shades(60)
     evalib.train(settings, tmp_path, "cpu", dataset=evalib.dataset(images, labels))

@@ -2,7 +2,7 @@
 
 import errno
 
-FAULTS = (ValueError, RuntimeError, ArithmeticError, MemoryError, OSError)
+FAULTS = (ValueError, RuntimeError, ArithmeticError, MemoryError, OSError, ModuleNotFoundError)
 
 SPACE = "free some space, or choose another folder"
 RIGHTS = "choose a folder that you may write to, or change its permissions"

@@ -112,7 +112,7 @@ def figure(image: dict, panels: list[str], text: str) -> str:
     """The image, the panels beside it, a line of text."""
     shown = (
         f'<img src="{image["src"]}" alt="{image["name"]}" width="{3 * CELL}" height="{3 * CELL}" '
-        'style="image-rendering: pixelated">'
+        'class="dark-light" style="image-rendering: pixelated">'  # the theme would put white behind it on a dark page
     )
     return f'<figure style="margin: 0">{panel(image["name"], shown)}{"".join(panels)}<p>{escape(text)}</p></figure>'
 

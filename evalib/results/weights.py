@@ -86,7 +86,7 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
     with torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
         network = build(record["experiment"])
     network.load_state_dict({name.replace(*FORMER): tensor for name, tensor in tensors.items()})
-    network.image_size = (32, 32)  # type: ignore[assignment]  # what it was trained on: predict refuses others
+    network.image_size = (32, 32)
     return network.to(memory_format=torch.channels_last).eval()
 
 

@@ -66,9 +66,10 @@ def train(
     everything = experiment(settings.experiment).recipe.all_images
     training, validation = (index.to(device) for index in data.split(len(cifar.train_labels), everything))
     images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
+    foreign = dataset is not None or network is not None
     network, optimiser = begin(settings, device, compile, len(cifar.classes), network)
-    if dataset is not None:
-        check_fits(network, dataset)
+    if foreign:
+        check_fits(network, cifar)
     curve, sittings = resume(settings, directory, network, optimiser, cifar.fingerprint, longer)
     if len(curve) < settings.epochs:
         sittings.append(

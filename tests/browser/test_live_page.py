@@ -182,6 +182,19 @@ def test_an_own_picture_is_cropped_to_its_middle_and_averaged(page, shown, tmp_p
     compare(detail, next(iter(readings.values())), pixels(element).permute(2, 0, 1).to(torch.uint8))
 
 
+def test_a_picture_is_dropped(page, shown, tmp_path):
+    element, _ = started(page, shown)
+    path = tmp_path / "red.png"
+    Image.new("RGB", (64, 64), (200, 20, 30)).save(path)
+    drop = """(element, bytes) => {
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File([new Uint8Array(bytes)], "red.png", { type: "image/png" }));
+        element.shadowRoot.querySelector(".area").dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
+    }"""
+    answered(page, lambda: element.evaluate(drop, list(path.read_bytes())))
+    assert (pixels(element) == torch.tensor([200, 20, 30])).all()
+
+
 def test_a_file_that_is_no_picture_is_named_and_loses_nothing(page, shown, tmp_path):
     element, _ = started(page, shown)
     before = pixels(element)
