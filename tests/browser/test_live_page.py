@@ -9,6 +9,7 @@ import torch
 from conftest import ROOT
 from PIL import Image
 from test_explorer_page import sharp, write
+from visits import violations
 
 import evalib
 from evalib.pages import live
@@ -155,6 +156,21 @@ def test_keys_move_the_patch_and_hide_what_is_under_it(page, shown, photographs)
     for _ in range(20):
         page.keyboard.press("ArrowDown")
     page.locator("eva-live [role=status]", has_text="rows 25 to 32").wait_for(state="attached")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_accessible_before_and_after_a_change_by_keys_alone(scheme, new_page, shown):
+    page = new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    page.goto(shown)
+    page.add_style_tag(content="a { color: inherit }")  # the colour of links is the page's matter
+    assert not violations(page)
+    page.keyboard.press("Tab")
+    answered(page, lambda: page.keyboard.press("Enter"))
+    assert page.evaluate("document.querySelector('eva-live').shadowRoot.activeElement.name") == "Picture"
+    answered(page, lambda: page.keyboard.press("ArrowRight"))
+    page.get_by_role("application").focus()
+    answered(page, lambda: page.keyboard.press("Enter"))
+    assert not violations(page)
 
 
 def test_a_finger_hides_a_part_on_a_phone(new_page, shown):
