@@ -33,7 +33,7 @@ from collections import Counter, defaultdict
 
 from IPython.display import Markdown, display
 
-from evalib import ABLATIONS, TABLE_1, TIERS
+from evalib import ABLATIONS, TABLE_1
 from evalib.ablations import KINDS
 from evalib.pages import answer, plots
 from evalib.pages.display import picture, table
@@ -44,11 +44,12 @@ from evalib.results.markdown import foreign, p_value
 # ## In a paragraph
 
 # %% tags=["remove-input"]
-found, counted = claims.claims(), claims.arithmetic()
+SHOWN = ("quick", "paper")  # smoke runs say nothing, and stay out of what is published
+found, counted = claims.claims(tiers=SHOWN), claims.arithmetic()
 full = tables.table(tiers=("paper",))
 verdicts = Counter(claim.verdict for claim in found)
-tried = {row: effect for row in ABLATIONS if (effect := comparisons.effect(row)).n}
-changed = comparisons.ablations()
+tried = {row: effect for row in ABLATIONS if (effect := comparisons.effect(row, tiers=SHOWN)).n}
+changed = comparisons.ablations(tiers=SHOWN)
 corrected = {row["experiment"]: row["p_holm"] for row in changed}
 
 
@@ -193,7 +194,7 @@ pairs = [
     ("evanet20-small-published", "resnet20-small-mlp"),
     ("evanet20-small-published", "evanet20-small-query-alone"),
 ]
-against = {(one, other): comparisons.contrast(one, other) for one, other in pairs}
+against = {(one, other): comparisons.contrast(one, other, tiers=SHOWN) for one, other in pairs}
 held = comparisons.holm([each.p for each in against.values()])
 table(
     ["difference", "points", "seeds", "tier", "p, Holm"],
@@ -214,7 +215,7 @@ table(
 # %% tags=["hide-input"]
 chosen = []
 for row in ABLATIONS:
-    tier, records = tables.highest(row) if row.test_each_epoch or row.kind == "D10" else (None, [])
+    tier, records = tables.highest(row, tiers=SHOWN) if row.test_each_epoch or row.kind == "D10" else (None, [])
     for record in records:
         gains = []
         for accuracy in ("test_accuracy", "validation_accuracy"):
@@ -275,6 +276,7 @@ again = [
     [f"`{each['experiment']}`", each["tier"], each["seed"], each["finished"][:16].replace("T", " "), f"{each['accuracy']:.2f}",
      foreign(each["device"]), each["commit"], "yes" if each["counts"] else "no"]
     for each in tables.reruns()
+    if each["tier"] in SHOWN
 ]  # fmt: skip
 heads = ["run", "tier", "seed", "finished (UTC)", "test %", "device", "commit", "counts"]
 table(heads, again) if again else Markdown("No seed was run more than once.")

@@ -53,9 +53,9 @@ table(heads, lines) if files else Markdown("No weights come with this version of
 
 # %% [markdown]
 # float32, as [safetensors](https://github.com/huggingface/safetensors): nothing is unpickled. The digits in a name are the
-# first 16 of the file's SHA-256, and are checked whenever it is read. They are the small rows of Table 1, and two EVANets of
-# another reading, which the report [sets beside ours](what-it-reads). Each is the last epoch of seed 0, at the highest tier that
-# was run; no epoch and no seed was chosen.
+# first 16 of the file's SHA-256, and are checked whenever it is read. They are networks of Table 1, and EVANets of other
+# readings, which the report [compares](what-it-reads). Each is the last epoch of seed 0, at the tier that stands below; no epoch
+# and no seed was chosen.
 #
 # ## How to load them
 #

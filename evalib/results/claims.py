@@ -47,9 +47,9 @@ class Claim(NamedTuple):
     why: str
 
 
-def claims(out: Path | None = None) -> list[Claim]:
-    """The eight claims that runs judge: each difference of accuracy once, and the time of either attention."""
-    return [*accuracies(out), *times(out)]
+def claims(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[Claim]:
+    """The eight claims that runs of ``tiers`` judge: each difference of accuracy once, and the time of either attention."""
+    return [*accuracies(out, tiers), *times(out, tiers)]
 
 
 def arithmetic() -> list[Claim]:
@@ -66,9 +66,9 @@ def pairs() -> list[tuple[Experiment, Experiment]]:
     return found
 
 
-def accuracies(out: Path | None = None) -> list[Claim]:
+def accuracies(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[Claim]:
     """Each difference of Table 1: six paired tests, one family; of its size only whether our interval holds the paper's."""
-    found = [compare(one.name, other.name, out) for one, other in pairs()]
+    found = [compare(one.name, other.name, out, tiers) for one, other in pairs()]
     corrected = holm([each.p if each.tier == TIER else None for each in found])
     made = []
     for (one, other), each, p in zip(pairs(), found, corrected, strict=True):
@@ -110,9 +110,10 @@ def points(found: Comparison) -> str:
     return "–" if found.mean is None else f"{signed(found.mean)} points"
 
 
-def times(out: Path | None = None) -> list[Claim]:
+def times(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[Claim]:
     """Slower in wall-clock time (§4.1, §5): either attention against the convolutions, small and large, at whatever tier."""
-    found = [slower([(size[which], size[0]) for size in (TABLE_1[:3], TABLE_1[3:])], out) for which in (1, 2)]
+    sizes = TABLE_1[:3], TABLE_1[3:]
+    found = [slower([(size[which], size[0]) for size in sizes], out, tiers) for which in (1, 2)]
     made = []
     for name, each, p in zip(("SANet", "EVANet"), found, holm([each.p for each in found]), strict=True):
         ours = "–" if each.mean is None else f"{math.exp(each.mean):.2f} times the seconds of an epoch"
@@ -129,13 +130,15 @@ def times(out: Path | None = None) -> list[Claim]:
     return made
 
 
-def slower(rows: list[tuple[Experiment, Experiment]], out: Path | None = None) -> Comparison:
+def slower(
+    rows: list[tuple[Experiment, Experiment]], out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)
+) -> Comparison:
     """The logarithm of the ratio of an epoch's seconds, over pairs of one tier, seed, commit and device (with its threads).
 
     Reruns take part: a time is not what anyone would run a seed again for.
     """
-    ones, others, tiers = [], [], []
-    for tier in TIERS:
+    ones, others, paired_at = [], [], []
+    for tier in tiers:
         seconds: dict[str, dict] = {row.name: {} for pair in rows for row in pair}
         for record in timed([record for record in trusted(tier, out) if whole(record)]):
             made_by = record["seed"], record["device"], record["commit"]
@@ -144,8 +147,8 @@ def slower(rows: list[tuple[Experiment, Experiment]], out: Path | None = None) -
             shared = [made_by for made_by in seconds[one.name] if made_by in seconds[other.name]]
             ones += [seconds[one.name][made_by] for made_by in shared]
             others += [seconds[other.name][made_by] for made_by in shared]
-            tiers += [tier] * len(shared)
-    return paired(", ".join(dict.fromkeys(tiers)), ones, others) if tiers else Comparison()
+            paired_at += [tier] * len(shared)
+    return paired(", ".join(dict.fromkeys(paired_at)), ones, others) if paired_at else Comparison()
 
 
 @cache
