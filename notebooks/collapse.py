@@ -37,7 +37,7 @@ from evalib.pages import answer, plots
 from evalib.pages.display import picture, table
 from evalib.pages.figures import BLUE, GREY, INK, ORANGE
 from evalib.results import choice, ladder, records, tables, unfinished, weights
-from evalib.training import checkpoints, data, loop
+from evalib.training import data, loop
 
 letter, residual = choice.row_of("letter"), choice.row_of("residual")
 
@@ -98,7 +98,7 @@ for name in choice.ADDED:
         _, trace = loop.predict_traced(network, ten)
     except (FileNotFoundError, ValueError, AttributeError, TypeError):
         continue
-    looks, card = trace.look_weights[1:], checkpoints.read_tensors(weights.packaged(choice.row_of(name).name))[1]
+    looks, card = trace.look_weights[1:], weights.read_weights(weights.packaged(choice.row_of(name).name))[1]
     single = sum(int((each > 0.99).any(dim=-1).sum()) for each in looks)
     spread = [(-(w * w.clamp(min=1e-30).log()).sum(dim=-1)).exp().mean().item() for w in looks]
     lines.append([

@@ -39,7 +39,7 @@ from evalib.pages import answer, plots
 from evalib.pages.display import captioned, picture
 from evalib.pages.live import live, readings
 from evalib.results import choice, tables, weights
-from evalib.training import checkpoints, data, paths
+from evalib.training import data, paths
 
 # %% tags=["remove-input"]
 Markdown(f"{answer.reported()} {answer.found()}")
@@ -52,7 +52,7 @@ picture(
 
 # %% tags=["remove-input"]
 networks, cifar = readings(), data.load("subset")
-cards = {name: checkpoints.read_tensors(weights.packaged(choice.row_of(name).name))[1] for name in networks}
+cards = {name: weights.read_weights(weights.packaged(choice.row_of(name).name))[1] for name in networks}
 told = "; ".join(
     f"<i>{name}</i>, {cards[name]['test']['accuracy']:.1f} % of the test images right, {cards[name]['settings']['epochs']} epochs"
     for name in networks

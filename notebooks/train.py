@@ -53,7 +53,7 @@ from evalib.batch import notebook
 from evalib.pages import figures
 from evalib.pages.display import picture
 from evalib.results import records, weights
-from evalib.training import checkpoints, data, loop
+from evalib.training import data, loop
 
 _before = dict(globals())
 
@@ -231,7 +231,7 @@ if stopped:
 # %% tags=["hide-input"]
 kept = weights.packaged(experiment) if tier == "smoke" else None  # a longer run shows itself
 if kept:
-    trained, longer = weights.load_pretrained(experiment), checkpoints.read_tensors(kept)[1]
+    trained, longer = weights.load_pretrained(experiment), weights.read_weights(kept)[1]
     cifar = data.load("subset")
     scores = loop.predict(trained, cifar.test_images)
     guess, truth = scores.argmax(dim=1), cifar.test_labels

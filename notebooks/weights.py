@@ -34,11 +34,12 @@ from IPython.display import Markdown
 import evalib
 from evalib.pages.display import source, table
 from evalib.results import weights
+from evalib.results.markdown import foreign
 from evalib.results.tables import binomial_error
-from evalib.training import checkpoints, data, loop
+from evalib.training import data, loop
 
 files = sorted(weights.PRETRAINED.glob("*.safetensors"))
-cards = [checkpoints.read_tensors(path) for path in files]
+cards = [weights.read_weights(path) for path in files]
 
 # %% [markdown]
 # ## What there is
@@ -82,8 +83,8 @@ heads = ["network", "tier", "seed", "data", "epochs", "optimiser", "device", "mi
 lines = [
     [
         f"`{record['experiment']}`", record["tier"], record["seed"], record["data"]["source"], record["settings"]["epochs"],
-        evalib.networks.experiment(record["experiment"]).recipe.optimiser, record["device"], f"{record['seconds'] / 60:.1f}",
-        record["versions"]["torch"], (record["commit"] or "–")[:7],
+        evalib.networks.experiment(record["experiment"]).recipe.optimiser, foreign(record["device"]), f"{record['seconds'] / 60:.1f}",
+        foreign(record["versions"]["torch"]), (record["commit"] or "–")[:7],
     ]
     for _, record in cards
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from evalib.attention import RelativeSelfAttention, self_attention
-from evalib.results.weights import find_weights, load_weights
+from evalib.results.weights import find_weights, load_weights, read_weights
 from evalib.training import checkpoints, data
 from evalib.training.prediction import predict
 
@@ -91,6 +91,6 @@ def export_weights(
 ) -> Path:
     """:func:`export` of a weights file, or of an experiment's trained network, by default to ``<experiment>.<format>``."""
     weights = find_weights(name_or_path, out)
-    _, record = checkpoints.read_tensors(weights)
+    _, record = read_weights(weights)
     path = path or f"{record['experiment']}{FORMATS[format]}"
     return export(load_weights(weights), path, format, data.CLASSES, overwrite=overwrite)
