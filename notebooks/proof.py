@@ -40,8 +40,8 @@ from IPython.display import Markdown
 from torch import nn
 
 from evalib import TABLE_1, ExpandingVisualAttention, RelativeSelfAttention, build, count_parameters, equations
-from evalib.eva import EXTENT
 from evalib.equations import inside, windows
+from evalib.eva import EXTENT
 from evalib.networks import NUM_HEADS
 from evalib.pages.display import check, table
 from evalib.results.counts import flops
