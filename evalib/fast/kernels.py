@@ -67,7 +67,7 @@ def forward_kernel(
     first_i, first_j = tl.program_id(1) // across * TILE_I, tl.program_id(1) % across * TILE_J
     channel, offset = tl.arange(0, LANES), tl.arange(0, OFFSETS)
     source = image * in_n + head * in_h + channel * in_c
-
+    # the queries of the tile, and the 2k products of each with r
     i, j, asked = spots(first_i, first_j, 0, TILE_I, TILE_J, TILE_I * TILE_J)
     asked = asked & (i < high) & (j < wide)
     q_ij = vectors(q + source, STRIDE * (i * in_i + j * in_j), asked, channel, CHANNELS)
@@ -84,11 +84,11 @@ def forward_kernel(
         row, col, exists = spots(first_row, first_col, start, ROWS, COLS, KEYS)
         k_ab = vectors(k + source, row * in_i + col * in_j, exists, channel, CHANNELS)
         v_ab = vectors(v + source, row * in_i + col * in_j, exists, channel, CHANNELS)
-        a = row[None, :] - (STRIDE * i - SIZE // 2)[:, None]
+        a = row[None, :] - (STRIDE * i - SIZE // 2)[:, None]  # where in the window of each query each pixel lies
         b = col[None, :] - (STRIDE * j - SIZE // 2)[:, None]
         logit = softmax_logits(q_ij, k_ab, q_row, q_col, a, b, asked, exists, scale, SIZE, OFFSETS)
         higher = tl.maximum(top, tl.max(logit, axis=1))
-        weight, fade = tl.exp(logit - higher[:, None]), tl.exp(top - higher)
+        weight, fade = tl.exp(logit - higher[:, None]), tl.exp(top - higher)  # what came before fades as top rises
         total = total * fade + tl.sum(weight, axis=1)
         value = value * fade[:, None] + tl.dot(weight.to(v_ab.dtype), v_ab, input_precision="ieee")
         top = higher

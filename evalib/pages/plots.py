@@ -75,6 +75,22 @@ def ratios(cases: dict[str, dict[str, dict]]) -> list[Figure]:
 
 
 @styled
+def roofline(points: dict[str, list[tuple[float, float]]], flops: float, bandwidth: float) -> Figure:
+    """FLOPs a second over FLOPs a byte, a colour a kind of layer, under what a device's sheet says of it."""
+    figure, ((axis,),) = panels(1, 1, 4.6, 3.0)
+    reached = [x for each in points.values() for x, _ in each]
+    span = [0.5 * min(reached), flops / bandwidth, max(2 * max(reached), 2 * flops / bandwidth)]
+    axis.plot(span, [min(flops, bandwidth * x) for x in span], color=INK, linewidth=1.2)
+    told = []
+    for (name, each), color in zip(points.items(), (BLUE, ORANGE), strict=True):
+        axis.plot(*zip(*each, strict=True), "o", color=color, label=name)
+        told += [f"{name}: " + ", ".join(f"{y / 1e12:.0f} at {x:.0f}" for x, y in each)]
+    axis.set(xscale="log", yscale="log", xlabel="FLOPs a byte, at the fewest bytes", ylabel="FLOPs a second")
+    axis.legend(frameon=False, fontsize=8.5)
+    return described(figure, f"TFLOP a second at FLOPs a byte, {'; '.join(told)}; the roof is {flops / 1e12:.0f}.")
+
+
+@styled
 def costs(cost: dict[int, dict[str, tuple[int, int]]]) -> list[Figure]:
     """Weights and FLOPs of one layer over the extent of its window, by kind of layer."""
     drawings = []
