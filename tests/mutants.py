@@ -175,7 +175,7 @@ MUTANTS = (
         "recall(attn, ", "recall(q, ",
     ),
     Mutant(
-        "last-stage-skipped", "EVA stops after the 5×5 block", EVA_LOOPS, "eva.py",
+        "last-stage-skipped", "EVA stops after the 5×5 block", EVA + "test_every_pixel_reaches_the_output", "eva.py",
         "zip(self.rings(x), self.looks, self.recalls, strict=True)", "zip(self.rings(x)[:-1], self.looks[:-1], self.recalls[:-1], strict=True)",
     ),
     Mutant(
@@ -227,7 +227,7 @@ MUTANTS = (
     ),
     Mutant(
         "weight-decay", "Adam with a weight decay of 1e-4", RECIPE + "test_adam_is_its_equations_without_weight_decay",
-        "training/steps.py", "        capturable=captures,\n", "        capturable=captures,\n        weight_decay=1e-4,\n",
+        "training/steps.py", "weight_decay=weight_decay,\n        fused=True,\n        capturable", "weight_decay=1e-4,\n        fused=True,\n        capturable",
     ),
     Mutant(
         "validated-on-test", "validation is on test images", RECIPE + "test_validation_is_on_the_held_out_tenth",
