@@ -16,6 +16,7 @@ class Mutant(NamedTuple):
 
 
 EQUATIONS, EVA, NETWORKS = "tests/test_equations.py::", "tests/test_eva.py::", "tests/test_networks.py::"
+PAGE = "tests/test_live.py::"
 FAST, ABLATIONS, RECIPE = "tests/test_fast.py::", "tests/test_ablations.py::", "tests/test_recipe.py::"
 CONVEX = EQUATIONS + "test_weights_are_convex_up_to_the_border"
 EQ_1 = EQUATIONS + "test_convolution_is_the_loop"
@@ -252,5 +253,21 @@ MUTANTS = (
     Mutant(
         "never-dirty", "a changed package counts as committed",
         RECIPE + "test_a_commit_says_whether_the_package_was_as_committed", "training/environment.py", '"-dirty"', '""',
+    ),
+    # ── The network in the page ───────────────────────────────────────────────────────────────────────────────────
+    Mutant(
+        "page-unscaled", "the page leaves the scale of the logits out",
+        PAGE + "test_an_attention_keeps_its_logits_and_what_follows_them", "pages/export.py",
+        "layer.scale * layer.W_Q.weight", "layer.W_Q.weight",
+    ),
+    Mutant(
+        "page-uncentred", "the page forgets the running mean of a batch norm",
+        PAGE + "test_a_batch_norm_is_folded_into_the_convolution_before_it", "pages/export.py",
+        "norm.bias.double() - norm.running_mean.double() * factor", "norm.bias.double()",
+    ),
+    Mutant(
+        "page-reversed", "the page looks from the border inwards",
+        PAGE + "test_the_rings_are_places_of_the_map_row_by_row", "pages/export.py",
+        "rings = eva.pixels.split(eva.sizes)", "rings = eva.pixels.split(eva.sizes)[::-1]",
     ),
 )  # fmt: skip
