@@ -33,11 +33,11 @@ from collections import Counter, defaultdict
 
 from IPython.display import Markdown, display
 
-from evalib import ABLATIONS, TABLE_1
+from evalib import ABLATIONS
 from evalib.ablations import KINDS
 from evalib.pages import answer, plots
 from evalib.pages.display import picture, table
-from evalib.results import claims, comparisons, reading, tables
+from evalib.results import arithmetic, claims, comparisons, reading, tables
 from evalib.results.markdown import foreign, p_value
 
 # %% [markdown]
@@ -45,7 +45,7 @@ from evalib.results.markdown import foreign, p_value
 
 # %% tags=["remove-input"]
 SHOWN = ("quick", "paper")  # smoke runs say nothing, and stay out of what is published
-found, counted = claims.claims(tiers=SHOWN), claims.arithmetic()
+found, counted = claims.claims(tiers=SHOWN), arithmetic.claims()
 full = tables.table(tiers=("paper",))
 verdicts = Counter(claim.verdict for claim in found)
 tried = {row: effect for row in ABLATIONS if (effect := comparisons.effect(row, tiers=SHOWN)).n}

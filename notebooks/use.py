@@ -87,7 +87,8 @@ with rc_context(figures.STYLE):
         axis.imshow(image)
         axis.set_title(title, fontsize=9)
         figures.bare(axis)
-    right.barh([evalib.CLASSES[index] for index in best[::-1]], [shares[0, index].item() for index in best[::-1]])
+    names_of_best, lengths = [evalib.CLASSES[index] for index in best[::-1]], shares[0, best[::-1]].tolist()
+    right.barh(names_of_best, lengths, color=figures.BLUE)
     right.set_title("share of each class", fontsize=9)
     right.set_xlim(0, 1)
 picture(
@@ -103,7 +104,8 @@ picture(
 # of them. What it would misread it refuses, and says what to do.
 
 # %%
-for given in (cifar.test_images.float(), cifar.test_images[:, :1], photo, data.normalise(cifar.test_images[:2])):
+two = cifar.test_images[:2]
+for given in (two.float(), two[:, :1], photo, data.normalise(two)):
     try:
         evalib.predict(network, given)
     except ValueError as error:
@@ -134,7 +136,8 @@ def closure():
 before = loss(slice(1, None, 2)).item()
 optimiser.step(closure)
 after = loss(slice(1, None, 2)).item()
-print(f"temperature {log_temperature.exp().item():.2f}: loss on the other half {before:.3f} before, {after:.3f} after")
+print(f"temperature {log_temperature.exp().item():.2f}")
+print(f"loss on the other half: {before:.3f} before, {after:.3f} after")
 
 # %% [markdown]
 # (own-data)=
@@ -175,7 +178,8 @@ for wrong in (vehicle + 1, vehicle[:-1], vehicle.float()):
 # CIFAR-100 is there by name. It is fetched once, or taken as it lies in the data folder, and verified by its SHA-256:
 #
 # ```python
-# run = evalib.train(evalib.Settings("evanet20-small", tier="quick"), dataset=evalib.load_data("cifar100"))
+# settings = evalib.Settings("evanet20-small", tier="quick")
+# run = evalib.train(settings, dataset=evalib.load_data("cifar100"))
 # ```
 #
 # (own-weights)=
@@ -222,14 +226,19 @@ from torchvision.models import resnet18
 
 backbone = resnet18(weights=None, num_classes=10)
 pooled = evalib.count_parameters(backbone)
-backbone.avgpool = evalib.ExpandingVisualAttention(512, 512, 512)
+backbone.avgpool = evalib.ExpandingVisualAttention(512, 128, 512)
 photographs = torch.randn(2, 3, 224, 224)
-loss_of_two = F.cross_entropy(backbone(photographs), torch.tensor([3, 8]))
-loss_of_two.backward()
-table(
-    ["ResNet-18 with", "parameters"],
-    [["average pooling", f"{pooled:,}"], ["EVA", f"{evalib.count_parameters(backbone):,}"]],
-)
+F.cross_entropy(backbone(photographs), torch.tensor([3, 8])).backward()
+
+# %% [markdown]
+# Its second argument is how wide EVA is inside. As in the paper it would be as wide as the map has channels; on 512 channels
+# that is more than the rest of the network, and most of it lies in the 7×7 convolution of the first query.
+
+# %% tags=["hide-input"]
+wide = evalib.ExpandingVisualAttention(512, 512, 512)
+added = {"EVA, 128 wide": backbone.avgpool, "EVA, 512 wide": wide}
+lines = [[name, f"{evalib.count_parameters(layer):,}"] for name, layer in added.items()]
+table(["Part", "Parameters"], [["ResNet-18 with average pooling", f"{pooled:,}"], *lines])
 
 # %%
 with torch.no_grad():
@@ -258,7 +267,8 @@ head(torch.randn(2, 64, 5, 5)).shape, anysize(torch.randn(2, 64, 12, 20)).shape
 # %% tags=["remove-stderr"]
 path = export(evanet, folder / "evanet.pt2", classes=evalib.CLASSES)
 program = torch.export.load(path).module()
-difference = (program(cifar.test_images[:7]) - evalib.predict(evanet, cifar.test_images[:7])).abs().max().item()
+seven = cifar.test_images[:7]
+difference = (program(seven) - evalib.predict(evanet, seven)).abs().max().item()
 print(f"{path.name}, {path.stat().st_size:,} bytes: at most {difference:.1e} from the network")
 
 # %% [markdown]

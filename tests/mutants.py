@@ -16,6 +16,7 @@ class Mutant(NamedTuple):
 
 
 EQUATIONS, EVA, NETWORKS = "tests/test_equations.py::", "tests/test_eva.py::", "tests/test_networks.py::"
+PAGE = "tests/test_live.py::"
 FAST, ABLATIONS, RECIPE = "tests/test_fast.py::", "tests/test_ablations.py::", "tests/test_recipe.py::"
 CONVEX = EQUATIONS + "test_weights_are_convex_up_to_the_border"
 EQ_1 = EQUATIONS + "test_convolution_is_the_loop"
@@ -175,7 +176,7 @@ MUTANTS = (
         "recall(attn, ", "recall(q, ",
     ),
     Mutant(
-        "last-stage-skipped", "EVA stops after the 5×5 block", EVA_LOOPS, "eva.py",
+        "last-stage-skipped", "EVA stops after the 5×5 block", EVA + "test_every_pixel_reaches_the_output", "eva.py",
         "zip(self.rings(x), self.looks, self.recalls, strict=True)", "zip(self.rings(x)[:-1], self.looks[:-1], self.recalls[:-1], strict=True)",
     ),
     Mutant(
@@ -227,7 +228,7 @@ MUTANTS = (
     ),
     Mutant(
         "weight-decay", "Adam with a weight decay of 1e-4", RECIPE + "test_adam_is_its_equations_without_weight_decay",
-        "training/steps.py", "        capturable=captures,\n", "        capturable=captures,\n        weight_decay=1e-4,\n",
+        "training/steps.py", "weight_decay=weight_decay,\n        fused=True,\n        capturable", "weight_decay=1e-4,\n        fused=True,\n        capturable",
     ),
     Mutant(
         "validated-on-test", "validation is on test images", RECIPE + "test_validation_is_on_the_held_out_tenth",
@@ -252,5 +253,21 @@ MUTANTS = (
     Mutant(
         "never-dirty", "a changed package counts as committed",
         RECIPE + "test_a_commit_says_whether_the_package_was_as_committed", "training/environment.py", '"-dirty"', '""',
+    ),
+    # ── The network in the page ───────────────────────────────────────────────────────────────────────────────────
+    Mutant(
+        "page-unscaled", "the page leaves the scale of the logits out",
+        PAGE + "test_an_attention_keeps_its_logits_and_what_follows_them", "pages/export.py",
+        "layer.scale * layer.W_Q.weight", "layer.W_Q.weight",
+    ),
+    Mutant(
+        "page-uncentred", "the page forgets the running mean of a batch norm",
+        PAGE + "test_a_batch_norm_is_folded_into_the_convolution_before_it", "pages/export.py",
+        "norm.bias.double() - norm.running_mean.double() * factor", "norm.bias.double()",
+    ),
+    Mutant(
+        "page-reversed", "the page looks from the border inwards",
+        PAGE + "test_the_rings_are_places_of_the_map_row_by_row", "pages/export.py",
+        "rings = eva.pixels.split(eva.sizes)", "rings = eva.pixels.split(eva.sizes)[::-1]",
     ),
 )  # fmt: skip

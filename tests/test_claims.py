@@ -14,7 +14,7 @@ import evalib
 from evalib.__main__ import main
 from evalib.ablations import ABLATIONS
 from evalib.networks import experiment
-from evalib.results import claims, comparisons, tables
+from evalib.results import arithmetic, claims, comparisons, tables
 from evalib.results.comparisons import Comparison, compare, effect, holm, shown
 from evalib.results.spread import Spread, spread
 
@@ -236,7 +236,7 @@ def test_times_that_cannot_be_compared_are_not(tmp_path, other):
 
 
 def test_costs_are_counted(tmp_path):
-    found = {claim.paper: claim for claim in claims.costs()}
+    found = {claim.paper: claim for claim in arithmetic.costs()}
     verdicts = {name: claim.verdict for name, claim in found.items() if "large" not in name and "256" not in name}
     assert verdicts == {
         "self-attention, 64 channels, k = 3, has fewer parameters and FLOPs than the convolution it replaces": "supported",
@@ -246,12 +246,12 @@ def test_costs_are_counted(tmp_path):
     }
     network = found["EVANet-20 small has fewer parameters and FLOPs than ResNet-20 small"]
     assert network.ours == "489,242 against 172,506 parameters, 54.34 against 52.79 MFLOPs"
-    mixed = claims.cheaper("", (1, 5), (2, 4))
+    mixed = arithmetic.cheaper("", (1, 5), (2, 4))
     assert (mixed.verdict, mixed.why) == ("not supported", "only the parameters are fewer")
 
 
 def test_the_example_is_256_templates_of_3200_entries():
-    found = claims.example()
+    found = arithmetic.example()
     flops = 2 * 256 * 5 * 5 * 128 * 32 * 32
     assert found.ours == f"256 templates in 3,200 dimensions: 819,200 weights, {flops / 1e6:,.0f} MFLOPs"
     assert found.verdict == "supported"

@@ -1,18 +1,11 @@
 """The paper's claims, one by one: its statement, what we measured, and a verdict that the rule of its kind gives."""
 
 import math
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from torch import nn
-
-from evalib.attention import RelativeSelfAttention
-from evalib.eva import EXTENT, ExpandingVisualAttention
-from evalib.networks import KERNEL_SIZE, NUM_HEADS, TABLE_1, EVASummary, Experiment, build, count_parameters
+from evalib.networks import TABLE_1, Experiment
 from evalib.results.comparisons import Comparison, compare, holm, paired, shown, signed
-from evalib.results.counts import flops
 from evalib.results.markdown import p_value
 from evalib.results.markdown import table as write
 from evalib.results.runs import epoch_seconds, timed, trusted, whole
@@ -50,11 +43,6 @@ class Claim(NamedTuple):
 def claims(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[Claim]:
     """The eight claims that runs of ``tiers`` judge: each difference of accuracy once, and the time of either attention."""
     return [*accuracies(out, tiers), *times(out, tiers)]
-
-
-def arithmetic() -> list[Claim]:
-    """The claims that need no run: costs, and the example of the introduction."""
-    return [*costs(), example()]
 
 
 def pairs() -> list[tuple[Experiment, Experiment]]:
@@ -149,66 +137,6 @@ def slower(
             others += [seconds[other.name][made_by] for made_by in shared]
             paired_at += [tier] * len(shared)
     return paired(", ".join(dict.fromkeys(paired_at)), ones, others) if paired_at else Comparison()
-
-
-@cache
-def cost(name: str) -> tuple[int, int]:
-    """Parameters and FLOPs of a network of Table 1 for one 32×32 image."""
-    network = build(name).eval()
-    return count_parameters(network), flops(network, torch.zeros(1, 3, 32, 32))
-
-
-def costs() -> list[Claim]:
-    """Fewer parameters and FLOPs (§5): each attention layer beside a convolution of its extent, then the networks."""
-    made = []
-    for size in (TABLE_1[:3], TABLE_1[3:]):
-        resnet, *attentional = size
-        d = resnet.widths[-1]
-        small, large = torch.zeros(1, d, 8, 8), torch.zeros(1, d, EXTENT, EXTENT)
-        layers = [
-            (f"self-attention, {d} channels, k = {KERNEL_SIZE},", RelativeSelfAttention(d, d, KERNEL_SIZE, NUM_HEADS),
-             "the convolution it replaces", nn.Conv2d(d, d, KERNEL_SIZE, padding=1, bias=False), small),
-            (f"EVA, {d} channels,", ExpandingVisualAttention(d, d, d, NUM_HEADS),
-             f"a {EXTENT}×{EXTENT} convolution", nn.Conv2d(d, d, EXTENT), large),
-        ]  # fmt: skip
-        for name, layer, other, convolution, x in layers:
-            ours, theirs = ((count_parameters(each), flops(each, x)) for each in (layer, convolution))
-            made.append(cheaper(f"{name} has fewer parameters and FLOPs than {other}", ours, theirs))
-            if isinstance(layer, ExpandingVisualAttention):
-                made[-1] = made[-1]._replace(kind="construction", why="it contains that convolution")
-        for row in attentional:
-            statement = f"{row.model} has fewer parameters and FLOPs than {resnet.model}"
-            made.append(
-                cheaper(
-                    statement, cost(row.name), cost(resnet.name), "abstract, §5" if row.head is EVASummary else "§5"
-                )
-            )
-    return made
-
-
-def cheaper(statement: str, ours: tuple[int, int], theirs: tuple[int, int], where: str = "§5") -> Claim:
-    """A claim on parameters and FLOPs: supported if both are fewer."""
-    text = f"{ours[0]:,} against {theirs[0]:,} parameters, {ours[1] / 1e6:,.2f} against {theirs[1] / 1e6:,.2f} MFLOPs"
-    fewer = [one < other for one, other in zip(ours, theirs, strict=True)]
-    why = "" if fewer[0] == fewer[1] else f"only the {'parameters' if fewer[0] else 'FLOPs'} are fewer"
-    return Claim(
-        "arithmetic", where, statement, text, Comparison(), None, SUPPORTED if all(fewer) else NOT_SUPPORTED, why
-    )
-
-
-def example() -> Claim:
-    """The introduction's layer [128, 256, 5, 5] on 128×32×32: what it says of it is arithmetic."""
-    layer = nn.Conv2d(128, 256, 5, padding=2, bias=False)
-    templates, dimensions = len(layer.weight), layer.weight[0].numel()
-    cost = flops(layer, torch.zeros(1, 128, 32, 32))
-    return Claim(
-        "construction",
-        "§1",
-        "a convolution [128, 256, 5, 5] on 128×32×32 matches 256 templates in 5 × 5 × 128 dimensions",
-        f"{templates} templates in {dimensions:,} dimensions: {layer.weight.numel():,} weights, {cost / 1e6:,.0f} MFLOPs",
-        Comparison(), None, SUPPORTED if (templates, dimensions) == (256, 5 * 5 * 128) else NOT_SUPPORTED,
-        "as arithmetic; that this limits what deep convolutions express is not tested",
-    )  # fmt: skip
 
 
 def rows(found: list[Claim]) -> list[dict]:

@@ -109,7 +109,7 @@ def train(
             if observe is not None:
                 observe(curve[-1])
         test_scores = predict(network, cifar.test_images.to(device)).cpu()
-    network.eval()
+    network.eval().image_size = tuple(images.shape[2:])
     last = settings.epochs - 1
     finite_loss(test_scores, cifar.test_labels, "test", last, learning_rate(settings, last))
     return Run(settings, network, curve, cifar, test_scores, device, sum(row["seconds"] for row in curve), sittings)
@@ -144,7 +144,6 @@ def check_fits(network: nn.Module, dataset: data.Dataset) -> None:
             f"the network gives scores of shape {tuple(scores.shape)} for 2 images, the data have {len(dataset.classes)} "
             f"classes: build it with num_classes={len(dataset.classes)}"
         )
-    network.image_size = tuple(dataset.train_images.shape[2:])
 
 
 def train_epoch(step, network: nn.Module, images: int, settings: Settings, epoch: int, bar) -> tuple[Tensor, Tensor]:

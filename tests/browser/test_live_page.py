@@ -162,7 +162,9 @@ def test_keys_move_the_patch_and_hide_what_is_under_it(page, shown, photographs)
 def test_it_is_accessible_before_and_after_a_change_by_keys_alone(scheme, new_page, shown):
     page = new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
     page.goto(shown)
-    page.add_style_tag(content="a { color: inherit } html { background: light-dark(#fff, #121212) }")  # the page's matter
+    page.add_style_tag(
+        content="a { color: inherit } html { background: light-dark(#fff, #121212) }"
+    )  # the page's matter
     assert not violations(page)
     page.keyboard.press("Tab")
     answered(page, lambda: page.keyboard.press("Enter"))
