@@ -176,7 +176,7 @@ MUTANTS = (
         "recall(attn, ", "recall(q, ",
     ),
     Mutant(
-        "last-stage-skipped", "EVA stops after the 5×5 block", EVA + "test_every_pixel_reaches_the_output", "eva.py",
+        "last-stage-skipped", "EVA stops after the 5×5 block", EVA_LOOPS, "eva.py",
         "zip(self.rings(x), self.looks, self.recalls, strict=True)", "zip(self.rings(x)[:-1], self.looks[:-1], self.recalls[:-1], strict=True)",
     ),
     Mutant(

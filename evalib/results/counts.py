@@ -1,7 +1,8 @@
 """FLOPs: what the equations cost as they are written, whatever form of them computes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +29,15 @@ def flops(module: nn.Module, x: Tensor) -> int:
 @contextmanager
 def literal() -> Iterator[None]:
     """Attention as :mod:`evalib.equations` has it, for as long as this lasts."""
-    forms = {RelativeSelfAttention: self_attention, SingleQueryAttention: single_query_attention}
+    forms: dict[Any, Callable] = {
+        RelativeSelfAttention: self_attention,
+        SingleQueryAttention: single_query_attention,
+    }
     before = {layer: layer.__dict__["attend"] for layer in forms}
     for layer, form in forms.items():
         layer.attend = staticmethod(form)
     try:
         yield
     finally:
-        for layer, form in before.items():
-            layer.attend = form
+        for layer, kept in before.items():
+            layer.attend = kept
