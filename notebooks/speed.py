@@ -37,7 +37,7 @@ from pathlib import Path
 from IPython.display import Markdown, display
 
 from evalib import fast
-from evalib.pages import plots
+from evalib.pages import timings
 from evalib.pages.display import picture, source, table
 from evalib.results import records
 from evalib.training import data, steps
@@ -210,7 +210,7 @@ for attention in attentions.values():
     display(Markdown(f"**{attention['device']}**, batch of {attention['batch_size']}, {attention['heads']} heads{how}"))
     display(
         picture(
-            *plots.ratios(attention["cases"]),
+            *timings.ratios(attention["cases"]),
             caption="Time of one layer over that of its literal einops form, a panel a case; shorter is faster. Orange: ours. "
             "Blue: others and the convolution, forward and backward. Grey, on top: forward only, not to be ranked with them.",
         )
@@ -306,7 +306,7 @@ table(["Case", "Layer", "GFLOP", "MB", "FLOPs a byte", "µs", "TFLOP/s", "GB/s"]
 if gpu.get("device") in SHEET:
     display(
         picture(
-            plots.roofline(points, *SHEET[gpu["device"]]),
+            timings.roofline(points, *SHEET[gpu["device"]]),
             caption="The layers of the table under the roof of the device's data sheet: the slope is its memory, the level its "
             "matrix products in bf16. All lie below it, the layers of 256 channels nearest.",
         )
