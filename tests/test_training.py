@@ -82,6 +82,22 @@ def test_the_seed_decides_the_run(small):
     assert one.curve[0]["train_loss"] != other.curve[0]["train_loss"]
 
 
+def test_whole_batches_alone_are_computed_by_the_compiled_network(small, monkeypatch):
+    """Neither an epoch's last batch, which is smaller, nor an evaluation, which would compile it anew."""
+    seen = []
+
+    def compiled(network, dynamic):
+        return lambda images: seen.append((len(images), network.training, dynamic)) or network(images)
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    batch = 7
+    plain, run = (evalib.train(settings(batch_size=batch), device="cpu", compile=each) for each in (False, True))
+    whole, left = divmod(len(data.split(len(run.cifar.train_labels))[0]), batch)
+    assert left
+    assert seen == [(batch, True, False)] * whole * run.settings.epochs
+    assert_equal(plain, run)
+
+
 def test_the_loss_falls_on_real_images(small):
     curve = evalib.train(settings(experiment="resnet20-small", epochs=24), device="cpu").curve
     assert max(row["train_loss"] for row in curve[-4:]) < 0.75 * curve[0]["train_loss"]

@@ -57,17 +57,18 @@ def train(
     On the CPU a continued run ends bitwise equal to one that was never stopped. ``observe`` is called with each
     new entry of the curve. ``dataset`` is taken in place of the tier's (:func:`evalib.dataset` makes one of your own
     images), and ``network`` is trained in place of a fresh one of the experiment: ``ValueError`` if it does not give a
-    score for each class of the data. ``compile`` hands the network to ``torch.compile``. With ``longer`` the checkpoint may be
-    of a run of fewer epochs, from whose end this one goes on at its own learning rate. Raises ``ValueError`` if the
-    checkpoint was made with other settings or by another computation, ``FloatingPointError`` if a loss is not finite,
-    and ``MemoryError`` if the device's memory does not hold a step.
+    score for each class of the data. ``compile`` hands the network of the training step to ``torch.compile``; the seconds
+    of the first epoch hold what that takes, and a capture. With ``longer`` the checkpoint may be of a run of fewer
+    epochs, from whose end this one goes on at its own learning rate. Raises ``ValueError`` if the checkpoint was made
+    with other settings or by another computation, ``FloatingPointError`` if a loss is not finite, and ``MemoryError``
+    if the device's memory does not hold a step.
     """
     device, cifar = choose_device(device), dataset or data.load(TIERS[settings.tier].data)
     everything = experiment(settings.experiment).recipe.all_images
     training, validation = (index.to(device) for index in data.split(len(cifar.train_labels), everything))
     images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
     foreign = dataset is not None or network is not None
-    network, optimiser = begin(settings, device, compile, len(cifar.classes), network)
+    network, optimiser = begin(settings, device, len(cifar.classes), network)
     if foreign:
         check_fits(network, cifar)
     curve, sittings = resume(settings, directory, network, optimiser, cifar.fingerprint, longer)
@@ -81,9 +82,9 @@ def train(
         checkpoints.Writer(directory) as writer,
     ):
         padded, precision = data.pad(images[training]), precision_of(settings.precision, device)
-        step = training_step(network, optimiser, padded, labels[training], settings.batch_size, precision)
+        start = time.perf_counter()
+        step = training_step(network, optimiser, padded, labels[training], settings.batch_size, precision, compile)
         for epoch in range(len(curve), settings.epochs):
-            start = time.perf_counter()
             rate = learning_rate(settings, epoch)
             set_rate(optimiser, rate)
             losses, correct = train_epoch(step, network, len(training), settings, epoch, bar)
@@ -108,6 +109,7 @@ def train(
             announce(settings, curve[-1], len(training), bar)
             if observe is not None:
                 observe(curve[-1])
+            start = time.perf_counter()
         test_scores = predict(network, cifar.test_images.to(device)).cpu()
     network.eval().image_size = tuple(images.shape[2:])
     last = settings.epochs - 1
@@ -121,7 +123,7 @@ def made_with(device: torch.device) -> dict[str, str | None]:
 
 
 def begin(
-    settings: Settings, device: torch.device, compile: bool = False, classes: int = 10, network: nn.Module | None = None
+    settings: Settings, device: torch.device, classes: int = 10, network: nn.Module | None = None
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
     """``network``, or one as the seed draws it, on the CPU's random stream whatever the device, and its optimiser."""
     if network is None:
@@ -129,8 +131,6 @@ def begin(
             torch.manual_seed(settings.seed)
             network = build(settings.experiment, classes)
     network = network.to(device, memory_format=torch.channels_last)
-    if compile:
-        network.compile()
     recipe = experiment(settings.experiment).recipe
     return network, OPTIMISERS[recipe.optimiser](network, settings.learning_rate, recipe.weight_decay)
 

@@ -85,14 +85,21 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 def training_step(
-    network: nn.Module, optimiser, padded: Tensor, labels: Tensor, batch_size: int, precision: str = "float32"
-) -> Step:
-    """:func:`eager_step`, on CUDA captured as one graph."""
-    step = eager_step(network, optimiser, padded, labels, precision)
+    network: nn.Module, optimiser, padded: Tensor, labels: Tensor, batch_size: int, precision: str = "float32",
+    compile: bool = False,
+) -> Step:  # fmt: skip
+    """:func:`eager_step`, on CUDA captured as one graph, with ``compile`` of the network that torch.compile makes.
+
+    That network computes whole batches alone: what is smaller, and every evaluation, is computed by the eager one.
+    Its compilation is part of the capture. On a GPU it has not been measured.
+    """
+    inputs = optimiser, padded, labels, precision
+    step = eager_step(network, *inputs)
+    whole = eager_step(torch.compile(network, dynamic=False), *inputs) if compile else step
     if not padded.is_cuda:
-        return step
+        return lambda plan: (whole if len(plan.order) == batch_size else step)(plan)
     with CAPTURE:
-        return captured(step, network, optimiser, batch_size)
+        return captured(whole, step, network, optimiser, batch_size)
 
 
 def precision_of(asked: str | None, device: torch.device) -> str:
@@ -128,8 +135,8 @@ def eager_step(
     return step
 
 
-def captured(step: Step, network: nn.Module, optimiser, batch_size: int) -> Step:
-    """``step`` as one CUDA graph for batches of ``batch_size``; a smaller one, an epoch's last, runs ``step`` itself.
+def captured(step: Step, rest: Step, network: nn.Module, optimiser, batch_size: int) -> Step:
+    """``step`` as one CUDA graph for batches of ``batch_size``; a smaller one, an epoch's last, runs ``rest``.
 
     The outputs are overwritten by the next call. The warm-up leaves weights, statistics and optimiser as they were.
     Warm-up and capture take the current stream where it is not the default one: cuBLAS has a workspace for each stream, and
@@ -158,7 +165,7 @@ def captured(step: Step, network: nn.Module, optimiser, batch_size: int) -> Step
     def replay(plan: data.Plan) -> tuple[Tensor, Tensor]:
         if len(plan.order) != batch_size:
             optimiser.zero_grad()  # lets go of the graph's own gradients, which the next replay writes again
-            return step(plan)
+            return rest(plan)
         for static, part in zip(inputs, plan, strict=True):
             static.copy_(part)
         graph.replay()
