@@ -26,12 +26,14 @@ class Launches(NamedTuple):
     keys: Launch
 
 
-def launches(c: int, size: int, stride: int, height: int, width: int, dtype: torch.dtype) -> Launches:
+def launches(
+    c: int, size: int, stride: int, height: int, width: int, dtype: torch.dtype, capability: tuple[int, int] = (9, 0)
+) -> Launches:
     """The fastest of those timed on an H200 in bfloat16, with 150 images and heads of 16 and of 64 channels.
 
     Where a tile of 64 queries meets many more pixels than one of them sees, 16 queries a warp are faster. Not timed: in
     float32, where products are unrolled, tiles are small for the compiler's sake (16 seconds for 58, 64 channels), and
-    for wider heads so that what a program holds fits the 64 KiB of a T4.
+    for wider heads so that what a program holds fits the 64 KiB of a T4, on which those of 64 channels take half as much.
     """
     high, wide = -(-height // stride), -(-width // stride)
     if dtype != torch.float32 and c <= 32 and size <= 3:
@@ -40,9 +42,14 @@ def launches(c: int, size: int, stride: int, height: int, width: int, dtype: tor
         if high * wide > 64:
             small = tile(high, wide, 32, 64)._replace(warps=2)
             return Launches(small, small, small)
-    most = 16 if c > 64 else 32 if dtype == torch.float32 else 64
+    most = 16 if c > 64 else 32 if dtype == torch.float32 or (c > 32 and capability < (8, 0)) else 64
     query_tile = tile(high, wide, most, most)
     return Launches(query_tile, query_tile, tile(height, width, most, most))
+
+
+def capability(device: torch.device) -> tuple[int, int]:
+    """What a GPU can compute, as its maker counts; the interpreter on a CPU can all."""
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (9, 0)
 
 
 def tile(high: int, wide: int, most: int, block: int) -> Launch:
@@ -116,7 +123,9 @@ def forward(
     high, wide = -(-height // stride), -(-width // stride)
     y = qkv.new_empty(n, high, wide, h, c).permute(0, 3, 4, 1, 2)
     lse = qkv.new_empty(n, h, high, wide, dtype=torch.float32)
-    how = check_launch(how or launches(c, rows.shape[2], stride, height, width, qkv.dtype).forward)
+    how = check_launch(
+        how or launches(c, rows.shape[2], stride, height, width, qkv.dtype, capability(qkv.device)).forward
+    )
     q, k, v = qkv.unbind(1)
     forward_kernel[n * h, tiles(high, wide, how)](
         q, k, v, rows.contiguous(), cols.contiguous(), y, lse, scale, h, height, width, high, wide,
@@ -133,7 +142,7 @@ def backward(
     """The gradient of qkv, and those of rows and cols, one after the other, summed in float32."""
     n, _, h, c, height, width = qkv.shape
     high, wide = y.shape[-2:]
-    rule = launches(c, rows.shape[2], stride, height, width, qkv.dtype)
+    rule = launches(c, rows.shape[2], stride, height, width, qkv.dtype, capability(qkv.device))
     how = check_launch(how or rule.queries)
     key_how = check_launch((key_how or rule.keys)._replace(warps=how.warps))
     query_tiles = tiles(high, wide, how)
