@@ -18,6 +18,7 @@ from evalib.networks import TABLE_1, Experiment, build, count_parameters, regist
 from evalib.tracing import Trace, trace, trace_windows
 
 if _TYPE_CHECKING:
+    from evalib.results.export import export
     from evalib.results.records import run
     from evalib.results.weights import evaluate, load_pretrained, load_weights
     from evalib.training.data import CLASSES, dataset
@@ -42,6 +43,7 @@ __all__ = [
     "count_parameters",
     "dataset",
     "evaluate",
+    "export",
     "load_data",
     "load_pretrained",
     "load_weights",
@@ -59,6 +61,7 @@ RelativeSelfAttention.attend = staticmethod(fast.self_attention)  # type: ignore
 SingleQueryAttention.attend = staticmethod(fast.single_query_attention)
 
 _LATER = {
+    "export": "results.export",
     "run": "results.records",
     **dict.fromkeys(("evaluate", "load_pretrained", "load_weights"), "results.weights"),
     **dict.fromkeys(("CLASSES", "dataset", "load_data"), "training.data"),
