@@ -6,9 +6,7 @@ import sys as _sys
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if _sys.argv[:1] == ["-m"] and "evalib" in _sys.orig_argv and _signal.getsignal(_signal.SIGINT) != _signal.SIG_IGN:
-    _signal.signal(
-        _signal.SIGINT, _signal.SIG_DFL
-    )  # python -m evalib: no traceback from Ctrl-C while PyTorch is imported
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # a command: no traceback from Ctrl-C while PyTorch is imported
 
 from evalib import fast
 from evalib.ablations import ABLATIONS
@@ -20,6 +18,7 @@ from evalib.networks import TABLE_1, Experiment, build, count_parameters, regist
 from evalib.tracing import Trace, trace, trace_windows
 
 if _TYPE_CHECKING:
+    from evalib.results.export import export
     from evalib.results.records import run
     from evalib.results.weights import evaluate, load_pretrained, load_weights
     from evalib.training.data import CLASSES, dataset
@@ -44,6 +43,7 @@ __all__ = [
     "count_parameters",
     "dataset",
     "evaluate",
+    "export",
     "load_data",
     "load_pretrained",
     "load_weights",
@@ -61,6 +61,7 @@ RelativeSelfAttention.attend = staticmethod(fast.self_attention)  # type: ignore
 SingleQueryAttention.attend = staticmethod(fast.single_query_attention)
 
 _LATER = {
+    "export": "results.export",
     "run": "results.records",
     **dict.fromkeys(("evaluate", "load_pretrained", "load_weights"), "results.weights"),
     **dict.fromkeys(("CLASSES", "dataset", "load_data"), "training.data"),
@@ -70,10 +71,20 @@ _LATER = {
 }
 """What is imported when it is asked for: it needs more than ``pip install evalib`` brings, `evalib[train]`."""
 
+_MOVED = {
+    **dict.fromkeys(("checkpoints", "data", "settings", "steps"), "training"),
+    **dict.fromkeys(("claims", "comparisons", "records", "schema", "tables", "weights"), "results"),
+    **dict.fromkeys(("manifest", "notebook", "reproduce"), "batch"),
+    **dict.fromkeys(("diagrams", "display", "figures"), "pages"),
+}
+"""Modules by the names that they had in version 0.1, as in ``from evalib import records``."""
+
 
 def __getattr__(name: str):
     if name in ("training", "results", "batch", "pages"):
         return _importlib.import_module(f"evalib.{name}")
+    if name in _MOVED:
+        return _importlib.import_module(f"evalib.{_MOVED[name]}.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'evalib' has no attribute {name!r}")
     module = _importlib.import_module(f"evalib.{_LATER[name]}")

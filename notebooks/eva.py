@@ -96,8 +96,9 @@ picture(
 # $$ (eq-eva)
 #
 # The last $q$ is called $\mathrm{attn\_out}$; a second feed-forward network turns it into the output. A *feed-forward network*,
-# FFN, is two matrix products with a ReLU between them, which sets negative numbers to zero. Around the attentions there is
-# nothing that the text does not name ([D4](#d4)); the FFNs are as wide as their input ([D5](#d5)).
+# FFN, is two matrix products with a ReLU between them, which sets negative numbers to zero. The FFNs are as wide as their
+# input ([D5](#d5)). To the letter of the text there is nothing else around the attentions: no scale, no residual, no norm
+# ([D4](#d4)). Readings that add some of these are [compared later](the-choice).
 
 # %% tags=["hide-input"]
 symbols("§3.1")

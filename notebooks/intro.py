@@ -113,4 +113,4 @@ Markdown(
 # `quick` has a tenth of the epochs. `smoke` is a small subset for two epochs: it shows that the code works, nothing more.
 #
 # The text leaves some choices open, and the author's published code differs from the text in several. Where they part, we
-# follow the text, and where the text cannot be trained, a reading of it that [was chosen by a rule](collapse.ipynb).
+# follow the text; and as the letter of the text does not train, [a rule](collapse.ipynb) says which reading of it we take.

@@ -96,14 +96,14 @@ Markdown(claims.markdown(found))
 # tests. The interval is that of one difference, before the correction: it may leave zero out where the corrected p does not.
 # *Not tested* are claims with fewer than two such pairs, and accuracies below the `paper` tier. How a verdict is found:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"]
 table(["kind of claim", "rule"], [[kind, rule] for kind, rule in claims.RULES.items()])
 
 # %% [markdown]
 # What is counted, or follows from how the parts are made, needs no run. EVA is held against a 7×7 convolution that reads the
 # map once, for it contains one; beside one that answers all 49 pixels it has [fewer FLOPs](lighter-than-what).
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"]
 Markdown(claims.markdown(counted))
 
 # %% [markdown]
@@ -159,13 +159,15 @@ for tier in ("paper", "quick"):
 #
 # All changes, run or not:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"]
 table(["asked by", "question"], [[f"`{kind}`", question] for kind, question in KINDS.items()])
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"]
 Markdown(comparisons.markdown(changed))
 
 # %% [markdown]
+# <details><summary>What the rows mean, where the words are too short</summary>
+#
 # - `resnet20-small-mlp` has global average pooling and a two-layer network whose hidden width gives EVA's number of
 #   parameters. If EVANet is ahead of it, parameters alone do not explain the lead.
 # - `evanet20-small-query-alone` has the 7×7 convolution and the feed-forward network of EVA's first query, and no attention.
@@ -178,6 +180,8 @@ Markdown(comparisons.markdown(changed))
 #   and around each attention an output projection, residual, LayerNorm and feed-forward network. Left out are its dropout,
 #   the logits predicted for the next ring, and its reshape that mixes positions and channels.
 # - `…-sgd` trains with the published optimiser: SGD at 0.1, Nesterov momentum 0.9, weight decay 2e-4, no schedule.
+#
+# </details>
 #
 # ### Is it the parameters, and is it the attention?
 #
@@ -234,7 +238,7 @@ table(heads, chosen) if chosen else Markdown("Neither was run.")
 # intervention too: one vector, $q_0$ or a look, is taken from an image of another class. If no prediction changes, what this
 # vector says of its image does not count. Every recorded run, on all test images, in the order of accuracy:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"]
 measured = sorted(reading.recorded(), key=lambda pair: -pair[1]["right"])
 lines = []
 for record, made_of in measured:
@@ -271,7 +275,7 @@ Markdown(
 # The first run of a seed counts: nobody can choose it by its result. Reruns tell how far a run repeats itself, by another
 # commit or on another machine.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"]
 again = [
     [f"`{each['experiment']}`", each["tier"], each["seed"], each["finished"][:16].replace("T", " "), f"{each['accuracy']:.2f}",
      foreign(each["device"]), each["commit"], "yes" if each["counts"] else "no"]

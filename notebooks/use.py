@@ -49,7 +49,6 @@ from torch.nn import functional as F
 import evalib
 from evalib.pages import figures
 from evalib.pages.display import picture, table
-from evalib.results.export import export
 from evalib.training import data
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
@@ -262,10 +261,11 @@ head(torch.randn(2, 64, 5, 5)).shape, anysize(torch.randn(2, 64, 12, 20)).shape
 # ## Export
 #
 # A file for use without evalib: pixels, uint8 `n 3 i j` for any number of images, go in, scores come out; normalisation
-# is inside. `pt2` needs PyTorch to run; `onnx` any ONNX runtime (writing it needs `pip install onnx onnxscript`).
+# is inside. `evalib.export` takes any network that `evalib.predict` takes, yours too. `pt2` needs PyTorch to run; `onnx` any
+# ONNX runtime (writing it needs `evalib[export]`).
 
 # %% tags=["remove-stderr"]
-path = export(evanet, folder / "evanet.pt2", classes=evalib.CLASSES)
+path = evalib.export(evanet, folder / "evanet.pt2", classes=evalib.CLASSES)
 program = torch.export.load(path).module()
 seven = cifar.test_images[:7]
 difference = (program(seven) - evalib.predict(evanet, seven)).abs().max().item()

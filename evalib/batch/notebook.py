@@ -14,6 +14,7 @@ from typing import get_args
 from evalib.batch.gpus import one_gpu
 from evalib.batch.manifest import whole_numbers
 from evalib.batch.rows import load
+from evalib.extras import need
 from evalib.networks import TABLE_1
 from evalib.results import evaluation
 from evalib.results.records import read, record_path
@@ -105,10 +106,8 @@ def run_notebook(parameters: dict, template: Path | None = None) -> list[Path]:
     kernel starts if a parameter is wrong, ``RuntimeError`` naming the cell that failed and the weights at fault.
     """
     template = template or in_checkout(TEMPLATE)
-    try:
-        import papermill
-    except ImportError:
-        raise RuntimeError("papermill is not installed: pip install papermill ipykernel") from None
+    need("batch", "papermill")
+    import papermill
 
     known = papermill.inspect_notebook(str(template))
     refuse_unknown(parameters, list(known))

@@ -1,6 +1,5 @@
 """All of the manifest with one command: Snakemake on one machine or a cluster, then what is done and what is not."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 from evalib.batch import gpus, manifest
 from evalib.batch.manifest import Planned
 from evalib.batch.notebook import made
+from evalib.extras import need
 from evalib.results import records, tables
 from evalib.training import checkpoints
 from evalib.training.paths import in_checkout
@@ -27,8 +27,7 @@ def reproduce(asked: dict, profile: str = "local", book: bool = True, further: S
     before anything starts; ``further`` goes on to Snakemake. Failed and stale runs do not stop the others.
     """
     workflow = in_checkout("workflow/Snakefile")
-    if importlib.util.find_spec("snakemake") is None:
-        raise RuntimeError("snakemake is not installed: pip install snakemake, or make reproduce in the checkout")
+    need("batch", "snakemake", "papermill")
     out = Path(asked.get("out") or records.results()).absolute()
     source = Path(asked.get("manifest") or in_checkout(manifest.MANIFEST)).absolute()
     if brace := set("{}") & set(f"{out}{workflow}"):

@@ -91,7 +91,7 @@ def picture(*drawings: Figure, caption: str = "", alt: str = "") -> HTML:
     alt = alt or " ".join(str(drawing.get_label() or "") for drawing in drawings)
     if not alt.strip():
         raise ValueError("alt is empty: say in words what the figure shows")
-    style = "display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0.8rem 1.4rem"
+    style = "display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0.8rem 1.2rem"
     parts = [svg(drawing) for drawing in drawings]
     if len(parts) >= 4 and len(parts) % 2 == 0:  # pairs break together: two rows of two, never three and one
         parts = [f'<div style="{style}">{one}{other}</div>' for one, other in zip(parts[::2], parts[1::2], strict=True)]

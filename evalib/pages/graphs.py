@@ -87,7 +87,7 @@ def eva_graph() -> Figure:
 @styled
 def block(title: str, layers: list[tuple[str, str]]) -> Figure:
     """A residual block: its layers from top to bottom, each a text and a colour, and the shortcut that skips them."""
-    figure, axis = canvas(1.82, 0.55 * len(layers) + 1.9)
+    figure, axis = canvas(1.76, 0.55 * len(layers) + 1.9)
     axis.text(0.8, -0.15, title, ha="center", va="center", fontsize=10)
     arrow(axis, (0.8, 0.1), (0.8, 0.48))
     for y, (text, color) in enumerate(layers):
@@ -95,8 +95,8 @@ def block(title: str, layers: list[tuple[str, str]]) -> Figure:
         arrow(axis, (0.8, 0.88 + 0.55 * y), (0.8, 1.07 + 0.55 * y))
     end = 0.55 * len(layers) + 0.7
     axis.text(0.8, end, "+", ha="center", va="center", fontsize=14)
-    axis.plot([0.8, 1.72, 1.72], [0.28, 0.28, end], color=GREY, linewidth=1.2)
-    arrow(axis, (1.72, end), (0.92, end), color=GREY)
+    axis.plot([0.8, 1.66, 1.66], [0.28, 0.28, end], color=GREY, linewidth=1.2)
+    arrow(axis, (1.66, end), (0.92, end), color=GREY)
     arrow(axis, (0.8, end + 0.14), (0.8, end + 0.45), "ReLU", (0.3, 0))
     told = ", ".join(text for text, _ in layers)
     return described(figure, f"{title}: {told}; a shortcut leads around them to a sum, which a ReLU follows.")
@@ -165,11 +165,11 @@ def pipeline() -> list[Figure]:
 
 def backbone(sizes: dict[str, tuple[int, ...]]) -> Figure:
     """From the image to the last map."""
-    figure, axis = canvas(5.05, 1.75)
+    figure, axis = canvas(4.72, 1.75)
     edge, told = 0.05, []
     for part in ("image", "stem", "stage 1", "stage 2", "stage 3"):
         channels, side, _ = sizes[part]
-        half = 0.0135 * side
+        half = 0.012 * side
         x = edge + half + (0 if part == "image" else GAP + 0.16 * (part == "stage 3"))
         corner = (x - half, MIDDLE - half)
         axis.add_patch(Rectangle(corner, 2 * half, 2 * half, facecolor=BLUE, alpha=0.25, edgecolor=BLUE))
@@ -183,8 +183,8 @@ def backbone(sizes: dict[str, tuple[int, ...]]) -> Figure:
 
 def head(sizes: dict[str, tuple[int, ...]]) -> Figure:
     """From the last map to the class scores."""
-    figure, axis = canvas(2.75, 1.75)
-    cell, left = 0.1, 0.5
+    figure, axis = canvas(2.4, 1.75)
+    cell, left = 0.1, 0.42
     for stage, radius in enumerate(RADII):
         for row, column in (ring(radius) + EXTENT // 2).T.tolist():
             corner = (left + cell * column, MIDDLE + cell * (row - EXTENT / 2))

@@ -1,7 +1,6 @@
 """A trained network as one file that needs no evalib: ONNX, or a program of ``torch.export``; pixels in, scores out."""
 
 import copy
-import importlib.util
 import io
 import json
 from pathlib import Path
@@ -11,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from evalib.attention import RelativeSelfAttention, self_attention
+from evalib.extras import need
 from evalib.results.weights import find_weights, load_weights, read_weights
 from evalib.training import checkpoints, data
 from evalib.training.prediction import predict
@@ -58,8 +58,8 @@ def export(
         raise ValueError(f"{kind!r} is no format: choose one of {', '.join(FORMATS)}")
     if path.exists() and not overwrite:
         raise ValueError(f"{path} is there already: name another file, or overwrite it with --overwrite")
-    if kind == "onnx" and not all(map(importlib.util.find_spec, ("onnx", "onnxscript"))):
-        raise ValueError("ONNX needs the packages onnx and onnxscript: pip install onnx onnxscript")
+    if kind == "onnx":
+        need("export", "onnx", "onnxscript")
     images = torch.zeros(EXAMPLES, 3, *size, dtype=torch.uint8)
     predict(network, images, classes=classes)  # refuses what does not fit
     batch = {"images": {0: torch.export.Dim("n", min=1)}}

@@ -1,0 +1,54 @@
+"""A shared link shows the answer: its tags and its picture, and old addresses send on to the first page."""
+
+import runpy
+from html import unescape
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from evalib.pages import answer
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def finishing():
+    return runpy.run_path(str(ROOT / "book" / "finishing.py"))
+
+
+@pytest.fixture
+def app(tmp_path):
+    options = {"repository_url": "https://github.com/owner/name"}
+    config = SimpleNamespace(html_theme_options=options, html_title="The title", root_doc="notebooks/intro")
+    return SimpleNamespace(config=config, outdir=tmp_path, builder=SimpleNamespace(format="html"))
+
+
+def test_the_tags_have_absolute_addresses_and_plain_text(finishing, app):
+    tags = finishing["shared"](app, "notebooks/eva", "<em>EVA</em> & rings", 'says "so"')
+    assert '<meta property="og:image" content="https://owner.github.io/name/share.png" />' in tags
+    assert '<meta property="og:url" content="https://owner.github.io/name/notebooks/eva.html" />' in tags
+    assert 'content="EVA &amp; rings"' in tags and "says &quot;so&quot;" in tags
+
+
+def test_the_root_and_the_old_address_send_on_and_carry_the_tags(finishing, app, tmp_path):
+    about = f"{answer.reported()} {answer.found()}"
+    page = tmp_path / "notebooks" / "intro.html"
+    page.parent.mkdir()
+    tags = finishing["shared"](app, "notebooks/intro", "A question?", about)
+    page.write_text(f"<html><head>{tags}</head><body></body></html>", encoding="utf-8")
+    (tmp_path / "book").mkdir()
+    finishing["front"](app, None)
+    for place, target in (("index.html", "notebooks/intro.html"), ("book/intro.html", "../notebooks/intro.html")):
+        text = (tmp_path / place).read_text(encoding="utf-8")
+        assert f'content="0; url={target}"' in text and f'<a href="{target}">' in text
+        assert about in unescape(text) and 'lang="en"' in text and "<title>The title</title>" in text
+        assert (tmp_path / place).parent.joinpath(target).resolve() == page
+    with Image.open(tmp_path / "share.png") as picture:
+        assert picture.size == (1200, 630)
+
+
+def test_a_build_that_failed_is_left_alone(finishing, app, tmp_path):
+    finishing["front"](app, ValueError("no"))
+    assert list(tmp_path.iterdir()) == []
