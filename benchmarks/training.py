@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from evalib.networks import build, count_parameters
+from evalib.experiments import build
+from evalib.networks import count_parameters
 from evalib.results import records
 from evalib.results.counts import flops
 from evalib.training import data

@@ -14,7 +14,8 @@ from evalib.ablations.blocks import Bottleneck
 from evalib.attention import RelativeSelfAttention
 from evalib.equations import convolution, local_attention, relative_attention
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
-from evalib.networks import TABLE_1, Experiment, build, count_parameters, register
+from evalib.experiments import TABLE_1, Experiment, build, register
+from evalib.networks import count_parameters
 from evalib.tracing import Trace, trace, trace_windows
 
 if _TYPE_CHECKING:

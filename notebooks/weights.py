@@ -83,7 +83,7 @@ heads = ["network", "tier", "seed", "data", "epochs", "optimiser", "device", "mi
 lines = [
     [
         f"`{record['experiment']}`", record["tier"], record["seed"], record["data"]["source"], record["settings"]["epochs"],
-        evalib.networks.experiment(record["experiment"]).recipe.optimiser, foreign(record["device"]), f"{record['seconds'] / 60:.1f}",
+        evalib.experiments.experiment(record["experiment"]).recipe.optimiser, foreign(record["device"]), f"{record['seconds'] / 60:.1f}",
         foreign(record["versions"]["torch"]), (record["commit"] or "–")[:7],
     ]
     for _, record in cards

@@ -38,7 +38,7 @@ from IPython.display import Markdown
 from torch import nn
 
 import evalib
-from evalib.networks import ROWS
+from evalib.experiments import ROWS
 from evalib.pages import answer, plots
 from evalib.pages.display import picture, table
 from evalib.results import comparisons, records, tables
@@ -137,7 +137,7 @@ table(
 # %% tags=["hide-input"]
 spread, rows = tables.spread(tier, out), []
 for name in names:
-    values = tuple(record["test"]["accuracy"] for record in tables.complete(evalib.networks.experiment(name), tier, out))
+    values = tuple(record["test"]["accuracy"] for record in tables.complete(evalib.experiments.experiment(name), tier, out))
     mean, reach = sum(values) / len(values), spread.mean(len(values)) if spread else None
     rows.append(answer.Row(ROWS[name].model, None, values, reach and mean - reach, reach and mean + reach))
 lowest, highest = (pick(value for row in rows for value in row.accuracies) for pick in (min, max))

@@ -10,20 +10,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from evalib import networks
+from evalib import experiments
 from evalib.results import reading, records, runs, weights
 from evalib.results.schema import settings_of
 from evalib.training import data
 
 TIERS = ("quick", "paper")
-ROWS = [row for row in networks.ROWS.values() if not row.test_each_epoch]
+ROWS = [row for row in experiments.ROWS.values() if not row.test_each_epoch]
 
 
 def measure(out: Path, tiers: tuple[str, ...] = TIERS, again: bool = False) -> list[str]:
     """Write the readings; the names of the weights that are not there to be read."""
     before, readings, absent = {} if again else reading.kept(out), {}, []
     for row in ROWS:
-        if reading.eva_of(networks.build(row.name)) is None:
+        if reading.eva_of(experiments.build(row.name)) is None:
             continue
         for record in (record for tier in tiers for record in runs.trusted(tier, out)):
             if record["experiment"] != row.name or not runs.whole(record) or "weights" not in record:

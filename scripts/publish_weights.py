@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from evalib.networks import TABLE_1, Experiment, experiment
+from evalib.experiments import TABLE_1, Experiment, experiment
 from evalib.results import records, tables, weights
 from evalib.training import checkpoints, data
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from evalib.ablations import ABLATIONS
 from evalib.batch.manifest import duration
-from evalib.networks import TABLE_1
+from evalib.experiments import TABLE_1
 from evalib.pages import answer
 from evalib.results import comparisons, markdown, tables
 from evalib.training.settings import TIERS as ALL_TIERS

@@ -191,7 +191,7 @@ MUTANTS = (
     ),
     Mutant(
         "attention-too-early", "self-attention stands in the second stage",
-        NETWORKS + "test_self_attention_stands_in_both_layers_of_the_third_stage_only", "networks.py",
+        NETWORKS + "test_self_attention_stands_in_both_layers_of_the_third_stage_only", "experiments.py",
         "(convolution_3x3, convolution_3x3, self_attention_3x3)", "(convolution_3x3, self_attention_3x3, convolution_3x3)",
     ),
     Mutant(

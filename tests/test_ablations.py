@@ -25,7 +25,8 @@ from evalib.ablations.variants import (
 )
 from evalib.batch import manifest
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
-from evalib.networks import ADAM, EVASummary, convolution_3x3, experiment
+from evalib.experiments import ADAM, experiment
+from evalib.networks import EVASummary, convolution_3x3
 from evalib.training import data, loop
 from evalib.training.steps import sgd
 

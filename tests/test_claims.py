@@ -13,7 +13,7 @@ from test_tables import made
 import evalib
 from evalib.__main__ import main
 from evalib.ablations import ABLATIONS
-from evalib.networks import experiment
+from evalib.experiments import experiment
 from evalib.results import arithmetic, claims, comparisons, tables
 from evalib.results.comparisons import Comparison, compare, effect, holm, shown
 from evalib.results.spread import Spread, spread

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 import evalib
-from evalib import networks
-from evalib.networks import experiment
+from evalib import experiments
+from evalib.experiments import experiment
 from evalib.training import data, steps
 
 LOSSES = Path(__file__).with_name("losses.json")
-ROWS = list(networks.ROWS)
+ROWS = list(experiments.ROWS)
 BATCH = 4
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import evalib
-from evalib import Bottleneck, ExpandingVisualAttention, Experiment, RelativeSelfAttention, networks
+from evalib import Bottleneck, ExpandingVisualAttention, Experiment, RelativeSelfAttention, experiments
 from evalib.equations import ring
 from evalib.eva import SingleQueryAttention
 from evalib.networks import EVASummary, convolution_3x3, self_attention_3x3
@@ -24,8 +24,8 @@ def eva():
 @pytest.fixture
 def rows(monkeypatch):
     """The register, put back after the test."""
-    monkeypatch.setattr(networks, "ROWS", dict(networks.ROWS))
-    return networks.ROWS
+    monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
+    return experiments.ROWS
 
 
 def close(one, other):

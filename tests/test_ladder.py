@@ -11,7 +11,7 @@ from evalib.ablations.as_published import DROPOUT, AsPublishedEVA, Dropout
 from evalib.ablations.blocks import projected_shortcut
 from evalib.ablations.ladder import LADDER, RUNGS
 from evalib.batch import manifest
-from evalib.networks import experiment
+from evalib.experiments import experiment
 from evalib.training import data, steps
 
 SAID = {"name", "model", "paper_accuracy", "change", "base", "kind"}

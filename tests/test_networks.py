@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import evalib
-from evalib.networks import BasicBlock, EVASummary, convolution_3x3, experiment
+from evalib.experiments import experiment
+from evalib.networks import BasicBlock, EVASummary, convolution_3x3
 
 PARAMETERS = {
     "resnet20-small": 172_506,

@@ -13,7 +13,7 @@ import torch
 from test_tables import made
 
 import evalib
-from evalib import networks
+from evalib import experiments
 from evalib.__main__ import main
 from evalib.batch import commands, faults, notebook, rows
 
@@ -133,7 +133,7 @@ evalib.register(evalib.Experiment("resnet20-mine", "ResNet-20, mine", head=Maxim
 def mine(tmp_path, monkeypatch):
     """A file that registers a row, and no trace of it after the test."""
     monkeypatch.setenv(rows.VARIABLE, "")
-    monkeypatch.setattr(networks, "ROWS", dict(networks.ROWS))
+    monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
     path = tmp_path / "my_head.py"
     path.write_text(MINE)
     yield path

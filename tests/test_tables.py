@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import evalib
-from evalib import networks, register
+from evalib import experiments, register
 from evalib.__main__ import main
 from evalib.batch import manifest
 from evalib.results import records, runs, schema, tables
@@ -82,8 +82,8 @@ def test_a_row_has_mean_deviation_seeds_and_interval_in_every_format(tmp_path, c
 
 
 def test_a_further_experiment_is_a_further_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(networks, "ROWS", dict(networks.ROWS))
-    register(networks.Experiment("further", "Further", (1, 1, 1), paper_accuracy=50.0))
+    monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
+    register(experiments.Experiment("further", "Further", (1, 1, 1), paper_accuracy=50.0))
     made(tmp_path, "further", 4)
     rows = tables.table(tmp_path)
     assert [row["experiment"] for row in rows] == [*(row.name for row in runs.TABLE_1), "further"]

@@ -10,7 +10,7 @@ import torch
 
 import evalib
 from evalib.__main__ import main
-from evalib.networks import experiment
+from evalib.experiments import experiment
 from evalib.results import records, weights
 from evalib.training import checkpoints, data
 

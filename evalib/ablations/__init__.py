@@ -22,18 +22,8 @@ from evalib.ablations.variants import (
     first_query_alone,
     perceptron,
 )
-from evalib.networks import (
-    KERNEL_SIZE,
-    NUM_HEADS,
-    TABLE_1,
-    BasicBlock,
-    EVASummary,
-    Experiment,
-    Recipe,
-    convolution_3x3,
-    register,
-    self_attention_3x3,
-)
+from evalib.experiments import TABLE_1, Experiment, Recipe, register
+from evalib.networks import KERNEL_SIZE, NUM_HEADS, BasicBlock, EVASummary, convolution_3x3, self_attention_3x3
 
 KINDS = {"control": "is it only the parameters?", "part": "which part of EVA counts?", "published": "the author's code"}
 """What an ablation asks that is about no departure."""

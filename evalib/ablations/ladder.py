@@ -5,7 +5,8 @@ from functools import partial
 
 from evalib.ablations.as_published import AsPublishedEVA
 from evalib.ablations.blocks import projected_shortcut
-from evalib.networks import ADAM, TABLE_1, EVASummary, Experiment, Recipe
+from evalib.experiments import ADAM, TABLE_1, Experiment, Recipe
+from evalib.networks import EVASummary
 
 SGD = Recipe("SGD", 0.1, (0.5, 0.75), weight_decay=2e-4)
 

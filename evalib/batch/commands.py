@@ -10,7 +10,7 @@ from evalib.ablations import ABLATIONS
 from evalib.batch import gpus, manifest, reproduce
 from evalib.batch.faults import FAULTS, said
 from evalib.batch.notebook import KINDS, parse, run_notebook
-from evalib.networks import TABLE_1
+from evalib.experiments import TABLE_1
 from evalib.results import claims, comparisons, evaluation, export, records, tables, weights
 from evalib.training import data
 from evalib.training.progress import tensorboard

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from evalib.networks import TABLE_1
+from evalib.experiments import TABLE_1
 from evalib.results import evaluation
 from evalib.results.records import device_name, read, record_path
 from evalib.results.schema import settings_of

@@ -14,8 +14,8 @@ from typing import get_args
 from evalib.batch.gpus import one_gpu
 from evalib.batch.manifest import whole_numbers
 from evalib.batch.rows import load
+from evalib.experiments import TABLE_1
 from evalib.extras import need
-from evalib.networks import TABLE_1
 from evalib.results import evaluation
 from evalib.results.records import read, record_path
 from evalib.results.schema import settings_of

@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 from typing import NamedTuple
 
-from evalib.networks import TABLE_1, Experiment
+from evalib.experiments import TABLE_1, Experiment
 from evalib.results import choice
 from evalib.results.comparisons import Comparison, compare, signed
 from evalib.results.runs import complete, warned

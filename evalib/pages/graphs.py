@@ -9,7 +9,7 @@ from torch import Tensor
 
 from evalib.equations import ring
 from evalib.eva import EXTENT, RADII, ExpandingVisualAttention
-from evalib.networks import build
+from evalib.experiments import build
 from evalib.pages.figures import BLUE, GREY, INK, ORANGE, bare, described, styled
 from evalib.tracing import trace
 

@@ -7,7 +7,8 @@ from torch import nn
 
 from evalib.attention import RelativeSelfAttention
 from evalib.eva import EXTENT, ExpandingVisualAttention
-from evalib.networks import KERNEL_SIZE, NUM_HEADS, TABLE_1, EVASummary, build, count_parameters
+from evalib.experiments import TABLE_1, build
+from evalib.networks import KERNEL_SIZE, NUM_HEADS, EVASummary, count_parameters
 from evalib.results.claims import NOT_SUPPORTED, SUPPORTED, Claim
 from evalib.results.comparisons import Comparison
 from evalib.results.counts import flops

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evalib.ablations import ABLATIONS
-from evalib.networks import TABLE_1, Experiment
+from evalib.experiments import TABLE_1, Experiment
 from evalib.results.tables import complete
 
 TIER, BASE = "paper", "evanet20-small"

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-from evalib.networks import TABLE_1, Experiment
+from evalib.experiments import TABLE_1, Experiment
 from evalib.results.comparisons import Comparison, compare, holm, paired, shown, signed
 from evalib.results.markdown import p_value
 from evalib.results.markdown import table as write

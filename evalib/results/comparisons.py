@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from scipy.special import stdtr
 
-from evalib.networks import ROWS, Experiment, experiment
+from evalib.experiments import ROWS, Experiment, experiment
 from evalib.results.markdown import between, number, p_value
 from evalib.results.markdown import table as write
 from evalib.results.runs import complete, highest, warned

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from evalib.networks import TABLE_1, experiment
+from evalib.experiments import TABLE_1, experiment
 from evalib.results.tables import complete
 
 TIER = "paper"

@@ -53,7 +53,7 @@ LEDGER = (
     Entry("§4.1 training", "evalib.training.loop.train", None,
           ("tests/test_training.py::test_learning_rate_falls_tenfold_at_half_and_three_quarters",
            "tests/test_training.py::test_the_test_images_decide_nothing"), "notebooks/train", ("D10", "D11", "D13")),
-    Entry("Table 1", "evalib.networks.TABLE_1", None,
+    Entry("Table 1", "evalib.experiments.TABLE_1", None,
           ("tests/test_networks.py::test_table_1_is_the_papers",), "notebooks/table1", ("D9",)),
 )
 # fmt: on

@@ -9,7 +9,8 @@ from jaxtyping import Float, Int, Int64, UInt8
 from torch import Tensor, nn
 
 from evalib.eva import EXTENT, ExpandingVisualAttention
-from evalib.networks import ROWS, Network
+from evalib.experiments import ROWS
+from evalib.networks import Network
 from evalib.results import tables
 from evalib.results.files import results
 from evalib.results.schema import checksum

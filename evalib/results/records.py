@@ -12,7 +12,8 @@ import torch
 from filelock import FileLock, Timeout
 from torch.nn import functional as F
 
-from evalib.networks import build, count_parameters
+from evalib.experiments import build
+from evalib.networks import count_parameters
 from evalib.results.files import read, record_path, set_aside, write
 from evalib.results.files import results as results
 from evalib.results.schema import SCHEMA, collapse, settings_of

@@ -7,7 +7,7 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
-from evalib.networks import TABLE_1, Experiment, experiment
+from evalib.experiments import TABLE_1, Experiment, experiment
 from evalib.results.files import SUPERSEDED, read, record_path, results
 from evalib.results.schema import collapse, settings_of
 from evalib.training.settings import TIERS, Settings

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from scipy.special import stdtrit
 
-from evalib.networks import experiment
+from evalib.experiments import experiment
 from evalib.results.runs import counting
 from evalib.results.schema import collapse
 

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from evalib.networks import Network, build, experiment
+from evalib.experiments import build, experiment
+from evalib.networks import Network
 from evalib.results import tables
 from evalib.results.files import results
 from evalib.results.schema import translated

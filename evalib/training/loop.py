@@ -14,7 +14,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evalib.networks import Network, build, experiment
+from evalib.experiments import build, experiment
+from evalib.networks import Network
 from evalib.tracing import Trace, trace
 from evalib.training import checkpoints, data
 from evalib.training.environment import choose_device, commit, device_name

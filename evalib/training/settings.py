@@ -8,7 +8,7 @@ from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
-from evalib.networks import experiment
+from evalib.experiments import experiment
 
 COMPUTATION = 1
 """The version of the computation, which each record holds: raised whenever the same settings begin to mean other numbers.

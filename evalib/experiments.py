@@ -1,0 +1,102 @@
+"""The rows of Table 1, and the register for others: what is built, and how it is trained."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from evalib.networks import (
+    BasicBlock,
+    EVASummary,
+    Network,
+    PaddedShortcut,
+    average_pooling,
+    convolution_3x3,
+    self_attention_3x3,
+)
+
+
+class Recipe(NamedTuple):
+    """How a network is trained: optimiser, learning rate, and when that falls tenfold, as fractions of the epochs."""
+
+    optimiser: str
+    learning_rate: float
+    milestones: tuple[float, ...]
+    weight_decay: float = 0.0
+    all_images: bool = False  # those of the validation train too
+
+
+ADAM = Recipe("Adam", 1e-3, (0.5, 0.75))
+"""The paper's optimiser with the schedule of departure D10."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A row as in Table 1; ``paper_accuracy`` is its top-1 test accuracy in percent, ``None`` for a row of your own.
+
+    Blocks as printed, though they make 14 layers and not 20 (departure D9). ``mix`` and ``block`` build the mixing
+    layers and the blocks, of every stage or, in a tuple, of each; ``head(channels)`` turns the last map into a vector.
+    """
+
+    name: str
+    model: str
+    blocks: tuple[int, ...] = (2, 2, 2)
+    widths: tuple[int, ...] = (16, 32, 64)
+    mix: Any = convolution_3x3
+    head: Callable[[int], nn.Module] = average_pooling
+    paper_accuracy: float | None = None
+    block: Any = BasicBlock
+    shortcut: Callable[..., nn.Module] = PaddedShortcut
+    recipe: Recipe = ADAM
+    base: str = ""  # the row that this one is held against
+    change: str = ""  # what is other in this one, in words
+    kind: str = ""  # a departure, as "D4", or one of evalib.ablations.KINDS
+    test_each_epoch: bool = False
+
+
+CONVOLUTION, SA_LAST = (convolution_3x3,) * 3, (convolution_3x3, convolution_3x3, self_attention_3x3)
+"""The mixing layers of each stage (departure D7)."""
+
+# fmt: off
+TABLE_1 = (
+    #          name              model              blocks     feature maps    layers       head          test acc. (%)
+    Experiment("resnet20-small", "ResNet-20 small", (2, 2, 2), (16, 32, 64),   CONVOLUTION, average_pooling, 91.25),
+    Experiment("sanet20-small",  "SANet-20 small",  (2, 2, 2), (16, 32, 64),   SA_LAST,     average_pooling, 92.45),
+    Experiment("evanet20-small", "EVANet-20 small", (2, 2, 2), (16, 32, 64),   CONVOLUTION, EVASummary,     93.00),
+    Experiment("resnet20-large", "ResNet-20 large", (2, 2, 2), (64, 128, 256), CONVOLUTION, average_pooling, 94.53),
+    Experiment("sanet20-large",  "SANet-20 large",  (2, 2, 2), (64, 128, 256), SA_LAST,     average_pooling, 94.88),
+    Experiment("evanet20-large", "EVANet-20 large", (2, 2, 2), (64, 128, 256), CONVOLUTION, EVASummary,     95.33),
+)
+# fmt: on
+
+ROWS = {row.name: row for row in TABLE_1}
+"""Every experiment by its name: Table 1, the ablations, and those of :func:`register`."""
+
+
+def register(*rows: Experiment) -> None:
+    """Add rows of your own: they train, record and show in tables as any other, under their names.
+
+    ``ValueError`` if there is a row of that name already, or the name is no file name.
+    """
+    for row in rows:
+        if row.name in ROWS:
+            raise ValueError(f"there is an experiment {row.name!r} already: give the row another name")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", row.name):
+            raise ValueError(f"name {row.name!r}: records are files of that name; use a-z, 0-9, - and _")
+        ROWS[row.name] = row
+
+
+def experiment(name: str) -> Experiment:
+    """The row called ``name``; ``ValueError`` listing the names if there is none."""
+    if name not in ROWS:
+        raise ValueError(
+            f"there is no experiment {name!r}: choose one of {', '.join(ROWS)}; or evalib.register(...) one first"
+        )
+    return ROWS[name]
+
+
+def build(name: str, num_classes: int = 10, in_channels: int = 3) -> Network:
+    """The network of the row ``name``, drawn from torch's random state: ``n in_channels 32 32 -> n num_classes``."""
+    return Network(experiment(name), num_classes, in_channels)
