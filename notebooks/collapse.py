@@ -78,9 +78,9 @@ picture(
 )
 
 # %% [markdown]
-# Two runs of one network, from the same first weights and with the same order of images, differ only in precision. Both fall.
-# The one in 32 bits recovers from each fall; the one in 16 bits does not. So two things are to be explained: the falls, which
-# belong to the layer, and the failure to return, in which bfloat16 has a part.
+# Two runs of the letter, from the same first weights and with the same order of images, differ in precision and device. Both
+# fall. The one in 32 bits recovers from each fall, as far as it went; the one in 16 bits does not. So two things are to be
+# explained: the falls, and the failure to return.
 #
 # ## What a trained letter looks like
 #
@@ -173,8 +173,8 @@ Markdown(
 # So the first explanation is refuted: with a larger epsilon it gets worse, and no step was long. The second is at most a part:
 # in float32 the unrest stays. The third is confirmed, as far as one run from one state can: what shortens the logits cures, and
 # what tames the rare large gradient holds the network where it is. When exactly a run falls is chance; from the same state it
-# does not fall at the same epoch on another machine. Bfloat16's part is in what comes after: it is the run in 16 bits that
-# never climbed back.
+# does not fall at the same epoch on another machine. Whether bfloat16 keeps a fallen run from climbing back is open: one run
+# in 16 bits did not climb back, and one in 32 bits did.
 
 # %% [markdown]
 # ## Others have met it
