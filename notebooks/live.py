@@ -36,8 +36,8 @@ from scipy.stats import spearmanr
 from evalib import trace
 from evalib.pages.display import captioned, table
 from evalib.pages.explorer import script
-from evalib.pages.export import export
 from evalib.pages.live import SCRIPTS, live, readings
+from evalib.pages.packing import pack
 from evalib.training import data
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
@@ -112,7 +112,7 @@ def falls(network, image):
 
 rows, means, sample = [], [], images[::10]
 for name, network in networks.items():
-    rings = [stage["ring"] for stage in export(network)[0]["stages"]]
+    rings = [stage["ring"] for stage in pack(network)[0]["stages"]]
     found = [[], [], []]
     for image in sample:
         fall, looks = falls(network, image)
@@ -137,12 +137,12 @@ Markdown(
 # %% [markdown]
 # ## How it computes
 #
-# `evalib.pages.export` writes the network as a structure and one block of float32. Batch norms are folded into the
+# `evalib.pages.packing` writes the network as a structure and one block of float32. Batch norms are folded into the
 # convolutions before them. The engine is a few loops over typed arrays in a worker of the page. On 50 test images its scores
 # and weights are those of PyTorch to 0.0001, which a test holds.
 
 # %% tags=["hide-input"]
-structure, block = export(next(iter(networks.values())))
+structure, block = pack(next(iter(networks.values())))
 scripts = script("eva-live", *SCRIPTS).encode()
 Markdown(
     f"The scripts have {len(scripts) / 1e3:.0f} kB, the weights of one network {len(block) / 1e6:.1f} MB; "

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import evalib
 from evalib.equations import single_query_attention
-from evalib.pages import explorer, export, live
+from evalib.pages import explorer, live, packing
 from evalib.training import data
 
 close = torch.testing.assert_close
@@ -29,7 +29,7 @@ def network(name):
 
 def exported(net):
     """The structure, and a reader of its tensors."""
-    structure, block = export.export(net)
+    structure, block = packing.pack(net)
     numbers = torch.frombuffer(bytearray(block), dtype=torch.float32).double()
 
     def read(place):
@@ -104,14 +104,14 @@ def test_every_number_of_the_block_belongs_to_one_tensor():
 )
 def test_a_network_that_the_browser_does_not_compute_is_refused(name, reason):
     with pytest.raises(ValueError, match=reason):
-        export.export(network(name))
+        packing.pack(network(name))
 
 
 def test_a_network_in_training_or_for_other_images_is_refused():
     with pytest.raises(ValueError, match=r"training mode.*network\.eval\(\)"):
-        export.export(evalib.build("evanet20-small"))
+        packing.pack(evalib.build("evanet20-small"))
     with pytest.raises(ValueError, match="classes of CIFAR-10"):
-        export.export(evalib.build("evanet20-small", num_classes=3).eval())
+        packing.pack(evalib.build("evanet20-small", num_classes=3).eval())
 
 
 def test_the_scripts_are_small_alone_and_know_no_number_of_the_network():
@@ -137,4 +137,4 @@ def test_an_element_is_whole_and_has_a_static_figure(photographs):
 def test_the_pages_show_a_reading_that_weighs_and_the_letter():
     shown = live.readings()
     assert list(shown)[-1] == "letter" and len(shown) == 2
-    assert all(export.export(each.eval())[1] for each in shown.values())
+    assert all(packing.pack(each.eval())[1] for each in shown.values())

@@ -16,7 +16,7 @@ from evalib.eva import ExpandingVisualAttention
 from evalib.networks import Network
 from evalib.pages import stills
 from evalib.pages.explorer import NOTE, described, embedded, export_eva, script, styles
-from evalib.pages.export import export
+from evalib.pages.packing import pack
 from evalib.results import choice, weights
 
 SCRIPTS = "engine", "parts", "picture", "panels", "live"
@@ -28,7 +28,7 @@ def live(networks: Mapping[str, Network], images: UInt8[Tensor, "n 3 32 32"], la
     ``images`` are those to choose from; the static figure is of the first. ``ValueError`` if a network is in training
     mode, or is one that the browser does not compute.
     """
-    exported = [(name, *export(network)) for name, network in networks.items()]
+    exported = [(name, *pack(network)) for name, network in networks.items()]
     data = {
         "readings": [{"name": name, "structure": structure} for name, structure, _ in exported],
         "images": described(images, labels),

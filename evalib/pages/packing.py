@@ -1,4 +1,4 @@
-"""A trained EVANet as a structure and one block of float32: what the browser computes with, and nothing of PyTorch's.
+"""A trained EVANet as a structure and one block of float32: what the browser computes with.
 
 Batch norms are folded into the convolutions before them, the scale of logits into W_Q, and the relative embedding is
 the one of each ring's pixels. A layer that this module does not know is refused, never left out.
@@ -40,7 +40,7 @@ class Block:
         return torch.cat(self.parts).numpy().astype("<f4").tobytes()
 
 
-def export(network) -> tuple[dict, bytes]:
+def pack(network) -> tuple[dict, bytes]:
     """The structure of an EVANet, with the place of each tensor, and the tensors.
 
     ``ValueError`` if the network is in training mode, is no EVANet, or has a layer that the browser does not compute.
