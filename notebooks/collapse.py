@@ -171,7 +171,7 @@ Markdown(
 
 # %% [markdown]
 # So the first explanation is refuted: with a larger epsilon it gets worse, and no step was long. The second is at most a part:
-# in float32 the unrest stays. The third is confirmed, as far as one run from one state can: what shortens the logits cures, and
+# in float32 the unrest stays. The third is confirmed, as far as one run from one state can: what keeps the logits small cures, and
 # what tames the rare large gradient holds the network where it is. When exactly a run falls is chance; from the same state it
 # does not fall at the same epoch on another machine. Whether bfloat16 keeps a fallen run from climbing back is open: one run
 # in 16 bits did not climb back, and one in 32 bits did.

@@ -99,3 +99,22 @@ def test_the_verdict_says_no_more_than_the_runs_allow(paper, tmp_path):
         assert answer.verdict(out) == ("Yes, over ResNet." if seed else "That cannot be told from our runs.")
     paper(evanet, 30.0, 2, best=80.0)
     assert answer.verdict(out).startswith("No")
+
+
+def test_the_mechanism_is_as_the_page_says():
+    """*What the text leaves out* draws conclusions in words: they hold of the record that it shows."""
+    found = json.loads((records.results() / "mechanism.json").read_text("utf-8"))
+    mean = {
+        change: sum(entry["validation_accuracy"] for entry in entries) / len(entries)
+        for change, entries in found["courses"].items()
+    }
+    assert mean["larger epsilon"] < mean["nothing"]
+    assert all(mean[cure] > mean["nothing"] + 5 for cure in ("logits scaled", "queries normed", "gradient clipped"))
+    assert mean["nothing"] < mean["all in float32"] < min(mean["logits scaled"], mean["queries normed"])
+    parts = [part for entries in found["courses"].values() for entry in entries for part in entry["parts"].values()]
+    assert max(part["step"] for part in parts) < 1
+    logits = {
+        change: max(each["logit"] for entry in entries for each in entry["attentions"].values())
+        for change, entries in found["courses"].items()
+    }
+    assert max(logits["logits scaled"], logits["queries normed"]) < min(logits["nothing"], logits["all in float32"]) / 5
