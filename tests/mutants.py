@@ -22,6 +22,7 @@ CONVEX = EQUATIONS + "test_weights_are_convex_up_to_the_border"
 EQ_1 = EQUATIONS + "test_convolution_is_the_loop"
 EQ_2 = EQUATIONS + "test_local_attention_is_the_loop"
 EQ_3 = EQUATIONS + "test_relative_attention_is_the_loop"
+KERNELS = "tests/test_window_kernel.py::test_the_kernels_are_the_literal_equation[8-3]"
 MODULE = EQUATIONS + "test_module_is_projections_around_the_equation"
 EVA_LOOPS = EVA + "test_output_and_weights_are_the_loops"
 RECALL = EVA + "test_recall_reads_q0_and_every_look_so_far"
@@ -157,6 +158,15 @@ MUTANTS = (
     Mutant(
         "table-gradients-swapped", "the gradients of the row and the column logits change places", EACH_FORMULATION,
         "fast/maps.py", "for axis in (1, 0))", "for axis in (0, 1))",
+    ),
+    # ── The kernels ───────────────────────────────────────────────────────────────────────────────────────────────
+    Mutant(
+        "silent-pixels-unwritten", "the gradient of a query that is not asked stays what memory held", KERNELS,
+        "fast/kernels.py", "if STRIDE > 1:", "if STRIDE > 99:",
+    ),
+    Mutant(
+        "softmax-unfaded", "values seen before a larger logit keep their weight", KERNELS, "fast/kernels.py",
+        "value = value * fade[:, None] + tl.dot(", "value = value + tl.dot(",
     ),
     # ── EVA ───────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(

@@ -37,11 +37,13 @@ def inputs(k, n=2):
     return [torch.randn(shape, requires_grad=True) for shape in shapes]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_kernels_are_the_literal_equation(seed):
+@pytest.mark.parametrize(("count", "seed"), [(8, 3), (80, 0), (80, 1), (80, 2)])
+def test_the_kernels_are_the_literal_equation(count, seed):
     pytest.importorskip("triton")
-    command = [sys.executable, "-W", "error::RuntimeWarning", str(ROOT / "tests" / "interpreted.py"), "80", str(seed)]
-    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    script = str(ROOT / "tests" / "interpreted.py")
+    command = [sys.executable, "-W", "error::RuntimeWarning", script, str(count), str(seed)]
+    package = str(Path(evalib.__file__).parent.parent)
+    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": package, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.stdout == "equal\n", done.stderr[-2000:]
 
