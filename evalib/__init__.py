@@ -9,6 +9,7 @@ if _sys.argv[:1] == ["-m"] and "evalib" in _sys.orig_argv and _signal.getsignal(
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # a command: no traceback from Ctrl-C while PyTorch is imported
 
 from evalib import fast
+from evalib import moved as moved
 from evalib.ablations import ABLATIONS
 from evalib.ablations.blocks import Bottleneck
 from evalib.attention import RelativeSelfAttention
@@ -72,20 +73,10 @@ _LATER = {
 }
 """What is imported when it is asked for: it needs more than ``pip install evalib`` brings, `evalib[train]`."""
 
-_MOVED = {
-    **dict.fromkeys(("checkpoints", "data", "settings", "steps"), "training"),
-    **dict.fromkeys(("claims", "comparisons", "records", "schema", "tables", "weights"), "results"),
-    **dict.fromkeys(("manifest", "notebook", "reproduce"), "batch"),
-    **dict.fromkeys(("diagrams", "display", "figures"), "pages"),
-}
-"""Modules by the names that they had in version 0.1, as in ``from evalib import records``."""
-
 
 def __getattr__(name: str):
-    if name in ("training", "results", "batch", "pages"):
+    if name in moved.ROOMS or f"evalib.{name}" in moved.MOVED:
         return _importlib.import_module(f"evalib.{name}")
-    if name in _MOVED:
-        return _importlib.import_module(f"evalib.{_MOVED[name]}.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'evalib' has no attribute {name!r}")
     module = _importlib.import_module(f"evalib.{_LATER[name]}")

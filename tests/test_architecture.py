@@ -6,7 +6,19 @@ from pathlib import Path
 import evalib
 
 CORE = ("equations", "attention", "eva", "networks")
-FLOORS = (*CORE, "extras", "tracing", "fast", "experiments", "ablations", "training", "results", "batch", "pages")
+FLOORS = (
+    *CORE,
+    "extras",
+    "moved",
+    "tracing",
+    "fast",
+    "experiments",
+    "ablations",
+    "training",
+    "results",
+    "batch",
+    "pages",
+)
 """Each may import those before it, and pages not batch; ``__init__`` and ``__main__`` may import all."""
 PACKAGE = Path(evalib.__file__).parent
 FILES = [path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or not path.stem.startswith("__")]

@@ -1,0 +1,31 @@
+"""Programs written for version 0.1 go on: its module names import what stands elsewhere now, and say where."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import evalib
+from evalib import training
+from evalib.moved import MOVED
+from evalib.training import loop
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_an_old_name_is_the_module_itself(old, monkeypatch):
+    monkeypatch.delitem(sys.modules, old, raising=False)
+    monkeypatch.delitem(vars(evalib), old.removeprefix("evalib."), raising=False)
+    with pytest.warns(DeprecationWarning, match=f"{MOVED[old]} since"):
+        assert importlib.import_module(old) is importlib.import_module(MOVED[old])
+
+
+def test_the_training_room_has_what_the_module_had():
+    assert training.predict is loop.predict and training.train is loop.train and training.accuracy is loop.accuracy
+    with pytest.raises(AttributeError, match="accurate"):
+        _ = training.accurate
+
+
+def test_a_name_that_never_was_is_an_error():
+    done = subprocess.run([sys.executable, "-c", "import evalib.datas"], capture_output=True, text=True)
+    assert "No module named 'evalib.datas'" in done.stderr
