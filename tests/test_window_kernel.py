@@ -37,15 +37,24 @@ def inputs(k, n=2):
     return [torch.randn(shape, requires_grad=True) for shape in shapes]
 
 
-@pytest.mark.parametrize(("count", "seed"), [(8, 3), (80, 0), (80, 1), (80, 2)])
-def test_the_kernels_are_the_literal_equation(count, seed):
+def interpreted(count, seed):
+    """What the interpreter says of ``count`` random shapes and a few chosen ones."""
     pytest.importorskip("triton")
     script = str(ROOT / "tests" / "interpreted.py")
     command = [sys.executable, "-W", "error::RuntimeWarning", script, str(count), str(seed)]
     package = str(Path(evalib.__file__).parent.parent)
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": package, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.stdout == "equal\n", done.stderr[-2000:]
+    return done.stdout or done.stderr[-2000:]
+
+
+def test_the_kernels_are_the_literal_equation_at_a_few_shapes():
+    assert interpreted(8, 3) == "equal\n"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_kernels_are_the_literal_equation(seed):
+    assert interpreted(80, seed) == "equal\n"
 
 
 def test_the_kernels_compile_for_a_gpu_that_is_not_there(tmp_path):
