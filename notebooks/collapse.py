@@ -156,7 +156,7 @@ for found in measured:
             f"{entries[-1]['train_loss']:.2f}", f"{max(logits):,.0f}", f"{max(steps):.2f}",
         ])  # fmt: skip
 heads = ["changed", "epochs", "validation, %: mean", "lowest", "last", "training loss, last", "largest logit"]
-table([*heads, "largest step, learning rates"], lines) if lines else Markdown("")
+table([*heads, "largest step, learning rates"], lines) if lines else None
 
 # %% tags=["hide-input"]
 base = means.get("nothing", 0.0)
@@ -165,9 +165,7 @@ Markdown(
     "In points of mean validation accuracy, against the course with nothing changed: "
     + "; ".join(f"{change} {gain:+.1f}".replace("-", "−") for gain, change in ranked)
     + "."
-    if ranked
-    else ""
-)
+) if ranked else None
 
 # %% [markdown]
 # So the first explanation is refuted: with a larger epsilon it gets worse, and no step was long. The second is at most a part:

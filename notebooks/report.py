@@ -318,10 +318,6 @@ spent = [
 ]
 table(["tier", "device", "unit", "runs", "hours"], spent) if spent else Markdown("No run has been recorded here.")
 
-# %%
-on_gpu = any(line[2] == "GPU-hours" for line in spent)
-Markdown("" if on_gpu else "No record here was made on a GPU, so there is no figure in GPU-hours.")
-
 # %% [markdown]
 # ## Limits
 #
