@@ -12,7 +12,6 @@ import pytest
 import torch
 from test_tables import made
 
-import evalib
 from evalib import experiments
 from evalib.__main__ import main
 from evalib.batch import commands, faults, notebook, rows
@@ -184,11 +183,3 @@ def test_ctrl_c_twice_as_the_command_starts_gives_no_traceback(wait):
             time.sleep(wait)
             process.send_signal(signal.SIGINT)
         assert b"Traceback" not in process.stderr.read()
-
-
-def test_modules_are_found_by_the_names_that_they_had_before():
-    for name in evalib._MOVED:
-        assert getattr(evalib, name).__name__.endswith(f".{name}")
-    from evalib import manifest, records
-
-    assert (manifest.MANIFEST, records.run) == ("workflow/manifest.csv", evalib.run)
