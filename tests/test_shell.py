@@ -1,5 +1,6 @@
 """The commands in a shell: whatever its code page, folders and faults, each says in one line what it has to."""
 
+import codecs
 import errno
 import io
 import os
@@ -13,7 +14,7 @@ import torch
 from test_tables import made
 
 from evalib import experiments
-from evalib.__main__ import main
+from evalib.__main__ import main, stand_in
 from evalib.batch import commands, faults, notebook, rows
 
 COMMANDS = ("train", "evaluate", "table", "claims", "data", "plan", "reproduce", "notebook")
@@ -39,6 +40,7 @@ def test_what_a_code_page_lacks_has_a_stand_in(tmp_path, monkeypatch, encoding, 
 
 
 def test_a_minus_stays_one():
+    codecs.register_error("stand-in", stand_in)
     assert "0.63 − 1 ± 2".encode("ascii", "stand-in") == b"0.63 - 1 +/- 2"
     assert "Δ".encode("ascii", "stand-in") == b"?"
 
