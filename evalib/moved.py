@@ -1,10 +1,16 @@
-"""The module names of version 0.1: each still imports what stands elsewhere now, and says where."""
+"""What version 0.1 had in other words: the names of its modules, and ``trace=True``. Each still works, and says the new way."""
 
 import importlib
 import importlib.abc
 import importlib.util
 import sys
 import warnings
+from functools import wraps
+
+from evalib.attention import RelativeSelfAttention
+from evalib.eva import ExpandingVisualAttention
+from evalib.networks import Network
+from evalib.tracing import trace, trace_windows
 
 ROOMS = {
     "training": "checkpoints data download locks paths progress settings steps",
@@ -30,3 +36,28 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 sys.meta_path.append(Finder())
+
+
+def takes_trace(kind, tracer) -> None:
+    """Let ``module(x, trace=True)`` of a ``kind`` give what ``tracer(module, x)`` gives."""
+    plain = kind.__call__
+
+    @wraps(plain)
+    def call(self, *inputs, **options):
+        if not options.pop("trace", False):
+            return plain(self, *inputs, **options)
+        warnings.warn(f"trace=True is evalib.{tracer.__name__} since version 0.2", DeprecationWarning, stacklevel=2)
+        return tracer(self, *inputs)
+
+    kind.__call__ = call
+
+
+def one_window(layer: RelativeSelfAttention, x):
+    """The output of one layer and the weights of its windows."""
+    y, (windows,) = trace_windows(layer, x)
+    return y, windows.weights
+
+
+one_window.__name__ = "trace_windows"
+for _kind, _tracer in ((Network, trace), (ExpandingVisualAttention, trace), (RelativeSelfAttention, one_window)):
+    takes_trace(_kind, _tracer)

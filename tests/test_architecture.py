@@ -9,8 +9,8 @@ CORE = ("equations", "attention", "eva", "networks")
 FLOORS = (
     *CORE,
     "extras",
-    "moved",
     "tracing",
+    "moved",
     "fast",
     "experiments",
     "ablations",
