@@ -73,7 +73,8 @@ if fallen:
     )
 picture(
     plots.courses(runs, styles),
-    caption="Validation accuracy on the paper's schedule, full data, seed 0, a line a run." + told
+    caption="Validation accuracy on the paper's schedule, full data, seed 0, a line a run."
+    + told
     + " In float32 the same network falls again and again, and climbs back each time.",
 )
 
@@ -107,7 +108,13 @@ for name in choice.ADDED:
         *(f"{effect:.1f} of {each.shape[-1]}" for effect, each in zip(spread, looks, strict=True)),
     ])  # fmt: skip
 table(
-    ["reading", "epochs", "length of $q_0$", "looks with over 99 % on one pixel", *(f"pixels in effect, ring {s}" for s in (1, 2, 3))],
+    [
+        "reading",
+        "epochs",
+        "length of $q_0$",
+        "looks with over 99 % on one pixel",
+        *(f"pixels in effect, ring {s}" for s in (1, 2, 3)),
+    ],
     lines,
 )
 
@@ -229,7 +236,9 @@ Markdown(f"{said} In this version of the library `evanet20-small` is the reading
 lines = []
 for each in candidates:
     several = tables.complete(each.experiment, "quick")
-    lines.append([each.name, *(", ".join(f"{r[what]:.2f}" for r in several) or "–" for what in ("seed", "validation_accuracy"))])
+    lines.append(
+        [each.name, *(", ".join(f"{r[what]:.2f}" for r in several) or "–" for what in ("seed", "validation_accuracy"))]
+    )
 table(["candidate", "seeds", "validation after 15 epochs, %"], [[n, s.replace(".00", ""), v] for n, s, v in lines])
 
 # %% [markdown]

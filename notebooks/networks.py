@@ -41,8 +41,7 @@ from evalib.pages.display import check, picture, source, table
 from evalib.pages.figures import BLUE, GREY, ORANGE
 from evalib.training import data
 
-torch.manual_seed(0);
-
+torch.manual_seed(0)
 # %% tags=["hide-input"]
 picture(
     *graphs.pipeline(),
@@ -180,6 +179,7 @@ table(["network", "stem", "stage 1", "stage 2", "stage 3"], rows)
 # The gradient of one pixel of the map says which pixels of the image it depends on. On a large image they are 53×53; an
 # image of CIFAR-10 is smaller than that.
 
+
 # %% tags=["hide-input"]
 def seen(network, size):
     """Rows of a square image that the middle pixel of the last map depends on."""
@@ -247,7 +247,10 @@ table(
 # %% tags=["hide-input"]
 share = counts["evanet20-small"]["summary"] / sum(counts["evanet20-small"].values())
 picture(
-    *(plots.parts({row.model: counts[row.name] for row in TABLE_1 if row.name.endswith(size)}) for size in ("small", "large")),
+    *(
+        plots.parts({row.model: counts[row.name] for row in TABLE_1 if row.name.endswith(size)})
+        for size in ("small", "large")
+    ),
     caption="Parameters of each part of the six networks. Self-attention makes the third stage (orange) lighter than convolution "
     f"does. EVA (grey) holds {100 * share:.0f} % of the parameters of EVANet-20 small, most of them in the 7×7 convolution of "
     "the first query: the networks do not have equal budgets.",

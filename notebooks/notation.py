@@ -69,9 +69,7 @@ for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
     rows = []
     for row in notation.rows(item):
         name = "the result" if row.name == "return" else f"`{row.name}`"
-        rows.append(
-            [f"{row.symbol}: {row.meaning}", f"{name} of `{row.where.partition('.')[2]}`", f"`{row.shape}`"]
-        )
+        rows.append([f"{row.symbol}: {row.meaning}", f"{name} of `{row.where.partition('.')[2]}`", f"`{row.shape}`"])
     display(Markdown(f"**{item}**"), table(["Symbol", "In the code", "Axes"], rows))
 
 # %% [markdown]

@@ -247,7 +247,15 @@ for record, made_of in measured:
     changes = ", ".join(f"{100 * each['changed'] / made_of['images']:.1f}" for each in made_of["vectors"])
     run = [f"`{record['experiment']}`", record["seed"], record["tier"]]
     lines.append([*run, f"{made_of['right']:.2f}", f"{q0['length']:.1f}", spread, changes])
-heads = ["network", "seed", "tier", "right, %", "length of $q_0$", "pixels in effect", "% changed by another's $q_0$, attn0 …"]
+heads = [
+    "network",
+    "seed",
+    "tier",
+    "right, %",
+    "length of $q_0$",
+    "pixels in effect",
+    "% changed by another's $q_0$, attn0 …",
+]
 table(heads, lines) if lines else Markdown("No reading is kept here.")
 
 # %% tags=["hide-input"]
@@ -333,4 +341,6 @@ table(["tier", "device", "unit", "runs", "hours"], spent) if spent else Markdown
 # ## In short
 
 # %% tags=["remove-input"]
-Markdown(f"{answer.found()} Self-attention is lighter than the convolution that it replaces; EVA is heavier than the mean.")
+Markdown(
+    f"{answer.found()} Self-attention is lighter than the convolution that it replaces; EVA is heavier than the mean."
+)

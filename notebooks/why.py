@@ -147,6 +147,7 @@ table(
 #
 # **1.** How many weights does a convolution have, and how many relative attention? Write both as functions.
 
+
 # %% tags=["exercise"]
 def weights_of_convolution(k, cin, cout):
     return ...

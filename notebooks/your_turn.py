@@ -137,7 +137,9 @@ table(
 # %% tags=["hide-input"]
 spread, rows = tables.spread(tier, out), []
 for name in names:
-    values = tuple(record["test"]["accuracy"] for record in tables.complete(evalib.experiments.experiment(name), tier, out))
+    values = tuple(
+        record["test"]["accuracy"] for record in tables.complete(evalib.experiments.experiment(name), tier, out)
+    )
     mean, reach = sum(values) / len(values), spread.mean(len(values)) if spread else None
     rows.append(answer.Row(ROWS[name].model, None, values, reach and mean - reach, reach and mean + reach))
 lowest, highest = (pick(value for row in rows for value in row.accuracies) for pick in (min, max))
