@@ -184,8 +184,8 @@ close(local_attention(*second, kernel_size=3), y[:, 1:2])
 # Eq. 2 has no scale on the logits, and neither do we ([D4](#d4)). Transformers divide them by the square root of the
 # head's width {cite}`vaswani2017attention`. The argument `scale` is there for such comparisons.
 #
-# Content is all that counts. Shuffle the pixels of a window, and the output at its centre stays: a face and a scrambled
-# face look alike. The [next chapter](relative_attention.ipynb) adds position.
+# Content is all that counts. Shuffle the pixels around the centre of a window, and the output there stays the same: a face and
+# a scrambled face look alike. The [next chapter](relative_attention.ipynb) adds position.
 
 # %% tags=["hide-input"]
 i = torch.tensor([[2, 0, 2], [0, 1, 0], [1, 2, 1]])

@@ -119,7 +119,7 @@ picture(
 # $$
 #
 # The middle row of the output is $5 - 0 = 5$, then $6 - 4 = 2$, then $0 - 5 = -5$: at both ends one neighbour lies
-# outside, and counts as zero.
+# outside and counts as zero.
 
 # %%
 x = rearrange(torch.arange(1.0, 10.0), "(i j) -> 1 1 i j", i=3)
@@ -180,9 +180,9 @@ captioned(
 # %% [markdown]
 # ## Checks
 #
-# Eq. 1 is PyTorch's `conv2d` with "same" padding, which keeps the number of rows and columns, at any stride. A *stride* of
-# 2 answers only every second pixel, in rows and in columns. The number of weights does not depend on the size of the
-# image: all windows share them. Inside the image, moving the input moves the output: the layer is *equivariant* to
+# Eq. 1 is PyTorch's `conv2d` with "same" padding, which keeps the number of rows and columns, at any stride. A *stride* of 2
+# computes an output only at every second pixel, in rows and in columns. The number of weights does not depend on the size of
+# the image: all windows share them. Inside the image, moving the input moves the output: the layer is *equivariant* to
 # translation.
 
 # %% tags=["hide-input"]
@@ -289,5 +289,5 @@ check(rows_seen, reached.sum())
 # ## In short
 #
 # A convolution sums a window with weights that depend on place, not on content. Every window of every image gets the same
-# weights, the layer is PyTorch's `conv2d` to the last bit that rounding allows, and an output pixel knows nothing beyond its
-# window. Next: [what that costs](why.ipynb).
+# weights, the layer equals PyTorch's `conv2d` up to rounding, and an output pixel knows nothing beyond its window. Next: [what
+# that costs](why.ipynb).

@@ -361,7 +361,7 @@ picture(
 # ## A trained network, asked
 #
 # EVANet-20 small on ten test images, one of each class. Choose an image and a head, then a pixel of the four rings. Each
-# ring's weights sum to 100 %, and the centre, alone in its ring, always has all of them. The table of recalls says how
+# ring's weights sum to 100 %, and the centre, alone in its ring, always gets the whole weight. The table of recalls says how
 # much each stage relies on $q_0$ and on the looks so far. {cite:t}`jain2019attention` found attention weights that could be
 # replaced by very different ones without changing the output; {cite:t}`wiegreffe2019attention` show when they are
 # informative nonetheless. So read them as what the layer did, not as why it chose the class.
@@ -540,6 +540,6 @@ check(changes, looks_changed_by(1, 1))
 # ## In short
 #
 # One query reads 1, 8, 16 and 24 pixels in turn, and after each ring is made anew from all that was read before. Every pixel
-# is read once, no look knows of a later ring, and the 7×7 convolution of the first query holds most of the parameters. The
+# is read once, no look knows of a later ring, and the 7×7 convolution of the first query holds most of EVA's parameters. The
 # text adds nothing around the attentions, no scale and no norm; that [turns out to matter](collapse.ipynb).
 # Next: [the networks](networks.ipynb) that it completes.

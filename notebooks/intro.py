@@ -15,7 +15,7 @@
 # %% [markdown]
 # # Does it help to look ring by ring?
 #
-# A network that names what a photograph shows ends with a small map and usually takes its mean. [*Expanding Visual
+# A network that says what a photograph shows ends in a small feature map and usually takes its mean. [*Expanding Visual
 # Attention*](https://github.com/cankucuksozen/COMP551--ComputerVision-with-DL/blob/master/Expanding_Visual_Attention.pdf), EVA,
 # looks at it instead: the centre first, then ring after ring, each time with a new question. Does that help?
 
@@ -65,7 +65,8 @@ captioned(
 # %% [markdown]
 # ## Why trust this
 #
-# You need not take our word. Everything in this list can be checked, and most of it is checked whenever the book is built.
+# You need not take our word for it. Everything in this list can be checked, and most of it is checked whenever the book is
+# built.
 
 # %% tags=["remove-input"]
 rows = (*TABLE_1, *ABLATIONS)
@@ -96,9 +97,9 @@ Markdown(
 # **Judge it.** [What the text leaves out](collapse.ipynb) is what went wrong when we built the network from its description.
 # [Table 1](table1.ipynb) has every number, the [report](report.ipynb) every claim with a verdict.
 #
-# **Use it.** `pip install "evalib @ git+https://github.com/expanding-visual-attention/evalib"` gives the layer and the networks,
-# `evalib[train] @ …` their weights and the training too. [Your turn](your_turn.ipynb) trains a head that you write against EVA, with seeds and a test.
-# [Running it](../book/running.md) makes every number again.
+# **Use it.** `pip install "evalib @ git+https://github.com/expanding-visual-attention/evalib"` gives the layer and the
+# networks, `evalib[train] @ …` their weights and the training too. [Your turn](your_turn.ipynb) trains a head that you write
+# against EVA, with seeds and a test. [Running it](../book/running.md) says how to reproduce every number.
 #
 # The rocket at the top of a page opens it in Colab.
 #
@@ -113,4 +114,5 @@ Markdown(
 # `quick` has a tenth of the epochs. `smoke` is a small subset for two epochs: it shows that the code works, nothing more.
 #
 # The text leaves some choices open, and the author's published code differs from the text in several. Where they part, we
-# follow the text; and as the letter of the text does not train, [a rule](collapse.ipynb) says which reading of it we take.
+# follow the text. Because its letter collapsed on the full schedule, [a rule](the-choice) says how a reading that trains is to
+# be chosen, and that page says how far the runs for it have got.

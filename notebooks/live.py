@@ -15,9 +15,9 @@
 # %% [markdown]
 # # Ask the network
 #
-# What does a trained EVANet see in a picture of yours, and which part of it counts? The network below computes in this page:
-# no server is asked, and no picture leaves your device. Choose a test image, or drop a photograph on it; hide a part, or draw
-# over it. Classes, ring weights and recalls are those of the pass that was just made.
+# What does a trained EVANet see in a picture of yours, and which part of it counts? The network below computes in this page: no
+# server is involved, and no picture leaves your device. Choose a test image, or drop a photograph on it; hide a part, or draw
+# over it. Classes, ring weights and recalls all come from the same pass.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -53,7 +53,7 @@ captioned(
 )
 
 # %% [markdown]
-# By keyboard: in the picture, the arrow keys move the patch, with Shift by one pixel; Space hides what is under it, Ctrl and Z
+# By keyboard: in the picture, the arrow keys move the patch, with Shift by one pixel; Space hides what is under it, Ctrl+Z
 # takes that back. A picture of yours is cropped to its middle square and averaged down to 32×32 pixels, as you see it here.
 # The network knows ten classes and has no word for anything else: whatever it is shown, its shares add up to 100 %.
 #
@@ -69,7 +69,7 @@ captioned(
 # ## What a collapse looks like
 #
 # A softmax that puts all its weight on one pixel no longer weighs: it picks. How far a look has gone that way is the
-# number of pixels that would share the weight equally at the same entropy, $\exp(-\sum_m p_m \ln p_m)$: 1 if one pixel has
+# number of pixels that would share the weight equally at the same entropy, $\exp(-\sum_m w_m \ln w_m)$: 1 if one pixel has
 # everything, $m$ if all $m$ have the same. The page gives it under each look, as *spread over*.
 
 # %% tags=["hide-input"]
@@ -93,7 +93,7 @@ table(["reading", "ring of 8", "ring of 16", "ring of 24", "looks with over 99 %
 #
 # For each of the 49 vectors we hide the 4×4 pixels under it and the two around them, and note how far the score of the
 # answer falls. Where a ring's weights say which part counts, the pixels with more weight are those whose hiding costs
-# more: their rank correlation is near one. Where they say nothing of it, it is near zero.
+# more: their rank correlation is near one. Where they say nothing about it, it is near zero.
 
 
 # %% tags=["hide-input"]
@@ -139,7 +139,7 @@ Markdown(
 #
 # `evalib.pages.packing` writes the network as a structure and one block of float32. Batch norms are folded into the
 # convolutions before them. The engine is a few loops over typed arrays in a worker of the page. On 50 test images its scores
-# and weights are those of PyTorch to 0.0001, which a test holds.
+# and weights equal PyTorch's to 0.0001, which a test checks.
 
 # %% tags=["hide-input"]
 structure, block = pack(next(iter(networks.values())))

@@ -364,5 +364,5 @@ check([weights_of_bottleneck(width) for width in widths], expected)
 # ## In short
 #
 # The six networks differ in two places: what mixes the third stage, and what summarises the last map. They do not have equal
-# budgets: EVA more than doubles the parameters of its network, and self-attention halves them. And the name says 20 layers
-# where the table makes 14, with an accuracy that elsewhere belongs to 20. Next: [how they are trained](train.ipynb).
+# budgets: in the small networks EVA more than doubles the parameters, and self-attention about halves them. And the name says
+# 20 layers where the table makes 14, with an accuracy that elsewhere belongs to 20. Next: [how they are trained](train.ipynb).

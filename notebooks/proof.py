@@ -251,6 +251,6 @@ check([flops_of_convolution(*size) for size in sizes], built)
 # %% [markdown]
 # ## In short
 #
-# Each equation is one function, held by tests that are known to fail when the function is wrong. And of the paper's claim
-# about cost half holds: self-attention needs fewer parameters and FLOPs than the convolution it replaces; EVA, which contains
-# a 7×7 convolution and replaces a mean, does not.
+# Each equation is one function, held by tests that are known to fail when the function is wrong. And half of the paper's claim
+# about cost holds: self-attention needs fewer parameters than the convolution it replaces, and, except
+# [at stride 2](still-better), fewer FLOPs; EVA, which contains a 7×7 convolution and replaces a mean, needs more of both.

@@ -117,7 +117,7 @@ picture(
 # ## The layer
 #
 # The module holds the projections and the two tables. $W_Q$, $W_K$ and $W_V$ read all input channels ([D3](#d3)).
-# With `stride=2` only every second query is answered, in rows and in columns; keys and values stay complete. `attend` is
+# With `stride=2` only every second pixel has a query, in rows and in columns; keys and values stay complete. `attend` is
 # `self_attention`, or a faster form of it, held to this one by [tests](proof.ipynb).
 
 # %%
@@ -158,8 +158,8 @@ captioned(
 # %% [markdown]
 # ## Checks
 #
-# With $r = 0$, Eq. 3 is Eq. 2. The weights still sum to one, borders included. And a mirrored map, which Eq. 2 answers with
-# the mirrored output, is now something else.
+# With $r = 0$, Eq. 3 is Eq. 2. The weights still sum to one, borders included. And a mirrored map, for which Eq. 2 gives
+# the mirrored output, now gets a different one.
 #
 # Inside the image the layer is equivariant to translation, as a convolution is. The paper says that it gains this by its
 # relative positions (§2.2). More exactly, it keeps it: Eq. 2 has it already, and an embedding of the place in the image,
@@ -274,5 +274,5 @@ check(shifted, v[..., :-1])
 # ## In short
 #
 # A logit of position, a row part plus a column part, is added to each logit of content. With it the layer can tell left from
-# right and copy a neighbour, stays equivariant to translation, and is still lighter than the convolution it replaces.
-# Next: the same equation with [one query and four rings](eva.ipynb).
+# right and copy a neighbour. Inside the image it stays equivariant to translation, and from $k = 3$ on it still has fewer
+# parameters than a convolution of the same extent. Next: the same equation with [one query and four rings](eva.ipynb).

@@ -67,20 +67,20 @@ Markdown(tables.markdown(full))
 
 # %% [markdown]
 # Brackets, where there are any, are the 95 % interval of the mean over seeds (Student's t, by one standard deviation for all
-# networks). The paper gives one number a network; it names no seed, no epoch and no device. EVA is read as
-# [this section](the-choice) says.
+# networks). The paper gives one number a network; it names no seed, no epoch and no device. Which reading of EVA the rows have
+# is said [here](the-choice).
 #
 # One of the paper's numbers is odd. 91.25 % for ResNet-20 small, which has 14 layers here, is to the digit what
 # {cite:t}`he2015deep` report for a ResNet-20 with 20 layers ([D9](#d9)). If it was taken over from there, the gaps to the first
 # row compare a network that was run with one that was not.
 #
 # Minutes are those of training and validation: the median epoch, times the number of epochs. So an epoch during which the
-# machine slept or was busy does not count; [the time of the epochs](the-records) shows where that happened.
+# machine slept or was busy does not count; [the times of the epochs](the-records) show where that happened.
 #
 # ### Short runs
 #
-# At the tier `quick`, a tenth of the epochs, the networks are not done learning. These rows show how the networks begin, and
-# decide nothing.
+# At the tier `quick`, a tenth of the epochs, the networks have not finished learning. These rows show how the networks begin,
+# and decide nothing.
 
 # %% tags=["hide-input"]
 begun = [row for row in tables.table(tiers=("quick",)) if row["seeds"]]
@@ -131,7 +131,7 @@ table(["Paper's gap", "Points", "Standard error", "Ratio"], gaps)
 # (the-records)=
 # ## The records
 #
-# One line a run. The commit is that of the code which ran. An epoch's seconds are the median, with the fastest and the
+# One line per run. The commit is that of the code that ran. An epoch's seconds are the median, with the fastest and the
 # slowest epoch: where they lie far apart, the machine did other work as well, and the minutes are no measure of speed.
 
 # %% tags=["hide-input"]

@@ -174,7 +174,7 @@ picture(
 # %% [markdown]
 # ## What it confuses
 #
-# This and what follows is of the first seed. Each row is a class, each column what the network took that class's test images
+# This and what follows are from the first seed. Each row is a class, each column what the network took that class's test images
 # for, in percent.
 
 # %% tags=["hide-input"]
@@ -187,7 +187,7 @@ picture(
 # %% [markdown]
 # ## Some test images
 #
-# One image of each class, with the class that the network gives it; in orange where it errs, the right one in
+# One image of each class, with the class that the network gives it; mistakes are in orange, with the right class in
 # brackets.
 
 # %% tags=["hide-input"]
@@ -226,7 +226,7 @@ if stopped:
 # ## A network that trained for longer
 #
 # Two epochs on a subset show that the code works, and little else. Here is the same network with the weights that come with
-# the package: its record's curve, what it confuses, and the errors that it is surest of, on the bundled test images.
+# the package: the curve from its record, what it confuses, and its most confident errors, on the bundled test images.
 
 # %% tags=["hide-input"]
 kept = weights.packaged(experiment) if tier == "smoke" else None  # a longer run shows itself
@@ -260,7 +260,7 @@ if kept:
 # ## In short
 #
 # A run follows from its parameters, the code, the device, the number of threads and the versions of the libraries; its record
-# holds them all. With all of them equal it repeats to the bit. With another number of threads sums are rounded in another
-# order, training amplifies the difference, and the accuracy moves as it does between seeds. A tenth of the schedule already
-# makes a network that is mostly right and errs in sensible ways. The full schedule
-# [can undo that](collapse.ipynb).
+# holds them all. On a CPU, with all of them equal, it repeats to the bit. With another number of threads sums are rounded in
+# another order, training amplifies the difference, and the accuracy can move as much as it does between seeds. A tenth of the
+# schedule already makes a network that is mostly right and makes sensible mistakes. The full schedule [can undo
+# that](collapse.ipynb).

@@ -15,8 +15,8 @@
 # %% [markdown]
 # # Use it in your own work
 #
-# How do I put my own images through these networks, train them on my own data, read their attention, set EVA on another
-# network, or take one elsewhere? Each takes a line or two.
+# How do I put my own images through these networks, train them on my own data, read their attention, put EVA on another
+# network, or use one without this library? Each takes a line or two.
 #
 # | I want to | Section |
 # |---|---|
@@ -112,7 +112,7 @@ for given in (two.float(), two[:, :1], photo, data.normalise(two)):
 
 # %% [markdown]
 # The scores are ordinary tensors, so they can be worked with. Shares of a network that was trained to the end are often too
-# sure; one number, the *temperature* {cite}`guo2017calibration`, mends part of that. It is fitted on one half of the bundled
+# sure; one number, the *temperature* {cite}`guo2017calibration`, corrects part of that. It is fitted on one half of the bundled
 # test images and judged on the other.
 
 # %%
@@ -170,11 +170,11 @@ for wrong in (vehicle + 1, vehicle[:-1], vehicle.float()):
         print(error)
 
 # %% [markdown]
-# A run on your own data writes no record, for records are Table 1's. `directory=` keeps checkpoints, from which the same
-# call goes on. Images of other sizes train too: any size in the ResNets and SANets, 32×32 or 28×28 in the EVANets, which say
-# so.
+# A run on your own data writes no record, because records are for the networks of this book on CIFAR-10. `directory=` keeps
+# checkpoints, from which the same call resumes. Images of other sizes train too: any size in the ResNets and SANets, 32×32 or
+# 28×28 in the EVANets, which say so.
 #
-# CIFAR-100 is there by name. It is fetched once, or taken as it lies in the data folder, and verified by its SHA-256:
+# CIFAR-100 is built in. It is fetched once, or read from the data folder if it is there already, and verified by its SHA-256:
 #
 # ```python
 # settings = evalib.Settings("evanet20-small", tier="quick")

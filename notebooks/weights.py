@@ -55,8 +55,8 @@ table(heads, lines) if files else Markdown("No weights come with this version of
 # %% [markdown]
 # float32, as [safetensors](https://github.com/huggingface/safetensors): nothing is unpickled. The digits in a name are the
 # first 16 of the file's SHA-256, and are checked whenever it is read. They are networks of Table 1, and EVANets of other
-# readings, which the report [compares](what-it-reads). Each is the last epoch of seed 0, at the tier that stands below; no epoch
-# and no seed was chosen.
+# readings, which the report [compares](what-it-reads). Each is the last epoch of seed 0, at the tier given below; no epoch and
+# no seed was chosen.
 #
 # ## How to load them
 #
@@ -70,7 +70,7 @@ table(heads, lines) if files else Markdown("No weights come with this version of
 # python -m evalib evaluate --weights evanet20-small
 # ```
 #
-# The first needs the package and nothing else. The second reads the test set and gives the recorded count again.
+# The first needs the package and nothing else. The second reads the test set and must reproduce the recorded count.
 
 # %%
 source(weights.load_pretrained)
@@ -129,7 +129,7 @@ table(["network", "right, %", "bundled images"], lines) if files else Markdown("
 # %% [markdown]
 # ## What they are for, and what not
 #
-# For looking into these networks, and for checking that a copy of the code computes what this one does. They know
+# For studying these networks, and for checking that a copy of the code computes what this one does. They know
 # ten classes of 32×32 images, and give one of the ten to any image. They were tested on CIFAR-10 alone: not on other
 # images, not against attacks, not for calibration, not for how errors fall on the groups of people or things in the
 # images. They are not for use where a wrong answer does harm.

@@ -47,7 +47,7 @@ from evalib.results.markdown import p_value
 # %% [markdown]
 # ## A head in ten lines
 #
-# A head gets the number of channels and turns a map, `n c i j`, into a vector an image, `n c`. This one asks one learned
+# A head gets the number of channels and turns a map, `n c i j`, into one vector per image, `n c`. This one asks one learned
 # question of all pixels, the same for every image. It is the pooling of a Set Transformer {cite}`lee2019set` in its simplest
 # form: attention with neither rings nor a question made from the image.
 
@@ -93,9 +93,10 @@ table(["network", "parameters"], [[f"`{name}`", f"{evalib.count_parameters(evali
 # %% [markdown]
 # ## Train it
 #
-# Two seeds each: one says nothing of how much chance there is. `smoke` is the bundled subset for two epochs and takes about a
-# minute on a CPU; it shows that your head trains, and nothing of its worth. On a GPU of Colab take `quick`, the full data set
-# for fifteen epochs, which takes about ten minutes. What is done is kept, so the cell goes on where it was stopped.
+# Two seeds each: a single one does not show how much is chance. `smoke` is the bundled subset for two epochs and takes about a
+# minute on a CPU; it shows that your head trains, and nothing about how good it is. On a GPU in Colab take `quick`, the full
+# data set for fifteen epochs; how long that takes there has not been measured. What is done is kept, so the cell resumes where
+# it was stopped.
 
 # %%
 tier, seeds = "smoke", (0, 1)
