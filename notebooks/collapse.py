@@ -86,9 +86,9 @@ picture(
 #
 # ## What a trained letter looks like
 #
-# The layer has no scale, no residual and no norm around its attentions, because the text names none ([D4](#d4)). Nothing
-# then holds back the length of a query. A long query makes large logits, and the softmax of large logits is *one-hot*: all the
-# weight is on one pixel. Counted on the weights that come with the package:
+# The layer has no scale, no residual and no norm around its attentions, because the text names none ([D4](#d4)). Nothing then
+# holds back the length of a query. A long query puts the logits far apart, and then the softmax is *one-hot*, or nearly so: all
+# the weight is on one pixel. Counted on the weights that come with the package:
 
 # %% tags=["hide-input"]
 cifar = data.load("subset")

@@ -239,7 +239,7 @@ with torch.no_grad():
         close(answer(way), answer(block))
 
 # %% [markdown]
-# The analogy with the eye stops in two places. A ring far out is read as sharply as the centre; nothing in the layer
+# The analogy with the eye breaks down in two places. A ring far out is read as sharply as the centre; nothing in the layer
 # blurs it. And the map is not an image: each of its pixels has been computed from [much of the
 # image](what-a-pixel-has-seen), so its "centre" is a place in the map only.
 #

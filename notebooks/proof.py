@@ -15,7 +15,7 @@
 # %% [markdown]
 # # What is proved
 #
-# How do we know that the code is the equation? Accuracy does not tell: a network learns around many a mistake. So for each
+# How do we know that the code is the equation? Accuracy does not tell: a network learns in spite of many mistakes. So for each
 # equation there is a test, and for each test a mistake that it catches. Last, the paper's claim about cost is counted.
 #
 # A *test* is a function that states a property and fails when the code does not have it. A *mutant* is the code with one

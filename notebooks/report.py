@@ -131,8 +131,8 @@ Markdown(claims.markdown(counted))
 #
 # ### What a change is worth
 #
-# Each experiment is a small network with one thing changed. An *ablation* takes a part away or has it otherwise; a *control*
-# rules out another reason for a difference. Its effect is its accuracy minus that of the row which it changes.
+# Each experiment is a small network with one thing changed. An *ablation* takes a part away or changes it; a *control*
+# rules out another reason for a difference. Its effect is its accuracy minus that of the row that it changes.
 
 # %% tags=["hide-input"]
 for tier in ("paper", "quick"):
@@ -153,9 +153,9 @@ for tier in ("paper", "quick"):
         )
 
 # %% [markdown]
-# The networks that were run with several seeds give that deviation $s$; those of which a run collapsed stay out. The means of
-# $n$ and of $m$ runs differ by less than $t\, s \sqrt{1/n + 1/m}$ in 95 of 100 cases if a change does nothing, $t$ from Student's
-# distribution. All effects of a tier are one family of tests, most of them against the same base; p is Holm's.
+# The networks that were run with several seeds give that deviation $s$; networks of which a run collapsed are left out. The
+# means of $n$ and of $m$ runs differ by less than $t\, s \sqrt{1/n + 1/m}$ in 95 of 100 cases if a change does nothing, $t$
+# from Student's distribution. All effects of a tier are one family of tests, most of them against the same base; p is Holm's.
 #
 # All changes, run or not:
 
@@ -280,7 +280,7 @@ Markdown(
 #
 # ### Seeds that were run again
 #
-# The first run of a seed counts: nobody can choose it by its result. Reruns tell how far a run repeats itself, by another
+# The first run of a seed counts: nobody can choose it by its result. Reruns show how closely a run repeats itself with another
 # commit or on another machine.
 
 # %% tags=["hide-cell"]

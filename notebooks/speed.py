@@ -124,7 +124,7 @@ table(
 )
 
 # %% [markdown]
-# A dash is what was not run: a captured step needs a CUDA device.
+# A dash means not run: a captured step needs a CUDA device.
 
 # %% [markdown]
 # ## The counts behind the floor
@@ -168,7 +168,7 @@ for b in benchmarks[:1]:
 # and names after {cite:t}`ramachandran2019standalone` the reason: no optimised *kernels*, the routines of a device, for it.
 #
 # The literal form of Eq. 3 gathers the window of each query: k² keys and as many values, where a map holds one of each.
-# What it holds of the windows alone, one layer of 64 channels on an 8×8 map, 150 images in bf16:
+# This is what the windows alone take, in one layer of 64 channels on an 8×8 map, for 150 images in bf16:
 
 # %% tags=["hide-input"]
 for k in (3, 7):
@@ -224,7 +224,7 @@ for attention in attentions.values():
     display(Markdown(f"Our fast attention, in times of a convolution of the same extent and widths: {said}."))
 
 # %% [markdown]
-# "whole map, SDPA" is what this package did on a GPU before: PyTorch's attention over all pixels, the window and $r$ as
+# "whole map, SDPA" is what this package used on a GPU before: PyTorch's attention over all pixels, the window and $r$ as
 # further channels.
 
 # %% tags=["hide-input"]
@@ -246,7 +246,7 @@ if "date" in gpu:
 # %% [markdown]
 # ## Targets
 #
-# What we set out to reach on one H100 or H200. A dash is what was not measured.
+# What we set out to reach on one H100 or H200. A dash means not measured.
 
 # %% tags=["hide-input"]
 RATES = ("SANet and EVANet over ResNet, a step", "1.3"), ("epoch, small and large", "0.30 s and 0.60 s")

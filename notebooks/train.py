@@ -160,7 +160,7 @@ if run.cifar.source == "subset":
 # %% [markdown]
 # ## How it went
 #
-# Of several seeds the points are the mean, and the band holds all of them.
+# With several seeds the points are their mean, and the band spans all of them.
 
 # %% tags=["hide-input"]
 curves = [record["curve"] for record in recorded]

@@ -100,7 +100,7 @@ picture(
 
 # %% [markdown]
 # It takes a tensor `n 3 i j` of uint8, one of floats in 0 … 1 (what torchvision's `ToTensor` gives), a PIL image or a list
-# of them. What it would misread it refuses, and says what to do.
+# of them. It refuses what it would misread, and says what to do instead.
 
 # %%
 two = cifar.test_images[:2]

@@ -70,7 +70,7 @@ table(heads, lines) if files else Markdown("No weights come with this version of
 # python -m evalib evaluate --weights evanet20-small
 # ```
 #
-# The first needs the package and nothing else. The second reads the test set and must reproduce the recorded count.
+# The first needs `evalib[train]` and no download. The second reads the test set and must reproduce the recorded count.
 
 # %%
 source(weights.load_pretrained)
