@@ -80,7 +80,7 @@ Markdown(
   its own checksum: {", ".join(f"{number} at the tier `{tier}`" for tier, number in runs.items())}. What was not run is a dash.
 - **Every equation is held by tests that are known to fail.** {f"{wrong} mistakes, put in on purpose, are" if wrong else "Mistakes put in on purpose are"}
   [each caught by a named test](proof.ipynb).
-- **Every choice is listed.** {f"{choices} places" if choices else "The places"} where the paper is silent, or its published code parts
+- **Every choice is listed.** {f"{choices} places" if choices else "The places"} where the paper is silent, or its published code differs
   from it, are [departures](../book/departures.md), each with our choice, the reason, and what another one did.
 - **What speaks against us is here too**: runs that failed, claims that could not be tested, and [the limits](report.ipynb)."""
 )

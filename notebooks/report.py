@@ -71,7 +71,7 @@ Markdown(
     + (f"More than seeds alone explain, these raise the accuracy: {'; '.join(helps)}. " if helps else "")
     + (f"These lower it: {'; '.join(hurts)}. " if hurts else "")
     + ("" if helps or hurts else "None does more than seeds alone explain. ")
-    + "Self-attention needs fewer parameters and FLOPs than the convolution that it replaces, as claimed; EVA does not."
+    + "Self-attention at stride 1 needs fewer parameters and FLOPs than the convolution that it replaces, as claimed; EVA does not."
 )
 
 # %% [markdown]
@@ -341,5 +341,5 @@ table(["tier", "device", "unit", "runs", "hours"], spent) if spent else Markdown
 
 # %% tags=["remove-input"]
 Markdown(
-    f"{answer.found()} Self-attention is lighter than the convolution that it replaces; EVA is heavier than the mean."
+    f"{answer.found()} Self-attention at stride 1 is lighter than the convolution that it replaces; EVA is heavier than the mean."
 )

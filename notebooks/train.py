@@ -246,12 +246,12 @@ if kept:
         ),
         picture(
             figures.confusion(guess, truth),
-            caption=f"What it takes {len(truth)} test images for, in percent of each class. Look off the diagonal: animals are "
+            caption=f"The class that it gives to {len(truth)} test images, in percent of each true class. Look off the diagonal: animals are "
             "mistaken for animals, vehicles for vehicles.",
         ),
         picture(
             figures.predictions(cifar.test_images[worst], guess[worst], truth[worst]),
-            caption="The ten errors it is surest of, the right class in brackets. It gives its wrong answer a share of "
+            caption="The ten errors that it made with most confidence, the right class in brackets. It gives its wrong answer a share of "
             f"{sure[worst[-1]]:.2f} to {sure[worst[0]]:.2f}.",
         ),
     )

@@ -19,7 +19,7 @@ __all__ = [
     "rows_of", "spread", "table", "timed", "trusted",
 ]  # fmt: skip
 FORMATS = ("md", "csv", "json")
-WHY_FIRST = "No result can bend that rule: who runs a seed again changes no table."
+WHY_FIRST = "Rerunning a seed changes no table."
 
 
 def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[dict]:
