@@ -104,6 +104,15 @@ def test_an_evaluation_of_other_weights_does_not_count(out):
     assert state(out)[0][0] == "trained"
 
 
+@pytest.mark.parametrize("content", ["[]", "{", "[" * 100_000, '{"weights": "{}", "fault": 5}', None])
+def test_an_evaluation_that_cannot_be_read_is_none(out, content):
+    path = records.record_path(SETTINGS[0], out)
+    kept = path.with_suffix("") / evaluation.EVALUATION
+    kept.unlink(missing_ok=True)
+    kept.mkdir() if content is None else kept.write_text(content.replace("{}", records.read(path)["weights"]))
+    assert state(out)[0] == ("trained", "its weights are to be evaluated")
+
+
 def test_a_record_without_weights_has_nothing_to_evaluate(out, capsys):
     path = records.record_path(SETTINGS[0], out)
     shutil.rmtree(path.with_suffix(""))

@@ -92,6 +92,32 @@ def test_large_logits_stay_in_the_window():
 
 
 @each_formulation
+@pytest.mark.parametrize("size", [1e5, 1e10, 1e20])
+def test_logits_of_any_size_stay_in_the_window(size):
+    q, k, v = (torch.rand(1, 2, 4, 6, 6) for _ in range(3))
+    inputs = -size * q, k, v, *torch.rand(2, 2, 2, 3)
+    torch.testing.assert_close(fast.relative_attention(*inputs), equations.relative_attention(*inputs))
+
+
+@each_formulation
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_value_that_is_not_finite_reaches_the_queries_that_see_it(bad, which, stride):
+    qkv, tables = torch.randn(3, 1, 2, 4, 5, 5), torch.randn(2, 2, 2, 3)
+    qkv[which, 0, 0, 0, 4, 4] = bad
+    found = []
+    for module in (equations, fast):
+        inputs = qkv.clone().requires_grad_()
+        y = module.relative_attention(*inputs, *tables, stride=stride)
+        found.append((y.detach(), *torch.autograd.grad(y.sum(), inputs)))
+    (y, literal), (quick, gradient) = found
+    torch.testing.assert_close(quick, y, equal_nan=True)
+    torch.testing.assert_close(gradient[..., :2, :], literal[..., :2, :])  # no query there sees the pixel
+    assert literal[..., :2, :].isfinite().all()
+
+
+@each_formulation
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
 def test_other_precisions(dtype, tolerance):
     inputs = leaves(*[(2, 2, 4, 6, 5)] * 3, *[(2, 2, 3)] * 2)
@@ -114,6 +140,8 @@ def test_wrong_extents_are_named():
         fast.local_attention(q, k, v, 4)
     with pytest.raises(ValueError, match="stride=0"):
         fast.local_attention(q, k, v, 3, stride=0)
+    with pytest.raises(ValueError, match="must have one shape"):
+        fast.relative_attention(q, k, v, *leaves((1, 1, 3), (1, 2, 3)))
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])

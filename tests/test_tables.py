@@ -33,6 +33,8 @@ def made(
     seconds = changes.get("seconds", 60.0)
     each = seconds / settings.epochs if isinstance(seconds, float) else 1.0
     flat = {"learning_rate": 0.001, "train_loss": 2.3, "train_accuracy": 10.0, "validation_loss": 2.3, "seconds": each}
+    if experiments.experiment(experiment).test_each_epoch:
+        flat["test_accuracy"] = 10.0
     record = {
         "schema": 3, "experiment": experiment, "tier": tier, "seed": seed, "settings": records.asdict(settings),
         "commit": None, "computation": COMPUTATION, "finished": "2026-01-01T00:00:00+00:00",
@@ -223,6 +225,13 @@ CURVE = [{"epoch": epoch, "validation_accuracy": 10.0, "seconds": 1.0} for epoch
         ({"weights": "/etc/passwd"}, "not the name of a file"),
         ({"weights": "..\\w"}, "not the name of a file"),
         ({"computation": COMPUTATION + 1}, "bring it up to date"),
+        ({"commit": "<!--"}, "commit is '<!--', not the name of one"),
+        ({"finished": "<b>today</b>"}, "Invalid isoformat string"),
+        ({"data": {"source": "subset", "sha256": None}}, "the SHA-256 of its data is None"),
+        ({"data": {"source": "subset"}}, "KeyError: 'sha256'"),
+        ({"shared": 0}, "shared is 0"),
+        ({"curve": [CURVE[0], {"epoch": 2, "validation_accuracy": 10.0}]}, "seconds is missing from its curve"),
+        ({"curve": [CURVE[0] | {"seconds": 10**400}, CURVE[1]]}, "seconds is 1000"),
     ],
 )
 def test_what_no_run_gives_is_refused(tmp_path, changes, named):
@@ -256,6 +265,21 @@ def test_shared_devices_say_nothing_of_time(tmp_path):
     alone.unlink()
     row = tables.table(tmp_path)[0]
     assert (row["seeds"], row["minutes"]) == (2, None)
+
+
+def test_the_test_accuracy_of_each_epoch_is_in_the_curve_of_a_row_that_asks_for_it(tmp_path):
+    with pytest.raises(ValueError, match="test_accuracy is missing from its curve"):
+        records.read(made(tmp_path, "evanet20-small-test-curve", curve=CURVE))
+
+
+@pytest.mark.parametrize("content", ["[", "[]", '{"shared": 5}', '{"shared": {"a": "2"}}', "[" * 100_000, None])
+@pytest.mark.parametrize("command", ["table", "claims"])
+def test_a_damaged_list_of_shared_devices_stops_no_table(tmp_path, capsys, command, content):
+    made(tmp_path)
+    path = tmp_path / runs.SHARED
+    path.mkdir() if content is None else path.write_text(content)
+    assert main([command, "--out", str(tmp_path)]) == 0
+    assert f"evalib: {path} is left out (" in capsys.readouterr().err
 
 
 def test_the_interval_is_by_one_deviation_for_all_networks(tmp_path):

@@ -118,11 +118,17 @@ def dense(
     """Window and r as channels: ``[q, q·rows, q·cols]ᵀ[k, onehot(i), onehot(j)]``, softmax over all pixels of the map.
 
     q·rows is spread from k offsets to the rows of the map; a row that the window does not reach gets a logit whose
-    softmax is zero, and so the columns. No mask is left.
+    softmax is zero, and so the columns. No mask is left; where a value is not finite, :func:`shifted` gives y.
     """
     q, k, v = dense_inputs(qkv, rows, cols, stride, scale)
     weights = (k.mT @ q).softmax(dim=-2)
-    return (v @ weights).unflatten(-1, (-1, -(-qkv.shape[-1] // stride))), weights
+    y = (v @ weights).unflatten(-1, (-1, -(-qkv.shape[-1] // stride)))
+    return (shifted(qkv, rows, cols, stride, scale)[0].contiguous() if spoilt(y) else y), weights
+
+
+def spoilt(t: Tensor) -> bool:
+    """Whether what a CPU computed is not finite: over whole maps, zero times NaN or infinity leaves the window."""
+    return t.device.type == "cpu" and not t.isfinite().all()
 
 
 def dense_backward(
@@ -131,8 +137,8 @@ def dense_backward(
     """The gradients of qkv, rows and cols from that of y."""
     (c, height, width), (i, j), (_, half, size) = qkv.shape[3:], dy.shape[-2:], rows.shape
     q, k, v = dense_inputs(qkv, rows, cols, stride, scale)
-    dy, y = dy.flatten(-2), y.flatten(-2)
-    d_logits = (v.mT @ dy).sub_((dy * y).sum(dim=-2, keepdim=True)).mul_(weights)
+    given, dy = dy, dy.flatten(-2)
+    d_logits = (v.mT @ dy).sub_((dy * y.flatten(-2)).sum(dim=-2, keepdim=True)).mul_(weights)
     dq, d_row, d_col = (k @ d_logits).split([c, height, width], dim=2)
     d_row = collect(d_row, repeat(met(height, i, size, stride, dy.device), "k i -> k (i j)", j=j))
     d_col = collect(d_col, repeat(met(width, j, size, stride, dy.device), "k j -> k (i j)", i=i))
@@ -143,6 +149,10 @@ def dense_backward(
     dqkv[:, 0, ..., ::stride, ::stride] = scale * dq.unflatten(-1, (i, j))
     dqkv[:, 1] = (q @ d_logits.mT).unflatten(-1, (height, width))
     dqkv[:, 2] = (dy @ weights.mT).unflatten(-1, (height, width))
+    if spoilt(dqkv):
+        kept = shifted(qkv, rows, cols, stride, scale)[1]
+        dqkv, *tables = shifted_backward(given, qkv, rows, cols, y, kept, stride, scale)
+        dqkv, (d_rows, d_cols) = dqkv.contiguous(), (table.to(weights.dtype) for table in tables)
     return dqkv, d_rows, d_cols
 
 
@@ -177,7 +187,7 @@ def met(extent: int, queries: int, size: int, stride: int, device: torch.device)
 
 def spread(logits: Float[Tensor, "n h k p"], position: Int[Tensor, "m p"]) -> Float[Tensor, "n h m p"]:
     """The logit of each of m rows or columns of the map, from those of the k offsets."""
-    unseen = -min(1e9, torch.finfo(logits.dtype).max / 8)
+    unseen = -torch.finfo(logits.dtype).max / 8
     return F.pad(logits, (0, 0, 0, 1), value=unseen).gather(2, position.expand(*logits.shape[:2], -1, -1))
 
 

@@ -17,9 +17,10 @@ def local_attention(
     q: Heads, k: Heads, v: Heads, kernel_size: int, scale: float | int = 1.0, stride: int = 1
 ) -> HeadsOut:
     """Eq. 2, as :func:`evalib.equations.local_attention`: Eq. 3 with r = 0."""
+    check(kernel_size, stride)
     h, c = q.shape[1:3]
     rows, cols = q.new_zeros(h, c // 2, kernel_size), q.new_zeros(h, c - c // 2, kernel_size)
-    return relative_attention(q, k, v, rows, cols, scale, stride)
+    return joint_attention(torch.stack([q, k, v], dim=1), rows, cols, scale, stride)
 
 
 def relative_attention(
@@ -32,10 +33,17 @@ def relative_attention(
     stride: int = 1,
 ) -> HeadsOut:
     """Eq. 3, as :func:`evalib.equations.relative_attention`."""
-    check_odd(rows.shape[-1])
+    check(rows.shape[-1], stride)
+    if rows.shape != cols.shape:
+        raise ValueError(f"rows {tuple(rows.shape)} and cols {tuple(cols.shape)} must have one shape, (h, c/2, k)")
+    return joint_attention(torch.stack([q, k, v], dim=1), rows, cols, scale, stride)
+
+
+def check(kernel_size: int, stride: int) -> None:
+    """``ValueError`` unless the kernel is odd and the stride positive."""
+    check_odd(kernel_size)
     if stride < 1:
         raise ValueError(f"stride={stride} must be 1 or more")
-    return joint_attention(torch.stack([q, k, v], dim=1), rows, cols, scale, stride)
 
 
 def joint_attention(

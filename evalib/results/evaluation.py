@@ -65,9 +65,10 @@ def difference(record: dict, outcome: dict) -> str:
 
 
 def fault(path: Path) -> str | None:
-    """What the kept evaluation of the record at ``path`` found; ``None`` if there is none of these weights."""
+    """What the kept evaluation of the record at ``path`` found; ``None`` if there is none of these weights that can be read."""
     try:
         outcome = json.loads((Path(path).with_suffix("") / EVALUATION).read_text(encoding="utf-8"))
-        return outcome["fault"] if outcome["weights"] == read(path)["weights"] else None
-    except (FileNotFoundError, ValueError, KeyError):
+        found = outcome["fault"] if outcome["weights"] == read(path)["weights"] else None
+        return found if isinstance(found, str) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -69,7 +69,7 @@ def trusted(tier: str, out: Path | None = None) -> list[dict]:
     """
     found: list[dict] = []
     folder = Path(out or results())
-    shared = json.loads(path.read_text("utf-8"))["shared"] if (path := folder / SHARED).exists() else {}
+    shared = sharing(folder / SHARED)
     for path in (*sorted((folder / tier).glob("*.json")), *sorted((folder / SUPERSEDED / tier).glob("*.json"))):
         try:
             record = read_once(path, path.stat().st_mtime_ns)
@@ -85,6 +85,21 @@ def trusted(tier: str, out: Path | None = None) -> list[dict]:
         except (ValueError, OSError) as error:
             warnings.warn(f"left out of the table: {error}", stacklevel=2)
     return sorted(found, key=lambda record: record["finished"])
+
+
+def sharing(path: Path) -> dict[str, int]:
+    """By the SHA-256 of a record, how many runs shared the device; a file that does not say so is warned of."""
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))["shared"]
+        if all(isinstance(number, int) and number > 0 for number in found.values()):
+            return found
+        reason = "a number in it is none of runs"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    warnings.warn(f"{path} is left out ({reason}), and runs that shared a device are timed like others", stacklevel=3)
+    return {}
 
 
 @cache

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
-from math import inf
+import re
+import sys
+from datetime import datetime
 
+from evalib.experiments import experiment
 from evalib.training.settings import COMPUTATION, TIERS, Settings
 
 SCHEMA = 3
@@ -82,6 +85,13 @@ def check(record: dict) -> None:
         )
     if not isinstance(record["commit"], str | None):
         raise ValueError(f"commit is {record['commit']!r}, not a text")
+    if not re.fullmatch(r"[\w-]*", record["commit"] or ""):
+        raise ValueError(f"commit is {record['commit']!r}, not the name of one")
+    if not isinstance(record.get("shared", 1), int) or record.get("shared", 1) < 1:
+        raise ValueError(f"shared is {record['shared']!r}, not a number of runs")
+    datetime.fromisoformat(record["finished"])  # its ValueError names what is no time
+    if not isinstance(record["data"]["sha256"], str):
+        raise ValueError(f"the SHA-256 of its data is {record['data']['sha256']!r}, not a text")
     if not all(isinstance(sitting["epochs"], int) for sitting in record.get("sittings", [])):
         raise ValueError("a sitting does not say how many epochs it was for")
     asked = record["settings"]
@@ -103,9 +113,14 @@ def check_possible(record: dict, settings: Settings) -> None:
         raise ValueError(f"its curve has {len(curve)} entries, not one for each of {settings.epochs} epochs")
     if curve[-1]["validation_accuracy"] != record["validation_accuracy"]:
         raise ValueError(f"validation_accuracy {record['validation_accuracy']} is not that of the last epoch")
+    measured = {"validation_accuracy", "seconds"}
+    if experiment(settings.experiment).test_each_epoch:
+        measured.add("test_accuracy")
+    if missing := [name for row in curve for name in sorted(measured - row.keys())]:
+        raise ValueError(f"{missing[0]} is missing from its curve")
     for row in (*curve, {name: test[name] for name in ("accuracy", "loss")}, {"seconds": record["seconds"]}):
         for name, value in row.items():
-            if not 0 <= value <= (100 if name.endswith("accuracy") else inf) or value == inf:
+            if not 0 <= value <= (100 if name.endswith("accuracy") else sys.float_info.max):
                 raise ValueError(f"{name} is {value!r}, which no run gives")
     if (weights := record.get("weights", "")) != weights.replace("\\", "/").rpartition("/")[2] or weights in (
         ".",
