@@ -148,6 +148,19 @@ MUTANTS = (
         "unseen = -torch.finfo(logits.dtype).max / 8", "unseen = -100.0",
     ),
     Mutant(
+        "large-scale-ignored", "a scale above 1 counts as 1", FAST + "test_functions_are_the_literal_ones", "fast/maps.py",
+        "q if scale == 1 else", "q if scale >= 1 else", times=2,
+    ),
+    Mutant(
+        "half-precision-sums", "logits and sums over offsets are rounded to the precision of the input",
+        FAST + "test_offsets_of_half_precision_are_summed_in_single_precision", "fast/maps.py",
+        "turned.to(torch.promote_types(t.dtype, torch.float32))", "turned",
+    ),
+    Mutant(
+        "zero-times-nan", "the gradient of a value that is not finite leaves its windows",
+        FAST + "test_a_value_that_is_not_finite_reaches_the_queries_that_see_it", "fast/maps.py", "if spoilt(dqkv):", "if False:",
+    ),
+    Mutant(
         "last-query-unshifted", "a shift leaves out the last query that it reaches", EACH_FORMULATION, "fast/maps.py",
         "(extent - 1 - offset) // stride + 1)", "(extent - 1 - offset) // stride)",
     ),

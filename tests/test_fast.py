@@ -60,7 +60,7 @@ def test_each_formulation_is_the_literal_equation(heads, k, stride):
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     n=st.integers(1, 3), h=st.integers(1, 3), half=st.integers(1, 3), i=st.integers(1, 9), j=st.integers(1, 9),
-    k=st.sampled_from([1, 3, 5, 7, 9]), stride=st.integers(1, 4), scale=st.sampled_from([1.0, 0.5, -2.0, 0.0]),
+    k=st.sampled_from([1, 3, 5, 7, 9]), stride=st.integers(1, 4), scale=st.sampled_from([1.0, 0.5, 3.0, -2.0, 0.0]),
 )  # fmt: skip
 def test_each_formulation_at_any_shape(n, h, half, i, j, k, stride, scale):
     compare(n, h, half, i, j, k, stride, scale)
@@ -73,7 +73,7 @@ def test_gradcheck(stride):
     assert torch.autograd.gradcheck(lambda *inputs: fast.relative_attention(*inputs, stride=stride), inputs)
 
 
-@pytest.mark.parametrize("scale", [1, 0.5])
+@pytest.mark.parametrize("scale", [1, 0.5, 3])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("i", "j", "k"), [(3, 3, 7), (8, 8, 3), (9, 6, 3), (1, 7, 5)])
 def test_functions_are_the_literal_ones(i, j, k, stride, scale):
@@ -127,6 +127,13 @@ def test_other_precisions(dtype, tolerance):
     torch.testing.assert_close(y.to(literal.dtype), literal, rtol=tolerance, atol=tolerance)
 
 
+def test_offsets_of_half_precision_are_summed_in_single_precision():
+    inputs = [torch.randn(shape).bfloat16() for shape in [*[(2, 2, 4, 8, 8)] * 3, *[(2, 2, 3)] * 2]]
+    assert operators.implementation(inputs[0], 3) is operators.SHIFTED
+    exact = equations.relative_attention(*(t.double() for t in inputs))
+    torch.testing.assert_close(fast.relative_attention(*inputs).double(), exact, rtol=2**-8, atol=1e-6)
+
+
 def test_the_rule_looks_at_window_and_map():
     small, large = torch.empty(1, 1, 8, 8), torch.empty(1, 1, 16, 16)
     assert [operators.implementation(small, k) for k in (1, 3, 5, 7)] == [operators.SHIFTED] * 2 + [operators.DENSE] * 2
@@ -145,7 +152,7 @@ def test_wrong_extents_are_named():
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
-@pytest.mark.parametrize(("m", "with_r", "scale"), [(1, True, 1.0), (8, True, 0.5), (3, False, 0.5)])
+@pytest.mark.parametrize(("m", "with_r", "scale"), [(1, True, 1.0), (8, True, 0.5), (3, False, 3.0)])
 def test_single_query_attention_is_the_literal_one(heads, m, with_r, scale):
     inputs = leaves((3, 8), (3, m, 6), (8, 8), (8, 6), (8, 6))
     r = leaves((heads, 8 // heads, m)) if with_r else []
