@@ -36,7 +36,6 @@ import math
 import os
 import subprocess
 import sys
-from html import escape
 
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "evalib[book] @ git+https://github.com/expanding-visual-attention/evalib"
@@ -53,6 +52,7 @@ from evalib.batch import notebook
 from evalib.pages import figures
 from evalib.pages.display import picture
 from evalib.results import records, weights
+from evalib.results.markdown import foreign
 from evalib.training import data, loop
 
 _before = dict(globals())
@@ -149,11 +149,11 @@ for record in recorded:
     display(
         Markdown(
             f"{name}**{test['accuracy']:.2f} %** of {test['images']:,} test images right after the last epoch, on the "
-            f"{record['data']['source']} data set ({escape(record['device'])}, {record['seconds']:.0f} s of training)."
+            f"{record['data']['source']} data set ({foreign(record['device'])}, {record['seconds']:.0f} s of training)."
         )
     )
 for number, error in stopped.items():
-    display(Markdown(f"Seed {number} **stopped**: {escape(str(error))}"))
+    display(Markdown(f"Seed {number} **stopped**: {foreign(str(error))}"))
 if run.cifar.source == "subset":
     display(Markdown("This is the bundled subset after a few epochs: it shows that the machinery works, no more."))
 
@@ -240,7 +240,7 @@ if kept:
     display(
         picture(
             *figures.curve(longer["curve"]),
-            caption=f"{longer['settings']['epochs']} epochs on the full data set (seed {longer['seed']}, {longer['device']}). It "
+            caption=f"{longer['settings']['epochs']} epochs on the full data set (seed {longer['seed']}, {foreign(longer['device'])}). It "
             f"ends at {longer['test']['accuracy']:.2f} % of {longer['test']['images']:,} test images. The curves bend where the "
             "learning rate falls.",
         ),

@@ -309,6 +309,17 @@ def test_a_text_from_a_record_is_shown_and_does_nothing(tmp_path):
     assert html.unescape(html.unescape(foreign(harm))) == harm
 
 
+def test_a_page_shows_the_texts_of_a_record_as_foreign():
+    shown = re.compile(r"(?<!hours\[tier, )(?<!runs\[tier, )\b(record|each|longer)\[['\"](device|versions)['\"]\]")
+    found = [
+        text[: match.start()].endswith("foreign(")
+        for path in (Path(__file__).parent.parent / "notebooks").glob("*.py")
+        for text in [path.read_text("utf-8")]
+        for match in shown.finditer(text)
+    ]
+    assert len(found) >= 6 and all(found)
+
+
 # ── Versions of the computation ───────────────────────────────────────────────────────────────────────────────────
 
 
