@@ -171,6 +171,11 @@ def test_one_bad_file_stops_no_table(tmp_path, capsys, command, harm):
     assert command != ["table"] or "| 40.00 | 1 | smoke |" in shown.out
 
 
+def test_a_folder_is_no_record_and_the_line_says_so(tmp_path, capsys):
+    assert main(["evaluate", "--record", str(tmp_path)]) == 2
+    assert f"{tmp_path} is not a run record (Is a directory): move it away" in capsys.readouterr().err
+
+
 def test_a_duplicate_is_named_and_counts_once(tmp_path, capsys):
     path = made(tmp_path)
     path.with_name("resnet20-small-seed0 (1).json").write_bytes(path.read_bytes())

@@ -10,6 +10,7 @@ FOLDER = "a file is where a folder should be: choose another path"
 REMEDIES = {
     errno.ENOSPC: SPACE,
     errno.EDQUOT: SPACE,
+    errno.EFBIG: SPACE,
     errno.EACCES: RIGHTS,
     errno.EPERM: RIGHTS,
     errno.EROFS: RIGHTS,

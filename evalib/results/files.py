@@ -44,9 +44,8 @@ def read(path: Path) -> dict:
     except FileNotFoundError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
-        raise ValueError(
-            f"{path} is not a run record ({type(error).__name__}: {error}): move it away or run again"
-        ) from None
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is not a run record ({reason}): move it away or run again") from None
     return translated(record)
 
 
