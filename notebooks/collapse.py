@@ -38,6 +38,7 @@ from evalib.pages import answer, plots
 from evalib.pages.display import picture, table
 from evalib.pages.figures import BLUE, GREY, INK, ORANGE
 from evalib.results import choice, ladder, records, tables, unfinished, weights
+from evalib.results.markdown import foreign
 from evalib.training import data, loop
 
 letter, residual = choice.row_of("letter"), choice.row_of("residual")
@@ -143,7 +144,7 @@ for found in measured:
     display(
         picture(
             *plots.mechanism(found),
-            caption=f"The letter from epoch {found['start']} on ({found['device']}), with nothing changed (orange) and with one thing "
+            caption=f"The letter from epoch {found['start']} on ({foreign(found['device'])}), with nothing changed (orange) and with one thing "
             "changed. Upper left: who climbs? A norm and a scale keep query and logits short, and climb highest. The largest step "
             "never reaches one learning rate, so no step is too long.",
         )

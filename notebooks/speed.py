@@ -40,6 +40,7 @@ from evalib import fast
 from evalib.pages import timings
 from evalib.pages.display import picture, source, table
 from evalib.results import records
+from evalib.results.markdown import foreign
 from evalib.training import data, steps
 
 found = sorted((records.results() / "benchmarks").glob("training-*.json"))
@@ -158,7 +159,7 @@ for b in benchmarks[:1]:
             (counted["bytes"] / 1e9, b["ceilings"]["bytes"] / 1e9, "GB"),
         )
     ]
-    display(Markdown(f"{name}, {b['device']}: " + "; ".join(said) + ". The larger is the floor."))
+    display(Markdown(f"{name}, {foreign(b['device'])}: " + "; ".join(said) + ". The larger is the floor."))
 
 # %% [markdown]
 # ## The missing kernel
@@ -207,7 +208,11 @@ attentions = {
 }
 for attention in attentions.values():
     how = "" if attention["dtype"] == "float32" else f", {attention['dtype']}, captured"
-    display(Markdown(f"**{attention['device']}**, batch of {attention['batch_size']}, {attention['heads']} heads{how}"))
+    display(
+        Markdown(
+            f"**{foreign(attention['device'])}**, batch of {attention['batch_size']}, {attention['heads']} heads{how}"
+        )
+    )
     display(
         picture(
             *timings.ratios(attention["cases"]),
