@@ -99,7 +99,7 @@ def against_paper(rows: list[Row], least: float = 82.0, most: float = 96.2) -> F
     told = []
     for y, row in enumerate(rows):
         if row.paper is not None:
-            axis.plot(row.paper, y, "D", color=GREY, markersize=6, label=None if y else "paper, one run")
+            axis.plot(row.paper, y, "D", color=GREY, markersize=6, label=None if y else "paper")
         if row.low is not None and row.high is not None and row.high > least:
             axis.plot([max(row.low, least), row.high], [y, y], color=BLUE, alpha=0.5, linewidth=4)
         for value in row.accuracies:
