@@ -86,16 +86,18 @@ def test_whole_batches_alone_are_computed_by_the_compiled_network(small, monkeyp
     """Neither an epoch's last batch, which is smaller, nor an evaluation, which would compile it anew."""
     seen = []
 
-    def compiled(network, dynamic):
-        return lambda images: seen.append((len(images), network.training, dynamic)) or network(images)
+    def compiled(part, dynamic):
+        network = getattr(part, "__self__", part)  # the body is a method of the network
+        return lambda x: seen.append((len(x), network.training, dynamic)) or part(x)
 
     monkeypatch.setattr(torch, "compile", compiled)
     batch = 7
     plain, run = (evalib.train(settings(batch_size=batch), device="cpu", compile=each) for each in (False, True))
     whole, left = divmod(len(data.split(len(run.cifar.train_labels))[0]), batch)
     assert left
-    assert seen == [(batch, True, False)] * whole * run.settings.epochs
+    assert seen == [(batch, True, False)] * 2 * whole * run.settings.epochs  # body and head
     assert_equal(plain, run)
+    assert (plain.sittings[-1]["compiled"], run.sittings[-1]["compiled"]) == (False, True)
 
 
 def test_the_loss_falls_on_real_images(small):

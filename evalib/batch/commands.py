@@ -46,7 +46,10 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
         "--precision", choices=PRECISIONS, help="(default: bf16 on a GPU that computes in it, else float32)"
     )
     train.add_argument("--longer", action="store_true", help="go on from a run of fewer epochs, whose record is kept")
-    train.add_argument("--compile", action="store_true", help="torch.compile the training step; needs a C++ compiler")
+    train.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=None,
+        help="torch.compile the training step (default: on a GPU above the smoke tier; needs a C compiler)",
+    )  # fmt: skip
     train.add_argument(
         "--log", choices=["tensorboard"], help="also write the curve for TensorBoard, beside the checkpoints"
     )

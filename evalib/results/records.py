@@ -31,7 +31,7 @@ def run(
     device: str | None = None,
     overwrite: bool = False,
     observe: Callable[[dict], None] | None = None,
-    compile: bool = False,
+    compile: bool | None = None,
     shared: int = 1,
     longer: bool = False,
 ) -> Run:
@@ -104,7 +104,7 @@ def run_side_by_side(
     device: str | None = None,
     observer: Callable[[Settings], Callable[[dict], None]] | None = None,
     workers: int | None = None,
-    **options: bool,
+    **options: bool | None,
 ) -> list[Future[Run]]:
     """Each of several runs as :func:`run` makes it alone, with its ``options``; what one of them raises stops it alone.
 

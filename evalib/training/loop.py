@@ -22,7 +22,10 @@ from evalib.training.environment import choose_device, commit, device_name
 from evalib.training.prediction import evaluating, predict
 from evalib.training.progress import announce, progress_bar
 from evalib.training.settings import COMPUTATION, TIERS, Settings, check_same, learning_rate
-from evalib.training.steps import OPTIMISERS, precision_of, set_rate, training_step
+from evalib.training.steps import OPTIMISERS, compiles, precision_of, set_rate, training_step
+
+EVALUATED = 2500
+"""How many images a GPU evaluates at a time."""
 
 SEEDED = threading.Lock()
 """Held while a network is drawn: torch has one random stream for all threads."""
@@ -46,7 +49,7 @@ def train(
     directory: Path | None = None,
     device: str | None = None,
     observe: Callable[[dict], None] | None = None,
-    compile: bool = False,
+    compile: bool | None = None,
     longer: bool = False,
     dataset: data.Dataset | None = None,
     network: nn.Module | None = None,
@@ -58,8 +61,8 @@ def train(
     On the CPU a continued run ends bitwise equal to one that was never stopped. ``observe`` is called with each
     new entry of the curve. ``dataset`` is taken in place of the tier's (:func:`evalib.dataset` makes one of your own
     images), and ``network`` is trained in place of a fresh one of the experiment: ``ValueError`` if it does not give a
-    score for each class of the data. ``compile`` hands the network of the training step to ``torch.compile``; the seconds
-    of the first epoch hold what that takes, and a capture. With ``longer`` the checkpoint may be of a run of fewer
+    score for each class of the data. ``compile`` hands the network of the training step to ``torch.compile``, by default on a
+    GPU above the ``smoke`` tier; the seconds of the first epoch hold what that takes, and a capture. With ``longer`` the checkpoint may be of a run of fewer
     epochs, from whose end this one goes on at its own learning rate. Raises ``ValueError`` if the checkpoint was made
     with other settings or by another computation, ``FloatingPointError`` if a loss is not finite, and ``MemoryError``
     if the device's memory does not hold a step.
@@ -72,10 +75,12 @@ def train(
     network, optimiser = begin(settings, device, len(cifar.classes), network)
     if foreign:
         check_fits(network, cifar)
+    compile = compiles(compile, settings.tier, device)
     curve, sittings = resume(settings, directory, network, optimiser, cifar.fingerprint, longer)
     if len(curve) < settings.epochs:
         sittings.append(
-            {"after": len(curve), "epochs": settings.epochs, "computation": COMPUTATION, **made_with(device)}
+            {"after": len(curve), "epochs": settings.epochs, "computation": COMPUTATION, "compiled": compile}
+            | made_with(device)
         )
     with (
         progress_bar(settings, len(training), len(curve)) as bar,
@@ -90,7 +95,7 @@ def train(
             set_rate(optimiser, rate)
             losses, correct = train_epoch(step, network, len(training), settings, epoch, bar)
             check_finite(losses, epoch, rate)
-            scores = predict(network, images[validation])
+            scores = evaluate(network, images[validation])
             curve.append(
                 {
                     "epoch": epoch + 1,
@@ -103,7 +108,7 @@ def train(
                 }
             )
             if experiment(settings.experiment).test_each_epoch:
-                scores = predict(network, cifar.test_images.to(device)).cpu()
+                scores = evaluate(network, cifar.test_images.to(device)).cpu()
                 curve[-1]["test_accuracy"] = accuracy(scores, cifar.test_labels)
             saved = {"settings": asdict(settings), "curve": curve, "sittings": sittings, "data": cifar.fingerprint}
             writer.save(epoch + 1, network, optimiser, saved)
@@ -111,7 +116,7 @@ def train(
             if observe is not None:
                 observe(curve[-1])
             start = time.perf_counter()
-        test_scores = predict(network, cifar.test_images.to(device)).cpu()
+        test_scores = evaluate(network, cifar.test_images.to(device)).cpu()
     network.eval().image_size = tuple(images.shape[2:])
     last = settings.epochs - 1
     finite_loss(test_scores, cifar.test_labels, "test", last, learning_rate(settings, last))
@@ -160,6 +165,11 @@ def train_epoch(step, network: nn.Module, images: int, settings: Settings, epoch
         correct += right
         bar.update()
     return losses, correct
+
+
+def evaluate(network: nn.Module, images: UInt8[Tensor, "n 3 i j"]) -> Float[Tensor, "n classes"]:
+    """The scores for ``images`` where they lie: on a GPU, where a batch takes as long as its launches, in large ones."""
+    return predict(network, images, **({"batch_size": EVALUATED} if images.is_cuda else {}))
 
 
 @torch.no_grad()

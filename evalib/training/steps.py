@@ -9,6 +9,8 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from evalib.fast.operators import has_triton
+from evalib.networks import Network
 from evalib.training import data
 
 WARM_UP = 3
@@ -88,18 +90,31 @@ def training_step(
     network: nn.Module, optimiser, padded: Tensor, labels: Tensor, batch_size: int, precision: str = "float32",
     compile: bool = False,
 ) -> Step:  # fmt: skip
-    """:func:`eager_step`, on CUDA captured as one graph, with ``compile`` of the network that torch.compile makes.
+    """:func:`eager_step`, on CUDA captured as one graph, with ``compile`` of the :func:`compiled` network.
 
-    That network computes whole batches alone: what is smaller, and every evaluation, is computed by the eager one.
-    Its compilation is part of the capture. On a GPU it has not been measured.
+    That computes whole batches alone: what is smaller, and every evaluation, is computed by the eager one. Compilation is
+    part of the capture.
     """
     inputs = optimiser, padded, labels, precision
     step = eager_step(network, *inputs)
-    whole = eager_step(torch.compile(network, dynamic=False), *inputs) if compile else step
+    whole = eager_step(compiled(network), *inputs) if compile else step
     if not padded.is_cuda:
         return lambda plan: (whole if len(plan.order) == batch_size else step)(plan)
     with CAPTURE:
         return captured(whole, step, network, optimiser, batch_size)
+
+
+def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """``network`` by torch.compile, body and head apart: what one run has compiled, others in the process with it share."""
+    if not isinstance(network, Network):
+        return torch.compile(network, dynamic=False)
+    features, summary = (torch.compile(part, dynamic=False) for part in (network.features, network.summary))
+    return lambda images: network.classifier(summary(features(images)))
+
+
+def compiles(asked: bool | None, tier: str, device: torch.device) -> bool:
+    """Whether a run compiles: as asked, or on a GPU above the ``smoke`` tier, which is over before it would pay."""
+    return (device.type == "cuda" and tier != "smoke" and has_triton()) if asked is None else asked
 
 
 def precision_of(asked: str | None, device: torch.device) -> str:
@@ -109,7 +124,7 @@ def precision_of(asked: str | None, device: torch.device) -> str:
 
 
 def eager_step(
-    network: nn.Module,
+    network: Callable[[Tensor], Tensor],
     optimiser,
     padded: UInt8[Tensor, "n 3 40 40"],
     labels: Int64[Tensor, " n"],
