@@ -20,12 +20,13 @@ class SingleQueryAttention(nn.Module):
     """Multi-head attention of one query over m vectors: ``y = Σ_m softmax_m(qᵀk_m [+ qᵀr_m]) v_m``, and the softmax.
 
     With the ``offsets`` of m pixels from the centre it is the paper's *Attention 2D*, r_m the relative embedding of
-    pixel m (Eq. 3). Without, it is *Attention 1D* over m slots (Eq. 2). Heads are concatenated; there is no scale,
-    bias, residual or norm (departure D4). ``attend`` is the equation; :mod:`evalib` puts a faster form of it there.
+    pixel m (Eq. 3). Without, it is *Attention 1D* over m slots (Eq. 2). Logits are divided by √c, c the channels of a
+    head, which the text does not say (departure D4: to its letter EVA may collapse in training). Heads are
+    concatenated; there is no bias, residual or norm. ``attend`` is the equation; :mod:`evalib` puts a faster form there.
     """
 
     attend = staticmethod(single_query_attention)
-    scaled = False  # by 1/√c, c the channels of a head
+    scaled = True
 
     def __init__(self, memory_channels: int, model_channels: int, num_heads: int, offsets: Tensor | None = None):
         super().__init__()

@@ -19,7 +19,7 @@ from evalib.training import checkpoints, data
 
 ROWS = (
     *(row for row in TABLE_1 if row.name.endswith("small")),
-    experiment("evanet20-small-scaled"),
+    experiment("evanet20-small-letter"),
     experiment("evanet20-small-residual"),
 )
 TIERS = ("quick", "paper")

@@ -90,6 +90,7 @@ def single_query(layer, query, memory, num_heads, offsets):
     q = layer.W_Q.weight @ query
     keys, values = [layer.W_K.weight @ m for m in memory], [layer.W_V.weight @ m for m in memory]
     width = len(q) // num_heads
+    q = q / width**0.5  # logits over √c
     outputs, all_weights = [], []
     for h in range(num_heads):
         mine = slice(h * width, (h + 1) * width)

@@ -11,12 +11,12 @@ from evalib.ablations.ladder import LADDER
 from evalib.ablations.published import PublishedEVA
 from evalib.ablations.variants import (
     CentreQuery,
+    LetterAttention,
     NoPosition,
     NoRecall,
     OneBlock,
     ResidualAttention,
     ReversedRings,
-    ScaledAttention,
     StandardAttention,
     ZeroPaddedAttention,
     first_query_alone,
@@ -49,18 +49,26 @@ def last(stage) -> tuple:
     return usual, usual, stage
 
 
-RESNET, SANET, EVANET = TABLE_1[:3]
+RESNET, SANET, EVANET, *_, LARGE_EVANET = TABLE_1
 SCALED_3x3 = partial(self_attention_3x3, scaled=True)
 ZERO_PADDED_3x3 = partial(ZeroPaddedAttention, kernel_size=KERNEL_SIZE, num_heads=NUM_HEADS)
+
+TO_THE_LETTER = tuple(
+    changed(row, "letter", "D4", "the letter of the text: no scale", head=eva(Attention=LetterAttention))
+    for row in (EVANET, LARGE_EVANET)
+)
+"""EVANet as the text has it and nothing else: beside the paper's number in the table too."""
 
 # fmt: off
 ABLATIONS = (
     changed(RESNET, "mlp", "control", "pooling and an MLP of EVA's parameters", head=perceptron),
     changed(EVANET, "query-alone", "control", "7×7 convolution and FFN alone", head=first_query_alone),
-    changed(EVANET, "scaled", "D4", "logits scaled by 1/√c", head=eva(Attention=ScaledAttention)),
+    *TO_THE_LETTER,
     changed(SANET, "scaled", "D4", "logits scaled by 1/√c", mix=last(SCALED_3x3)),
-    changed(EVANET, "residual", "D4", "residual and LayerNorm around each attention", head=eva(Attention=ResidualAttention)),
-    changed(EVANET, "standard", "D4", "scale, W_O, residual and LayerNorm around each attention", head=eva(Attention=StandardAttention)),
+    changed(EVANET, "residual", "D4", "no scale, but residual and LayerNorm around each attention", head=eva(Attention=ResidualAttention)),
+    changed(EVANET, "standard", "D4", "W_O, residual and LayerNorm around each attention too", head=eva(Attention=StandardAttention)),
+    changed(LARGE_EVANET, "residual", "D4", "no scale, but residual and LayerNorm around each attention", head=eva(Attention=ResidualAttention)),
+    changed(LARGE_EVANET, "standard", "D4", "W_O, residual and LayerNorm around each attention too", head=eva(Attention=StandardAttention)),
     changed(SANET, "zero-padded", "D7", "the zeros of the border take part", mix=last(ZERO_PADDED_3x3)),
     changed(EVANET, "unpadded", "D6", "7×7 by a stride without padding", block=last(UnpaddedBlock)),
     changed(SANET, "one-attention", "D7", "one attention a block", block=last(SecondAttends)),
@@ -83,4 +91,21 @@ ABLATIONS = (
 )
 # fmt: on
 
-register(*ABLATIONS, *LADDER)
+
+def to_the_letter(row: Experiment) -> Experiment:
+    """The same change of EVA to the letter of the text: what runs of computation 1 call by the name of ``row``."""
+    base = TO_THE_LETTER[0]
+    name, model = row.name.replace(EVANET.name, base.name), f"{base.model}, {row.change}"
+    head: Callable[..., nn.Module] = row.head
+    under = base.name if row.base == EVANET.name else row.base.replace(EVANET.name, base.name)
+    return replace(row, name=name, model=model, base=under, head=partial(head, Attention=LetterAttention))
+
+
+LETTER = tuple(
+    to_the_letter(row)
+    for row in (*ABLATIONS, *LADDER)
+    if row.base.startswith(EVANET.name) and row.kind != "D4" and not row.name.endswith(("published", "query-alone"))
+)
+"""Shown where they were run; none is to be."""
+
+register(*ABLATIONS, *LETTER, *LADDER)

@@ -75,14 +75,14 @@ class NoPosition(ExpandingVisualAttention):
     position = False
 
 
-class ScaledAttention(SingleQueryAttention):
-    """Logits over √c, c the channels of a head."""
+class LetterAttention(SingleQueryAttention):
+    """To the letter of the text: logits without a scale."""
 
-    scaled = True
+    scaled = False
 
 
-class ResidualAttention(SingleQueryAttention):
-    """``LayerNorm(query + attention)``."""
+class ResidualAttention(LetterAttention):
+    """``LayerNorm(query + attention)``, logits without a scale."""
 
     def __init__(
         self, memory_channels: int, model_channels: int, num_heads: int, offsets: Int[Tensor, "2 m"] | None = None
@@ -99,8 +99,6 @@ class ResidualAttention(SingleQueryAttention):
 
 class StandardAttention(SingleQueryAttention):
     """The attention sub-layer of Vaswani et al. 2017: ``LayerNorm(query + W_O attention)``, logits over √c."""
-
-    scaled = True
 
     def __init__(
         self, memory_channels: int, model_channels: int, num_heads: int, offsets: Int[Tensor, "2 m"] | None = None

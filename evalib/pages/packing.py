@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from evalib.ablations.variants import ResidualAttention, ScaledAttention, StandardAttention
+from evalib.ablations.variants import LetterAttention, ResidualAttention, StandardAttention
 from evalib.equations import relative_embedding
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention, WholeMap
 from evalib.networks import BasicBlock, EVASummary, PaddedShortcut
@@ -114,7 +114,7 @@ def expanding_attention(block: Block, eva) -> dict:
 
 def attention(block: Block, layer) -> dict:
     """W_Q, W_K, W_V; and, where the layer has them, r of each pixel (``h c m``), W_O, and the LayerNorm."""
-    known(layer, SingleQueryAttention, ScaledAttention, ResidualAttention, StandardAttention)
+    known(layer, SingleQueryAttention, LetterAttention, ResidualAttention, StandardAttention)
     r = None
     if layer.offsets is not None:
         row, column = layer.offsets + layer.radius

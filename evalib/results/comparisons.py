@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from scipy.special import stdtr
 
+from evalib.ablations import LETTER
 from evalib.experiments import ROWS, Experiment, experiment
 from evalib.results.markdown import between, number, p_value
 from evalib.results.markdown import table as write
@@ -127,7 +128,11 @@ def ablations(out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> li
 
     ``p_holm`` corrects for all effects of a tier, whatever their base: they are one family of tests.
     """
-    changed = [row for row in ROWS.values() if row.base and row.kind != "ladder"]
+    changed = [
+        row
+        for row in ROWS.values()
+        if row.base and row.kind != "ladder" and (row not in LETTER or highest(row, out, tiers)[1])
+    ]
     effects = {row.name: effect(row, out, tiers) for row in changed}
     corrected: dict[str, float | None] = dict.fromkeys(effects)
     for each in tiers:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
+from evalib.ablations import TO_THE_LETTER
 from evalib.experiments import TABLE_1, Experiment, experiment
 from evalib.results.files import SUPERSEDED, read, record_path, results
 from evalib.results.schema import collapse, settings_of
@@ -114,10 +115,10 @@ def same_run(one: dict, other: dict) -> bool:
 
 
 def rows_of(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> tuple[Experiment, ...]:
-    """The rows of Table 1, then every other that ``tiers`` have a record of and that is held against none."""
+    """The rows of Table 1, then of what ``tiers`` have a record of: the letter of the text, and each row held against none."""
     names = {record["experiment"] for tier in tiers for record in trusted(tier, out)}
     others = (experiment(name) for name in sorted(names - {row.name for row in TABLE_1}))
-    return TABLE_1 + tuple(row for row in others if not row.base)
+    return TABLE_1 + tuple(row for row in others if row in TO_THE_LETTER or not row.base)
 
 
 def highest(

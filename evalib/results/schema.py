@@ -19,7 +19,7 @@ FIELDS = {
 IMAGES = {"subset": (1_000, 500), "full": (50_000, 10_000)}
 """Training (and validation) and test images of each data set."""
 
-CHOSEN = "residual"
+CHOSEN = "scaled"
 """The ablation of computation 1 that is the layer itself from computation 2 on."""
 
 ON_THE_LETTER = ("centre-query", "no-recall", "reversed", "one-block", "no-position", "heads1", "heads2", "heads8",

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
+from evalib.experiments import experiment
 from evalib.results.markdown import between, foreign, number
 from evalib.results.markdown import table as write
 from evalib.results.runs import complete, epoch_seconds, highest, minutes, reruns, rows_of, timed, trusted, warned
@@ -40,7 +41,7 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
                 "experiment": row.name,
                 "model": row.model,
                 "parameters": records[0]["parameters"] if records else None,
-                "paper": row.paper_accuracy,
+                "paper": (experiment(row.base) if row.base else row).paper_accuracy,
                 "accuracy": mean,
                 "deviation": seeds and seeds.deviation,
                 "seeds": len(records),
