@@ -225,7 +225,7 @@ MUTANTS = (
     # ── Ablations ─────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "scaled-by-width", "logits are divided by c, not by its root",
-        ABLATIONS + "test_scaled_logits_are_the_equations_with_their_scale", "eva.py",
+        ABLATIONS + "test_scaled_logits_are_the_equations_with_their_scale_and_the_letter_has_none", "eva.py",
         "channels**-0.5 if", "channels**-1.0 if",
     ),
     Mutant(

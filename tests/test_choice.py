@@ -10,6 +10,7 @@ from evalib import TABLE_1
 from evalib.pages import answer, plots
 from evalib.results import choice, ladder, records, unfinished
 from evalib.results.schema import checksum
+from evalib.training.settings import COMPUTATION
 
 
 def candidate(name, *validations):
@@ -47,6 +48,7 @@ def paper(tmp_path):
     def make(name, accuracy, seed=0, best=None):
         record = json.loads(source.read_text("utf-8"))
         record |= {"experiment": name, "tier": "paper", "seed": seed, "validation_accuracy": accuracy}
+        record["computation"] = COMPUTATION
         record["settings"] |= {"experiment": name, "tier": "paper", "seed": seed, "epochs": 150}
         entry = record["curve"][-1] | {"validation_accuracy": accuracy}
         record["curve"] = [entry | {"epoch": epoch} for epoch in range(1, 151)]

@@ -121,9 +121,9 @@ def test_the_spread_is_the_pooled_deviation_over_seeds_by_hand(tmp_path):
 
 def test_with_one_group_the_pooled_test_is_the_two_sample_test_of_scipy(tmp_path):
     ours, theirs = [93.0, 93.4, 92.6], [91.2, 91.5, 91.0, 91.6]
-    runs(tmp_path, "evanet20-small-scaled", ours)
+    runs(tmp_path, "evanet20-small-standard", ours)
     runs(tmp_path, EVANET, theirs)
-    found, test = effect(experiment("evanet20-small-scaled"), tmp_path), stats.ttest_ind(ours, theirs)
+    found, test = effect(experiment("evanet20-small-standard"), tmp_path), stats.ttest_ind(ours, theirs)
     assert found.p == pytest.approx(test.pvalue)
     assert (found.low, found.high) == pytest.approx(tuple(test.confidence_interval()))
     assert (found.n, found.mean) == (3, pytest.approx(93.0 - 91.325))
@@ -142,12 +142,12 @@ def test_a_prediction_interval_holds_another_seed_in_95_of_100_cases():
 
 
 def test_holm_spans_the_effects_of_a_tier(tmp_path):
-    for name, percents in ((RESNET, [80.0, 80.4]), (EVANET, [80.0, 80.4]), ("evanet20-small-scaled", [82.0])):
+    for name, percents in ((RESNET, [80.0, 80.4]), (EVANET, [80.0, 80.4]), ("evanet20-small-standard", [82.0])):
         runs(tmp_path, name, percents, tier="quick")
 
     def corrected():
         rows = {row["experiment"]: row for row in comparisons.ablations(tmp_path)}
-        return rows["evanet20-small-scaled"]["p_holm"], rows["evanet20-small-scaled"]["effect_p"]
+        return rows["evanet20-small-standard"]["p_holm"], rows["evanet20-small-standard"]["effect_p"]
 
     alone, p = corrected()
     assert alone == pytest.approx(p) and 0.01 < p < 0.04

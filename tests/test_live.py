@@ -50,7 +50,7 @@ def test_a_batch_norm_is_folded_into_the_convolution_before_it():
 
 
 @pytest.mark.parametrize(
-    "name", ["evanet20-small", "evanet20-small-scaled", "evanet20-small-residual", "evanet20-small-standard"]
+    "name", ["evanet20-small", "evanet20-small-letter", "evanet20-small-residual", "evanet20-small-standard"]
 )
 def test_an_attention_keeps_its_logits_and_what_follows_them(name):
     net = network(name)

@@ -16,6 +16,7 @@ import evalib
 from evalib import experiments, register
 from evalib.__main__ import main
 from evalib.batch import manifest
+from evalib.experiments import ROWS
 from evalib.results import records, runs, schema, tables
 from evalib.results.markdown import foreign
 from evalib.results.schema import CHOSEN, NAMES, checksum, computation, settings_of, today
@@ -336,6 +337,7 @@ def test_a_name_of_version_1_means_in_version_2_what_it_computed():
         assert today(name, 1, 2) == name
     assert today("evanet20-small", 2, 2) == "evanet20-small"
     assert {now for now in NAMES[1].values() if "-letter" not in now} == {"evanet20-small"}
+    assert {*NAMES[1].values()} <= {*ROWS}
 
 
 def test_records_without_the_number_are_of_version_1():
@@ -343,7 +345,7 @@ def test_records_without_the_number_are_of_version_1():
 
 
 def test_a_record_is_read_under_the_name_of_today_once(tmp_path, monkeypatch):
-    path = made(tmp_path, "resnet20-small-mlp", schema=2)
+    path = made(tmp_path, "resnet20-small-mlp", schema=2, computation=1)
     monkeypatch.setattr(schema, "COMPUTATION", 2)
     monkeypatch.setitem(NAMES, 1, {"resnet20-small-mlp": "resnet20-small", "resnet20-small": "sanet20-small"})
     before = path.read_bytes()
@@ -359,7 +361,9 @@ def test_a_record_is_read_under_the_name_of_today_once(tmp_path, monkeypatch):
 
 def test_files_get_the_names_of_today_each_when_its_name_is_free(tmp_path, monkeypatch):
     """As from version 1 to 2: one name is freed and taken by another, whose weights go along."""
-    old = {name: made(tmp_path, name) for name in ("resnet20-small", "resnet20-small-mlp", "sanet20-small")}
+    old = {
+        name: made(tmp_path, name, computation=1) for name in ("resnet20-small", "resnet20-small-mlp", "sanet20-small")
+    }
     for name, path in old.items():
         path.with_suffix("").mkdir()
         (path.with_suffix("") / name).touch()

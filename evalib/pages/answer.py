@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from evalib.experiments import TABLE_1, Experiment
 from evalib.results import choice
-from evalib.results.comparisons import Comparison, compare, signed
+from evalib.results.comparisons import Comparison, contrast, signed
 from evalib.results.runs import complete, warned
 from evalib.results.schema import collapse
 from evalib.results.spread import spread
@@ -93,7 +93,7 @@ def found(out: Path | None = None) -> str:
 def verdict(out: Path | None = None) -> str:
     """Whether EVANet is ahead of ResNet, in the words that the runs of the full schedule allow."""
     resnet, evanet, letter = TABLE_1[0], TABLE_1[2], choice.row_of("letter")
-    each = compare(evanet.name, resnet.name, out, (TIER,))
+    each = contrast(evanet.name, resnet.name, out, (TIER,))
     if collapsed(evanet, out):
         return "Not as the text describes it." if evanet.name == letter.name else "No: it collapses."
     if each.mean is None:
@@ -108,7 +108,7 @@ def against(evanet: Experiment, resnet: Experiment, reading: str, out: Path | No
     ours = [record["test"]["accuracy"] for record in complete(evanet, TIER, out)]
     if not ours:
         return f"with the reading *{reading}*, which is meant to train, it has not been run to the end"
-    each = compare(evanet.name, resnet.name, out, (TIER,))
+    each = contrast(evanet.name, resnet.name, out, (TIER,))
     said = (
         f"with the reading *{reading}* it reaches **{statistics.mean(ours):.1f}\u00a0%** ({counted(len(ours), 'seed')})"
     )
@@ -118,10 +118,10 @@ def against(evanet: Experiment, resnet: Experiment, reading: str, out: Path | No
 def gap(each: Comparison) -> str:
     """A difference from ResNet in words, and how sure it is."""
     if each.mean is None:
-        return "and has no ResNet of the same seeds to be held against"
+        return "and has no ResNet to be held against"
     side = "ahead of" if each.mean > 0 else "behind"
     if each.low is None or each.high is None:
-        return f"{abs(each.mean):.1f} points {side} ResNet; one pair of runs, so this may be chance"
+        return f"{abs(each.mean):.1f} points {side} ResNet; no network has a second seed, so this may be chance"
     sure = "more than chance explains" if each.low * each.high > 0 else "which may be chance"
     return f"{abs(each.mean):.1f} points {side} ResNet (95\u00a0% interval {signed(each.low)} to {signed(each.high)}): {sure}"
 

@@ -104,7 +104,7 @@ def holm(ps: list[float | None]) -> list[float | None]:
 def effect(row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> Comparison:
     """What an ablation does to the test accuracy, in points: its mean over seeds minus that of the row it changes.
 
-    At the highest tier that both have, by the pooled deviation (:func:`unpaired`). For a row that reads the test set after
+    At the highest tier that both have, by the pooled deviation (:func:`unpaired`), which says nothing where a run collapsed. For a row that reads the test set after
     each epoch it is the best of these accuracies minus the last one, run by run.
     """
     if row.test_each_epoch:
@@ -117,9 +117,10 @@ def effect(row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = AL
 def contrast(one: str, other: str, out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> Comparison:
     """Mean accuracy of the experiment ``one`` minus that of ``other``, at the highest tier that both have (:func:`unpaired`)."""
     for tier in reversed(tiers):
-        ones, others = ([accuracy(r) for r in complete(experiment(name), tier, out)] for name in (one, other))
+        ones, others = (complete(experiment(name), tier, out) for name in (one, other))
         if ones and others:
-            return unpaired(tier, ones, others, spread(tier, out))
+            seeds = None if warned(ones + others) else spread(tier, out)
+            return unpaired(tier, [*map(accuracy, ones)], [*map(accuracy, others)], seeds)
     return Comparison()
 
 
