@@ -4,7 +4,7 @@ of the EVANets whose reading the report compares.
     python scripts/publish_weights.py --out results
 
 Only those whose record says the same as the record inside them, and which give the recorded number of right answers
-again, are taken. They take the place of older ones.
+again, to the image on the device that it was recorded on, are taken. They take the place of older ones.
 """
 
 import argparse
@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from evalib.experiments import TABLE_1, Experiment, experiment
-from evalib.results import records, tables, weights
-from evalib.training import checkpoints, data
+from evalib.results import evaluation, records, tables, weights
+from evalib.training import checkpoints
 
 ROWS = (
     *(row for row in TABLE_1 if row.name.endswith("small")),
@@ -45,10 +45,8 @@ def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Pa
         raise ValueError(f"{row.name}: {source} has {size:,} bytes, more than {LIMIT:,}")
     if kinds := {str(t.dtype) for t in tensors.values() if t.is_floating_point() and t.dtype != torch.float32}:
         raise ValueError(f"{row.name}: {source} holds {', '.join(kinds)}: only float32 is taken")
-    scores, _ = weights.evaluate(source, device="cpu")
-    correct = (scores.argmax(dim=1) == data.load(inside["data"]["source"]).test_labels).sum().item()
-    if correct != inside["test"]["correct"]:
-        raise ValueError(f"{row.name}: {source} gives {correct} right answers, its record {inside['test']['correct']}")
+    if fault := evaluation.verify(source.parent.with_suffix(".json"), device="cpu")["fault"]:
+        raise ValueError(f"{row.name}: {fault}")
     for old in into.glob(f"{row.name}-{'[0-9a-f]' * 16}.safetensors"):
         old.unlink()
     return checkpoints.write_atomically(target, source.read_bytes())
