@@ -38,14 +38,14 @@ class SingleQueryAttention(nn.Module):
         self.register_buffer("offsets", offsets, persistent=False)
         if offsets is not None:
             self.radius = int(offsets.abs().max())
-            self.rows = relative_table(num_heads, channels // 2, 2 * self.radius + 1)
-            self.cols = relative_table(num_heads, channels // 2, 2 * self.radius + 1)
+            extent, (row, column) = 2 * self.radius + 1, offsets + self.radius
+            self.rows, self.cols = (relative_table(num_heads, channels // 2, extent) for _ in range(2))
+            self.register_buffer("pixels", extent * row + column, persistent=False)
 
     def forward(self, query: Vector, memory: Memory) -> tuple[Vector, Weights]:
         r_m = None
         if self.offsets is not None:
-            row, column = self.offsets + self.radius
-            r_m = relative_embedding(self.rows, self.cols)[:, :, row, column]
+            r_m = relative_embedding(self.rows, self.cols).flatten(2).index_select(2, self.pixels)
         W_Q, W_K, W_V = self.W_Q.weight, self.W_K.weight, self.W_V.weight
         return self.attend(query, memory, W_Q, W_K, W_V, self.num_heads, r_m, self.scale)
 
@@ -114,12 +114,13 @@ class ExpandingVisualAttention(nn.Module):
         for ring_pixels, look, recall in zip(self.rings(x), self.looks, self.recalls, strict=True):
             attn, _ = look(q, ring_pixels)  # Attention 2D
             slots.append(attn)
-            q, _ = recall(attn, torch.stack(slots, dim=1))  # Attention 1D
+            q, _ = recall(attn, rearrange(slots, "s n d -> n s d"))  # Attention 1D
         return rearrange(self.output(q), "n out -> n out 1 1")
 
     def rings(self, x: Map) -> tuple[Float[Tensor, "n _ c"], ...]:
-        """The memory blocks: the pixels of each ring, row by row."""
-        return rearrange(x, "n c i j -> n (i j) c").index_select(1, self.pixels).split(self.sizes, dim=1)
+        """The memory blocks: the pixels of each ring, row by row, and in memory pixel by pixel."""
+        blocks = rearrange(x, "n c i j -> (i j) n c").index_select(0, self.pixels).split(self.sizes)
+        return tuple(rearrange(pixels, "m n c -> n m c") for pixels in blocks)
 
     @staticmethod
     def memory_blocks(radius: int) -> list[Int[Tensor, "2 _"]]:

@@ -23,6 +23,7 @@ EQ_1 = EQUATIONS + "test_convolution_is_the_loop"
 EQ_2 = EQUATIONS + "test_local_attention_is_the_loop"
 EQ_3 = EQUATIONS + "test_relative_attention_is_the_loop"
 KERNELS = "tests/test_window_kernel.py::test_the_kernels_are_the_literal_equation_at_a_few_shapes"
+SINGLE_QUERY = FAST + "test_single_query_attention_is_the_literal_one"
 MODULE = EQUATIONS + "test_module_is_projections_around_the_equation"
 EVA_LOOPS = EVA + "test_output_and_weights_are_the_loops"
 RECALL = EVA + "test_recall_reads_q0_and_every_look_so_far"
@@ -129,14 +130,23 @@ MUTANTS = (
     ),
     Mutant(
         "heads-reshaped", "keys and values are split into heads by a reshape that mixes pixels and channels",
-        FAST + "test_single_query_attention_is_the_literal_one", "equations.py",
+        SINGLE_QUERY, "equations.py",
         'rearrange(memory @ W.T, "n m (h c) -> n h m c", h=num_heads)',
         "(memory @ W.T).reshape(len(memory), num_heads, memory.shape[1], -1)",
     ),
     # ── Fast forms ────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "absorbed-heads-interleaved", "EVA's values take every h-th channel for a head, its keys neighbouring ones",
-        EVA_LOOPS, "fast/__init__.py", '"(h c) cin -> h cin c"', '"(c h) cin -> h cin c"',
+        EVA_LOOPS, "fast/single_query.py", '"(h c) cin -> h cin c"', '"(c h) cin -> h cin c"',
+    ),
+    Mutant(
+        "joined-heads-interleaved", "on a GPU EVA's keys and values take every h-th channel for a head, its query neighbours",
+        SINGLE_QUERY, "fast/single_query.py", '"m n (two h c) -> m n two h c"',
+        '"m n (two c h) -> m n two h c"',
+    ),
+    Mutant(
+        "joined-swapped", "on a GPU EVA's keys and values change places", SINGLE_QUERY, "fast/single_query.py",
+        "k_m, v_m = rearrange(both", "v_m, k_m = rearrange(both",
     ),
     Mutant(
         "spread-sign", "q·r is spread over the map by the offset i − a instead of a − i", MODULE, "fast/maps.py",
@@ -188,11 +198,11 @@ MUTANTS = (
     ),
     Mutant(
         "ring-offset-transposed", "r of a ring's pixel is read with row and column swapped", EVA_LOOPS, "eva.py",
-        "row, column = self.offsets + self.radius", "column, row = self.offsets + self.radius",
+        "(row, column) = 2 * self.radius", "(column, row) = 2 * self.radius",
     ),
     Mutant(
         "q0-forgotten", "the recalls do not read q0", RECALL, "eva.py",
-        "torch.stack(slots, dim=1)", "torch.stack(slots[1:], dim=1)",
+        "rearrange(slots, ", "rearrange(slots[1:], ",
     ),
     Mutant(
         "recall-by-old-query", "the query of a recall is that of the look before it, not what it saw", RECALL, "eva.py",

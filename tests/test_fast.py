@@ -1,14 +1,21 @@
 """The fast forms are the literal ones: outputs and every gradient, for each formulation at every shape."""
 
+import inspect
+from collections import Counter
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations, fast, trace
 from evalib.attention import self_attention
 from evalib.eva import SingleQueryAttention
-from evalib.fast import operators, window
+from evalib.fast import operators, single_query, window
+from evalib.training import data, steps
+from evalib.training.loop import begin
+from evalib.training.settings import Settings
 
 MAPS = [(1, 1), (2, 5), (5, 4), (7, 7), (8, 8)]
 
@@ -26,7 +33,7 @@ def leaves(*shapes):
     return [torch.randn(shape, requires_grad=True) for shape in shapes]
 
 
-def assert_same(literal, quick, inputs):
+def assert_same(literal, quick, inputs, tolerance=1e-12):
     """Equal outputs, and equal gradients of one random sum of them, relative to the largest entry of each."""
     literal, quick = (y if isinstance(y, tuple) else (y,) for y in (literal, quick))
     weights = [torch.randn_like(y) for y in literal]
@@ -37,7 +44,7 @@ def assert_same(literal, quick, inputs):
         for ys in (literal, quick)
     ]
     for expected, actual in zip((*literal, *grads[0]), (*quick, *grads[1]), strict=True):
-        atol = 1e-12 * max(1.0, expected.detach().abs().max().item())
+        atol = tolerance * max(1.0, expected.detach().abs().max().item())
         torch.testing.assert_close(actual, expected, rtol=0, atol=atol)
 
 
@@ -151,13 +158,27 @@ def test_wrong_extents_are_named():
         fast.relative_attention(q, k, v, *leaves((1, 1, 3), (1, 2, 3)))
 
 
+each_form = pytest.mark.parametrize("form", [single_query.absorbed, single_query.projected])
+
+
+@each_form
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("heads", [1, 2, 4])
 @pytest.mark.parametrize(("m", "with_r", "scale"), [(1, True, 1.0), (8, True, 0.5), (3, False, 3.0)])
-def test_single_query_attention_is_the_literal_one(heads, m, with_r, scale):
-    inputs = leaves((3, 8), (3, m, 6), (8, 8), (8, 6), (8, 6))
-    r = leaves((heads, 8 // heads, m)) if with_r else []
-    pair = (module.single_query_attention(*inputs, heads, *(r or [None]), scale) for module in (equations, fast))
-    assert_same(*pair, [*inputs, *r])
+def test_single_query_attention_is_the_literal_one(heads, m, with_r, scale, dtype, tolerance, form):
+    shapes = (3, 8), (3, m, 6), (8, 8), (8, 6), (8, 6), (heads, 8 // heads, m)
+    *inputs, r = (torch.randn(shape, dtype=dtype).div(2).requires_grad_() for shape in shapes)
+    r = [r] if with_r else []
+    pair = (each(*inputs, heads, *(r or [None]), scale) for each in (equations.single_query_attention, form))
+    assert_same(*pair, [*inputs, *r], tolerance)
+
+
+def test_a_cpu_projects_a_head_and_any_other_device_the_memory(monkeypatch):
+    monkeypatch.setattr(single_query, "projected", lambda *_: "projected")
+    monkeypatch.setattr(single_query, "absorbed", lambda *_: "absorbed")
+    shapes = (3, 8), (3, 5, 6), (8, 8), (8, 6), (8, 6)
+    for device, form in (("cpu", "absorbed"), ("meta", "projected")):
+        assert inspect.unwrap(fast.single_query_attention)(*(torch.empty(s, device=device) for s in shapes), 2) == form
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -172,13 +193,54 @@ def test_self_attention_is_the_literal_module(monkeypatch, n, size, k, stride, l
     assert_same(layer(x), quick, [x, *layer.parameters()])
 
 
-def test_eva_is_the_literal_module():
-    module = ExpandingVisualAttention(6, 8, 5, num_heads=2)
-    (x,) = leaves((3, 6, 7, 7))
-    quick, passed = trace(module, x)
+def attending(module, attend):
+    """``module`` with another form of EVA's attention in it."""
     for part in module.modules():
         if isinstance(part, SingleQueryAttention):
-            part.attend = equations.single_query_attention
-    literal, seen = trace(module, x)
+            part.attend = attend
+    return module
+
+
+@each_form
+def test_eva_is_the_literal_module(form):
+    module = ExpandingVisualAttention(6, 8, 5, num_heads=2)
+    (x,) = leaves((3, 6, 7, 7))
+    quick, passed = trace(attending(module, form), x)
+    literal, seen = trace(attending(module, equations.single_query_attention), x)
     flat = [(y, *(t for group in each for t in group)) for y, each in ((literal, seen), (quick, passed))]
     assert_same(*flat, [x, *module.parameters()])
+
+
+class Operations(TorchDispatchMode):
+    """Counts what computes: every operation that is no view."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        aliases = [result.alias_info for result in operation._schema.returns]
+        if not any(alias and not alias.is_write for alias in aliases) and "_unsafe_view" not in str(operation):
+            self.counts[operation.overloadpacket] += 1
+        return operation(*arguments, **(options or {}))
+
+
+def operations_of_a_step(name, attend):
+    """What a training step of the network called ``name`` computes under bf16 autocast."""
+    torch.set_default_dtype(torch.float32)
+    network, optimiser = begin(Settings(name), torch.device("cpu"))
+    images, plan = torch.zeros(4, 3, 40, 40, dtype=torch.uint8), data.epoch_plan(4, 0, 0)
+    step = steps.eager_step(attending(network.train(), attend), optimiser, images, torch.zeros(4, dtype=int), "bf16")
+    with Operations() as operations:
+        step(plan)
+    return operations.counts
+
+
+def test_an_evanet_on_a_gpu_has_few_operations_more_than_a_resnet():
+    evanet, resnet = (
+        operations_of_a_step(name, single_query.projected) for name in ("evanet20-small", "resnet20-small")
+    )
+    more, aten = evanet - resnet, torch.ops.aten
+    assert more[aten.mm] + more[aten.addmm] == 3 * (2 * 8 + 5)  # a query and a memory each, and the layers around them
+    assert not {aten.bmm, aten.clone, aten.index, aten.index_put} & more.keys()
+    assert more.total() <= 250

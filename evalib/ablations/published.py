@@ -2,7 +2,7 @@
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from evalib.attention import check_heads, relative_table
@@ -37,7 +37,7 @@ class PublishedEVA(nn.Module):
     """
 
     identity: Tensor
-    offsets: Tensor
+    pixels: Tensor
 
     def __init__(self, in_channels: int, model_channels: int, out_channels: int, num_heads: int = 4):
         super().__init__()
@@ -56,30 +56,32 @@ class PublishedEVA(nn.Module):
         self.around_recalls = nn.ModuleList(Around(d) for _ in STAGES[1:])
         self.register_buffer("identity", torch.eye(d), persistent=False)
         rings = [ring(radius) for radius in STAGES]
-        self.sizes = [pixels.shape[1] for pixels in rings]
-        self.register_buffer("offsets", torch.cat(rings, dim=1), persistent=False)
+        self.sizes = [offsets.shape[1] for offsets in rings]
+        row, column = torch.cat(rings, dim=1) + EXTENT // 2
+        self.register_buffer("pixels", EXTENT * row + column, persistent=False)
 
     @own_precision
     def forward(self, x: Float[Tensor, "n d 7 7"]) -> Float[Tensor, "n d 1 1"]:
         q = self.first_query(x[:, :, EXTENT // 2, EXTENT // 2])
-        seen = []
-        for stage, offsets in enumerate(self.offsets.split(self.sizes, dim=1)):
-            seen.append(self.look(stage, offsets, q, x))
+        memory = rearrange(x, "n d i j -> (i j) n d").index_select(0, self.pixels).split(self.sizes)
+        r = relative_embedding(self.rows, self.cols).flatten(2).index_select(2, self.pixels).split(self.sizes, dim=2)
+        seen: list[Tensor] = []
+        for stage in STAGES:
+            seen.append(self.look(stage, q, rearrange(memory[stage], "m n d -> n m d"), r[stage]))
             q = self.recall(stage, seen) if stage else seen[0]
         return rearrange(q, "n d -> n d 1 1")
 
-    def look(self, stage: int, offsets: Int[Tensor, "2 m"], q: Float[Tensor, "n d"], x: Float[Tensor, "n d 7 7"]):
-        """Attention of q over the ring of pixels at ``offsets`` from the centre."""
-        row, column = offsets + EXTENT // 2
-        memory = rearrange(x[:, :, row, column], "n d m -> n m d")
-        r = relative_embedding(self.rows, self.cols)[:, :, row, column]
+    def look(
+        self, stage: int, q: Float[Tensor, "n d"], memory: Float[Tensor, "n m d"], r: Float[Tensor, "h c m"]
+    ) -> Float[Tensor, "n d"]:
+        """Attention of q over the pixels of a ring, r their relative embedding."""
         W_K, W_V = self.looks[stage].parameters()
         y, _ = SingleQueryAttention.attend(q, memory, self.identity, W_K, W_V, self.num_heads, r, self.scale)
         return self.around_looks[stage](q, y)
 
     def recall(self, stage: int, seen: list[Float[Tensor, "n d"]]) -> Float[Tensor, "n d"]:
         """Attention of the newest look over all looks so far."""
-        memory = torch.stack(seen, dim=1) + self.slots[: stage + 1]
+        memory = rearrange(seen, "s n d -> n s d") + self.slots[: stage + 1]
         W_Q, W_K, W_V = self.recalls[stage - 1].parameters()
         y, _ = SingleQueryAttention.attend(seen[-1], memory, W_Q, W_K, W_V, self.num_heads, None, self.scale)
         return self.around_recalls[stage - 1](seen[-1], y)
