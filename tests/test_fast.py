@@ -243,4 +243,4 @@ def test_an_evanet_on_a_gpu_has_few_operations_more_than_a_resnet():
     more, aten = evanet - resnet, torch.ops.aten
     assert more[aten.mm] + more[aten.addmm] == 3 * (2 * 8 + 5)  # a query and a memory each, and the layers around them
     assert not {aten.bmm, aten.clone, aten.index, aten.index_put} & more.keys()
-    assert more.total() <= 250
+    assert more.total() <= 265
