@@ -1,0 +1,231 @@
+"""The rows of Table 1 on a GPU: how long a step takes to make, a step, an epoch; alone, and seeds side by side.
+
+Each step is captured, and compiled or eager. Seeds side by side have a thread and a stream each, as the trainer gives them;
+their seconds are those of all together over their number.
+"""
+
+import gc
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import torch
+from timing import seconds
+from torch import Tensor, nn
+
+from evalib.experiments import TABLE_1
+from evalib.training import checkpoints, data, loop
+from evalib.training.settings import TIERS, Settings
+from evalib.training.steps import Step, compiles, precision_of, training_step
+
+STEP, EPOCH, SIDE_BY_SIDE, WHOLE = 1.3, {"small": 0.30, "large": 0.60}, {"small": 0.15, "large": 0.45}, 300
+"""At most: a step over a ResNet's; seconds of an epoch alone, and of a run beside others; seconds of six whole runs."""
+
+
+class Amounts(NamedTuple):
+    """How much is measured."""
+
+    images: int = 45_000
+    validation: int = 5_000
+    steps: int = 100
+    epochs: int = 2
+    seeds: int = 5
+
+
+class Images(NamedTuple):
+    """Where the steps read them."""
+
+    padded: Tensor
+    labels: Tensor
+    validation: Tensor
+
+
+class Run(NamedTuple):
+    """One seed, ready to train."""
+
+    settings: Settings
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    step: Step
+    stream: torch.cuda.Stream | None
+
+
+def random_images(amounts: Amounts, device: torch.device) -> Images:
+    """Bytes and labels at random, for time does not depend on what an image shows."""
+    draw = partial(torch.randint, generator=torch.Generator().manual_seed(0))
+    images = draw(0, 256, (amounts.images + amounts.validation, 3, 32, 32), dtype=torch.uint8).to(device)
+    labels = draw(0, 10, (amounts.images,)).to(device)
+    return Images(data.pad(images[: amounts.images]), labels, images[amounts.images :])
+
+
+def make(name: str, seed: int, images: Images, compile: bool) -> Run:
+    """A run of ``name`` on a stream of its own, its step captured."""
+    device, settings = images.labels.device, Settings(name, seed, "paper")
+    stream = torch.cuda.Stream() if device.type == "cuda" else None
+    with torch.cuda.stream(stream):
+        network, optimiser = loop.begin(settings, device)
+        inputs = images.padded, images.labels, settings.batch_size, precision_of(None, device)
+        step = training_step(network.train(), optimiser, *inputs, compile)
+    return Run(settings, network, optimiser, step, stream)
+
+
+def take_steps(plan: list[data.Plan], run: Run) -> None:
+    """One step a batch of ``plan``, and wait for them."""
+    with torch.cuda.stream(run.stream):
+        for batch in plan:
+            run.step(batch)
+        if run.stream:
+            run.stream.synchronize()
+
+
+def take_epochs(images: Images, epochs: int, folder: Path, run: Run) -> float:
+    """Seconds an epoch, as the trainer has it: plan, steps, validation, and the checkpoint, written beside the next."""
+    bar = SimpleNamespace(update=lambda: None)
+    with torch.cuda.stream(run.stream), checkpoints.Writer(folder / f"{run.settings.seed}") as writer:
+        start = time.perf_counter()
+        for epoch in range(epochs):
+            losses, _ = loop.train_epoch(run.step, run.network, len(images.labels), run.settings, epoch, bar)
+            losses.mean().item()
+            loop.evaluate(run.network, images.validation).cpu()
+            writer.save(epoch + 1, run.network, run.optimiser, {})
+        return (time.perf_counter() - start) / epochs
+
+
+def side_by_side(function: Callable, runs: list[Run]) -> list:
+    with ThreadPoolExecutor(len(runs)) as pool:
+        return list(pool.map(function, runs))
+
+
+def state(run: Run) -> list[Tensor]:
+    """All that a step changes."""
+    kept = (tensor for each in run.optimiser.state.values() for tensor in each.values())
+    return [*run.network.parameters(), *run.network.buffers(), *kept]
+
+
+def copied(run: Run) -> list[Tensor]:
+    with torch.cuda.stream(run.stream):
+        return [tensor.detach().clone() for tensor in state(run)]
+
+
+@torch.no_grad()
+def restore(run: Run, old: list[Tensor]) -> None:
+    with torch.cuda.stream(run.stream):
+        for tensor, value in zip(state(run), old, strict=True):
+            tensor.copy_(value)
+
+
+def batches(amounts: Amounts, batch_size: int, device: torch.device) -> list[data.Plan]:
+    parts = (part.to(device).split(batch_size) for part in data.epoch_plan(amounts.images, 0, 0))
+    return [data.Plan(*each) for each in zip(*parts, strict=True)][: amounts.steps]
+
+
+def one_step(name: str, images: Images, amounts: Amounts, compile: bool) -> dict[str, float]:
+    """Seconds that a step takes to make, and a step."""
+    return alone(name, images, amounts, compile)[1]
+
+
+def alone(name: str, images: Images, amounts: Amounts, compile: bool) -> tuple[Run, dict[str, float]]:
+    """A run as it begins, and seconds that its step took to make, and a step."""
+    device, runs = images.labels.device, []
+    plan = batches(amounts, Settings(name).batch_size, device)
+    making = seconds(lambda: runs.append(make(name, 0, images, compile)), device)
+    start = copied(runs[0])
+    take_steps(plan[:2], runs[0])
+    step = seconds(partial(take_steps, plan, runs[0]), device) / len(plan)
+    restore(runs[0], start)
+    return runs[0], {"made_seconds": making, "step_seconds": step}
+
+
+def whole_row(name: str, images: Images, amounts: Amounts, compile: bool) -> dict[str, float]:
+    """:func:`one_step`, and seeds side by side: seconds a step and run, an epoch and run, and an epoch alone.
+
+    ``largest_difference`` is between all that the first run holds after its steps alone and beside the others.
+    """
+    device, plan = images.labels.device, batches(amounts, Settings(name).batch_size, images.labels.device)
+    first, found = alone(name, images, amounts, compile)
+    start, runs, others = copied(first), [first], range(1, amounts.seeds)
+    found["others_made_seconds"] = seconds(
+        lambda: runs.extend(make(name, seed, images, compile) for seed in others), device
+    )
+    side_by_side(partial(take_steps, plan[:2]), runs)
+    restore(first, start)
+    together = seconds(partial(side_by_side, partial(take_steps, plan), runs), device)
+    found["step_seconds_side_by_side"] = together / len(plan) / len(runs)
+    beside = copied(first)
+    restore(first, start)
+    take_steps(plan, first)
+    pairs = zip(state(first), beside, strict=True)
+    found["largest_difference"] = max((one - other).abs().max().item() for one, other in pairs)
+    with tempfile.TemporaryDirectory() as folder:
+        epochs = partial(take_epochs, images, amounts.epochs, Path(folder))
+        loop.evaluate(first.network, images.validation)  # warms up
+        found["epoch_seconds"] = epochs(first)
+        found["epoch_seconds_side_by_side"] = max(side_by_side(epochs, runs)) / len(runs)
+    return found
+
+
+def measure(
+    device: torch.device, budget: float, amounts: Amounts, names: list[str]
+) -> tuple[dict[str, dict[str, dict]], list[str]]:
+    """What each row takes eager, and as the trainer has it on this device, and what was not begun within ``budget`` seconds."""
+    compile, images, begin = compiles(None, "paper", device), random_images(amounts, device), time.perf_counter()
+    todo = [(name, "eager", one_step) for name in names if compile]
+    todo += [(name, "compiled" if compile else "eager", whole_row) for name in names]
+    rows: dict[str, dict[str, dict]] = {name: {} for name in names}
+    left_out = []
+    for name, how, function in todo:
+        if time.perf_counter() - begin > budget:
+            left_out.append(f"{name}, {how}")
+            continue
+        try:
+            rows[name][how] = function(name, images, amounts, how == "compiled")
+        except Exception as error:  # that of one row, and the others go on
+            rows[name][how] = {"failed": f"{type(error).__name__}: {str(error).strip()[:300]}"}
+        show(name, how, rows[name][how])
+        gc.collect()  # the graphs of the row, before what was compiled for them
+        torch._dynamo.reset()
+    return rows, left_out
+
+
+def show(name: str, how: str, found: dict) -> None:
+    figures = (f"{what} {value:.4g}" if isinstance(value, float) else value for what, value in found.items())
+    print(f"{name:<16} {how:<9}", "; ".join(figures), flush=True)
+
+
+def judge(rows: dict[str, dict[str, dict]]) -> list[dict]:
+    """Each target with the figure it asks for; ``None`` where that was not measured."""
+    targets = []
+
+    def value(name: str, how: str, what: str) -> float:
+        return rows.get(name, {}).get(how, {}).get(what, math.nan)
+
+    def target(what: str, how: str, at_most: float, figure: float) -> None:
+        known = math.isfinite(figure)
+        met = figure <= at_most if known else None
+        targets.append({"what": what, "how": how, "at_most": at_most, "value": figure if known else None, "met": met})
+
+    for how in ("eager", "compiled"):
+        for size in EPOCH:
+            for kind in ("sanet20", "evanet20"):
+                ratio = value(f"{kind}-{size}", how, "step_seconds") / value(f"resnet20-{size}", how, "step_seconds")
+                target(f"step, {kind}-{size} / resnet20-{size}", how, STEP, ratio)
+    whole = 0.0
+    for row in TABLE_1:
+        size, how = row.name.partition("-")[2], "compiled" if "compiled" in rows.get(row.name, {}) else "eager"
+        epoch = value(row.name, how, "epoch_seconds")
+        target(f"epoch, {row.name}", how, EPOCH[size], epoch)
+        beside = value(row.name, how, "epoch_seconds_side_by_side")
+        target(f"epoch and run side by side, {row.name}", how, SIDE_BY_SIDE[size], beside)
+        whole += value(row.name, how, "made_seconds") + TIERS["paper"].epochs * epoch
+    target("six rows, one seed, one after the other, by their epochs", "as above", WHOLE, whole)
+    for each in targets:
+        verdict = {None: "not measured", True: "met", False: "not met"}[each["met"]]
+        figure = "–" if each["value"] is None else f"{each['value']:.2f}"
+        print(f"{each['what']:<58} {each['how']:<9} {figure:>6}  target ≤ {each['at_most']:g}: {verdict}")
+    return targets
