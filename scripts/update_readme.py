@@ -13,6 +13,7 @@ from evalib.batch.manifest import duration
 from evalib.experiments import TABLE_1
 from evalib.pages import answer
 from evalib.results import comparisons, markdown, tables
+from evalib.results.choice import titled
 from evalib.training.settings import TIERS as ALL_TIERS
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +26,9 @@ EFFECT = re.compile(r"^(\| \[(D\d+)\]\(#d\d+\) \|.*?\|.*?\|).*\|$", re.MULTILINE
 
 def updated(text: str) -> str:
     """The README with the answer and the table between their marks: the `paper` tier alone, which may be held against it."""
-    told = f"{answer.reported()} {answer.found(ROOT / 'results')}".replace("\u00a0", " ")
+    told = f"Does it help? **{answer.verdict(ROOT / 'results')}** {answer.reported()} {answer.found(ROOT / 'results')}".replace(
+        "\u00a0", " "
+    )
     rows = tables.table(ROOT / "results", ("paper",))
     text = ANSWER.sub(lambda found: f"{found[1]}{told}\n{found[2]}", text)
     return BLOCK.sub(lambda found: f"{found[1]}{tables.markdown(rows)}\n{found[2]}", text)
@@ -42,7 +45,12 @@ def effects(departure: str) -> str:
     for row in (row for row in ABLATIONS if row.kind == departure):
         found = comparisons.effect(row, ROOT / "results", TIERS)
         shown = f"{comparisons.shown(found)} (n = {found.n}, {found.tier})" if found.n else "not run"
-        lines.append(f"{row.model}: {shown}")
+        if found.n and found.mean is None:  # some runs collapsed and some did not
+            runs = [each["test"]["accuracy"] for each in tables.highest(row, ROOT / "results", TIERS)[1]]
+            shown = (
+                f"no mean, for not every run collapsed: {', '.join(f'{each:.2f} %' for each in runs)} ({found.tier})"
+            )
+        lines.append(f"{titled(row)}: {shown}")
     return "<br>".join(lines) or "–"
 
 

@@ -3,14 +3,18 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from evalib import TABLE_1
+from evalib.experiments import experiment
 from evalib.pages import answer, plots
-from evalib.results import choice, ladder, records, unfinished
+from evalib.results import choice, claims, comparisons, ladder, records, tables, unfinished
 from evalib.results.schema import checksum
 from evalib.training.settings import COMPUTATION
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def candidate(name, *validations):
@@ -38,6 +42,36 @@ def test_single_runs_count_only_where_there_is_nothing_else():
 def test_exactly_one_candidate_is_the_row_of_table_1():
     assert [choice.row_of(name).name for name in choice.ADDED].count(choice.BASE) == 1
     assert choice.row_of(choice.default()).name == choice.BASE
+
+
+def test_a_row_has_the_reading_of_its_layer():
+    for name in choice.ADDED:
+        assert choice.reading(choice.row_of(name)) == name
+    expected = {
+        "resnet20-small": None, "sanet20-small-scaled": None, "evanet20-small-query-alone": None,
+        "evanet20-large": "scaled", "evanet20-small-no-recall": "scaled", "evanet20-small-heads2": "scaled",
+        "evanet20-small-letter-no-recall": "letter", "evanet20-large-residual": "residual",
+        "evanet20-small-ladder-sgd": "scaled", "evanet20-small-as-published": "published",
+    }  # fmt: skip
+    assert {name: choice.reading(experiment(name)) for name in expected} == expected
+    assert choice.titled(TABLE_1[5]) == "EVANet-20 large, scaled" and choice.titled(TABLE_1[0]) == "ResNet-20 small"
+    assert choice.titled(experiment("evanet20-small-no-recall")) == "EVANet-20 small, scaled: no 1D attention"
+    assert choice.coded("evanet20-small") == "`evanet20-small` (scaled)"
+    assert choice.coded("evanet20-small-letter-sgd") == "`evanet20-small-letter-sgd`"
+
+
+def test_an_accuracy_of_an_evanet_is_shown_with_its_reading():
+    """In every table and figure that the records of the repository make."""
+    texts = [
+        tables.markdown(tables.table()), comparisons.markdown(comparisons.ablations()),
+        claims.markdown(claims.claims()), (ROOT / "README.md").read_text("utf-8"),
+    ]  # fmt: skip
+    lines = [line for text in texts for line in text.splitlines() if line.startswith("|")]
+    lines += plots.against_paper([*answer.rows(), *answer.rows("large")]).get_label().split("; ")
+    shown = [line for line in lines if re.search(r"EVANet|evanet20", line) and re.search(r"\d\.\d\d", line)]
+    shown = [line for line in shown if "no seed was run" not in line]  # the paper's numbers alone
+    bare = [line for line in shown if not any(name in line for name in choice.ADDED) and "query-alone" not in line]
+    assert len(shown) > 20 and not bare
 
 
 @pytest.fixture
@@ -72,7 +106,34 @@ def test_without_a_run_the_answer_says_so(tmp_path):
 def test_a_collapse_is_told_with_its_number(paper):
     out = paper(choice.row_of("letter").name, 34.33, best=76.3)
     assert answer.collapsed(choice.row_of("letter"), out) == 1
-    assert re.search(r"collapses in training and ends at \*\*34\.3\s%\*\* \(one seed\)", answer.found(out))
+    assert re.search(r"collapsed in training and ended at \*\*34\.3\s%\*\* \(one seed\)", answer.found(out))
+
+
+def test_a_collapsed_run_and_one_that_was_not_have_no_mean(paper):
+    """Each is shown; 61.4 % is the accuracy of neither."""
+    letter = choice.row_of("letter").name
+    paper(letter, 34.33, best=76.3)
+    out = paper(letter, 88.5, 1)
+    assert re.search(r"in 1 of 2 runs and ended at \*\*34\.3\s%\*\*, in the other at 88\.5\s%\.", answer.found(out))
+    paper(TABLE_1[2].name, 89.0)
+    assert comparisons.effect(experiment(letter), out).mean is None
+    told = tables.markdown(tables.table(out)) + comparisons.markdown(comparisons.ablations(out)) + answer.found(out)
+    assert told.count("34.33; 88.50") == 2 and "61.4" not in told
+
+
+def test_what_was_stopped_is_told_below_the_table(tmp_path, paper):
+    folder = tmp_path / "unfinished"
+    folder.mkdir()
+    (folder / "evanet20-large-seed0.log").write_text("did not train:\nloss 2.303.\n", "utf-8")
+    line = "sanet20-large seed 0 epoch {}/150: loss {}, validation {}%, images/s 9\n"
+    (folder / "sanet20-large-seed0.log").write_text(line.format(1, 1.9, 53.9) + line.format(2, 1.412, 50.84), "utf-8")
+    told = tables.markdown(tables.table(tmp_path))
+    assert "EVANet-20 large, scaled, seed 0 did not train: loss 2.303." in told
+    assert (
+        "stopped after epoch 2, at a validation accuracy of 50.8 % and a training loss of 1.41 (best validation 53.9 %)"
+        in told
+    )
+    assert "did not train" not in tables.markdown(tables.table(paper("evanet20-large", 90.0)))
 
 
 def test_the_first_rung_of_the_ladder_is_the_row_itself(paper):
@@ -86,7 +147,7 @@ def test_the_first_rung_of_the_ladder_is_the_row_itself(paper):
 def test_an_unfinished_run_is_read_line_by_line(tmp_path):
     folder = tmp_path / "unfinished"
     shutil.copytree(records.results() / "unfinished", folder)
-    curve = unfinished.curve("evanet20-small-seed0", tmp_path)
+    curve = unfinished.curve("evanet20-small-letter-seed0", tmp_path)
     assert [row["epoch"] for row in curve] == list(range(1, len(curve) + 1))
     assert curve[0] == {"epoch": 1, "train_loss": 1.699, "validation_accuracy": 47.52}
     assert unfinished.curve("nothing", tmp_path) == []
@@ -98,7 +159,7 @@ def test_the_verdict_says_no_more_than_the_runs_allow(paper, tmp_path):
     for seed, (ours, theirs) in enumerate([(90.0, 88.0), (90.3, 88.2)]):
         paper(evanet, ours, seed)
         out = paper(resnet, theirs, seed)
-        assert answer.verdict(out) == ("Yes, over ResNet." if seed else "That cannot be told from our runs.")
+        assert answer.verdict(out) == ("Yes, over ResNet." if seed else "Not that our runs can tell.")
     paper(evanet, 30.0, 2, best=80.0)
     assert answer.verdict(out).startswith("No")
 

@@ -201,7 +201,7 @@ def test_one_seed_or_another_tier_is_not_tested_and_says_why(tmp_path):
         runs(tmp_path, name, percents, tier="quick")
     found = gap(tmp_path)
     assert (found.verdict, found.p, found.why) == ("not tested", None, "quick tier: not the full schedule")
-    assert (found.ours, found.found.n) == ("−2.05 points", 2)
+    assert (found.ours, found.found.n) == ("EVANet-20 small, scaled: −2.05 points", 2)
     for name in (EVANET, RESNET):
         runs(tmp_path, name, [90.0])
     found = gap(tmp_path)

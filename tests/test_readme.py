@@ -4,6 +4,7 @@ import runpy
 from pathlib import Path
 
 from evalib.ablations import ABLATIONS
+from evalib.results.choice import titled
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -11,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_readme_shows_the_table_of_the_records():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert runpy.run_path(str(ROOT / "scripts" / "update_readme.py"))["updated"](text) == text
-    assert text.count("| EVANet-20 large |") == 1
+    assert text.count("| EVANet-20 large, scaled |") == 1
     assert len(text.splitlines()) <= 120
 
 
@@ -22,7 +23,7 @@ def test_departures_show_the_effects_of_the_records():
     lines = {departure: line for line in text.splitlines() for departure in script["EFFECT"].findall(line)[:1]}
     assert len(lines) == text.count("\n## D")
     for row in ABLATIONS:
-        assert sum(f"{row.model}: " in line for line in lines.values()) == row.kind.startswith("D"), row.name
+        assert sum(f"{titled(row)}: " in line for line in lines.values()) == row.kind.startswith("D"), row.name
 
 
 def test_running_shows_the_times_of_the_records():

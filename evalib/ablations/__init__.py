@@ -54,7 +54,7 @@ SCALED_3x3 = partial(self_attention_3x3, scaled=True)
 ZERO_PADDED_3x3 = partial(ZeroPaddedAttention, kernel_size=KERNEL_SIZE, num_heads=NUM_HEADS)
 
 TO_THE_LETTER = tuple(
-    changed(row, "letter", "D4", "the letter of the text: no scale", head=eva(Attention=LetterAttention))
+    changed(row, "letter", "D4", "no scale, as the text has it", head=eva(Attention=LetterAttention))
     for row in (EVANET, LARGE_EVANET)
 )
 """EVANet as the text has it and nothing else: beside the paper's number in the table too."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from evalib.experiments import TABLE_1, Experiment
 from evalib.results import choice
-from evalib.results.comparisons import Comparison, contrast, signed
+from evalib.results.comparisons import SAME, compare, contrast, signed
 from evalib.results.runs import complete, warned
 from evalib.results.schema import collapse
 from evalib.results.spread import spread
@@ -38,13 +38,11 @@ def row(of: Experiment, model: str, out: Path | None = None) -> Row:
 
 
 def rows(size: str = "small", out: Path | None = None) -> list[Row]:
-    """The three networks of a size; where EVANet is not built to the letter of the text, that reading too."""
-    found = [row(each, each.model, out) for each in TABLE_1 if each.name.endswith(size)]
-    letter, reading = choice.row_of("letter"), choice.default()
-    if size == "small":
-        found[2] = found[2]._replace(model=f"{found[2].model}, {reading}")
-        if letter.name != choice.BASE:
-            found.append(row(letter, f"{TABLE_1[2].model}, letter", out))
+    """The three networks of a size, EVANet by its reading; of the small ones the letter of the text too."""
+    found = [row(each, choice.titled(each), out) for each in TABLE_1 if each.name.endswith(size)]
+    letter = choice.row_of("letter")
+    if size == "small" and letter.name != choice.BASE:
+        found.append(row(letter, f"{TABLE_1[2].model}, letter", out))
     return found
 
 
@@ -62,68 +60,89 @@ def reported() -> str:
     )
 
 
-def found(out: Path | None = None) -> str:
-    """What our runs of the paper's full schedule say, and how sure that is."""
-    resnet, evanet = TABLE_1[0], TABLE_1[2]
-    letter, reading = choice.row_of("letter"), choice.default()
-    told = []
-    if letter_runs := complete(letter, TIER, out):
-        mean = statistics.mean(record["test"]["accuracy"] for record in letter_runs)
-        falls = collapsed(letter, out)
-        part = "" if falls == len(letter_runs) else f" in {falls} of {len(letter_runs)} runs"
-        how = f"collapses in training{part} and ends" if falls else "ends"
-        seeds = counted(len(letter_runs), "seed")
-        told.append(f"built to the letter of the text, EVA {how} at **{mean:.1f}\u00a0%** ({seeds})")
-    if reading != "letter":
-        told.append(against(evanet, resnet, reading, out))
-    if not told:
-        return "Our runs of the full schedule are still to be made, so we cannot say."
-    sentence = "In our runs, " + "; ".join(told)
-    others = [
-        f"{each.model.split('-')[0]} {statistics.mean(each.accuracies):.1f}\u00a0%"
-        for each in rows(out=out)[:2]
-        if each.accuracies
-    ]
-    if reading == "letter":
-        sentence += f", beside {' and '.join(others)}" if others else ""
-        sentence += "; whether a reading that trains would lead is open"
-    return sentence + "."
-
-
 def verdict(out: Path | None = None) -> str:
     """Whether EVANet is ahead of ResNet, in the words that the runs of the full schedule allow."""
-    resnet, evanet, letter = TABLE_1[0], TABLE_1[2], choice.row_of("letter")
-    each = contrast(evanet.name, resnet.name, out, (TIER,))
+    evanet, letter = TABLE_1[2], choice.row_of("letter")
+    each = contrast(evanet.name, TABLE_1[0].name, out, (TIER,))
     if collapsed(evanet, out):
         return "Not as the text describes it." if evanet.name == letter.name else "No: it collapses."
     if each.mean is None:
         return "We cannot say yet."
     if each.low is None or each.high is None or each.low <= 0 <= each.high:
-        return "That cannot be told from our runs."
+        return "Not that our runs can tell."
     return "Yes, over ResNet." if each.low > 0 else "No."
 
 
-def against(evanet: Experiment, resnet: Experiment, reading: str, out: Path | None) -> str:
-    """EVANet in the reading that trains, beside ResNet."""
-    ours = [record["test"]["accuracy"] for record in complete(evanet, TIER, out)]
-    if not ours:
-        return f"with the reading *{reading}*, which is meant to train, it has not been run to the end"
-    each = contrast(evanet.name, resnet.name, out, (TIER,))
-    said = (
-        f"with the reading *{reading}* it reaches **{statistics.mean(ours):.1f}\u00a0%** ({counted(len(ours), 'seed')})"
-    )
-    return f"{said}, {gap(each)}"
+def found(out: Path | None = None) -> str:
+    """What our runs of the paper's full schedule say, and how sure that is: the chosen reading, then the letter."""
+    told = [each for each in (chosen(out), to_the_letter(out)) if each]
+    return " ".join(told) or "Our runs of the full schedule are still to be made, so we cannot say."
 
 
-def gap(each: Comparison) -> str:
-    """A difference from ResNet in words, and how sure it is."""
+def chosen(out: Path | None = None) -> str:
+    """EVANet in the library's reading beside ResNet and SANet; empty if it has no run."""
+    resnet, sanet, evanet = found = [row(each, each.model.partition("-")[0], out) for each in TABLE_1[:3]]
+    if not evanet.accuracies:
+        return ""
+    numbers = {len(each.accuracies) for each in found if each.accuracies}
+    each = f", {counted(max(numbers), 'seed')} each," if len(numbers) == 1 else ""
+    said = f"In our runs{each} EVANet in the reading *{choice.default()}* has **{mean(evanet)}**"
+    others = " and ".join(f"{other.model} {mean(other)}" for other in (resnet, sanet) if other.accuracies)
+    return f"{said}{f', {others}' if others else ''}. {gap(out)}{below(resnet, sanet, evanet)}."
+
+
+def mean(each: Row) -> str:
+    """The mean accuracy over the seeds."""
+    return f"{statistics.mean(each.accuracies):.1f}\u00a0%"
+
+
+def gap(out: Path | None = None) -> str:
+    """By how much EVANet is ahead of ResNet, and how sure that is."""
+    evanet, resnet = TABLE_1[2].name, TABLE_1[0].name
+    each, pairs = contrast(evanet, resnet, out, (TIER,)), compare(evanet, resnet, out, (TIER,))
     if each.mean is None:
-        return "and has no ResNet to be held against"
-    side = "ahead of" if each.mean > 0 else "behind"
+        return "There is no ResNet to hold it against"
+    said = f"EVANet is {abs(each.mean):.2f} points {'ahead of' if each.mean > 0 else 'behind'} ResNet"
     if each.low is None or each.high is None:
-        return f"{abs(each.mean):.1f} points {side} ResNet; no network has a second seed, so this may be chance"
-    sure = "more than chance explains" if each.low * each.high > 0 else "which may be chance"
-    return f"{abs(each.mean):.1f} points {side} ResNet (95\u00a0% interval {signed(each.low)} to {signed(each.high)}): {sure}"
+        return f"{said}, from too few seeds to say that it is not chance"
+    between = f"(95\u00a0% interval {signed(each.low)} to {signed(each.high)})"
+    if each.low * each.high > 0:
+        return f"{said}, more than seeds alone explain {between}"
+    always = pairs.n > 1 and pairs.deviation is not None and pairs.deviation < SAME
+    return f"{said}{', with every seed' if always else ''}, which seeds alone can do {between}"
+
+
+def below(*rows: Row) -> str:
+    """How far the networks stay below the paper's numbers; empty if one of them does not."""
+    short = [each.paper - statistics.mean(each.accuracies) for each in rows if each.accuracies and each.paper]
+    if len(short) < len(rows) or min(short) < 1:
+        return ""
+    return f", and all three stay {min(short):.1f} to {max(short):.1f} points below the paper"
+
+
+def to_the_letter(out: Path | None = None) -> str:
+    """How the runs to the letter of the text ended, a collapsed one and one that was not apart; empty if there is none."""
+    letter = choice.row_of("letter")
+    records = complete(letter, TIER, out)
+    if not records:
+        return ""
+    falls = [record for record in records if collapse(record["curve"])]
+    rest = [record for record in records if record not in falls]
+    parts = []
+    if falls:
+        which = "" if not rest else f" in {len(falls)} of {len(records)} runs"
+        parts.append(f"collapsed in training{which} and ended at **{ends(falls)}**")
+    if rest:
+        parts.append(
+            f"ended at {ends(rest)}" if not falls else f"in the other{'s' if len(rest) > 1 else ''} at {ends(rest)}"
+        )
+    how = "" if falls and rest else f" ({counted(len(records), 'seed')})"
+    return f"Built to the letter of the text, EVA {', '.join(parts)}{how}."
+
+
+def ends(records: list[dict]) -> str:
+    """The test accuracy of each run."""
+    return " and ".join(f"{record['test']['accuracy']:.1f}\u00a0%" for record in records)
 
 
 def counted(number: int, noun: str) -> str:

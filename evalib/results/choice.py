@@ -2,12 +2,19 @@
 
 import math
 import statistics
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from evalib.ablations import ABLATIONS
-from evalib.experiments import TABLE_1, Experiment
-from evalib.results.tables import complete
+from evalib.ablations.as_published import AsPublishedEVA
+from evalib.ablations.published import PublishedEVA
+from evalib.ablations.variants import LetterAttention, ResidualAttention, StandardAttention
+from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
+from evalib.experiments import TABLE_1, Experiment, experiment
+from evalib.networks import EVASummary
+from evalib.results.runs import complete
+from evalib.results.schema import collapse
 
 TIER, BASE = "paper", "evanet20-small"
 
@@ -20,14 +27,25 @@ ADDED = {
 }
 """The candidates, from the one that adds least to the text to the one that adds most, and what they add."""
 
+ATTENTIONS = {
+    LetterAttention: "letter",
+    SingleQueryAttention: "scaled",
+    ResidualAttention: "residual",
+    StandardAttention: "standard",
+}
+
 
 class Candidate(NamedTuple):
-    """``validations`` are the validation accuracies after the last epoch at the ``paper`` tier, one a seed, in percent."""
+    """``validations`` are the validation accuracies after the last epoch at the ``paper`` tier, one a seed, in percent.
+
+    ``collapsed`` of these runs did.
+    """
 
     name: str
     added: str
     experiment: Experiment
     validations: tuple[float, ...]
+    collapsed: int = 0
 
     @property
     def mean(self) -> float | None:
@@ -51,7 +69,9 @@ def candidates(out: Path | None = None) -> list[Candidate]:
     found = []
     for name, added in ADDED.items():
         records = complete(row_of(name), TIER, out)
-        found.append(Candidate(name, added, row_of(name), tuple(each["validation_accuracy"] for each in records)))
+        validations = tuple(each["validation_accuracy"] for each in records)
+        falls = sum(bool(collapse(each["curve"])) for each in records)
+        found.append(Candidate(name, added, row_of(name), validations, falls))
     return found
 
 
@@ -71,3 +91,29 @@ def choose(found: list[Candidate]) -> Candidate | None:
 def default() -> str:
     """The candidate that ``evanet20-small`` is now."""
     return next(name for name in ADDED if row_of(name).name == BASE)
+
+
+def reading(row: Experiment) -> str | None:
+    """The candidate whose EVA a row has; ``None`` for one without EVA, or with an attention that is no candidate's."""
+    options = row.head.keywords if isinstance(row.head, partial) and row.head.func is EVASummary else {}
+    if row.head is not EVASummary and not options:
+        return None
+    layer = options.get("layer", ExpandingVisualAttention)
+    if issubclass(layer, PublishedEVA | AsPublishedEVA):
+        return "published"
+    return ATTENTIONS.get(options.get("Attention", SingleQueryAttention))
+
+
+def titled(row: Experiment) -> str:
+    """What a row is called where an accuracy of it is shown: an EVANet with its reading, ``EVANet-20 small, scaled``."""
+    if (read := reading(row)) is None:
+        return row.model
+    base = next((each.model for each in TABLE_1 if row.model.startswith(each.model)), row.model)
+    rest = row.model.removeprefix(base).removeprefix(", ")
+    return f"{base}, {read}" + (f": {rest}" if rest else "")
+
+
+def coded(name: str) -> str:
+    """An experiment's name as code, an EVANet's reading behind it unless it is in the name."""
+    read = reading(experiment(name))
+    return f"`{name}`" + (f" ({read})" if read and read not in name.split("-") else "")

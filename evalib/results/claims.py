@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evalib.experiments import TABLE_1, Experiment
+from evalib.results.choice import reading, titled
 from evalib.results.comparisons import Comparison, compare, holm, paired, shown, signed
 from evalib.results.markdown import p_value
 from evalib.results.markdown import table as write
@@ -64,7 +65,8 @@ def accuracies(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -
         gap = one.paper_accuracy - other.paper_accuracy
         statement = f"{one.model} − {other.model} is {signed(gap)} points"
         why = missing(each) if p is None else size(gap, each)
-        made.append(Claim("accuracy", "Table 1", statement, points(each), each, p, judged(p, each.mean), why))
+        ours = f"{titled(one)}: {points(each)}" if reading(one) and each.n else points(each)
+        made.append(Claim("accuracy", "Table 1", statement, ours, each, p, judged(p, each.mean), why))
     return made
 
 

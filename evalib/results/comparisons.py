@@ -9,9 +9,10 @@ from scipy.special import stdtr
 
 from evalib.ablations import LETTER
 from evalib.experiments import ROWS, Experiment, experiment
-from evalib.results.markdown import between, number, p_value
+from evalib.results.choice import coded
+from evalib.results.markdown import between, each_or_mean, number, p_value
 from evalib.results.markdown import table as write
-from evalib.results.runs import complete, highest, warned
+from evalib.results.runs import complete, highest, mixed, warned
 from evalib.results.spread import Spread, spread
 from evalib.training.settings import TIERS
 
@@ -115,10 +116,15 @@ def effect(row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = AL
 
 
 def contrast(one: str, other: str, out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> Comparison:
-    """Mean accuracy of the experiment ``one`` minus that of ``other``, at the highest tier that both have (:func:`unpaired`)."""
+    """Mean accuracy of the experiment ``one`` minus that of ``other``, at the highest tier that both have (:func:`unpaired`).
+
+    No number but the one of runs where of either some collapsed and some did not.
+    """
     for tier in reversed(tiers):
         ones, others = (complete(experiment(name), tier, out) for name in (one, other))
         if ones and others:
+            if mixed(ones) or mixed(others):
+                return Comparison(tier, len(ones))
             seeds = None if warned(ones + others) else spread(tier, out)
             return unpaired(tier, [*map(accuracy, ones)], [*map(accuracy, others)], seeds)
     return Comparison()
@@ -149,7 +155,8 @@ def ablations(out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> li
                 "kind": row.kind,
                 "change": row.change,
                 "parameters": records[0]["parameters"] if records else None,
-                "accuracy": statistics.mean(map(accuracy, records)) if records else None,
+                "accuracy": statistics.mean(map(accuracy, records)) if records and not mixed(records) else None,
+                "accuracies": [*map(accuracy, records)],
                 "seeds": len(records),
                 "tier": tier,
                 **{f"effect_{name}": value for name, value in effects[row.name]._asdict().items()},
@@ -165,13 +172,13 @@ def markdown(rows: list[dict]) -> str:
     heads = ["Experiment", "Changed", "Asked by", "Parameters", "Test %", "Effect, points", "p, Holm", "Seeds", "Tier"]
     cells = [
         [
-            f"`{row['experiment']}`", row["change"], row["kind"], number(row["parameters"], 0), number(row["accuracy"]),
+            coded(row["experiment"]), row["change"], row["kind"], number(row["parameters"], 0), each_or_mean(row),
             shown(Comparison(**{name: row[f"effect_{name}"] for name in Comparison._fields})), p_value(row["p_holm"]),
             row["seeds"] or None, row["tier"] or "not run",
         ]
         for row in rows
     ]  # fmt: skip
-    notes = [f"`{row['experiment']}`, {warning}." for row in rows for warning in row["warnings"]]
+    notes = [f"{coded(row['experiment'])}, {warning}." for row in rows for warning in row["warnings"]]
     return "\n\n".join([write(heads, cells), *notes])
 
 

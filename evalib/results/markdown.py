@@ -34,6 +34,13 @@ def number(value: float | None, decimals: int = 2, signed: bool = False) -> str:
     return "–" if value is None else f"{value:{'+' if signed else ''},.{decimals}f}".replace("-", "−")
 
 
+def each_or_mean(row: dict) -> str:
+    """The mean accuracy of a row; that of each seed where there is no mean, because only some of its runs collapsed."""
+    if row["accuracy"] is None and row["accuracies"]:
+        return "; ".join(map(number, row["accuracies"]))
+    return number(row["accuracy"])
+
+
 def p_value(p: float | None) -> str:
     """A p-value to three decimals."""
     return "< 0.001" if p is not None and p < 0.0005 else number(p, 3)

@@ -138,6 +138,11 @@ def warned(records: list[dict]) -> list[str]:
     return [f"seed {record['seed']} {said}" for record in records if (said := collapse(record["curve"]))]
 
 
+def mixed(records: list[dict]) -> bool:
+    """Whether some of the runs collapsed and some did not: their mean is the accuracy of neither."""
+    return 0 < len(warned(records)) < len(records)
+
+
 def timed(records: list[dict]) -> list[dict]:
     """The records whose seconds say something of speed: no other run shared the device."""
     return [record for record in records if record["shared"] == 1]

@@ -8,9 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evalib.experiments import experiment
-from evalib.results.markdown import between, foreign, number
+from evalib.results import unfinished
+from evalib.results.choice import titled
+from evalib.results.markdown import between, each_or_mean, foreign, number
 from evalib.results.markdown import table as write
-from evalib.results.runs import complete, epoch_seconds, highest, minutes, reruns, rows_of, timed, trusted, warned
+from evalib.results.runs import (
+    complete,
+    epoch_seconds,
+    highest,
+    minutes,
+    mixed,
+    reruns,
+    rows_of,
+    timed,
+    trusted,
+    warned,
+)
 from evalib.results.schema import dumps as strict
 from evalib.results.spread import spread
 from evalib.training.settings import TIERS
@@ -28,21 +41,23 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
 
     ``low`` and ``high`` bound the 95 % interval of the mean accuracy over the seeds, ``deviation`` is the pooled one of the
     tier (:func:`spread`); 95 of 100 further seeds would fall within ``another`` points of the mean. None of them where a
-    run collapsed.
+    run collapsed, and no mean where only some did. ``stopped`` says what is known of runs without a record.
     """
     rows = []
     for row in rows_of(out, tiers):
         tier, records = highest(row, out, tiers)
-        mean = statistics.mean(record["test"]["accuracy"] for record in records) if records else None
+        accuracies = [record["test"]["accuracy"] for record in records]
+        mean = statistics.mean(accuracies) if accuracies and not mixed(records) else None
         warnings = warned(records)
         seeds = spread(tier, out) if tier and not warnings else None
         rows.append(
             {
                 "experiment": row.name,
-                "model": row.model,
+                "model": titled(row),
                 "parameters": records[0]["parameters"] if records else None,
                 "paper": (experiment(row.base) if row.base else row).paper_accuracy,
                 "accuracy": mean,
+                "accuracies": accuracies,
                 "deviation": seeds and seeds.deviation,
                 "seeds": len(records),
                 "low": mean - seeds.mean(len(records)) if mean is not None and seeds else None,
@@ -53,6 +68,7 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
                 "device": ", ".join(sorted({record["device"] for record in records})) or None,
                 "minutes": statistics.mean(map(minutes, timed(records))) if timed(records) else None,
                 "warnings": warnings,
+                "stopped": [] if records else unfinished.told(row.name, out),
             }
         )
     return rows
@@ -91,7 +107,7 @@ def markdown(rows: list[dict]) -> str:
     cells = [
         [
             row["model"], number(row["parameters"], 0), number(row["paper"]),
-            number(row["accuracy"]) + between(row["low"], row["high"]), row["seeds"] or None, row["tier"] or "not run",
+            each_or_mean(row) + between(row["low"], row["high"]), row["seeds"] or None, row["tier"] or "not run",
             row["epochs"], foreign(row["device"]), number(row["minutes"], 1),
         ]
         for row in rows
@@ -105,7 +121,7 @@ def markdown(rows: list[dict]) -> str:
             "In brackets its 95 % interval, by one standard deviation over seeds, pooled over the networks of a tier: "
             f"{', '.join(spreads.values())}."
         )
-    notes += [f"{row['model']}, {warning}." for row in rows for warning in row["warnings"]]
+    notes += [f"{row['model']}, {said}." for row in rows for said in (*row["warnings"], *row["stopped"])]
     return "\n\n".join([write(heads, cells), *notes])
 
 

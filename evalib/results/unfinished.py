@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from evalib.results.records import results
+from evalib.results.files import results
 
 LINE = re.compile(r"^\S+ seed \d+ epoch (\d+)/\d+: loss ([\d.]+), validation ([\d.]+)%")
 
@@ -17,3 +17,19 @@ def curve(name: str, out: Path | None = None) -> list[dict]:
         for each in found
         if each
     ]
+
+
+def told(experiment: str, out: Path | None = None) -> list[str]:
+    """A line for each run of an experiment that was stopped at the ``paper`` tier: how far it came, or the note in its file."""
+    lines = []
+    for path in sorted((Path(out or results()) / "unfinished").glob(f"{experiment}-seed*.log")):
+        seed, rows = path.stem.rpartition("-seed")[2], curve(path.stem, out)
+        if not rows:
+            lines.append(f"seed {seed} {' '.join(path.read_text('utf-8').split()).rstrip('.')}")
+            continue
+        best, last = max(row["validation_accuracy"] for row in rows), rows[-1]
+        lines.append(
+            f"seed {seed} was stopped after epoch {last['epoch']}, at a validation accuracy of "
+            f"{last['validation_accuracy']:.1f} % and a training loss of {last['train_loss']:.2f} (best validation {best:.1f} %)"
+        )
+    return lines
