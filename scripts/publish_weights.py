@@ -1,5 +1,5 @@
-"""Copy trained weights into the package: the last epoch of seed 0, at its highest tier, of each small row of Table 1 and
-of the EVANets whose reading the report compares.
+"""Copy trained weights into the package: the last epoch of seed 0, at its highest tier, of each row of Table 1 and of
+the EVANets whose reading the report compares. Those of a large row are rounded to bfloat16, and say so.
 
     python scripts/publish_weights.py --out results
 
@@ -18,7 +18,7 @@ from evalib.results import evaluation, records, tables, weights
 from evalib.training import checkpoints
 
 ROWS = (
-    *(row for row in TABLE_1 if row.name.endswith("small")),
+    *TABLE_1,
     experiment("evanet20-small-letter"),
     experiment("evanet20-small-residual"),
 )
@@ -41,15 +41,32 @@ def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Pa
     tensors, inside = weights.read_weights(source)
     if inside != {name: found[0].get(name) for name in inside}:
         raise ValueError(f"{row.name}: {source} was not written with the record beside it: train again")
-    if (size := source.stat().st_size) > LIMIT:
+    large = row.name.endswith("large")
+    if (size := source.stat().st_size // (2 if large else 1)) > LIMIT:
         raise ValueError(f"{row.name}: {source} has {size:,} bytes, more than {LIMIT:,}")
     if kinds := {str(t.dtype) for t in tensors.values() if t.is_floating_point() and t.dtype != torch.float32}:
         raise ValueError(f"{row.name}: {source} holds {', '.join(kinds)}: only float32 is taken")
     if fault := evaluation.verify(source.parent.with_suffix(".json"), device="cpu")["fault"]:
         raise ValueError(f"{row.name}: {fault}")
-    for old in into.glob(f"{row.name}-{'[0-9a-f]' * 16}.safetensors"):
+    older = set(into.glob(f"{row.name}-{'[0-9a-f]' * 16}.safetensors"))
+    if large:
+        target = rounded(row, source, into)
+    else:
+        checkpoints.write_atomically(target, source.read_bytes())
+    for old in older - {target}:
         old.unlink()
-    return checkpoints.write_atomically(target, source.read_bytes())
+    return target
+
+
+def rounded(row: Experiment, source: Path, into: Path) -> Path:
+    """The weights in ``source`` in bfloat16, in ``into``; ``ValueError`` if they do not give the recorded count again."""
+    tensors, record = checkpoints.read_tensors(source)
+    half = {name: t.bfloat16() if t.is_floating_point() else t for name, t in tensors.items()}
+    target = checkpoints.write_tensors(into, row.name, half, record | {"stored": "bfloat16"})
+    if fault := evaluation.difference(record, evaluation.counted(target, "cpu")):
+        target.unlink()
+        raise ValueError(f"{row.name}, in bfloat16: {fault}")
+    return target
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from evalib.results import tables
 from evalib.results.records import device_name, read, versions
 from evalib.results.schema import dumps
-from evalib.results.weights import evaluate
+from evalib.results.weights import evaluate, read_weights
 from evalib.training import checkpoints, data
 from evalib.training.loop import choose_device
 
@@ -31,22 +31,29 @@ def verify(path: Path, device: str | None = None) -> dict:
             f"the weights of {path} are not beside it: copy {Path(path).with_suffix('')} from where the run was made; the "
             "record stands without them"
         )
-    outcome: dict = {
-        "weights": weights.name,
-        "device": device_name(choose_device(device)),
-        "torch": versions()["torch"],
-    }
+    outcome: dict = {"weights": weights.name} | here(device)
     try:
-        scores, made = evaluate(weights, device=device)
+        made = read_weights(weights)[1]
         if made != {name: record[name] for name in made if name in record}:
             raise ValueError(f"{weights} holds the weights of another run")
-        labels = data.load(record["data"]["source"]).test_labels
-        outcome["correct"] = (scores.argmax(dim=1) == labels).sum().item()
+        outcome |= counted(weights, device)
         outcome["fault"] = difference(record, outcome)
     except ValueError as error:
         outcome["fault"] = str(error)
     checkpoints.write_atomically(weights.with_name(EVALUATION), f"{dumps(outcome, indent=1)}\n".encode())
     return outcome
+
+
+def here(device: str | None = None) -> dict[str, str | None]:
+    """Device and torch of an evaluation."""
+    return {"device": device_name(choose_device(device)), "torch": versions()["torch"]}
+
+
+def counted(weights: Path, device: str | None = None) -> dict:
+    """How many test images the weights in a file answer right, and on what."""
+    scores, made = evaluate(weights, device=device)
+    labels = data.load(made["data"]["source"]).test_labels
+    return {"correct": (scores.argmax(dim=1) == labels).sum().item()} | here(device)
 
 
 def difference(record: dict, outcome: dict) -> str:
