@@ -62,7 +62,8 @@ def rounded(row: Experiment, source: Path, into: Path) -> Path:
     """The weights in ``source`` in bfloat16, in ``into``; ``ValueError`` if they do not give the recorded count again."""
     tensors, record = checkpoints.read_tensors(source)
     half = {name: t.bfloat16() if t.is_floating_point() else t for name, t in tensors.items()}
-    target = checkpoints.write_tensors(into, row.name, half, record | {"stored": "bfloat16"})
+    record |= {"stored": "bfloat16"}
+    target = checkpoints.write_tensors(into, row.name, half, record)
     if fault := evaluation.difference(record, evaluation.counted(target, "cpu")):
         target.unlink()
         raise ValueError(f"{row.name}, in bfloat16: {fault}")

@@ -120,7 +120,7 @@ def test_other_weights_are_refused(out, harm, named):
 def test_weights_of_a_large_row_are_rounded_to_bfloat16_and_say_so(tmp_path, trained):
     source = next((trained / "smoke" / "resnet20-small-seed0").glob("weights-*"))
     (before, record), target = checkpoints.read_tensors(source), rounded(ROW, source, tmp_path)
-    tensors, inside = checkpoints.read_tensors(target)
+    _, inside = checkpoints.read_tensors(target)
     assert inside == record | {"stored": "bfloat16"}
     assert target.stat().st_size < 0.6 * source.stat().st_size
     for name, value in weights.load_weights(target).state_dict().items():

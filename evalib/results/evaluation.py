@@ -59,11 +59,11 @@ def counted(weights: Path, device: str | None = None) -> dict:
 def difference(record: dict, outcome: dict) -> str:
     """How the count of an evaluation differs from the recorded one by more than it may; empty if it does not.
 
-    Where device and torch are those of the record the counts are equal. Elsewhere rounding differs, and a count may
-    be off by one binomial standard error.
+    Where device and torch are those of the record the counts are equal. Elsewhere, or from weights that were rounded, a
+    count may be off by one binomial standard error.
     """
     test = record["test"]
-    same = (record["device"], record["versions"].get("torch")) == (outcome["device"], outcome["torch"])
+    same = "stored" not in record and (record["device"], record["versions"].get("torch")) == (outcome["device"], outcome["torch"])
     allowed = 0 if same else tables.binomial_error(test["accuracy"], test["images"]) / 100 * test["images"]
     if abs(outcome["correct"] - test["correct"]) <= allowed:
         return ""
