@@ -118,6 +118,7 @@ def test_other_weights_are_refused(out, harm, named):
 
 
 def test_weights_of_a_large_row_are_rounded_to_bfloat16_and_say_so(tmp_path, trained):
+    torch.set_default_dtype(torch.float32)
     source = next((trained / "smoke" / "resnet20-small-seed0").glob("weights-*"))
     (before, record), target = checkpoints.read_tensors(source), rounded(ROW, source, tmp_path)
     _, inside = checkpoints.read_tensors(target)
