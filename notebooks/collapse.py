@@ -15,9 +15,9 @@
 # %% [markdown]
 # # What the text leaves out
 #
-# What happens when the network is built exactly as the paper describes it? In our one full run it learns for some 25 epochs,
-# and then it falls apart. This page shows the fall, tests three explanations of it, and says how a reading of the text that
-# trains is chosen.
+# What happens when the network is built exactly as the paper describes it? It may learn for dozens of epochs and then fall apart.
+# This page shows the fall, tests three explanations of it, and tells how a reading of the text that trains was chosen, by a rule
+# that was written down first. The choice holds for the small network. What we saw of the large one speaks against it.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -39,57 +39,50 @@ from evalib.pages.display import picture, table
 from evalib.pages.figures import BLUE, GREY, INK, ORANGE
 from evalib.results import choice, ladder, records, tables, unfinished, weights
 from evalib.results.markdown import foreign
+from evalib.results.schema import collapse
 from evalib.training import data, loop
 
-letter, residual = choice.row_of("letter"), choice.row_of("residual")
+letter = choice.row_of("letter")
+colors = dict(zip(choice.ADDED, (BLUE, ORANGE, "#2b8a6e", "#8661b5", "#b0569a"), strict=True))
 
 # %% [markdown]
 # ## The fall
 
 # %% tags=["hide-input"]
-named = {
-    "letter, GPU, bfloat16": tables.complete(letter, "paper"),
-    "ResNet-20 small": tables.complete(TABLE_1[0], "paper"),
-    "SANet-20 small": tables.complete(TABLE_1[1], "paper"),
-}
-others = {name: tables.complete(choice.row_of(name), "paper") for name in choice.ADDED if name != "letter"}
-runs = {name: [record["curve"] for record in found] for name, found in (named | others).items() if found}
-stopped = {
-    "letter, CPU, float32 (stopped)": unfinished.curve("evanet20-small-seed0"),
-    "residual, CPU, float32 (stopped)": unfinished.curve("evanet20-small-residual-seed0"),
-}
-runs |= {name: [curve] for name, curve in stopped.items() if curve}
-styles = {
-    "letter, GPU, bfloat16": (BLUE, "-"), "ResNet-20 small": (GREY, "-"), "SANet-20 small": (ORANGE, "-"),
-    "letter, CPU, float32 (stopped)": (BLUE, ":"), "residual, CPU, float32 (stopped)": ("#2b8a6e", ":"),
-    **dict(zip(others, (("#8661b5", "-"), ("#2b8a6e", "-"), ("#b0569a", "-"), (INK, "-")), strict=True)),
-}  # fmt: skip
-fallen = [record for record in named["letter, GPU, bfloat16"] if answer.collapsed(letter)]
-told = ""
-if fallen:
-    curve = fallen[0]["curve"]
-    best = max(curve, key=lambda row: row["validation_accuracy"])
-    told = (
-        f" To the letter, in bfloat16, it reaches {best['validation_accuracy']:.1f} % at epoch {best['epoch']} and ends at "
-        f"{curve[-1]['validation_accuracy']:.1f} %."
-    )
+paper = {name: tables.complete(choice.row_of(name), "paper") for name in choice.ADDED}
+runs = {name: [record["curve"] for record in found] for name, found in reversed(paper.items()) if found}
+styles = {name: (color, "-") for name, color in colors.items()} | {"letter, CPU, float32 (stopped)": (BLUE, ":")}
+if cpu := unfinished.curve("evanet20-small-letter-seed0"):
+    runs["letter, CPU, float32 (stopped)"] = [cpu]
+told = "; ".join(f"seed {record['seed']} {collapse(record['curve']) or 'did not'}" for record in paper["letter"])
 picture(
     plots.courses(runs, styles),
-    caption="Validation accuracy on our full schedule of 150 epochs, full data, seed 0, a line a run."
-    + told
-    + " The run in float32, stopped early, falls several times too, and climbs back.",
+    caption="Validation accuracy of EVANet-20 small in five readings, full data, 150 epochs, a line a run. Follow the blue lines, "
+    f"the letter of the text. Collapsed? {told}. The dotted run has the first weights and the order of images of seed 0.",
+)
+
+# %% tags=["hide-input"]
+rest = [record for record in paper["letter"] if not collapse(record["curve"])]
+lowest = [min(record["curve"][20:], key=lambda row: row["validation_accuracy"]) for record in rest]
+said = "".join(
+    f" Seed {record['seed']} falls too, to {low['validation_accuracy']:.1f} % after epoch {low['epoch']}, and climbs back to "
+    f"{record['validation_accuracy']:.1f} %."
+    for record, low in zip(rest, lowest, strict=True)
+)
+fallen = [name for name, found in paper.items() if any(collapse(record["curve"]) for record in found)]
+Markdown(
+    "To the letter of the text the layer has no scale, no residual and no norm around its attentions ([D4](#d4)). It learns, and falls, "
+    f"several times in a run.{said} The run in 32 bits on a CPU climbs back from each fall, as far as it went. Seed 0, in 16 bits on "
+    f"a GPU, does not. Of the other readings {' and '.join(fallen[1:]) or 'none'} collapsed. So two things are to be explained: the falls, "
+    "and the failure to return."
 )
 
 # %% [markdown]
-# Two runs of the letter, from the same first weights and with the same order of images, differ in precision and device. Both
-# fall. The one in 32 bits recovers from each fall, as far as it went; the one in 16 bits does not. So two things are to be
-# explained: the falls, and the failure to return.
-#
 # ## What a trained letter looks like
 #
-# The layer has no scale, no residual and no norm around its attentions, because the text names none ([D4](#d4)). Nothing then
-# holds back the length of a query. A long query puts the logits far apart, and then the softmax is *one-hot*, or nearly so: all
-# the weight is on one pixel. Counted on the weights that come with the package:
+# Nothing holds back the length of a query. A long query puts the logits far apart, and then the softmax is *one-hot*, or nearly
+# so: all the weight is on one pixel. Counted on the weights that come with the package, of which those of the letter are of the
+# collapsed run:
 
 # %% tags=["hide-input"]
 cifar = data.load("subset")
@@ -180,8 +173,8 @@ Markdown(
 # These are nine epochs each, from one state of one run, so they bear only so much weight. The first explanation is refuted:
 # with a larger epsilon it gets worse, and no step was long. The second is at most a part of it: in float32 the unrest stays.
 # The third is supported: with small logits the network climbs steadily, and with the rare large gradient clipped it holds its
-# level. When exactly a run falls looks like chance: from the same state it did not fall at the same epoch on another machine.
-# Whether bfloat16 keeps a fallen run from climbing back is open: one run in 16 bits did not climb back, and one in 32 bits did.
+# level. When exactly a run falls looks like chance. Whether 16 bits keep a fallen run from climbing back is open: the one run
+# that did not return computed EVA itself in bfloat16. Since then EVA computes in float32, whatever the rest does.
 
 # %% [markdown]
 # ## Others have met it
@@ -208,55 +201,88 @@ Markdown(
 
 # %% tags=["hide-input"]
 candidates = choice.candidates()
+
+
+def mean(each):
+    """The mean and its standard error; a dash where only some runs collapsed, for it would be the accuracy of neither."""
+    if each.mean is None or 0 < each.collapsed < len(each.validations):
+        return ["–", "–"]
+    return [f"{each.mean:.2f}", "–" if each.error is None else f"{each.error:.2f}"]
+
+
 table(
-    ["candidate", "adds", "seeds", "validation after the last epoch, %", "standard error"],
+    ["candidate", "adds", "validation after the last epoch, %, each seed", "mean", "standard error", "collapsed"],
     [
-        [
-            each.name, each.added, len(each.validations) or "–", "–" if each.mean is None else f"{each.mean:.2f}",
-            "–" if each.error is None else f"{each.error:.2f}",
-        ]
+        [each.name, each.added, "; ".join(f"{v:.2f}" for v in each.validations) or "–", *mean(each), each.collapsed]
         for each in candidates
     ],
-)  # fmt: skip
+)
 
 # %% tags=["hide-input"]
 chosen, run = choice.choose(candidates), [each for each in candidates if each.validations]
-if len(run) < 2:
-    said = "Fewer than two candidates have run the full schedule, so **the rule has not chosen yet**."
-else:
-    few = [each.name for each in run if len(each.validations) < 2]
-    said = f"By the rule the choice is **{chosen.name}**."
-    said += f" With a single seed so far: {', '.join(few)}; the choice is to be made again." if few else ""
-    missing = [each.name for each in candidates if not each.validations]
-    said += f" Not run: {', '.join(missing)}." if missing else ""
-Markdown(f"{said} In this version of the library `evanet20-small` is the reading *{choice.default()}*.")
+few = [each.name for each in run if len(each.validations) < 2]
+trained = [each for each in run if not each.collapsed]
+apart = max(each.mean for each in trained) - min(each.mean for each in trained)
+Markdown(
+    f"By the rule the choice is **{chosen.name}**, and `evanet20-small` is the reading *{choice.default()}*. "
+    + (f"With a single seed so far: {', '.join(few)}. " if few else "")
+    + f"The means of the {len(trained)} readings that never collapsed lie within {apart:.2f} points of each other. So the choice is one "
+    "among near equals: it adds least, and is not shown to be best. How often the letter fails to come back "
+    f"{len(paper['letter'])} {'run' if len(paper['letter']) == 1 else 'runs'} cannot tell."
+)
 
 # %% [markdown]
-# In short runs, a tenth of the schedule, the candidates compare like this. These numbers do not enter the choice.
+# (the-large-network)=
+# ## What the large network says
+#
+# The rule judges the small network alone, and is kept as it was written. What is known of the large one:
 
 # %% tags=["hide-input"]
-lines = []
-for each in candidates:
-    several = tables.complete(each.experiment, "quick")
-    lines.append(
-        [each.name, *(", ".join(f"{r[what]:.2f}" for r in several) or "–" for what in ("seed", "validation_accuracy"))]
-    )
-table(["candidate", "seeds", "validation after 15 epochs, %"], [[n, s.replace(".00", ""), v] for n, s, v in lines])
+evanet = TABLE_1[5]
+told = [
+    *unfinished.told(evanet.name),
+    *(f"seed {r['seed']}: {r['test']['accuracy']:.2f} %" for r in tables.complete(evanet, "paper")),
+]
+Markdown(
+    f"**{choice.titled(evanet)}**: {'; '.join(told) or 'not run'}. A loss of 2.303 is $\\ln 10$, that of a network that guesses. So the "
+    "reading that trains in the small network is not shown to train in the large one, and that is a finding against the choice."
+)
+
+# %% tags=["hide-input"]
+residual, sanet = (unfinished.curve(f"{name}-seed0") for name in ("evanet20-large-residual", "sanet20-large"))
+large = {
+    "ResNet-20 large": [record["curve"] for record in tables.complete(TABLE_1[3], "paper")],
+    "EVANet-20 large, residual (stopped)": [residual],
+    "SANet-20 large (stopped)": [sanet],
+}
+styles = dict(zip(large, ((GREY, "-"), (colors["residual"], "-"), (INK, "-")), strict=True))
+low = min(residual[5:], key=lambda row: row["validation_accuracy"])
+picture(
+    plots.courses(large, styles),
+    caption="Validation accuracy of other large networks, seed 0, full data. EVANet in the reading <i>residual</i> falls to "
+    f"{low['validation_accuracy']:.1f}&nbsp;% after epoch {low['epoch']}, comes back, and had {residual[-1]['validation_accuracy']:.1f}&nbsp;% "
+    f"when time ended. SANet, at best {max(row['validation_accuracy'] for row in sanet):.1f}&nbsp;%, was training badly.",
+)
 
 # %% [markdown]
+# *Residual* has no scale, but a norm after each attention. A SANet's logits have neither; whether that is why it trains badly is not
+# tested. Why *scaled* did not train here is not known either: one attempt separates neither the reading from the
+# precision, nor from the compiled code, nor from the learning rate. ResNet's is an earlier run.
+#
 # (the-ladder)=
 # ## From the text to Table 1
 #
-# Even ResNet-20, which has no attention to collapse, ends below the paper's number on our schedule (one seed). So Table 1 was
+# Even ResNet-20, which has no attention to collapse, ends below the paper's number on our schedule. So Table 1 was
 # probably made with another recipe, with more layers ([D9](#d9)), or with both. The ladder changes one thing at a time, each
 # rung on top of the ones before it, from our reading of the text to what the published code does, ending with its habit of
 # reporting the best test accuracy of all epochs.
 
 # %% tags=["hide-input"]
 labels = [*ladder.RUNGS, "as published"]
-steps = {row.model: [*ladder.rungs()[row.model], ladder.accuracies(row.name, "as-published")] for row in TABLE_1[:3]}
+rows = {choice.titled(row): row for row in TABLE_1[:3]}
+steps = {name: [*ladder.rungs()[row.model], ladder.accuracies(row.name, "as-published")] for name, row in rows.items()}
 picture(
-    plots.ladder(labels, steps, {row.model: row.paper_accuracy for row in TABLE_1[:3]}),
+    plots.ladder(labels, steps, {name: row.paper_accuracy for name, row in rows.items()}),
     caption="Test accuracy of the small networks, rung by rung, a dot a seed; dashed, the paper's numbers. If Table 1 can be "
     "reached, each network meets its dashed line on some rung. Rungs without a dot were not run.",
 )
@@ -269,6 +295,8 @@ cells = [
 table(["mean test accuracy, % (seeds)", *labels], cells)
 
 # %% [markdown]
+#
+# %% [markdown]
 # *L2* is Adam with an L2 term of 1e-4; *weight decay*, in its place, is AdamW with 0.05; *SGD* has learning rate 0.1, Nesterov momentum 0.9, weight decay 2e-4 and falls tenfold at 1/2
 # and 3/4; *option B* has a 1×1 convolution in the shortcuts that change size ([D8](#d8)); *[3, 3, 3]* is the number of blocks
 # ([D9](#d9)); *50k images* trains without a validation split ([D11](#d11)); *best epoch* lets the test set choose, which is not
@@ -278,18 +306,16 @@ table(["mean test accuracy, % (seeds)", *labels], cells)
 # ## In short
 
 # %% tags=["hide-input"]
-falls, several = answer.collapsed(letter), len(tables.complete(letter, "paper"))
 climbed = {model: each for model, each in steps.items() if sum(map(bool, each)) > 1}
+falls, several = answer.collapsed(letter), len(paper["letter"])
 Markdown(
-    (
-        f"Built to the letter of the text and trained on our full schedule, EVANet-20 small collapses in {falls} of {several} "
-        "runs. " if several else "The letter of the text has not been run to the end here. "
-    )
+    f"Built to the letter of the text, EVANet-20 small collapsed in {falls} of {several} full {'run' if several == 1 else 'runs'}; "
+    f"{len(trained)} readings that add something did not. "
     + (
-        f"Of what was tried on a one-hot network, *{ranked[0][1]}* helps most: {ranked[0][0]:+.1f} points. "
-        "Its logits have no bound, and each part tried that bounds them held, from one state and for nine epochs. " if ranked
+        f"Of what was tried on a one-hot network, *{ranked[0][1]}* helps most: {ranked[0][0]:+.1f} points. " if ranked
         else "Its cause is a conjecture until the interventions have run. "
     )
+    + f"By a rule written down before, the library's reading is *{choice.default()}*; in the large network it did not train. "
     + ("The ladder has been climbed in part. " if climbed else "Which change of recipe makes Table 1's numbers is open: of the ladder only the first rung has run. ")
     + "So a description can be complete in every equation and still leave out what makes the network train. "
     "Next: [Table 1](table1.ipynb)."

@@ -47,11 +47,11 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     print(importlib.import_module("evalib.pages.display").here())
 
 import torch
-from einops import rearrange
+from einops import einsum, rearrange
 from IPython.display import Markdown
 
 from evalib import ExpandingVisualAttention, count_parameters, trace
-from evalib.equations import ring, single_query_attention
+from evalib.equations import relative_embedding, ring, single_query_attention
 from evalib.eva import EXTENT, RADII, SingleQueryAttention
 from evalib.pages import diagrams, figures, graphs
 from evalib.pages.display import captioned, check, picture, source, symbols, table
@@ -85,7 +85,17 @@ picture(
 #
 # EVA uses two attentions, each with a single query. A *look*, the paper's *Attention 2D*, is Eq. 3; its keys and values are
 # the pixels of one ring. A *recall*, the paper's *Attention 1D*, is Eq. 2; its keys and values are *slots*, vectors that EVA
-# made before: $q_0$ and all looks so far. Stages, rings, looks and recalls are all counted from 0. For $s = 0, 1, 2, 3$:
+# made before: $q_0$ and all looks so far. With $q = W_Q\,\mathrm{query}$, and $k_m = W_K x_m$, $v_m = W_V x_m$ of the pixels or
+# slots $x_m$, each head computes
+#
+# $$
+# y = \sum_m \operatorname{softmax}_m\!\left( \frac{q^{\mathsf T} k_m + q^{\mathsf T} r_m}{\sqrt c} \right) v_m ,
+# $$ (eq-single-query)
+#
+# with $r_m$, the embedding of the offset from the centre, in a look only. The division by $\sqrt c$, $c$ the channels of a head,
+# is ours: the text has none, and [without it EVA may collapse in training](collapse.ipynb) ([D4](#d4)).
+#
+# Stages, rings, looks and recalls are all counted from 0. For $s = 0, 1, 2, 3$:
 #
 # $$
 # \begin{aligned}
@@ -97,8 +107,8 @@ picture(
 #
 # The last $q$ is called $\mathrm{attn\_out}$; a second feed-forward network turns it into the output. A *feed-forward network*,
 # FFN, is two matrix products with a ReLU between them, which sets negative numbers to zero. The FFNs are as wide as their
-# input ([D5](#d5)). To the letter of the text there is nothing else around the attentions: no scale, no residual, no norm
-# ([D4](#d4)). Readings that add some of these are [compared later](the-choice).
+# input ([D5](#d5)). Around the attentions there is nothing else: no residual, no norm. This reading of the text, called
+# *scaled*, was [chosen among five](the-choice) by a rule.
 
 # %% tags=["hide-input"]
 symbols("§3.1")
@@ -116,7 +126,7 @@ picture(
 # %% [markdown]
 # ## By hand
 #
-# One channel. Around the centre lie eight pixels; seven hold 0 and one, to the right, holds 9. Let the key of that pixel be
+# One channel, so $\sqrt c = 1$. Around the centre lie eight pixels; seven hold 0 and one, to the right, holds 9. Let the key of that pixel be
 # $\ln 2$, all other keys 0, and the query 1. The exponentials of the logits are 2 and seven times 1:
 #
 # $$
@@ -154,7 +164,7 @@ source(ExpandingVisualAttention.forward)
 
 # %% [markdown]
 # Look and recall are one module; a look knows the offsets of its ring and adds $r$. The equation inside is
-# `single_query_attention`, with the softmax over the pixels or slots.
+# `single_query_attention`, with the softmax over the pixels or slots; its `scale` is $1 / \sqrt c$.
 
 # %%
 source(SingleQueryAttention, single_query_attention)
@@ -177,18 +187,20 @@ source(SingleQueryAttention, single_query_attention)
 #
 # **Evidence.** Four channels, one for each of four things that a pixel may show. Around the centre two pixels show
 # something: feathers at the upper left, a tyre at the lower right. Let $q_1$ be what the centre shows. The query matrix
-# has learned that a beak asks for feathers and a wheel for a tyre. The logit of the pixel that is asked for is 3, all
-# others are 0, so its weight is $e^3 / (e^3 + 7)$. The ring is the same in both cases, and so is its mean; the look is not.
+# has learned that a beak asks for feathers and a wheel for a tyre: $q^{\mathsf T} k$ of the pixel that is asked for is 6, its
+# logit $6 / \sqrt 4 = 3$. All others are 0, so its weight is $e^3 / (e^3 + 7)$. The ring is the same in both cases, and so is its mean; the look is not.
 
 # %%
 beak, wheel, feathers, tyre = torch.eye(4)
-asks = 3 * (torch.outer(feathers, beak) + torch.outer(tyre, wheel))  # W_Q; W_K and W_V change nothing
+asks = 6 * (torch.outer(feathers, beak) + torch.outer(tyre, wheel))  # W_Q; W_K and W_V change nothing
 around = torch.zeros(1, 8, 4)
 around[0, 0], around[0, 7] = feathers, tyre
 
 attn, weight = {}, {}
 for name, centre in (("beak", beak), ("wheel", wheel)):
-    attn[name], weights = single_query_attention(centre[None], around, asks, torch.eye(4), torch.eye(4), num_heads=1)
+    attn[name], weights = single_query_attention(
+        centre[None], around, asks, torch.eye(4), torch.eye(4), num_heads=1, scale=4**-0.5
+    )
     weight[name] = weights[0, 0]
 e3 = torch.tensor(3.0).exp()
 assert (weight["beak"].argmax(), weight["wheel"].argmax()) == (0, 7)
@@ -243,8 +255,7 @@ with torch.no_grad():
 # blurs it. And the map is not an image: each of its pixels has been computed from [much of the
 # image](what-a-pixel-has-seen), so its "centre" is a place in the map only.
 #
-# That the layer can do all this does not mean that a trained one does. The report [looks at some](what-it-reads), and
-# [training may end with every weight on one pixel](collapse.ipynb).
+# That the layer can do all this does not mean that a trained one does. The report [looks at some](what-it-reads).
 
 # %% [markdown]
 # ## The four stages
@@ -289,15 +300,23 @@ close(q1, seen.queries[1])
 
 # %% [markdown]
 # **Stage 1: the ring of 8.** The memory block of 3×3 pixels has lost its centre, which was read before. $q_1$ looks at the
-# eight pixels that are left, by content and by offset. The recall has three slots.
+# eight pixels that are left, by content and by offset. Each of the four heads has 16 channels, so its logits are divided by
+# $\sqrt{16} = 4$. The recall has three slots.
 
 # %%
 with torch.no_grad():
     row, column = rings[1]
     block = rearrange(x[:, :, row, column], "n c m -> n m c")
     assert block.shape == (2, 8, 64)
-    attn1, weights = eva.looks[1](q1, block)
+    look = eva.looks[1]
+    attn1, weights = look(q1, block)
     assert weights.shape == (2, 4, 8)
+
+    q = rearrange(look.W_Q(q1), "n (h c) -> n h c", h=4)
+    k_m = rearrange(look.W_K(block), "n m (h c) -> n h m c", h=4)
+    r_m = relative_embedding(look.rows, look.cols)[:, :, row - 2, column - 2]
+    logits = einsum(q, k_m, "n h c, n h m c -> n h m") + einsum(q, r_m, "n h c, h c m -> n h m")
+    close(weights, (logits / 4).softmax(dim=-1))
 
     q2, weights = eva.recalls[1](attn1, torch.stack([q0, attn0, attn1], dim=1))
     assert weights.shape == (2, 4, 3)
@@ -374,17 +393,21 @@ from evalib.training import data
 cifar = data.load("subset")
 captioned(
     explorer.eva(load_pretrained("evanet20-small"), cifar.test_images[::50], cifar.test_labels[::50]),
-    "Looks and recalls of a trained EVANet-20 small. Choose single heads: where a look is one-hot, a head has all its weight on one "
-    "pixel, and the mean over four heads shows only multiples of 25&nbsp;%.",
+    "Looks and recalls of a trained EVANet-20 small, scaled. Choose single heads: each asks for something else, and their mean "
+    "hides it.",
 )
 
 # %% tags=["remove-input"]
-with torch.no_grad():
-    _, asked = trace(load_pretrained("evanet20-small"), data.normalise(cifar.test_images[::50]))
-beyond_centre = torch.cat([weights.amax(dim=-1).flatten() for weights in asked.look_weights[1:]])
+largest = {}
+for name in ("evanet20-small", "evanet20-small-letter"):
+    with torch.no_grad():
+        _, asked = trace(load_pretrained(name), data.normalise(cifar.test_images[::50]))
+    largest[name] = torch.cat([weights.amax(dim=-1).flatten() for weights in asked.look_weights[1:]])
+scaled, letter = (int((each > 0.99).sum()) for each in largest.values())
 Markdown(
-    f"Of these {len(beyond_centre)} looks at more than one pixel, **{(beyond_centre > 0.99).sum()}** put over 99 % of their weight on a "
-    "single one. [What the text leaves out](collapse.ipynb) says where that leads."
+    f"Of its {len(largest['evanet20-small'])} looks at more than one pixel of these images, {scaled} put over 99 % of their weight on a "
+    f"single one. In the network that was trained to the letter of the text, without the scale, {letter} do: "
+    "[what that did to it](collapse.ipynb)."
 )
 
 # %% [markdown]
@@ -491,7 +514,7 @@ check(... if answers[0] is ... else torch.stack(answers), torch.stack([expected_
 # </details>
 
 # %% [markdown]
-# **2.** Write a recall with one head: a query (`d`) and slots (`s d`), which are keys and values at once.
+# **2.** Write a recall with one head: a query (`d`) and slots (`s d`), which are keys and values at once. Mind the scale.
 
 
 # %% tags=["exercise"]
@@ -501,7 +524,7 @@ def recall(query, slots):
 
 # %% tags=["check", "hide-input"]
 query, slots, identity = torch.randn(4), torch.randn(3, 4), torch.eye(4)
-expected, _ = single_query_attention(query[None], slots[None], identity, identity, identity, num_heads=1)
+expected, _ = single_query_attention(query[None], slots[None], *3 * [identity], num_heads=1, scale=4**-0.5)
 check(recall(query, slots), expected[0])
 
 # %% [markdown]
@@ -509,7 +532,7 @@ check(recall(query, slots), expected[0])
 #
 # ```python
 # def recall(query, slots):
-#     weights = (slots @ query).softmax(dim=0)
+#     weights = (slots @ query / len(query) ** 0.5).softmax(dim=0)
 #     return weights @ slots
 # ```
 #
@@ -540,6 +563,6 @@ check(changes, looks_changed_by(1, 1))
 # ## In short
 #
 # One query reads 1, 8, 16 and 24 pixels in turn, and after each ring is made anew from all that was read before. Every pixel
-# is read once, no look knows of a later ring, and the 7×7 convolution of the first query holds most of EVA's parameters. The
-# text adds nothing around the attentions, no scale and no norm; that [turns out to matter](collapse.ipynb).
+# is read once, no look knows of a later ring, and the 7×7 convolution of the first query holds most of EVA's parameters. Its
+# logits are divided by $\sqrt c$, which the text does not say; that [turns out to matter](collapse.ipynb).
 # Next: [the networks](networks.ipynb) that it completes.

@@ -34,7 +34,7 @@ MISTAKES = {  # of each exercise of a page, in order
     ),
     "eva": (
         "def mask(radius): return torch.maximum(*torch.meshgrid(*[(torch.arange(7) - 3).abs()] * 2, indexing='ij')) <= radius",
-        "def recall(query, slots): return (slots @ query) @ slots",  # no softmax
+        "def recall(query, slots): return (slots @ query).softmax(dim=0) @ slots",  # no scale
         "changes = [False, False, True, False]",  # the fourth look asks with what the third saw
     ),
     "proof": (
