@@ -181,8 +181,8 @@ second = [t[:, 1:2] for t in (q, k, v)]
 close(local_attention(*second, kernel_size=3), y[:, 1:2])
 
 # %% [markdown]
-# Eq. 2 has no scale on the logits, and neither do we ([D4](#d4)). Transformers divide them by the square root of the
-# head's width {cite}`vaswani2017attention`. The argument `scale` is there for such comparisons.
+# Eq. 2 has no scale on the logits, and neither has our SANet. Transformers divide them by the square root of the head's
+# width {cite}`vaswani2017attention`, and so does our EVA ([D4](#d4)): the argument `scale` is there for that.
 #
 # Content is all that counts. Shuffle the pixels around the centre of a window, and the output there stays the same: a face and
 # a scrambled face look alike. The [next chapter](relative_attention.ipynb) adds position.

@@ -49,7 +49,8 @@ captioned(
     live(networks, cifar.test_images[::50], cifar.test_labels[::50]),
     "EVANet-20 small. The four squares are its four looks: the brighter a square of the ring, the more weight it has. "
     "Below each, how the recall divides its weight over what was kept. The fifth shows which part counts: the brighter, the "
-    "further the answer falls when it is hidden.",
+    "further the answer falls when it is hidden. <i>Letter</i> is the network that was trained to the letter of the text, and "
+    "collapsed: most of its answers are wrong.",
 )
 
 # %% [markdown]
@@ -61,7 +62,8 @@ captioned(
 #
 # 1. Choose the airplane, and hide its tail. Does the network still call it an airplane? What if you hide the sky instead?
 # 2. Draw a thick red line through the ring of 24. Do the looks go to it?
-# 3. Switch the reading to *letter*, the text taken at its word. How many pixels does each look use now?
+# 3. Switch the reading from *scaled* to *letter*, the text taken at its word. How many pixels does each look use now? And does
+#    the answer still change when you hide something?
 # 4. Under *which part counts*, hide each part in turn. Are the parts that count those that have the weight?
 #
 # The rest of this page answers the last two.

@@ -38,7 +38,7 @@ from IPython.display import Markdown, display
 from evalib import TABLE_1
 from evalib.pages import answer, plots
 from evalib.pages.display import check, picture, table
-from evalib.results import tables
+from evalib.results import choice, tables
 from evalib.results.markdown import between, foreign, number
 from evalib.results.tables import binomial_error
 
@@ -67,8 +67,9 @@ Markdown(tables.markdown(full))
 
 # %% [markdown]
 # Brackets, where there are any, are the 95 % interval of the mean over seeds (Student's t, by one standard deviation for all
-# networks). The paper gives one number a network; it names no seed, no epoch and no device. Which reading of EVA the rows have
-# is said [here](the-choice).
+# networks). The paper gives one number a network; it names no seed, no epoch and no device. Behind an EVANet stands its reading:
+# *scaled* was [chosen by a rule](the-choice), *letter* is the text taken at its word. A run that was stopped has no record, and is
+# told below the table; [what the large ones say](the-large-network) has a section of its own.
 #
 # One of the paper's numbers is odd. 91.25 % for ResNet-20 small, which has 14 layers here, is to the digit what
 # {cite:t}`he2015deep` report for a ResNet-20 with 20 layers ([D9](#d9)). If it was taken over from there, the gaps to the first
@@ -144,7 +145,7 @@ def line(record):
     seconds = sorted(row["seconds"] for row in record["curve"])
     spread = f"{statistics.median(seconds):.0f} ({seconds[0]:.0f} to {seconds[-1]:.0f})"
     return [
-        f"`{record['experiment']}`", record["tier"], record["seed"], record["settings"]["epochs"],
+        choice.coded(record["experiment"]), record["tier"], record["seed"], record["settings"]["epochs"],
         f"{accuracy:.2f} ± {binomial_error(accuracy, images):.2f}", f"{images:,}", foreign(record["device"]),
         f"{record['seconds'] / 60:.1f}", spread, foreign(record["versions"]["torch"]), (record["commit"] or "–")[:7],
     ]  # fmt: skip
@@ -164,7 +165,7 @@ table(heads, map(line, records)) if records else Markdown("No run has been recor
 # %% tags=["hide-input"]
 for tier in ("paper", "quick"):
     for size in ("small", "large"):
-        found = {row.model: tables.complete(row, tier) for row in TABLE_1 if row.name.endswith(size)}
+        found = {choice.titled(row): tables.complete(row, tier) for row in TABLE_1 if row.name.endswith(size)}
         if sum(map(bool, found.values())) < 2:
             continue
         display(

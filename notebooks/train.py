@@ -52,6 +52,7 @@ from evalib.batch import notebook
 from evalib.pages import figures
 from evalib.pages.display import picture
 from evalib.results import records, weights
+from evalib.results.choice import titled
 from evalib.results.markdown import foreign
 from evalib.training import data, loop
 
@@ -145,10 +146,10 @@ run = finished[0] if finished else outcomes[0].result()
 
 # %% tags=["hide-input"]
 for record in recorded:
-    test, name = record["test"], f"Seed {record['seed']}: " if len(runs) > 1 else ""
+    test, name = record["test"], f"seed {record['seed']}: " if len(runs) > 1 else ""
     display(
         Markdown(
-            f"{name}**{test['accuracy']:.2f} %** of {test['images']:,} test images right after the last epoch, on the "
+            f"{titled(evalib.experiments.experiment(experiment))}, {name}**{test['accuracy']:.2f} %** of {test['images']:,} test images right after the last epoch, on the "
             f"{record['data']['source']} data set ({foreign(record['device'])}, {record['seconds']:.0f} s of training)."
         )
     )
@@ -240,7 +241,7 @@ if kept:
     display(
         picture(
             *figures.curve(longer["curve"]),
-            caption=f"{longer['settings']['epochs']} epochs on the full data set (seed {longer['seed']}, {foreign(longer['device'])}). It "
+            caption=f"{titled(evalib.experiments.experiment(experiment))}: {longer['settings']['epochs']} epochs on the full data set (seed {longer['seed']}, {foreign(longer['device'])}). It "
             f"ends at {longer['test']['accuracy']:.2f} % of {longer['test']['images']:,} test images. The curves bend where the "
             "learning rate falls.",
         ),
@@ -261,6 +262,6 @@ if kept:
 #
 # A run follows from its parameters, the code, the device, the number of threads and the versions of the libraries; its record
 # holds them all. On a CPU, with all of them equal, it repeats to the bit. With another number of threads sums are rounded in
-# another order, training amplifies the difference, and the accuracy can move as much as it does between seeds. A tenth of the
-# schedule already makes a network that is mostly right and makes sensible mistakes. The full schedule [can undo
-# that](collapse.ipynb).
+# another order, training amplifies the difference, and the accuracy can move as much as it does between seeds. The full schedule
+# makes a network that is mostly right, and whose mistakes are sensible; to the letter of the text it [can end in
+# collapse](collapse.ipynb).

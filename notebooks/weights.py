@@ -33,7 +33,8 @@ from IPython.display import Markdown
 
 import evalib
 from evalib.pages.display import source, table
-from evalib.results import weights
+from evalib.results import choice, weights
+from evalib.results.schema import collapse
 from evalib.results.markdown import foreign
 from evalib.results.tables import binomial_error
 from evalib.training import data, loop
@@ -47,17 +48,22 @@ cards = [weights.read_weights(path) for path in files]
 # %% tags=["hide-input"]
 heads = ["file", "network", "parameters", "bytes"]
 lines = [
-    [f"`{path.name}`", f"`{record['experiment']}`", f"{record['parameters']:,}", f"{path.stat().st_size:,}"]
+    [f"`{path.name}`", choice.coded(record["experiment"]), f"{record['parameters']:,}", f"{path.stat().st_size:,}"]
     for path, (_, record) in zip(files, cards, strict=True)
 ]
 table(heads, lines) if files else Markdown("No weights come with this version of the package.")
 
 # %% [markdown]
 # float32, as [safetensors](https://github.com/huggingface/safetensors): nothing is unpickled. The digits in a name are the
-# first 16 of the file's SHA-256, and are checked whenever it is read. They are networks of Table 1, and EVANets of other
-# readings, which the report [compares](what-it-reads). Each is the last epoch of seed 0, at the tier given below; no epoch and
+# first 16 of the file's SHA-256, and are checked whenever it is read. They are networks of Table 1, and EVANets of two
+# other readings ([which are which](the-choice)). Each is the last epoch of seed 0, at the tier given below; no epoch and
 # no seed was chosen.
-#
+
+# %% tags=["remove-input"]
+fallen = [f"{choice.coded(record['experiment'])} {said}" for _, record in cards if (said := collapse(record["curve"]))]
+Markdown(f"**Not for use, but to be studied:** {'; '.join(fallen)}." if fallen else "None of these runs collapsed.")
+
+# %% [markdown]
 # ## How to load them
 #
 # ```python
@@ -82,7 +88,7 @@ source(weights.load_pretrained)
 heads = ["network", "tier", "seed", "data", "epochs", "optimiser", "device", "minutes", "torch", "commit"]
 lines = [
     [
-        f"`{record['experiment']}`", record["tier"], record["seed"], record["data"]["source"], record["settings"]["epochs"],
+        choice.coded(record["experiment"]), record["tier"], record["seed"], record["data"]["source"], record["settings"]["epochs"],
         evalib.experiments.experiment(record["experiment"]).recipe.optimiser, foreign(record["device"]), f"{record['seconds'] / 60:.1f}",
         foreign(record["versions"]["torch"]), (record["commit"] or "–")[:7],
     ]
@@ -105,13 +111,13 @@ for _, record in cards:
         f"{test['accuracy']:.2f} ± {error:.2f}",
         f"{test['loss']:.3f}",
     )
-    lines.append([f"`{record['experiment']}`", *numbers, f"{record['validation_accuracy']:.2f}"])
+    lines.append([choice.coded(record["experiment"]), *numbers, f"{record['validation_accuracy']:.2f}"])
 heads = ["network", "test images right", "test %", "test loss, nats", "validation %"]
 table(heads, lines) if files else Markdown("–")
 
 # %% [markdown]
-# ± is one binomial standard error. The test set was read once, after the last epoch. A `quick` run has a tenth of the full
-# schedule: its weights show how the networks behave, and are not the paper's numbers.
+# ± is one binomial standard error. The test set was read once, after the last epoch. Where the tier is `quick`, a tenth of the full
+# schedule, the weights show how a network behaves, and no more.
 #
 # ## A look
 #
@@ -123,7 +129,7 @@ torch.set_num_threads(min(2, torch.get_num_threads()))
 lines = []
 for _, record in cards:
     scores = loop.predict(evalib.load_pretrained(record["experiment"]), cifar.test_images)
-    lines.append([f"`{record['experiment']}`", f"{loop.accuracy(scores, cifar.test_labels):.1f}", len(scores)])
+    lines.append([choice.coded(record["experiment"]), f"{loop.accuracy(scores, cifar.test_labels):.1f}", len(scores)])
 table(["network", "right, %", "bundled images"], lines) if files else Markdown("–")
 
 # %% [markdown]

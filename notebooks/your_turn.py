@@ -41,7 +41,7 @@ import evalib
 from evalib.experiments import ROWS
 from evalib.pages import answer, plots
 from evalib.pages.display import picture, table
-from evalib.results import comparisons, records, tables
+from evalib.results import choice, comparisons, records, tables
 from evalib.results.markdown import p_value
 
 # %% [markdown]
@@ -130,7 +130,13 @@ def verdict(difference, p):
 table(
     ["difference", "points", "seeds", "p, Holm", "verdict"],
     [
-        [f"`{mine.name}` − `{rival}`", comparisons.shown(each), each.n, p_value(p), verdict(each, p)]
+        [
+            f"{choice.coded(mine.name)} − {choice.coded(rival)}",
+            comparisons.shown(each),
+            each.n,
+            p_value(p),
+            verdict(each, p),
+        ]
         for (rival, each), p in zip(found.items(), corrected, strict=True)
     ],
 )
@@ -142,7 +148,7 @@ for name in names:
         record["test"]["accuracy"] for record in tables.complete(evalib.experiments.experiment(name), tier, out)
     )
     mean, reach = sum(values) / len(values), spread.mean(len(values)) if spread else None
-    rows.append(answer.Row(ROWS[name].model, None, values, reach and mean - reach, reach and mean + reach))
+    rows.append(answer.Row(choice.titled(ROWS[name]), None, values, reach and mean - reach, reach and mean + reach))
 lowest, highest = (pick(value for row in rows for value in row.accuracies) for pick in (min, max))
 picture(
     plots.against_paper(rows, least=lowest - 5, most=highest + 5),

@@ -42,7 +42,7 @@ def rows(size: str = "small", out: Path | None = None) -> list[Row]:
     found = [row(each, choice.titled(each), out) for each in TABLE_1 if each.name.endswith(size)]
     letter = choice.row_of("letter")
     if size == "small" and letter.name != choice.BASE:
-        found.append(row(letter, f"{TABLE_1[2].model}, letter", out))
+        found.append(row(letter, f"{TABLE_1[2].model}, letter", out)._replace(paper=TABLE_1[2].paper_accuracy))
     return found
 
 

@@ -90,7 +90,7 @@ def missing(found: Comparison) -> str:
     if not found.n:
         return "no seed was run with both"
     reasons = [f"n = {found.n}: one seed has no spread"] if found.n < 2 else []
-    reasons += ["the differences have no spread"] if found.n > 1 and found.p is None else []
+    reasons += ["the differences are equal, so they have no spread"] if found.n > 1 and found.p is None else []
     reasons += [f"{found.tier} tier: not the full schedule"] if found.tier != TIER else []
     return "; ".join(reasons)
 
