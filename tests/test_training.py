@@ -327,8 +327,9 @@ def test_a_run_made_longer_is_not_one_of_its_tier(tmp_path):
 
 def test_checkpoints_of_another_computation_are_refused(small, tmp_path, monkeypatch):
     evalib.train(settings(), tmp_path, device="cpu")
-    monkeypatch.setattr(loop, "COMPUTATION", 2)
-    with pytest.raises(ValueError, match="checkpoints of computation 1, and this evalib has 2"):
+    before = loop.COMPUTATION
+    monkeypatch.setattr(loop, "COMPUTATION", before + 1)
+    with pytest.raises(ValueError, match=f"checkpoints of computation {before}, and this evalib has {before + 1}"):
         evalib.train(settings(), tmp_path, device="cpu")
 
 

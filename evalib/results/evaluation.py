@@ -63,7 +63,10 @@ def difference(record: dict, outcome: dict) -> str:
     count may be off by one binomial standard error.
     """
     test = record["test"]
-    same = "stored" not in record and (record["device"], record["versions"].get("torch")) == (outcome["device"], outcome["torch"])
+    same = "stored" not in record and (record["device"], record["versions"].get("torch")) == (
+        outcome["device"],
+        outcome["torch"],
+    )
     allowed = 0 if same else tables.binomial_error(test["accuracy"], test["images"]) / 100 * test["images"]
     if abs(outcome["correct"] - test["correct"]) <= allowed:
         return ""

@@ -1,10 +1,8 @@
 """Training as §4.1 has it: Adam at 0.001, batches of 150, and everything random a function of (seed, epoch)."""
 
-import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,13 +10,13 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from evalib.experiments import build, experiment
 from evalib.networks import Network
 from evalib.tracing import Trace, trace
 from evalib.training import checkpoints, data
 from evalib.training.environment import choose_device, commit, device_name
+from evalib.training.failures import check_finite, enough_memory, finite_loss
 from evalib.training.prediction import evaluating, predict
 from evalib.training.progress import announce, progress_bar
 from evalib.training.settings import COMPUTATION, TIERS, Settings, check_same, learning_rate
@@ -209,39 +207,3 @@ def resume(
         raise ValueError(f"{directory} belongs to a run on other data: give the same data, or another output directory")
     checkpoints.restore(tensors, network, optimiser)
     return metadata["curve"], sittings
-
-
-def check_finite(losses: Float[Tensor, " steps"], epoch: int, rate: float) -> None:
-    """Raise ``FloatingPointError`` naming the first step of the epoch whose loss is NaN or infinite."""
-    bad = torch.argwhere(~losses.isfinite())
-    if len(bad):
-        step = bad[0].item()
-        raise diverged("", losses[step].item(), f"at epoch {epoch + 1}, step {step + 1}", rate)
-
-
-def finite_loss(scores: Float[Tensor, "n 10"], labels: Int[Tensor, " n"], which: str, epoch: int, rate: float) -> float:
-    """The mean cross-entropy; ``FloatingPointError`` if it is NaN or infinite."""
-    loss = F.cross_entropy(scores, labels).item()
-    if not math.isfinite(loss):
-        raise diverged(f"{which} ", loss, f"after epoch {epoch + 1}", rate)
-    return loss
-
-
-def diverged(which: str, loss: float, when: str, rate: float) -> FloatingPointError:
-    """The error of a loss that is no number, with what to do."""
-    return FloatingPointError(
-        f"the {which}loss is {loss} {when}, learning rate {rate:g}: the last good checkpoint is kept; "
-        "try a lower learning rate (--learning-rate), in another --out or with --overwrite"
-    )
-
-
-@contextmanager
-def enough_memory(settings: Settings) -> Iterator[None]:
-    """Turn a device's out-of-memory error into one that names the batch size to try."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise MemoryError(
-            f"the device's memory does not hold a step of batch size {settings.batch_size}: "
-            f"try {max(2, settings.batch_size // 2)}, or a smaller network"
-        ) from error

@@ -1,0 +1,48 @@
+"""What stops a run of its own: a loss that is no number, a device without memory for a step; and what to do."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from evalib.training.settings import Settings
+
+
+def check_finite(losses: Float[Tensor, " steps"], epoch: int, rate: float) -> None:
+    """Raise ``FloatingPointError`` naming the first step of the epoch whose loss is NaN or infinite."""
+    bad = torch.argwhere(~losses.isfinite())
+    if len(bad):
+        step = bad[0].item()
+        raise diverged("", losses[step].item(), f"at epoch {epoch + 1}, step {step + 1}", rate)
+
+
+def finite_loss(scores: Float[Tensor, "n 10"], labels: Int[Tensor, " n"], which: str, epoch: int, rate: float) -> float:
+    """The mean cross-entropy; ``FloatingPointError`` if it is NaN or infinite."""
+    loss = F.cross_entropy(scores, labels).item()
+    if not math.isfinite(loss):
+        raise diverged(f"{which} ", loss, f"after epoch {epoch + 1}", rate)
+    return loss
+
+
+def diverged(which: str, loss: float, when: str, rate: float) -> FloatingPointError:
+    """The error of a loss that is no number, with what to do."""
+    return FloatingPointError(
+        f"the {which}loss is {loss} {when}, learning rate {rate:g}: the last good checkpoint is kept; "
+        "try a lower learning rate (--learning-rate), in another --out or with --overwrite"
+    )
+
+
+@contextmanager
+def enough_memory(settings: Settings) -> Iterator[None]:
+    """Turn a device's out-of-memory error into one that names the batch size to try."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(
+            f"the device's memory does not hold a step of batch size {settings.batch_size}: "
+            f"try {max(2, settings.batch_size // 2)}, or a smaller network"
+        ) from error
