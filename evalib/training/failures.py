@@ -16,7 +16,7 @@ def check_finite(losses: Float[Tensor, " steps"], epoch: int, rate: float) -> No
     """Raise ``FloatingPointError`` naming the first step of the epoch whose loss is NaN or infinite."""
     bad = torch.argwhere(~losses.isfinite())
     if len(bad):
-        step = bad[0].item()
+        step = int(bad[0].item())
         raise diverged("", losses[step].item(), f"at epoch {epoch + 1}, step {step + 1}", rate)
 
 
