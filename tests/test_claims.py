@@ -82,7 +82,10 @@ def test_differences_without_spread_are_not_tested(tmp_path):
         assert (found.n, found.p, found.low, found.high) == (2, None, None, None)
     runs(tmp_path, EVANET, [93.0, 93.4])
     runs(tmp_path, RESNET, [91.0, 91.4])
-    assert (gap(tmp_path).verdict, gap(tmp_path).why) == ("not tested", "the differences are equal, so they have no spread")
+    assert (gap(tmp_path).verdict, gap(tmp_path).why) == (
+        "not tested",
+        "the differences are equal, so they have no spread",
+    )
 
 
 @pytest.mark.parametrize(
