@@ -336,8 +336,9 @@ table(heads, again) if again else Markdown("No seed was run more than once.")
 hours, runs = defaultdict(float), Counter()
 for tier in ("quick", "paper"):
     for record in tables.trusted(tier):
-        hours[tier, record["device"]] += record["seconds"] / record["shared"] / 3600
-        runs[tier, record["device"]] += 1
+        for device, seconds in tables.spent(record).items():
+            hours[tier, device] += seconds / record["shared"] / 3600
+            runs[tier, device] += 1
 spent = [
     [tier, foreign(device), "CPU-hours" if device.startswith("CPU") else "GPU-hours", runs[tier, device], f"{time:.2f}"]
     for (tier, device), time in hours.items()

@@ -262,6 +262,17 @@ def test_the_checksum_does_not_depend_on_order_or_layout(tmp_path):
     assert checksum(dict(reversed(record.items()))) == record["sha256"]
 
 
+def test_a_run_on_two_devices_says_nothing_of_time_and_names_both(tmp_path):
+    sittings = [{"after": after, "epochs": 2, "device": device} for after, device in ((0, "a GPU"), (1, "a CPU"))]
+    made(tmp_path, device="a CPU", sittings=sittings)
+    made(tmp_path, seed=1, device="a CPU", sittings=sittings[:1])
+    both, last = tables.trusted("smoke", tmp_path)
+    assert runs.spent(both) == {"a GPU": both["curve"][0]["seconds"], "a CPU": both["curve"][1]["seconds"]}
+    assert runs.spent(last) == {"a GPU": sum(row["seconds"] for row in last["curve"])}
+    assert tables.timed([both, last]) == [last]
+    assert tables.table(tmp_path)[0]["device"] == "a CPU, a GPU"
+
+
 def test_shared_devices_say_nothing_of_time(tmp_path):
     """Whether the record says so itself, or the list beside the records for those that came before."""
     alone, _, before = (made(tmp_path, seed=seed, **has) for seed, has in ((0, {}), (1, {"shared": 2}), (2, {})))

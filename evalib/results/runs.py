@@ -144,8 +144,17 @@ def mixed(records: list[dict]) -> bool:
 
 
 def timed(records: list[dict]) -> list[dict]:
-    """The records whose seconds say something of speed: no other run shared the device."""
-    return [record for record in records if record["shared"] == 1]
+    """The records whose seconds say something of speed: made on one device, which no other run shared."""
+    return [record for record in records if record["shared"] == 1 and len(spent(record)) == 1]
+
+
+def spent(record: dict) -> dict[str, float]:
+    """Seconds on each device that a run was made on: several where it was gone on with elsewhere."""
+    seconds: dict[str, float] = defaultdict(float)
+    for epoch in record["curve"]:
+        begun = [sitting for sitting in record.get("sittings", []) if sitting["after"] < epoch["epoch"]]
+        seconds[begun[-1]["device"] if begun else record["device"]] += epoch["seconds"]
+    return dict(seconds)
 
 
 def minutes(record: dict) -> float:
