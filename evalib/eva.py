@@ -17,12 +17,13 @@ RADII = tuple(range(EXTENT // 2 + 1))
 
 
 class SingleQueryAttention(nn.Module):
-    """Multi-head attention of one query over m vectors: ``y = Σ_m softmax_m(qᵀk_m [+ qᵀr_m]) v_m``, and the softmax.
+    """Multi-head attention of one query over m vectors, and its softmax.
 
-    With the ``offsets`` of m pixels from the centre it is the paper's *Attention 2D*, r_m the relative embedding of
-    pixel m (Eq. 3). Without, it is *Attention 1D* over m slots (Eq. 2). Logits are divided by √c, c the channels of a
-    head, which the text does not say (departure D4: to its letter EVA may collapse in training). Heads are
-    concatenated; there is no bias, residual or norm. ``attend`` is the equation; :mod:`evalib` puts a faster form there.
+    ``y = Σ_m softmax_m((qᵀk_m [+ qᵀr_m]) / √c) v_m``, c the channels of a head. With the ``offsets`` of m pixels from the
+    centre it is the paper's *Attention 2D*, r_m the relative embedding of pixel m (Eq. 3). Without, it is *Attention 1D*
+    over m slots (Eq. 2). The scale is not in the text (departure D4: to its letter EVA may collapse in training; with
+    the scale and 256 channels it did not train in the one attempt made). Heads are concatenated; there is no bias,
+    residual or norm. ``attend`` is the equation; :mod:`evalib` puts a faster form there.
     """
 
     attend = staticmethod(single_query_attention)

@@ -54,11 +54,13 @@ runs = {name: [record["curve"] for record in found] for name, found in reversed(
 styles = {name: (color, "-") for name, color in colors.items()} | {"letter, CPU, float32 (stopped)": (BLUE, ":")}
 if cpu := unfinished.curve("evanet20-small-letter-seed0"):
     runs["letter, CPU, float32 (stopped)"] = [cpu]
-told = "; ".join(f"seed {record['seed']} {collapse(record['curve']) or 'did not'}" for record in paper["letter"])
+told = "; ".join(
+    f"seed {record['seed']} {collapse(record['curve']) or 'did not collapse'}" for record in paper["letter"]
+)
 picture(
     plots.courses(runs, styles),
     caption="Validation accuracy of EVANet-20 small in five readings, full data, 150 epochs, a line a run. Follow the blue lines, "
-    f"the letter of the text. Collapsed? {told}. The dotted run has the first weights and the order of images of seed 0.",
+    f"the letter of the text: {told}. The dotted run has the first weights and the order of images of seed 0.",
 )
 
 # %% tags=["hide-input"]

@@ -47,8 +47,8 @@ Markdown(f"**{answer.verdict()}** {answer.reported()} {answer.found()}")
 # %% tags=["remove-input"]
 picture(
     plots.against_paper(answer.rows()),
-    caption="Test accuracy on the full schedule. <i>Scaled</i> is <a href='collapse.html#the-choice'>the reading of EVA that a rule "
-    "chose</a>; <i>letter</i> is the text taken at its word. Bars, from two seeds on, are 95&nbsp;% intervals of the mean.",
+    caption="Test accuracy on the full schedule; bars are 95&nbsp;% intervals of the mean. <i>Scaled</i>: <a "
+    "href='collapse.html#the-choice'>the reading that a rule chose</a>; <i>letter</i>: the text at its word.",
 )
 
 # %% tags=["remove-input"]

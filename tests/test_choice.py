@@ -106,7 +106,7 @@ def test_without_a_run_the_answer_says_so(tmp_path):
 def test_a_collapse_is_told_with_its_number(paper):
     out = paper(choice.row_of("letter").name, 34.33, best=76.3)
     assert answer.collapsed(choice.row_of("letter"), out) == 1
-    assert re.search(r"collapsed in training and ended at \*\*34\.3\s%\*\* \(one seed\)", answer.found(out))
+    assert re.search(r"collapsed and ended at \*\*34\.3\s%\*\* \(one seed\)", answer.found(out))
 
 
 def test_a_collapsed_run_and_one_that_was_not_have_no_mean(paper):

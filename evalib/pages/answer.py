@@ -84,11 +84,12 @@ def chosen(out: Path | None = None) -> str:
     resnet, sanet, evanet = found = [row(each, each.model.partition("-")[0], out) for each in TABLE_1[:3]]
     if not evanet.accuracies:
         return ""
-    numbers = {len(each.accuracies) for each in found if each.accuracies}
-    each = f", {counted(max(numbers), 'seed')} each," if len(numbers) == 1 else ""
-    said = f"In our runs{each} EVANet in the reading *{choice.default()}* has **{mean(evanet)}**"
+    there = [each for each in found if each.accuracies]
+    seeds = {len(each.accuracies) for each in there}
+    each = f" ({counted(max(seeds), 'seed')}{' each' if len(there) > 1 else ''})" if len(seeds) == 1 else ""
     others = " and ".join(f"{other.model} {mean(other)}" for other in (resnet, sanet) if other.accuracies)
-    return f"{said}{f', {others}' if others else ''}. {gap(out)}{below(resnet, sanet, evanet)}."
+    said = f"In our runs EVANet, in the reading *{choice.default()}*, has **{mean(evanet)}**"
+    return f"{said}{f', {others}' if others else ''}{each}. {gap(out)}{below(resnet, sanet, evanet)}."
 
 
 def mean(each: Row) -> str:
@@ -102,14 +103,13 @@ def gap(out: Path | None = None) -> str:
     each, pairs = contrast(evanet, resnet, out, (TIER,)), compare(evanet, resnet, out, (TIER,))
     if each.mean is None:
         return "There is no ResNet to hold it against"
-    said = f"EVANet is {abs(each.mean):.2f} points {'ahead of' if each.mean > 0 else 'behind'} ResNet"
-    if each.low is None or each.high is None:
-        return f"{said}, from too few seeds to say that it is not chance"
-    between = f"(95\u00a0% interval {signed(each.low)} to {signed(each.high)})"
-    if each.low * each.high > 0:
-        return f"{said}, more than seeds alone explain {between}"
+    side = "lead over" if each.mean > 0 else "distance behind"
     always = pairs.n > 1 and pairs.deviation is not None and pairs.deviation < SAME
-    return f"{said}{', with every seed' if always else ''}, which seeds alone can do {between}"
+    said = f"Its {side} ResNet, {abs(each.mean):.2f} points{' with every seed' if always else ''},"
+    if each.low is None or each.high is None:
+        return f"{said} rests on too few seeds to say that it is not chance"
+    how = "is more than chance explains" if each.low * each.high > 0 else "may be chance"
+    return f"{said} {how} (95\u00a0% interval {signed(each.low)} to {signed(each.high)})"
 
 
 def below(*rows: Row) -> str:
@@ -117,7 +117,7 @@ def below(*rows: Row) -> str:
     short = [each.paper - statistics.mean(each.accuracies) for each in rows if each.accuracies and each.paper]
     if len(short) < len(rows) or min(short) < 1:
         return ""
-    return f", and all three stay {min(short):.1f} to {max(short):.1f} points below the paper"
+    return f"; all three stay {min(short):.1f} to {max(short):.1f} points below the paper"
 
 
 def to_the_letter(out: Path | None = None) -> str:
@@ -131,13 +131,13 @@ def to_the_letter(out: Path | None = None) -> str:
     parts = []
     if falls:
         which = "" if not rest else f" in {len(falls)} of {len(records)} runs"
-        parts.append(f"collapsed in training{which} and ended at **{ends(falls)}**")
+        parts.append(f"collapsed{which} and ended at **{ends(falls)}**")
     if rest:
         parts.append(
             f"ended at {ends(rest)}" if not falls else f"in the other{'s' if len(rest) > 1 else ''} at {ends(rest)}"
         )
     how = "" if falls and rest else f" ({counted(len(records), 'seed')})"
-    return f"Built to the letter of the text, EVA {', '.join(parts)}{how}."
+    return f"To the letter of the text EVA {', '.join(parts)}{how}."
 
 
 def ends(records: list[dict]) -> str:

@@ -44,6 +44,7 @@ SYMBOLS = (
     Symbol("§3.1", "memory block", "the pixels of one ring (here the 3×3 block without its centre)", "eva.SingleQueryAttention.forward", "memory", "n m cin"),
     Symbol("§3.1", "query", "the vector that asks", "eva.SingleQueryAttention.forward", "query", "n d"),
     Symbol("§3.1", r"$r_m$", "offset embedding of pixel $m$ of the ring", "equations.single_query_attention", "r_m", "h c m"),
+    Symbol("§3.1", r"$1 / \sqrt c$", "scale of the logits, which the text does not have (D4)", "equations.single_query_attention", "scale", "a number"),
     Symbol("§3.1", r"$\operatorname{softmax}_m$", "weights of the pixels, or of the slots", "equations.single_query_attention", "weights", "n h m"),
     Symbol("§3.1", "q0, q1 …", "queries; after the last stage attn_out", "eva.ExpandingVisualAttention.forward", "q", "n d"),
     Symbol("§3.1", "attn0, attn1 …", "what the looks saw (here the last)", "eva.ExpandingVisualAttention.forward", "attn", "n d"),

@@ -1,5 +1,6 @@
 """Every page of the built book, as a reader meets it. Pages are those that were built, not a list."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import pytest
 from served import HTML, served
 from visits import page_names, seen
+
+import evalib
+from evalib.results import choice
 
 MEGABYTES = 0.75
 ALLOWED: dict[str, str] = {}  # axe's rules that the theme breaks and that neither CSS nor a template can mend
@@ -57,6 +61,20 @@ def test_a_page_is_light(visit):
 def test_the_book_has_a_page_for_every_notebook(built):
     sources = {path.stem for path in (HTML.parents[1] / "notebooks").glob("*.ipynb")}
     assert sources <= {Path(name).stem for name in page_names()}
+
+
+def test_an_accuracy_of_an_evanet_stands_beside_its_reading(built):
+    """In every row of every table, but for the paper's own numbers, and for counts and times."""
+    papers = {f"{row.paper_accuracy:.2f}" for row in evalib.TABLE_1}
+    found = []
+    for name in page_names():
+        for row in re.findall(r"<tr\b.*?</tr>", (HTML / name).read_text("utf-8"), re.S):
+            text = re.sub(r"<[^>]+>", " ", row)
+            if re.search("EVANet-20|evanet20", text) and set(re.findall(r"\b\d\d\.\d\d\b", text)) - papers:
+                found.append(f"{name}: {' '.join(text.split())}")
+    found = [row for row in found if not re.search("FLOPs|speed.html|query-alone", row)]
+    assert len(found) > 20
+    assert not [row for row in found if not re.search("|".join(choice.ADDED), row)]
 
 
 def test_search_finds_the_rings(browser, address):
