@@ -162,6 +162,9 @@ def test_the_verdict_says_no_more_than_the_runs_allow(paper, tmp_path):
         assert answer.verdict(out) == ("Yes, over ResNet." if seed else "Not that our runs can tell.")
     paper(evanet, 30.0, 2, best=80.0)
     assert answer.verdict(out).startswith("No")
+    assert re.search(
+        r"\*scaled\*, collapsed in 1 of 3 runs and ended at \*\*30\.0\s%\*\*, in the others at 90\.0", answer.found(out)
+    )
 
 
 def test_the_mechanism_is_as_the_page_says():

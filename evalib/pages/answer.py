@@ -84,6 +84,8 @@ def chosen(out: Path | None = None) -> str:
     resnet, sanet, evanet = found = [row(each, each.model.partition("-")[0], out) for each in TABLE_1[:3]]
     if not evanet.accuracies:
         return ""
+    if collapsed(TABLE_1[2], out):
+        return ended(f"In our runs EVANet, in the reading *{choice.default()}*,", TABLE_1[2], out)
     there = [each for each in found if each.accuracies]
     seeds = {len(each.accuracies) for each in there}
     each = f" ({counted(max(seeds), 'seed')}{' each' if len(there) > 1 else ''})" if len(seeds) == 1 else ""
@@ -121,23 +123,24 @@ def below(*rows: Row) -> str:
 
 
 def to_the_letter(out: Path | None = None) -> str:
-    """How the runs to the letter of the text ended, a collapsed one and one that was not apart; empty if there is none."""
-    letter = choice.row_of("letter")
-    records = complete(letter, TIER, out)
-    if not records:
-        return ""
+    """How the runs to the letter of the text ended; empty if there is none."""
+    return ended("To the letter of the text EVA", choice.row_of("letter"), out)
+
+
+def ended(who: str, of: Experiment, out: Path | None = None) -> str:
+    """How the runs of an experiment ended, collapsed ones and others apart; empty if there is none."""
+    records = complete(of, TIER, out)
     falls = [record for record in records if collapse(record["curve"])]
     rest = [record for record in records if record not in falls]
-    parts = []
-    if falls:
-        which = "" if not rest else f" in {len(falls)} of {len(records)} runs"
-        parts.append(f"collapsed{which} and ended at **{ends(falls)}**")
-    if rest:
-        parts.append(
-            f"ended at {ends(rest)}" if not falls else f"in the other{'s' if len(rest) > 1 else ''} at {ends(rest)}"
-        )
-    how = "" if falls and rest else f" ({counted(len(records), 'seed')})"
-    return f"To the letter of the text EVA {', '.join(parts)}{how}."
+    if not records:
+        return ""
+    if not falls:
+        return f"{who} ended at {ends(rest)} ({counted(len(rest), 'seed')})."
+    if not rest:
+        return f"{who} collapsed and ended at **{ends(falls)}** ({counted(len(falls), 'seed')})."
+    others = "other" if len(rest) == 1 else "others"
+    which = f"in {len(falls)} of {len(records)} runs"
+    return f"{who} collapsed {which} and ended at **{ends(falls)}**, in the {others} at {ends(rest)}."
 
 
 def ends(records: list[dict]) -> str:
