@@ -58,7 +58,8 @@ picture(
 # %% [markdown]
 # ## The table
 #
-# Only the tier `paper`, all of CIFAR-10 for 150 epochs, may stand beside the paper's numbers. A dash was not run at this tier.
+# Only the tier `paper`, all of CIFAR-10 for 150 epochs, may stand beside the paper's numbers. A dash has no record at this
+# tier: it was not run, or was stopped, as is said below.
 
 # %% tags=["hide-input"]
 full = tables.table(tiers=("paper",))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evalib.experiments import TABLE_1, Experiment
-from evalib.results import choice
+from evalib.results import choice, unfinished
 from evalib.results.comparisons import SAME, compare, contrast, signed
 from evalib.results.runs import complete, warned
 from evalib.results.schema import collapse
@@ -17,7 +17,8 @@ TIER = "paper"
 class Row(NamedTuple):
     """A network, the paper's accuracy and ours at the ``paper`` tier, one a seed, with the 95 % interval of their mean.
 
-    It is by the deviation over seeds that is pooled over all networks; there is none where a run collapsed.
+    It is by the deviation over seeds that is pooled over all networks; there is none where a run collapsed. ``absent`` says
+    why there is no accuracy.
     """
 
     model: str
@@ -25,6 +26,7 @@ class Row(NamedTuple):
     accuracies: tuple[float, ...]
     low: float | None
     high: float | None
+    absent: str = "not run"
 
 
 def row(of: Experiment, model: str, out: Path | None = None) -> Row:
@@ -32,7 +34,8 @@ def row(of: Experiment, model: str, out: Path | None = None) -> Row:
     records, seeds = complete(of, TIER, out), spread(TIER, out)
     accuracies = tuple(record["test"]["accuracy"] for record in records)
     if not accuracies or not seeds or warned(records):
-        return Row(model, of.paper_accuracy, accuracies, None, None)
+        absent = "stopped" if unfinished.told(of.name, out) else "not run"
+        return Row(model, of.paper_accuracy, accuracies, None, None, absent)
     mean, reach = statistics.mean(accuracies), seeds.mean(len(accuracies))
     return Row(model, of.paper_accuracy, accuracies, mean - reach, mean + reach)
 

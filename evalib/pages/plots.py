@@ -93,7 +93,7 @@ def parts(counts: dict[str, dict[str, int]]) -> Figure:
 def against_paper(rows: list[Row], least: float = 82.0, most: float = 96.2) -> Figure:
     """The paper's accuracy of each network, grey, and ours: a dot a seed, and the 95 % interval of their mean.
 
-    What lies below ``least`` is drawn at the left edge, with its number; what was not run is a dash.
+    What lies below ``least`` is drawn at the left edge, with its number; what has no record is a dash.
     """
     figure, ((axis,),) = panels(1, 1, 5.4, 0.75 + 0.34 * len(rows))
     told = []
@@ -105,11 +105,11 @@ def against_paper(rows: list[Row], least: float = 82.0, most: float = 96.2) -> F
         for value in row.accuracies:
             axis.plot(max(value, least), y, "o" if value >= least else "<", color=BLUE, alpha=0.8, markersize=6)
         if not row.accuracies:
-            axis.annotate("– not run", (0.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
+            axis.annotate(f"– {row.absent}", (0.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
         if low := [value for value in row.accuracies if value < least]:
             text = "   " + ", ".join(f"{value:.1f}" for value in low)
             axis.text(least, y, text, va="center", fontsize=8.5, color=BLUE)
-        ours = ", ".join(f"{value:.2f}" for value in row.accuracies) or "not run"
+        ours = ", ".join(f"{value:.2f}" for value in row.accuracies) or row.absent
         told.append(f"{row.model}: paper {'–' if row.paper is None else f'{row.paper:.2f}'}, ours {ours}")
     axis.plot([], [], "o", color=BLUE, markersize=6, label="ours, a dot a seed")
     axis.set_yticks(range(len(rows)), [row.model for row in rows])

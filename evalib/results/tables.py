@@ -89,7 +89,7 @@ def dumps(rows: list[dict], format: str, as_markdown: Callable[[list[dict]], str
 
 
 def markdown(rows: list[dict]) -> str:
-    """The table of :func:`table` as Markdown; a dash stands for what was not run.
+    """The table of :func:`table` as Markdown; a dash stands for what has no record.
 
     Ours is the mean over the seeds, with its 95 % interval in brackets; below the table what the interval is made of, and
     each warning.
@@ -108,7 +108,7 @@ def markdown(rows: list[dict]) -> str:
     cells = [
         [
             row["model"], number(row["parameters"], 0), number(row["paper"]),
-            each_or_mean(row) + between(row["low"], row["high"]), row["seeds"] or None, row["tier"] or "not run",
+            each_or_mean(row) + between(row["low"], row["high"]), row["seeds"] or None, row["tier"] or ("stopped" if row["stopped"] else "not run"),
             row["epochs"], foreign(row["device"]), number(row["minutes"], 1),
         ]
         for row in rows
