@@ -1,5 +1,6 @@
 """Expanding Visual Attention (§3.1): one query, a ring of pixels at a time, a memory of what it saw."""
 
+import warnings
 from functools import wraps
 
 import torch
@@ -28,6 +29,7 @@ class SingleQueryAttention(nn.Module):
 
     attend = staticmethod(single_query_attention)
     scaled = True
+    _version = 2  # of its state_dict; up to evalib 0.2 there was no scale
 
     def __init__(self, memory_channels: int, model_channels: int, num_heads: int, offsets: Tensor | None = None):
         super().__init__()
@@ -42,6 +44,12 @@ class SingleQueryAttention(nn.Module):
             extent, (row, column) = 2 * self.radius + 1, offsets + self.radius
             self.rows, self.cols = (relative_table(num_heads, channels // 2, extent) for _ in range(2))
             self.register_buffer("pixels", extent * row + column, persistent=False)
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest):
+        if type(self) is SingleQueryAttention and local_metadata.get("version") == 1:
+            remedy = "if its logits were not scaled, build it with Attention=evalib.ablations.variants.LetterAttention"
+            warnings.warn(f"{prefix or 'the layer'} is of an evalib before 0.3: {remedy}", stacklevel=2)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     def forward(self, query: Vector, memory: Memory) -> tuple[Vector, Weights]:
         r_m = None

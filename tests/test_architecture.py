@@ -41,7 +41,7 @@ def test_imports_run_one_way():
 
 
 def test_the_papers_four_files_need_torch_einops_and_jaxtyping_alone():
-    standard = {"functools", "typing"}
+    standard = {"functools", "typing", "warnings"}
     for name in CORE:
         assert set(imported(PACKAGE / f"{name}.py")) <= {"torch", "einops", "jaxtyping", *CORE, *standard}
 
