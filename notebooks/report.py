@@ -125,7 +125,7 @@ Markdown(claims.markdown(counted))
 # | data | CIFAR-10: 45,000 images to train, 5,000 to validate, 10,000 to test, the split fixed; pad, crop, flip, normalise ([D12](#d12)) |
 # | training | Adam, 0.001, batches of 150 (§4.1); ÷ 10 after 1/2 and 3/4 of 150 epochs, not searched for ([D10](#d10)) |
 # | selection | the last epoch counts, and the test set is read once, after it ([D11](#d11)) |
-# | precision | 32 bits on a CPU; on a GPU bfloat16 in the forward pass, over weights of 32 bits ([D13](#d13)) |
+# | precision | 32 bits on a CPU; on a GPU bfloat16 in the forward pass, but for EVA, over weights of 32 bits ([D13](#d13)); in seed 0 of the letter EVA too |
 # | repetition | seeds: first weights, order, augmentation; the split and the test set are the same in all runs |
 #
 # [Training](train.ipynb) is the notebook of a run, and [Running it](../book/running.md) has the command for each number.
@@ -145,7 +145,7 @@ for tier in ("paper", "quick"):
     effects = {
         f"{row.model.split('-')[0]} {row.name.removeprefix(f'{row.base}-')}": effect
         for row, effect in tried.items()
-        if not row.test_each_epoch and effect.tier == tier and effect.mean is not None
+        if not row.test_each_epoch and effect.tier == tier and effect.low is not None
     }
     if effects and seeds:
         display(
@@ -153,7 +153,8 @@ for tier in ("paper", "quick"):
                 plots.effects(effects, seeds.difference(1, 1)),
                 caption=f"Effects at <code>{tier}</code>, in points of test accuracy, with 95&nbsp;% intervals. All bars use one "
                 f"standard deviation over seeds, {seeds.deviation:.2f} points ({seeds.freedom} degrees of freedom); the grey band is "
-                "what one seed against another does by itself. What stays in the band may be chance.",
+                "what one seed against another does by itself. What stays in the band may be chance. EVANets are held against "
+                f"<i>{choice.default()}</i>; a change of which a run collapsed has no interval, and is left out.",
             )
         )
 
