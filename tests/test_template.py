@@ -26,7 +26,10 @@ def test_the_template_trains_what_its_parameters_say(tmp_path):
         settings = evalib.Settings("evanet20-small", seed, epochs=1)
         record = records.read(records.record_path(settings, tmp_path / "results"))
         assert (record["experiment"], record["seed"], record["tier"]) == ("evanet20-small", seed, "smoke")
-        assert f"Seed {seed}: **{record['test']['accuracy']:.2f} %**" in (tmp_path / "out.ipynb").read_text()
+        assert (
+            f"EVANet-20 small, scaled, seed {seed}: **{record['test']['accuracy']:.2f} %**"
+            in (tmp_path / "out.ipynb").read_text()
+        )
     cells = json.loads((tmp_path / "out.ipynb").read_text())["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     pictures = [output for output in outputs if "<svg" in "".join(output.get("data", {}).get("text/html", ""))]
