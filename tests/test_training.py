@@ -98,6 +98,7 @@ def test_whole_batches_alone_are_computed_by_the_compiled_network(small, monkeyp
     assert seen == [(batch, True, False)] * 2 * whole * run.settings.epochs  # body and head
     assert_equal(plain, run)
     assert (plain.sittings[-1]["compiled"], run.sittings[-1]["compiled"]) == (False, True)
+    assert plain.sittings[-1]["precision"] == "float32"
 
 
 def test_the_loss_falls_on_real_images(small):

@@ -75,17 +75,16 @@ def train(
         check_fits(network, cifar)
     compile = compiles(compile, settings.tier, device)
     curve, sittings = resume(settings, directory, network, optimiser, cifar.fingerprint, longer)
+    precision = precision_of(settings.precision, device)
     if len(curve) < settings.epochs:
-        sittings.append(
-            {"after": len(curve), "epochs": settings.epochs, "computation": COMPUTATION, "compiled": compile}
-            | made_with(device)
-        )
+        version = {"computation": COMPUTATION, "compiled": compile, "precision": precision}
+        sittings.append({"after": len(curve), "epochs": settings.epochs} | version | made_with(device))
     with (
         progress_bar(settings, len(training), len(curve)) as bar,
         enough_memory(settings),
         checkpoints.Writer(directory) as writer,
     ):
-        padded, precision = data.pad(images[training]), precision_of(settings.precision, device)
+        padded = data.pad(images[training])
         start = time.perf_counter()
         step = training_step(network, optimiser, padded, labels[training], settings.batch_size, precision, compile)
         for epoch in range(len(curve), settings.epochs):
