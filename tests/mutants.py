@@ -246,7 +246,7 @@ MUTANTS = (
     Mutant(
         "published-slots-reversed", "the newest look has the first slot's embedding",
         ABLATIONS + "test_published_eva_is_its_description_in_loops", "ablations/published.py",
-        "torch.stack(seen, dim=1) + self.slots[: stage + 1]", "torch.stack(seen, dim=1) + self.slots[: stage + 1].flip(0)",
+        "+ self.slots[: stage + 1]", "+ self.slots[: stage + 1].flip(0)",
     ),
     Mutant(
         "margin-forgotten", "the shortcut of an unpadded block begins at the border",
@@ -265,8 +265,8 @@ MUTANTS = (
     ),
     Mutant(
         "validated-on-test", "validation is on test images", RECIPE + "test_validation_is_on_the_held_out_tenth",
-        "training/loop.py", "scores = predict(network, images[validation])",
-        "scores = predict(network, cifar.test_images[: len(validation)])",
+        "training/loop.py", "scores = evaluate(network, images[validation])",
+        "scores = evaluate(network, cifar.test_images[: len(validation)])",
     ),
     Mutant(
         "trained-on-validation", "the validation images are learned too",
