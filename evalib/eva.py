@@ -22,9 +22,9 @@ class SingleQueryAttention(nn.Module):
 
     ``y = Σ_m softmax_m((qᵀk_m [+ qᵀr_m]) / √c) v_m``, c the channels of a head. With the ``offsets`` of m pixels from the
     centre it is the paper's *Attention 2D*, r_m the relative embedding of pixel m (Eq. 3). Without, it is *Attention 1D*
-    over m slots (Eq. 2). The scale is not in the text (departure D4: to its letter EVA may collapse in training; with
-    the scale and 256 channels it did not train in the one attempt made). Heads are concatenated; there is no bias,
-    residual or norm. ``attend`` is the equation; :mod:`evalib` puts a faster form there.
+    over m slots (Eq. 2). The scale is not in the text; departure D4 has what speaks for it, and against it in wide
+    networks. Heads are concatenated; there is no bias, residual or norm. ``attend`` is the equation; :mod:`evalib` puts
+    a faster form there.
     """
 
     attend = staticmethod(single_query_attention)
@@ -91,7 +91,7 @@ class ExpandingVisualAttention(nn.Module):
     ``q_{s+1} = recall(attn_s, [q0, attn0, …, attn_s])``; the output is the FFN of the last recall. Another odd
     ``extent`` has another number of rings. Under autocast it computes in the precision of its parameters, for logits
     of some hundreds leave bf16 no digits. ``ValueError`` if the map has another extent, or ``model_channels`` is not a
-    multiple of ``2 · num_heads``. The class attributes and ``Attention`` are the paper's; an ablation puts others there.
+    multiple of ``2 · num_heads``. An ablation puts others in place of the class attributes and of ``Attention``.
     """
 
     Candidate: type[nn.Module] = WholeMap

@@ -7,14 +7,14 @@ from torch.nn import functional as F
 
 from evalib.equations import Memory, Vector, Weights
 
-Queries = Float[torch.Tensor, "d d"]
-Keys = Float[torch.Tensor, "d cin"]
-Positions = Float[torch.Tensor, "h c m"]
+QueryProjection = Float[torch.Tensor, "d d"]
+MemoryProjection = Float[torch.Tensor, "d cin"]
+Offsets = Float[torch.Tensor, "h c m"]
 
 
 def single_query_attention(
-    query: Vector, memory: Memory, W_Q: Queries, W_K: Keys, W_V: Keys, num_heads: int, r_m: Positions | None = None,
-    scale: float | int = 1.0,
+    query: Vector, memory: Memory, W_Q: QueryProjection, W_K: MemoryProjection, W_V: MemoryProjection, num_heads: int,
+    r_m: Offsets | None = None, scale: float | int = 1.0,
 ) -> tuple[Vector, Weights]:  # fmt: skip
     """As :func:`evalib.equations.single_query_attention`: :func:`absorbed` on a CPU, :func:`projected` elsewhere."""
     form = absorbed if query.device.type == "cpu" else projected
@@ -22,16 +22,16 @@ def single_query_attention(
 
 
 def absorbed(
-    query: Vector, memory: Memory, W_Q: Queries, W_K: Keys, W_V: Keys, num_heads: int, r_m: Positions | None = None,
-    scale: float | int = 1.0,
+    query: Vector, memory: Memory, W_Q: QueryProjection, W_K: MemoryProjection, W_V: MemoryProjection, num_heads: int,
+    r_m: Offsets | None = None, scale: float | int = 1.0,
 ) -> tuple[Vector, Weights]:  # fmt: skip
     """The fewest FLOPs: one projection a head, not one a pixel.
 
     ``qᵀ(W_K x_m) = (W_Kᵀq)ᵀ x_m`` and ``Σ_m a_m W_V x_m = W_V Σ_m a_m x_m``.
     """
     q = rearrange(F.linear(query, W_Q), "n (h c) -> h n c", h=num_heads)
-    absorbed = rearrange(q @ rearrange(W_K, "(h c) cin -> h c cin", h=num_heads), "h n cin -> n h cin")
-    logits = absorbed @ rearrange(memory, "n m cin -> n cin m")
+    q_x = rearrange(q @ rearrange(W_K, "(h c) cin -> h c cin", h=num_heads), "h n cin -> n h cin")
+    logits = q_x @ rearrange(memory, "n m cin -> n cin m")
     if r_m is not None:
         logits = logits + rearrange(q @ r_m, "h n m -> n h m")
     weights = (logits if scale == 1 else scale * logits).softmax(dim=-1)
@@ -41,8 +41,8 @@ def absorbed(
 
 
 def projected(
-    query: Vector, memory: Memory, W_Q: Queries, W_K: Keys, W_V: Keys, num_heads: int, r_m: Positions | None = None,
-    scale: float | int = 1.0,
+    query: Vector, memory: Memory, W_Q: QueryProjection, W_K: MemoryProjection, W_V: MemoryProjection, num_heads: int,
+    r_m: Offsets | None = None, scale: float | int = 1.0,
 ) -> tuple[Vector, Weights]:  # fmt: skip
     """The fewest kernels: two products, of the query and of the memory; the rest are sums that a compiler joins.
 

@@ -105,8 +105,9 @@ def holm(ps: list[float | None]) -> list[float | None]:
 def effect(row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> Comparison:
     """What an ablation does to the test accuracy, in points: its mean over seeds minus that of the row it changes.
 
-    At the highest tier that both have, by the pooled deviation (:func:`unpaired`), which says nothing where a run collapsed. For a row that reads the test set after
-    each epoch it is the best of these accuracies minus the last one, run by run.
+    At the highest tier that both have, by the pooled deviation (:func:`unpaired`); without interval and p where a run
+    collapsed. For a row that reads the test set after each epoch it is the best of these accuracies minus the last one,
+    run by run.
     """
     if row.test_each_epoch:
         tier, records = highest(row, out, tiers)
@@ -118,7 +119,7 @@ def effect(row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = AL
 def contrast(one: str, other: str, out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> Comparison:
     """Mean accuracy of the experiment ``one`` minus that of ``other``, at the highest tier that both have (:func:`unpaired`).
 
-    No number but the one of runs where of either some collapsed and some did not.
+    The number of runs alone where some of either collapsed and some did not.
     """
     for tier in reversed(tiers):
         ones, others = (complete(experiment(name), tier, out) for name in (one, other))

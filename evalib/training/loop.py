@@ -59,9 +59,9 @@ def train(
     On the CPU a continued run ends bitwise equal to one that was never stopped. ``observe`` is called with each
     new entry of the curve. ``dataset`` is taken in place of the tier's (:func:`evalib.dataset` makes one of your own
     images), and ``network`` is trained in place of a fresh one of the experiment: ``ValueError`` if it does not give a
-    score for each class of the data. ``compile`` hands the network of the training step to ``torch.compile``, by default on a
-    GPU above the ``smoke`` tier; the seconds of the first epoch hold what that takes, and a capture. With ``longer`` the checkpoint may be of a run of fewer
-    epochs, from whose end this one goes on at its own learning rate. Raises ``ValueError`` if the checkpoint was made
+    score for each class of the data. ``compile`` hands the network of the training step to ``torch.compile``, by default on
+    a GPU above the ``smoke`` tier; the seconds of the first epoch hold what that takes, and a capture. With ``longer`` the
+    checkpoint may be of a run of fewer epochs, from whose end this one goes on at its own learning rate. Raises ``ValueError`` if the checkpoint was made
     with other settings or by another computation, ``FloatingPointError`` if a loss is not finite, and ``MemoryError``
     if the device's memory does not hold a step.
     """

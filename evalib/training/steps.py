@@ -16,7 +16,6 @@ from evalib.training import data
 WARM_UP = 3
 """Eager steps on a side stream before a capture, as PyTorch asks for; what they change is put back."""
 
-
 CAPTURE = threading.Lock()
 """Held by the thread that captures, so that runs side by side capture one after the other."""
 
@@ -90,10 +89,10 @@ def training_step(
     network: nn.Module, optimiser, padded: Tensor, labels: Tensor, batch_size: int, precision: str = "float32",
     compile: bool = False,
 ) -> Step:  # fmt: skip
-    """:func:`eager_step`, on CUDA captured as one graph, with ``compile`` of the :func:`compiled` network.
+    """:func:`eager_step`, captured as one graph on CUDA.
 
-    That computes whole batches alone: what is smaller, and every evaluation, is computed by the eager one. Compilation is
-    part of the capture.
+    With ``compile`` whole batches go through the :func:`compiled` network, which is compiled during the capture; an epoch's
+    last batch, where it is smaller, and every evaluation go through ``network`` itself.
     """
     inputs = optimiser, padded, labels, precision
     step = eager_step(network, *inputs)
