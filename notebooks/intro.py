@@ -47,8 +47,8 @@ Markdown(f"**{answer.verdict()}** {answer.reported()} {answer.found()}")
 # %% tags=["remove-input"]
 picture(
     plots.against_paper(answer.rows()),
-    caption="Test accuracy on the full schedule; bars are 95&nbsp;% intervals of the mean. <i>Scaled</i>: <a "
-    "href='collapse.html#the-choice'>the reading that a rule chose</a>; <i>letter</i>: the text at its word.",
+    caption="Test accuracy on the full schedule; bars are 95&nbsp;% intervals of the mean. <i>Letter</i>: EVA as the text has it; "
+    "<i>scaled</i>: with its logits scaled, <a href='collapse.html#the-choice'>the reading that a rule chose</a>.",
 )
 
 # %% tags=["remove-input"]
@@ -119,5 +119,5 @@ Markdown(
 #
 # The text leaves some choices open, and the author's published code differs from the text in several. Where they part, we
 # follow the text, but in one thing: EVA's logits are divided by the root of a head's channels. To the letter of the text,
-# without that, EVA collapsed on the full schedule, and [a rule](the-choice), written down before the runs that it judges, chose
+# without that, EVA [may collapse](collapse.ipynb), and [a rule](the-choice), written down before the runs that it judges, chose
 # this reading among five. An accuracy of an EVANet stands beside the name of its reading.

@@ -281,7 +281,9 @@ def asked(what, each, figure):
 
 
 layers = [
-    asked(f"{each['case']}: {'peak memory' if each['what'] == 'peak_bytes' else 'time'} over {each['of']}", each, "ratio")
+    asked(
+        f"{each['case']}: {'peak memory' if each['what'] == 'peak_bytes' else 'time'} over {each['of']}", each, "ratio"
+    )
     for each in gpu.get("targets", [])
 ]
 runs = [

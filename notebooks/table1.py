@@ -51,15 +51,15 @@ Markdown(f"**{answer.verdict()}** {answer.found()}")
 picture(
     plots.against_paper(rows),
     caption="The paper's test accuracies, one number a network, and ours on the full schedule, a dot a seed, with the 95 % interval "
-    "of their mean where several seeds give one. If the paper's order held here, the blue dots would climb from ResNet to EVANet "
+    "of their mean. If the paper's order held here, the blue dots would climb from ResNet to EVANet "
     "as the grey diamonds do.",
 )
 
 # %% [markdown]
 # ## The table
 #
-# Only the tier `paper`, all of CIFAR-10 for 150 epochs, may stand beside the paper's numbers. A dash has no record at this
-# tier: it was not run, or was stopped, as is said below.
+# Only the tier `paper`, all of CIFAR-10 for 150 epochs, may stand beside the paper's numbers, of which there is one a network, with
+# no seed, epoch or device. A dash has no record at this tier: it was not run, or was stopped.
 
 # %% tags=["hide-input"]
 full = tables.table(tiers=("paper",))
@@ -67,10 +67,8 @@ assert [row["experiment"] for row in full][: len(TABLE_1)] == [row.name for row 
 Markdown(tables.markdown(full))
 
 # %% [markdown]
-# Brackets, where there are any, are the 95 % interval of the mean over seeds (Student's t, by one standard deviation for all
-# networks). The paper gives one number a network; it names no seed, no epoch and no device. Behind an EVANet stands its reading:
-# *scaled* was [chosen by a rule](the-choice), *letter* is the text taken at its word. A run that was stopped has no record, and is
-# told below the table; [what the large ones say](the-large-network) has a section of its own.
+# Behind an EVANet stands its reading: *scaled* was [chosen by a rule](the-choice), *letter* is the text taken at its word. [What the
+# large networks say](the-large-network) has a section of its own.
 #
 # One of the paper's numbers is odd. 91.25 % for ResNet-20 small, which has 14 layers here, is to the digit what
 # {cite:t}`he2015deep` report for a ResNet-20 with 20 layers ([D9](#d9)). If it was taken over from there, the gaps to the first
@@ -105,9 +103,6 @@ table(
 # sum of both squares: for two such networks $\sqrt{0.3^2 + 0.3^2} \approx 0.42$. A gap of one or two standard errors can be
 # chance.
 #
-# And even the error of the seed is not all: {cite:t}`bouthillier2021accounting` find that the draw of the data moves an accuracy
-# more than the seed does, and that a comparison should vary both. Ours varies the seed only.
-#
 # Here are the paper's own gaps on the 10,000 test images. The error covers the draw of the test images alone. That of the
 # seed comes on top. (The networks share their test images, which a paired test would use; the paper's predictions are not
 # published.)
@@ -134,7 +129,7 @@ table(["Paper's gap", "Points", "Standard error", "Ratio"], gaps)
 # ## The records
 #
 # One line per run. The commit is that of the code that ran. An epoch's seconds are the median, with the fastest and the
-# slowest epoch: where they lie far apart, the machine did other work as well, and the minutes are no measure of speed.
+# slowest epoch: where they lie far apart, or where several runs shared the device at once, the minutes are no measure of speed.
 
 # %% tags=["hide-input"]
 records = [record for tier in ("paper", "quick") for row in tables.rows_of() for record in tables.complete(row, tier)]
@@ -142,22 +137,22 @@ records = [record for tier in ("paper", "quick") for row in tables.rows_of() for
 
 def line(record):
     """What made a record and what it gave."""
-    accuracy, images = record["test"]["accuracy"], record["test"]["images"]
+    accuracy, error = record["test"]["accuracy"], binomial_error(record["test"]["accuracy"], record["test"]["images"])
     seconds = sorted(row["seconds"] for row in record["curve"])
     spread = f"{statistics.median(seconds):.0f} ({seconds[0]:.0f} to {seconds[-1]:.0f})"
     return [
         choice.coded(record["experiment"]), record["tier"], record["seed"], record["settings"]["epochs"],
-        f"{accuracy:.2f} ± {binomial_error(accuracy, images):.2f}", f"{images:,}", foreign(record["device"]),
+        f"{accuracy:.2f} ± {error:.2f}", foreign(record["device"]), record["shared"],
         f"{record['seconds'] / 60:.1f}", spread, foreign(record["versions"]["torch"]), (record["commit"] or "–")[:7],
     ]  # fmt: skip
 
 
-heads = ["run", "tier", "seed", "epochs", "test %", "images", "device", "minutes", "seconds an epoch"]
+heads = ["run", "tier", "seed", "epochs", "test %", "device", "runs at once", "minutes", "seconds an epoch"]
 heads += ["torch", "commit"]
 table(heads, map(line, records)) if records else Markdown("No run has been recorded here.")
 
 # %% [markdown]
-# ± is one binomial standard error on the test images of that run.
+# ± is one binomial standard error on the 10,000 test images.
 #
 # ## The curves
 #
@@ -233,6 +228,6 @@ check(excess(accuracies), (accuracies.amax(dim=1) - 92).mean())
 # %% tags=["remove-input"]
 whole = sum(row["seeds"] > 0 for row in full)
 Markdown(
-    f"{answer.found()} {whole} of {len(full)} rows have run the full schedule. "
+    f"Does EVA win? {answer.verdict()} {whole} of {len(full)} rows have run the full schedule. "
     "What may be concluded from that, claim by claim: [the report](report.ipynb)."
 )

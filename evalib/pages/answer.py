@@ -58,8 +58,8 @@ def reported() -> str:
     """What the paper reports, in a sentence."""
     resnet, sanet, evanet = TABLE_1[:3]
     return (
-        f"The paper reports {evanet.paper_accuracy:.2f}\u00a0% on CIFAR-10 with EVA, {sanet.paper_accuracy:.2f}\u00a0% with local "
-        f"self-attention and {resnet.paper_accuracy:.2f}\u00a0% with neither."
+        f"The paper reports {evanet.paper_accuracy:.2f}\u00a0% on CIFAR-10 with EVA (EVANet), {sanet.paper_accuracy:.2f}\u00a0% with local "
+        f"self-attention (SANet) and {resnet.paper_accuracy:.2f}\u00a0% with neither (ResNet)."
     )
 
 

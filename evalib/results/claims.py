@@ -110,7 +110,7 @@ def times(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
         why = (
             ""
             if p is not None
-            else f"n = {each.n} pairs by one commit on one device that no other run shared: two at least are needed"
+            else f"pairs by one commit on one device that no other run shared: {each.n}, and two at least are needed"
         )
         made.append(
             Claim(
