@@ -119,7 +119,8 @@ table(
 
 # %% [markdown]
 # Ten images, four heads, three rings of more than one pixel. *Pixels in effect* are $e^H$, with $H$ the entropy of the weights:
-# $m$ equal weights give $m$, one weight alone gives 1.
+# $m$ equal weights give $m$, one weight alone gives 1. One-hot is not yet collapsed: seed 1 of the letter, which did not collapse, is
+# so too, and answers by [its first query, hardly by what it looks at](what-it-reads).
 #
 # ## Why it falls
 #

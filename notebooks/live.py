@@ -68,7 +68,7 @@ captioned(
 #
 # The rest of this page answers the last two.
 #
-# ## What a collapse looks like
+# ## What a softmax that picks looks like
 #
 # A softmax that puts all its weight on one pixel no longer weighs: it picks. How far a look has gone that way is the
 # number of pixels that would share the weight equally at the same entropy, $\exp(-\sum_m w_m \ln w_m)$: 1 if one pixel has
@@ -88,8 +88,8 @@ table(["reading", "ring of 8", "ring of 16", "ring of 24", "looks with over 99 %
 
 # %% [markdown]
 # Mean over the bundled test images and the four heads. The centre is alone in its ring and left out. In the letter of the
-# text nothing holds the logits back, and they grow until the softmax picks. What that does to a training is on the page
-# [What the text leaves out](collapse.ipynb).
+# text nothing holds the logits back, and they grow until the softmax picks. A network can be right all the same: another run of the
+# letter [answers by its first query](what-it-reads). What picking does to a training: [What the text leaves out](collapse.ipynb).
 #
 # ## Does it look where it counts?
 #

@@ -142,7 +142,7 @@ def line(record):
     spread = f"{statistics.median(seconds):.0f} ({seconds[0]:.0f} to {seconds[-1]:.0f})"
     return [
         choice.coded(record["experiment"]), record["tier"], record["seed"], record["settings"]["epochs"],
-        f"{accuracy:.2f} ± {error:.2f}", foreign(record["device"]), record["shared"],
+        f"{accuracy:.2f} ± {error:.2f}", foreign(", ".join(tables.spent(record))), record["shared"],
         f"{record['seconds'] / 60:.1f}", spread, foreign(record["versions"]["torch"]), (record["commit"] or "–")[:7],
     ]  # fmt: skip
 
