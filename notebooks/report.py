@@ -325,7 +325,7 @@ told = "; ".join(f"{vector} in {number} of {most.total()}" for vector, number in
 Markdown(
     "In runs of the full schedule a look takes in at least, in effect, "
     f"{', '.join(f'{number:.1f} ({read})' for read, number in fewest.items())} of its pixels. What counts most, by the predictions "
-    f"that its exchange changes, in the other readings than the letter: {told}. To the letter a look picks one pixel: without a scale or "
+    f"that its exchange changes, in readings other than the letter: {told}. To the letter a look picks one pixel: without a scale or "
     f"a norm ([D4](#d4)) nothing holds back a query.{''.join(upright)} That long queries are the cause is tested by intervention in "
     "[What the text leaves out](collapse.ipynb)."
     if most

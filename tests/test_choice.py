@@ -141,7 +141,7 @@ def test_the_first_rung_of_the_ladder_is_the_row_itself(paper):
     rungs = ladder.rungs(out)
     assert rungs[TABLE_1[0].model][0] == [88.24] and not any(rungs[TABLE_1[1].model])
     shown = plots.ladder(list(ladder.RUNGS), rungs, {row.model: row.paper_accuracy for row in TABLE_1[:3]})
-    assert "the text 88.24" in shown.get_label() and "SANet-20 small: paper 92.45; ours not run" in shown.get_label()
+    assert "our row 88.24" in shown.get_label() and "SANet-20 small: paper 92.45; ours not run" in shown.get_label()
 
 
 def test_an_unfinished_run_is_read_line_by_line(tmp_path):

@@ -8,7 +8,7 @@ from evalib.results.tables import complete
 TIER = "paper"
 
 RUNGS = {
-    "ours": "",
+    "our row": "",
     "L2": "ladder-l2",
     "weight decay": "ladder-decay",
     "SGD": "ladder-sgd",
