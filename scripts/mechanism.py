@@ -29,7 +29,7 @@ from evalib.training import checkpoints, data, loop
 from evalib.training.settings import PRECISIONS, TIERS, Settings, learning_rate
 from evalib.training.steps import precision_of, set_rate, training_step
 
-EXPERIMENT, IMAGES = "evanet20-small", 1_000
+EXPERIMENT, IMAGES = "evanet20-small-letter", 1_000
 
 
 def bf16_everywhere(network: Network, optimiser) -> None:
@@ -124,8 +124,7 @@ def attention_figures(network: Network, images: Tensor) -> dict[str, dict[str, f
             k = rearrange(memory @ layer.W_K.weight.T, "n m (h c) -> n h m c", h=layer.num_heads)
             logits = einsum(q, k, "n h c, n h m c -> n h m")
             if layer.offsets is not None:
-                row, column = layer.offsets + layer.radius
-                r = relative_embedding(layer.rows, layer.cols)[:, :, row, column]
+                r = relative_embedding(layer.rows, layer.cols).flatten(2).index_select(2, layer.pixels)
                 logits = logits + einsum(q, r, "n h c, h c m -> n h m")
             effective = torch.special.entr(outputs[1]).sum(dim=-1).exp().mean()
             figures = query.norm(dim=-1).mean(), logits.abs().amax(), effective

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -165,6 +166,11 @@ def test_the_verdict_says_no_more_than_the_runs_allow(paper, tmp_path):
     assert re.search(
         r"\*scaled\*, collapsed in 1 of 3 runs and ended at \*\*30\.0\s%\*\*, in the others at 90\.0", answer.found(out)
     )
+
+
+def test_the_mechanism_is_that_of_the_letter():
+    script = runpy.run_path(str(ROOT / "scripts" / "mechanism.py"))
+    assert choice.reading(experiment(script["EXPERIMENT"])) == "letter"
 
 
 def test_the_mechanism_is_as_the_page_says():
