@@ -40,8 +40,8 @@ class SingleQueryAttention(nn.Module):
         self.W_V = nn.Linear(memory_channels, model_channels, bias=False)
         self.register_buffer("offsets", offsets, persistent=False)
         if offsets is not None:
-            self.radius = int(offsets.abs().max())
-            extent, (row, column) = 2 * self.radius + 1, offsets + self.radius
+            radius = int(offsets.abs().max())
+            extent, (row, column) = 2 * radius + 1, offsets + radius
             self.rows, self.cols = (relative_table(num_heads, channels // 2, extent) for _ in range(2))
             self.register_buffer("pixels", extent * row + column, persistent=False)
 

@@ -82,7 +82,7 @@ Markdown(
 )
 
 # %% [markdown]
-# ## What a trained letter looks like
+# ## Inside a network trained to the letter
 #
 # Nothing holds back the length of a query. A long query puts the logits far apart, and then the softmax is *one-hot*, or nearly
 # so: all the weight is on one pixel. Counted on the weights that come with the package, of which those of the letter are of the
@@ -281,8 +281,8 @@ picture(
 )
 
 # %% [markdown]
-# *Residual* has no scale, but a norm after each attention. A SANet's logits have neither; whether that is why it trains badly is not
-# tested. ResNet's is an earlier run, so no large network has trained to the end by the code of the others.
+# *Residual* has no scale, but a norm after each attention. A SANet's logits have neither, and had grown as large as those of the
+# letter when it was stopped; whether that is why it trains badly is not tested. ResNet's is an earlier run, so no large network has trained to the end by the code of the others.
 #
 # Why is *scaled* the default all the same? Because a rule that is changed once its result is known is no rule, and because one
 # attempt does not say what failed: the reading, the precision, the compiled code or the learning rate. *Scaled* and *residual*,

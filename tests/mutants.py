@@ -198,7 +198,7 @@ MUTANTS = (
     ),
     Mutant(
         "ring-offset-transposed", "r of a ring's pixel is read with row and column swapped", EVA_LOOPS, "eva.py",
-        "(row, column) = 2 * self.radius", "(column, row) = 2 * self.radius",
+        "(row, column) = 2 * radius", "(column, row) = 2 * radius",
     ),
     Mutant(
         "q0-forgotten", "the recalls do not read q0", RECALL, "eva.py",

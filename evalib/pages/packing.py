@@ -117,8 +117,7 @@ def attention(block: Block, layer) -> dict:
     known(layer, SingleQueryAttention, LetterAttention, ResidualAttention, StandardAttention)
     r = None
     if layer.offsets is not None:
-        row, column = layer.offsets + layer.radius
-        r = block.put(relative_embedding(layer.rows, layer.cols)[:, :, row, column])
+        r = block.put(relative_embedding(layer.rows, layer.cols).flatten(2).index_select(2, layer.pixels))
     norm = getattr(layer, "norm", None)
     return {
         "W_Q": block.put(layer.scale * layer.W_Q.weight),
