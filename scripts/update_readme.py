@@ -46,10 +46,9 @@ def effects(departure: str) -> str:
         found = comparisons.effect(row, ROOT / "results", TIERS)
         shown = f"{comparisons.shown(found)} (n = {found.n}, {found.tier})" if found.n else "not run"
         if found.n and found.mean is None:  # some runs collapsed and some did not
-            runs = [each["test"]["accuracy"] for each in tables.highest(row, ROOT / "results", TIERS)[1]]
-            shown = (
-                f"no mean, for not every run collapsed: {', '.join(f'{each:.2f} %' for each in runs)} ({found.tier})"
-            )
+            runs = tables.highest(row, ROOT / "results", TIERS)[1]
+            each = " and ".join(f"{run['test']['accuracy']:.2f} %" for run in runs)
+            shown = f"{each} ({len(tables.warned(runs))} of {len(runs)} collapsed, so no mean; {found.tier})"
         lines.append(f"{titled(row)}: {shown}")
     return "<br>".join(lines) or "–"
 
