@@ -4,12 +4,16 @@ import json
 import re
 import runpy
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from torch import nn
 
-from evalib import TABLE_1
+from evalib import TABLE_1, ExpandingVisualAttention
 from evalib.experiments import experiment
+from evalib.networks import EVASummary
 from evalib.pages import answer, plots
 from evalib.results import choice, claims, comparisons, ladder, records, tables, unfinished
 from evalib.results.schema import checksum
@@ -59,6 +63,20 @@ def test_a_row_has_the_reading_of_its_layer():
     assert choice.titled(experiment("evanet20-small-no-recall")) == "EVANet-20 small, scaled: no 1D attention"
     assert choice.coded("evanet20-small") == "`evanet20-small` (scaled)"
     assert choice.coded("evanet20-small-letter-sgd") == "`evanet20-small-letter-sgd`"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layer": nn.Identity},
+        {"layer": partial(ExpandingVisualAttention, extent=7)},
+        {"Attention": lambda *sizes: None},
+    ],
+    ids=["another layer", "a function for a layer", "a function for an attention"],
+)
+def test_a_row_of_ones_own_with_another_layer_has_no_reading(options):
+    row = replace(TABLE_1[2], name="mine", model="Mine", head=partial(EVASummary, **options))
+    assert choice.reading(row) is None and choice.titled(row) == "Mine"
 
 
 def test_an_accuracy_of_an_evanet_is_shown_with_its_reading():

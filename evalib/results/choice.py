@@ -94,13 +94,17 @@ def default() -> str:
 
 
 def reading(row: Experiment) -> str | None:
-    """The candidate whose EVA a row has; ``None`` for one without EVA, or with an attention that is no candidate's."""
+    """The candidate whose EVA a row has; ``None`` without EVA, or where layer or attention are no candidate's."""
     options = row.head.keywords if isinstance(row.head, partial) and row.head.func is EVASummary else {}
     if row.head is not EVASummary and not options:
         return None
     layer = options.get("layer", ExpandingVisualAttention)
+    if not isinstance(layer, type):
+        return None
     if issubclass(layer, PublishedEVA | AsPublishedEVA):
         return "published"
+    if not issubclass(layer, ExpandingVisualAttention):
+        return None
     return ATTENTIONS.get(options.get("Attention", SingleQueryAttention))
 
 
