@@ -217,8 +217,9 @@ def test_a_pretrained_network_gets_a_fresh_classifier(name):
     torch.testing.assert_close(other.summary(other.features(x)), features)
     same = evalib.load_pretrained(name, num_classes=10)
     assert not torch.equal(same.classifier.weight, trained.classifier.weight)
-    with pytest.raises(ValueError, match="num_classes=0"):
-        evalib.load_pretrained(name, num_classes=0)
+    for wrong in (0, True, 2.5, "10"):
+        with pytest.raises(ValueError, match=f"num_classes={wrong!r} must be a whole number"):
+            evalib.load_pretrained(name, num_classes=wrong)
 
 
 def test_eva_is_a_pooling_head_of_another_backbone():

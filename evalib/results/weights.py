@@ -13,6 +13,7 @@ from evalib.results.files import results
 from evalib.results.schema import translated
 from evalib.training import checkpoints, data
 from evalib.training.loop import choose_device, predict
+from evalib.training.settings import whole_number
 
 PRETRAINED = Path(__file__).with_name("pretrained")
 """The weights that come with the package, each ``<experiment>-<16 digits of its SHA-256>.safetensors``."""
@@ -41,9 +42,8 @@ def load_pretrained(name: str, num_classes: int | None = None) -> Network:
         )
     network = load_weights(path)
     if num_classes is not None:
-        if isinstance(num_classes, bool) or num_classes < 1:
-            raise ValueError(f"num_classes={num_classes!r} must be 1 or more")
-        network.classifier = nn.Linear(network.classifier.in_features, num_classes)
+        classes = whole_number("num_classes", num_classes, 1)
+        network.classifier = nn.Linear(network.classifier.in_features, classes)
     return network
 
 
