@@ -7,8 +7,12 @@ name that is says ``evalib.results.schema.NAMES``.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
+from evalib.batch import rows
+from evalib.batch.commands import check_out
+from evalib.batch.faults import FAULTS, said
 from evalib.results import records, weights
 from evalib.results.files import SUPERSEDED
 from evalib.results.schema import translated
@@ -17,11 +21,15 @@ from evalib.training.settings import TIERS
 
 
 def moves(out: Path, pretrained: Path = weights.PRETRAINED) -> dict[Path, Path]:
-    """From where to where each file goes whose name is not that of today."""
+    """From where to where each file goes whose name is not that of today; what is no record is named, and stays."""
     found = {}
     for folder in (*(out / tier for tier in TIERS), *(out / SUPERSEDED / tier for tier in TIERS)):
         for path in sorted(folder.glob("*-seed*.json")):
-            record = records.read(path)
+            try:
+                record = records.read(path)
+            except ValueError as error:
+                print(f"left where it is: {error}", file=sys.stderr)
+                continue
             before = record.get("recorded_as", record["experiment"])
             if path.name.startswith(f"{before}-seed") and before != record["experiment"]:
                 found[path] = path.with_name(record["experiment"] + path.name.removeprefix(before))
@@ -50,11 +58,20 @@ def move(found: dict[Path, Path]) -> None:
             print(f"{path} is {target.name} now")
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--out", type=Path, default=records.results(), help="(default: results/)")
-    move(moves(parser.parse_args().out))
+    parser.add_argument("--module", type=Path, help="a Python file that registers rows of your own")
+    arguments = parser.parse_args()
+    try:
+        check_out(arguments.out)
+        rows.load(arguments.module)
+        move(moves(arguments.out))
+    except FAULTS as error:
+        print(f"rename_records: {said(error)}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,6 +8,8 @@ import json
 import re
 import runpy
 import statistics
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,15 @@ import pytest
 import evalib
 from evalib import experiments, register
 from evalib.__main__ import main
+from evalib.ablations.variants import LetterAttention
 from evalib.batch import manifest
 from evalib.experiments import ROWS
+from evalib.networks import EVASummary
 from evalib.results import records, runs, schema, tables
 from evalib.results.markdown import foreign
 from evalib.results.schema import CHOSEN, NAMES, checksum, computation, settings_of, today
 from evalib.results.spread import Spread
+from evalib.training import checkpoints
 from evalib.training.settings import COMPUTATION
 
 
@@ -360,7 +365,7 @@ def test_a_record_is_read_under_the_name_of_today_once(tmp_path, monkeypatch):
     monkeypatch.setattr(schema, "COMPUTATION", 2)
     monkeypatch.setitem(NAMES, 1, {"resnet20-small-mlp": "resnet20-small", "resnet20-small": "sanet20-small"})
     before = path.read_bytes()
-    with pytest.warns(UserWarning, match="misnamed, for it is smoke/resnet20-small-seed0.json"):
+    with pytest.warns(UserWarning, match="called resnet20-small-mlp when it was made: scripts/rename_records.py"):
         tables.table(tmp_path)
     path = path.rename(path.with_name("resnet20-small-seed0.json"))
     record = records.read(path)
@@ -391,6 +396,50 @@ def test_files_get_the_names_of_today_each_when_its_name_is_free(tmp_path, monke
         "resnet20-small", "sanet20-small", "evanet20-small"
     }  # fmt: skip
     assert script["moves"](tmp_path, tmp_path) == {}
+
+
+def test_a_record_under_its_former_name_is_not_taken_for_the_run_of_today(tmp_path):
+    made(tmp_path, "evanet20-small", computation=1)
+    script = "called evanet20-small when it was made: scripts/rename_records.py"
+    with pytest.raises(ValueError, match=f"is of evanet20-small-letter, {script}"):
+        evalib.run(evalib.Settings("evanet20-small"), tmp_path, device="cpu")
+    assert script in manifest.staleness(evalib.Settings("evanet20-small"), tmp_path / "smoke/evanet20-small-seed0.json")
+
+
+def test_a_row_of_ones_own_that_has_a_scale_now_is_not_read_as_what_it_was(tmp_path, monkeypatch):
+    """Register the row to the letter, and its records of computation 1 are what they were."""
+    own = {
+        name: replace(ROWS["evanet20-small"], name=name, head=partial(EVASummary, num_heads=2, **options))
+        for name, options in (("my-eva", {}), ("my-letter", {"Attention": LetterAttention}))
+    }
+    for name, row in own.items():
+        monkeypatch.setitem(ROWS, name, row)
+        made(tmp_path, name, computation=1)
+    folder = tmp_path / "smoke"
+    assert records.read(folder / "my-letter-seed0.json")["experiment"] == "my-letter"
+    with pytest.raises(ValueError, match="my-eva, a row of your own, has one now: give the row Attention="):
+        records.read(folder / "my-eva-seed0.json")
+    kept = {"experiment": "my-eva", "settings": {"experiment": "my-eva"}}
+    weights_file = checkpoints.write_tensors(folder, "weights", evalib.build("my-letter").state_dict(), kept)
+    with pytest.raises(ValueError, match="computation 1, whose EVA had no scale"):
+        evalib.load_weights(weights_file)
+    made(tmp_path, "my-eva")
+    assert records.read(folder / "my-eva-seed0.json")["experiment"] == "my-eva"
+
+
+def test_renaming_goes_past_what_is_no_record_and_names_a_folder_that_is_not_there(tmp_path, monkeypatch, capsys):
+    script = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "rename_records.py"))
+    path = made(tmp_path, "evanet20-small", computation=1)
+    bad = path.with_name("a-seed0.json")
+    bad.write_text("{")
+    monkeypatch.setattr("sys.argv", ["rename_records.py", "--out", str(tmp_path)])
+    assert script["main"]() == 0 and bad.exists()
+    assert records.read(path.with_name("evanet20-small-letter-seed0.json"))["recorded_as"] == "evanet20-small"
+    assert f"left where it is: {bad}" in capsys.readouterr().err
+    made(tmp_path, "evanet20-small", computation=1)
+    assert script["main"]() == 2 and "which is there already" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["rename_records.py", "--out", str(tmp_path / "none")])
+    assert script["main"]() == 2 and "there is no folder" in capsys.readouterr().err
 
 
 RECORDS = sorted((Path(__file__).parent.parent / "results").glob("**/*-seed*.json"))

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import evalib
 from evalib.__main__ import main
 from evalib.results import records, runs, schema, tables
-from evalib.training import checkpoints, data, loop
+from evalib.training import checkpoints, data, loop, steps
 from evalib.training.settings import learning_rate
 
 pytestmark = pytest.mark.usefixtures("float32")
@@ -99,6 +99,16 @@ def test_whole_batches_alone_are_computed_by_the_compiled_network(small, monkeyp
     assert_equal(plain, run)
     assert (plain.sittings[-1]["compiled"], run.sittings[-1]["compiled"]) == (False, True)
     assert plain.sittings[-1]["precision"] == "float32"
+
+
+def test_a_step_that_cannot_be_compiled_is_said_in_one_line_with_the_remedy(small, monkeypatch):
+    def broken(graph, inputs):
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(steps, "compiled", lambda network: torch.compile(network, backend=broken))
+    with pytest.raises(RuntimeError, match=r"could not be compiled \(.*no compiler here.*--no-compile$") as caught:
+        evalib.train(settings(), device="cpu", compile=True)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_loss_falls_on_real_images(small):
@@ -317,6 +327,23 @@ def test_a_run_goes_on_for_longer_and_says_where_it_came_from(small, tmp_path):
     with pytest.raises(FileNotFoundError, match="last checkpoint"):
         evalib.run(settings(epochs=6), tmp_path, device="cpu", longer=True)
     assert records.read(path) == long
+
+
+def test_a_run_of_another_computation_is_not_made_longer_and_nothing_moves(small, tmp_path, monkeypatch):
+    evalib.run(settings(epochs=2), tmp_path, device="cpu")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(loop, "COMPUTATION", loop.COMPUTATION + 1)
+    with pytest.raises(ValueError, match="finish them with the evalib that made them"):
+        evalib.run(settings(epochs=4), tmp_path, device="cpu", longer=True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_checkpoints_of_a_name_that_is_no_more_are_of_another_computation(small, tmp_path):
+    """As those of the former ablation *scaled*, whose folder has today's name."""
+    said = {"settings": {"experiment": "evanet20-small-scaled"}, "curve": [{}], "sittings": []}
+    checkpoints.save_run(tmp_path, 1, {}, said)
+    with pytest.raises(ValueError, match="checkpoints of computation 1"):
+        evalib.train(settings(), tmp_path, device="cpu")
 
 
 def test_a_run_made_longer_is_not_one_of_its_tier(tmp_path):

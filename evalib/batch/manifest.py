@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from evalib.experiments import TABLE_1
 from evalib.results import evaluation
-from evalib.results.records import device_name, read, record_path
-from evalib.results.schema import settings_of
+from evalib.results.files import read_same
+from evalib.results.records import device_name, record_path
 from evalib.results.tables import epoch_seconds, timed, trusted
 from evalib.training import checkpoints, data
 from evalib.training.locks import held
 from evalib.training.loop import choose_device
 from evalib.training.paths import in_checkout
-from evalib.training.settings import TIERS, Settings, check_same
+from evalib.training.settings import TIERS, Settings
 
 MANIFEST = "workflow/manifest.csv"
 COLUMNS = ["experiment", "seeds"]
@@ -130,8 +130,7 @@ def recorded(settings: Settings, path: Path) -> tuple[str, str]:
 def staleness(settings: Settings, path: Path) -> str:
     """Why a record is not what the manifest asks for now; empty if it is."""
     try:
-        record = read(path)
-        check_same(settings, settings_of(record), path)
+        record = read_same(path, settings)
     except (ValueError, OSError) as error:
         return str(error)
     if record["data"]["sha256"] != FINGERPRINTS[TIERS[settings.tier].data]:

@@ -17,11 +17,11 @@ from evalib.batch.rows import load
 from evalib.experiments import TABLE_1
 from evalib.extras import need
 from evalib.results import evaluation
-from evalib.results.records import read, record_path
-from evalib.results.schema import settings_of
+from evalib.results.files import read_same
+from evalib.results.records import record_path
 from evalib.training.locks import waited
 from evalib.training.paths import in_checkout
-from evalib.training.settings import Settings, check_same
+from evalib.training.settings import Settings
 
 TEMPLATE = "notebooks/train.ipynb"
 KINDS = {
@@ -125,7 +125,7 @@ def run_notebook(parameters: dict, template: Path | None = None) -> list[Path]:
                 if len(runs) == 1:
                     raise
         for path in (path for path in runs if path.exists()):
-            check_same(runs[path], settings_of(read(path)), path)
+            read_same(path, runs[path])
         missing = not all(path.exists() for path in runs)
         if not missing:
             print(f"{', '.join(map(str, runs))}: there already", flush=True)

@@ -4,10 +4,10 @@ import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evalib.results.schema import check, checksum, dumps, loads, translated
+from evalib.results.schema import check, checksum, dumps, loads, settings_of, translated
 from evalib.training import checkpoints
 from evalib.training.paths import root
-from evalib.training.settings import Settings
+from evalib.training.settings import Settings, check_same
 
 SUPERSEDED = "superseded"
 """The folder of the records that others have taken the place of; each counts as before."""
@@ -47,6 +47,23 @@ def read(path: Path) -> dict:
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise ValueError(f"{path} is not a run record ({reason}): move it away or run again") from None
     return translated(record)
+
+
+def read_same(path: Path, settings: Settings) -> dict:
+    """The record at ``path``, of a run with these ``settings``; ``ValueError`` says in what it differs."""
+    record = read(path)
+    if record["experiment"] != settings.experiment and "recorded_as" in record:
+        raise ValueError(f"{path} {of_today(record)}, or choose another --out")
+    check_same(settings, settings_of(record), path)
+    return record
+
+
+def of_today(record: dict) -> str:
+    """What a record is that lies under the name that its experiment had when it was made, and what to do."""
+    return (
+        f"is of {record['experiment']}, called {record['recorded_as']} when it was made: "
+        "scripts/rename_records.py moves it to its name of today"
+    )
 
 
 def listed(path: Path) -> set[str]:

@@ -14,14 +14,14 @@ from torch.nn import functional as F
 
 from evalib.experiments import build
 from evalib.networks import count_parameters
-from evalib.results.files import read, record_path, set_aside, write
+from evalib.results.files import read, read_same, record_path, set_aside, write
 from evalib.results.files import results as results
-from evalib.results.schema import SCHEMA, collapse, settings_of
+from evalib.results.schema import SCHEMA, collapse, computation, settings_of
 from evalib.training import checkpoints, data
 from evalib.training.environment import commit, device_name, versions
-from evalib.training.loop import Run, accuracy, choose_device, train
+from evalib.training.loop import Run, accuracy, check_computation, choose_device, train
 from evalib.training.prediction import predict
-from evalib.training.settings import COMPUTATION, TIERS, Settings, check_same
+from evalib.training.settings import COMPUTATION, TIERS, Settings
 from evalib.training.steps import precision_of
 
 
@@ -50,12 +50,11 @@ def run(
         if overwrite:
             data.load(TIERS[settings.tier].data)  # what stops the run stops it before anything is moved
             set_aside(path)
-        elif longer and path.exists() and settings_of(read(path)).epochs < settings.epochs:
-            check_same(replace(settings, epochs=settings_of(read(path)).epochs), settings_of(read(path)), path)
-            check_last_checkpoint(path)
+        elif longer and path.exists() and (epochs := settings_of(read(path)).epochs) < settings.epochs:
+            check_last_checkpoint(path, read_same(path, replace(settings, epochs=epochs)))
             set_aside(path, checkpoints_too=False)
         elif path.exists():
-            check_same(settings, settings_of(read(path)), path)
+            read_same(path, settings)
             return finished_run(path, settings, device)
         finished = train(settings, directory, device, observe, compile, longer)
         made = record(finished) | {"shared": shared}
@@ -65,9 +64,13 @@ def run(
         return finished
 
 
-def check_last_checkpoint(path: Path) -> None:
-    """Raise ``FileNotFoundError`` unless the last checkpoint of the recorded run is here to go on from."""
-    saved, epochs = checkpoints.found(path.with_suffix("")), settings_of(read(path)).epochs
+def check_last_checkpoint(path: Path, record: dict) -> None:
+    """Raise ``FileNotFoundError`` unless the last checkpoint of the run recorded at ``path`` is here to go on from.
+
+    ``ValueError`` if another computation made it.
+    """
+    check_computation(path, computation(record))
+    saved, epochs = checkpoints.found(path.with_suffix("")), settings_of(record).epochs
     if not saved or not saved[0].name.startswith(f"epoch-{epochs:04d}-"):
         raise FileNotFoundError(
             f"the last checkpoint of {path} is not beside it, so there is nothing to go on from: copy it from where the run "

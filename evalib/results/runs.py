@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evalib.ablations import TO_THE_LETTER
 from evalib.experiments import TABLE_1, Experiment, experiment
-from evalib.results.files import SUPERSEDED, read, record_path, results
+from evalib.results.files import SUPERSEDED, of_today, read, record_path, results
 from evalib.results.schema import collapse, settings_of
 from evalib.training.settings import TIERS, Settings
 
@@ -76,6 +76,8 @@ def trusted(tier: str, out: Path | None = None) -> list[dict]:
             record = read_once(path, path.stat().st_mtime_ns)
             settings = settings_of(record)
             if path.parent == folder / tier and path.name != (home := record_path(settings, out)).name:
+                if "recorded_as" in record:
+                    raise ValueError(f"{path} {of_today(record)}")
                 doubt = "a duplicate of" if home.exists() else "misnamed, for it is"
                 raise ValueError(f"{path} is {doubt} {tier}/{home.name}: move it away or rename it")
             if settings.tier != tier or any(same_run(record, other) for other in found):

@@ -5,8 +5,13 @@ import json
 import re
 import sys
 from datetime import datetime
+from functools import cache
 
-from evalib.experiments import experiment
+import torch
+
+from evalib.ablations import ABLATIONS, LADDER, LETTER
+from evalib.eva import SingleQueryAttention
+from evalib.experiments import TABLE_1, build, experiment
 from evalib.training.settings import COMPUTATION, TIERS, Settings
 
 SCHEMA = 3
@@ -58,13 +63,32 @@ def settings_of(record: dict) -> Settings:
 
 
 def translated(record: dict) -> dict:
-    """A record whose experiment has another name today, under that name, its own in ``recorded_as``; others as they are."""
+    """A record whose experiment has another name today, under that name, its own in ``recorded_as``; others as they are.
+
+    ``ValueError`` if it is of a row of your own that computes something else today.
+    """
     name = today(record["experiment"], computation(record))
+    if computation(record) == 1 and name not in NAMED and scaled_since(name):
+        raise ValueError(
+            f"it is of computation 1, whose EVA had no scale, and {name}, a row of your own, has one now: "
+            "give the row Attention=evalib.ablations.variants.LetterAttention"
+        )
     if name == record["experiment"] or "recorded_as" in record:
         return record
     return record | {
         "experiment": name, "settings": record["settings"] | {"experiment": name}, "recorded_as": record["experiment"]
     }  # fmt: skip
+
+
+NAMED = frozenset(row.name for row in (*TABLE_1, *ABLATIONS, *LETTER, *LADDER))
+"""The experiments that :data:`NAMES` knows of."""
+
+
+@cache
+def scaled_since(name: str) -> bool:
+    """Whether a row has the library's attention of one query, which is scaled from computation 2 on."""
+    with torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
+        return any(type(part) is SingleQueryAttention for part in build(name).modules())
 
 
 def check(record: dict) -> None:

@@ -46,3 +46,18 @@ def enough_memory(settings: Settings) -> Iterator[None]:
             f"the device's memory does not hold a step of batch size {settings.batch_size}: "
             f"try {max(2, settings.batch_size // 2)}, or a smaller network"
         ) from error
+
+
+@contextmanager
+def compilation() -> Iterator[None]:
+    """Turn the error of torch.compile into one line that says what it needs, and how to train without it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(kind.__module__.startswith("torch._dynamo") for kind in type(error).__mro__):
+            raise
+        cause = getattr(error, "inner_exception", error)
+        raise RuntimeError(
+            f"the step could not be compiled ({(str(cause).splitlines() or [''])[0]}): "
+            "install a C++ compiler, or train without one by --no-compile"
+        ) from error

@@ -16,7 +16,7 @@ from evalib.networks import Network
 from evalib.tracing import Trace, trace
 from evalib.training import checkpoints, data
 from evalib.training.environment import choose_device, commit, device_name
-from evalib.training.failures import check_finite, enough_memory, finite_loss
+from evalib.training.failures import check_finite, compilation, enough_memory, finite_loss
 from evalib.training.prediction import evaluating, predict
 from evalib.training.progress import announce, progress_bar
 from evalib.training.settings import COMPUTATION, TIERS, Settings, check_same, learning_rate
@@ -61,9 +61,10 @@ def train(
     images), and ``network`` is trained in place of a fresh one of the experiment: ``ValueError`` if it does not give a
     score for each class of the data. ``compile`` hands the network of the training step to ``torch.compile``, by default on
     a GPU above the ``smoke`` tier; the seconds of the first epoch hold what that takes, and a capture. With ``longer`` the
-    checkpoint may be of a run of fewer epochs, from whose end this one goes on at its own learning rate. Raises ``ValueError`` if the checkpoint was made
-    with other settings or by another computation, ``FloatingPointError`` if a loss is not finite, and ``MemoryError``
-    if the device's memory does not hold a step.
+    checkpoint may be of a run of fewer epochs, from whose end this one goes on at its own learning rate. Raises
+    ``ValueError`` if the checkpoint was made with other settings or by another computation, ``FloatingPointError`` if a
+    loss is not finite, ``MemoryError`` if the device's memory does not hold a step, and ``RuntimeError`` if the step
+    cannot be compiled.
     """
     device, cifar = choose_device(device), dataset or data.load(TIERS[settings.tier].data)
     everything = experiment(settings.experiment).recipe.all_images
@@ -82,6 +83,7 @@ def train(
     with (
         progress_bar(settings, len(training), len(curve)) as bar,
         enough_memory(settings),
+        compilation(),
         checkpoints.Writer(directory) as writer,
     ):
         padded = data.pad(images[training])
@@ -193,16 +195,21 @@ def resume(
     if newest is None:
         return [], []
     tensors, metadata = newest
-    saved, sittings = Settings(**metadata["settings"]), metadata.get("sittings", [])
-    version = sittings[-1]["computation"] if sittings else 1
-    if version != COMPUTATION:
-        raise ValueError(
-            f"{directory} has checkpoints of computation {version}, and this evalib has {COMPUTATION}: finish them with "
-            "the evalib that made them, or begin anew with --overwrite, which keeps them"
-        )
+    sittings = metadata.get("sittings", [])
+    check_computation(directory, sittings[-1]["computation"] if sittings else 1)
+    saved = Settings(**metadata["settings"])
     finished = len(metadata["curve"]) == saved.epochs < settings.epochs
     check_same(replace(settings, epochs=saved.epochs) if longer and finished else settings, saved, directory)
     if metadata.get("data", sha256) != sha256:
         raise ValueError(f"{directory} belongs to a run on other data: give the same data, or another output directory")
     checkpoints.restore(tensors, network, optimiser)
     return metadata["curve"], sittings
+
+
+def check_computation(where: Path | None, version: int) -> None:
+    """``ValueError`` unless the checkpoints of a run were made by this version of the computation."""
+    if version != COMPUTATION:
+        raise ValueError(
+            f"{where} has checkpoints of computation {version}, and this evalib has {COMPUTATION}: finish them with "
+            "the evalib that made them, or begin anew with --overwrite, which keeps them"
+        )
