@@ -191,6 +191,8 @@ def main() -> None:
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     parser.add_argument("--networks", nargs="+", help="default: Table 1 on CUDA, elsewhere its small networks")
     arguments = parser.parse_args()
+    if arguments.repeats < 1:
+        parser.error(f"--repeats {arguments.repeats}: 1 or more")
     device, names = choose_device(arguments.device), arguments.networks or [row.name for row in TABLE_1]
     if device.type == "cuda":
         measured = on_a_gpu(device, names, arguments.budget, rows.Amounts())

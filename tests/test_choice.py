@@ -140,6 +140,24 @@ def test_a_collapsed_run_and_one_that_was_not_have_no_mean(paper):
     assert told.count("34.33; 88.50") == 2 and "61.4" not in told
 
 
+def test_an_evanet_is_held_against_no_resnet_that_collapsed(paper):
+    """30 and 90 % have no mean, and neither is a distance to 89 % that the text could name."""
+    for seed, (percent, best) in enumerate([(30.0, 80.0), (90.0, None)]):
+        paper(TABLE_1[0].name, percent, seed, best)
+        out = paper(TABLE_1[2].name, 89.0 + seed, seed)
+    told = answer.found(out).replace("\u00a0", " ")
+    assert "ResNet 30.0 % and 90.0 % (collapsed: 1 of 2)" in told and "60.0" not in told
+    assert "no ResNet to hold it against that did not collapse" in told
+    whys = [claim.why for claim in claims.claims(out) if claim.found.n and claim.kind == "accuracy"]
+    assert len(whys) == 1 and whys[0].endswith("; ResNet-20 small: 1 of 2 runs collapsed")
+
+
+def test_equal_means_are_no_distance(paper):
+    for name in (TABLE_1[0].name, TABLE_1[2].name):
+        out = paper(name, 90.0)
+    assert "It and ResNet have the same mean." in answer.found(out)
+
+
 def test_what_was_stopped_is_told_below_the_table(tmp_path, paper):
     folder = tmp_path / "unfinished"
     folder.mkdir()

@@ -92,9 +92,21 @@ def chosen(out: Path | None = None) -> str:
     there = [each for each in found if each.accuracies]
     seeds = {len(each.accuracies) for each in there}
     each = f" ({counted(max(seeds), 'seed')}{' each' if len(there) > 1 else ''})" if len(seeds) == 1 else ""
-    others = " and ".join(f"{other.model} {mean(other)}" for other in (resnet, sanet) if other.accuracies)
+    falls = [collapsed(of, out) for of in TABLE_1[:2]]
+    others = " and ".join(
+        f"{other.model} {each_of(other, fallen)}" for other, fallen in zip((resnet, sanet), falls, strict=True) if other.accuracies
+    )  # fmt: skip
     said = f"In our runs EVANet, in the reading *{choice.default()}*, has **{mean(evanet)}**"
-    return f"{said}{f', {others}' if others else ''}{each}. {gap(out)}{below(resnet, sanet, evanet)}."
+    rest = "" if any(falls) else below(resnet, sanet, evanet)
+    return f"{said}{f', {others}' if others else ''}{each}. {gap(out)}{rest}."
+
+
+def each_of(row: Row, fallen: int) -> str:
+    """The mean accuracy; of runs of which some collapsed, each, for their mean is the accuracy of none."""
+    if not fallen:
+        return mean(row)
+    each = " and ".join(f"{accuracy:.1f}\u00a0%" for accuracy in row.accuracies)
+    return f"{each} (collapsed: {fallen} of {len(row.accuracies)})"
 
 
 def mean(each: Row) -> str:
@@ -106,8 +118,12 @@ def gap(out: Path | None = None) -> str:
     """By how much EVANet is ahead of ResNet, and how sure that is."""
     evanet, resnet = TABLE_1[2].name, TABLE_1[0].name
     each, pairs = contrast(evanet, resnet, out, (TIER,)), compare(evanet, resnet, out, (TIER,))
+    if collapsed(TABLE_1[0], out):
+        return "There is no ResNet to hold it against that did not collapse"
     if each.mean is None:
         return "There is no ResNet to hold it against"
+    if abs(each.mean) < SAME:
+        return "It and ResNet have the same mean"
     side = "lead over" if each.mean > 0 else "distance behind"
     always = pairs.n > 1 and pairs.deviation is not None and pairs.deviation < SAME
     said = f"Its {side} ResNet, {abs(each.mean):.2f} points{' with every seed' if always else ''},"

@@ -9,7 +9,7 @@ from evalib.results.choice import reading, titled
 from evalib.results.comparisons import Comparison, compare, holm, paired, shown, signed
 from evalib.results.markdown import p_value
 from evalib.results.markdown import table as write
-from evalib.results.runs import epoch_seconds, timed, trusted, whole
+from evalib.results.runs import complete, epoch_seconds, timed, trusted, warned, whole
 from evalib.training.settings import TIERS
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
@@ -64,10 +64,20 @@ def accuracies(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -
         assert one.paper_accuracy is not None and other.paper_accuracy is not None  # they are rows of Table 1
         gap = one.paper_accuracy - other.paper_accuracy
         statement = f"{one.model} − {other.model} is {signed(gap)} points"
-        why = missing(each) if p is None else size(gap, each)
+        why = "; ".join([missing(each) if p is None else size(gap, each), *falls((one, other), each.tier, out)])
         ours = f"{titled(one)}: {points(each)}" if reading(one) and each.n else points(each)
         made.append(Claim("accuracy", "Table 1", statement, ours, each, p, judged(p, each.mean), why))
     return made
+
+
+def falls(rows: tuple[Experiment, ...], tier: str | None, out: Path | None = None) -> list[str]:
+    """For each of the rows of which runs collapsed at ``tier``, how many of them did."""
+    told = []
+    for row in rows:
+        records = complete(row, tier, out) if tier else []
+        if fallen := len(warned(records)):
+            told.append(f"{row.model}: {fallen} of {len(records)} runs collapsed")
+    return told
 
 
 def judged(p: float | None, mean: float | None) -> str:
