@@ -10,7 +10,7 @@ from pathlib import Path
 
 import rows
 import torch
-from timing import seconds
+from timing import number, seconds
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -184,15 +184,13 @@ def against_the_usual_loop(device, names: list[str], repeats: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15, help="of each variant, not on CUDA (default: 15)")
+    parser.add_argument("--repeats", type=number, default=15, help="of each variant, not on CUDA (default: 15)")
     parser.add_argument(
         "--budget", type=float, default=90.0, help="seconds after which CUDA begins no row (default: 90)"
     )
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     parser.add_argument("--networks", nargs="+", help="default: Table 1 on CUDA, elsewhere its small networks")
     arguments = parser.parse_args()
-    if arguments.repeats < 1:
-        parser.error(f"--repeats {arguments.repeats}: 1 or more")
     device, names = choose_device(arguments.device), arguments.networks or [row.name for row in TABLE_1]
     if device.type == "cuda":
         measured = on_a_gpu(device, names, arguments.budget, rows.Amounts())

@@ -70,3 +70,16 @@ def test_targets_are_ratios_to_the_resnet_of_their_size_and_seconds(rows):
     assert whole["value"] == pytest.approx(6 * 5 + 150 * (5 * 0.2 + 0.4)) and whole["met"] is True
     del found["evanet20-large"]["compiled"]
     assert [(each["how"], each["value"]) for each in rows.judge(found)[2:4]] == [("compiled", 1.35), ("eager", 1.0)]
+
+
+@pytest.mark.parametrize("script", ["training", "attention"])
+@pytest.mark.parametrize("repeats", ["0", "-1", "two"])
+def test_a_number_of_repeats_that_is_none_is_named_before_anything_is_measured(
+    rows, monkeypatch, capsys, script, repeats
+):
+    module = importlib.import_module(script)
+    monkeypatch.setattr(module, "choose_device", lambda name: pytest.fail("it begins"))
+    monkeypatch.setattr("sys.argv", [script, f"--repeats={repeats}"])
+    with pytest.raises(SystemExit):
+        module.main()
+    assert f"{repeats} must be a whole number, 1 or more" in capsys.readouterr().err
