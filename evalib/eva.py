@@ -15,6 +15,7 @@ from evalib.equations import Map, Memory, Vector, Weights, check_odd, relative_e
 EXTENT = 7
 RADII = tuple(range(EXTENT // 2 + 1))
 """The map of the paper's EVA has 7 rows and columns, its rings the radii 0, 1, 2, 3: 1, 8, 16 and 24 pixels."""
+UNSCALED = "{} is of an evalib before 0.3; not scaled? then Attention=evalib.ablations.variants.LetterAttention"
 
 
 class SingleQueryAttention(nn.Module):
@@ -45,18 +46,17 @@ class SingleQueryAttention(nn.Module):
             self.rows, self.cols = (relative_table(num_heads, channels // 2, extent) for _ in range(2))
             self.register_buffer("pixels", extent * row + column, persistent=False)
 
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest):
-        if type(self) is SingleQueryAttention and local_metadata.get("version") == 1:
-            remedy = "if its logits were not scaled, build it with Attention=evalib.ablations.variants.LetterAttention"
-            warnings.warn(f"{prefix or 'the layer'} is of an evalib before 0.3: {remedy}", stacklevel=2)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
-
     def forward(self, query: Vector, memory: Memory) -> tuple[Vector, Weights]:
         r_m = None
         if self.offsets is not None:
             r_m = relative_embedding(self.rows, self.cols).flatten(2).index_select(2, self.pixels)
         W_Q, W_K, W_V = self.W_Q.weight, self.W_K.weight, self.W_V.weight
         return self.attend(query, memory, W_Q, W_K, W_V, self.num_heads, r_m, self.scale)
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest):
+        if type(self) is SingleQueryAttention and local_metadata.get("version") == 1:
+            warnings.warn(UNSCALED.format(prefix or "the layer"), stacklevel=2)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
 
 class WholeMap(nn.Conv2d):
