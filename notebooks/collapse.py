@@ -285,8 +285,9 @@ picture(
 # letter when it was stopped; whether that is why it trains badly is not tested. ResNet's is an earlier run, so no large network has trained to the end by the code of the others.
 #
 # Why is *scaled* the default all the same? Because a rule that is changed once its result is known is no rule, and because one
-# attempt does not say what failed: the reading, the precision, the compiled code or the learning rate. *Scaled* and *residual*,
-# each in 16 and in 32 bits, compiled and not, would tell. Until then [use *residual* where EVA is wide](own-backbone).
+# seed does not say what failed: the reading, the learning rate or chance. That it begins to fall in 32 bits too, on another
+# machine and not compiled, speaks against the precision and the compiled code; more seeds of *scaled* and *residual* would
+# tell. Until then [use *residual* where EVA is wide](own-backbone).
 #
 # (the-ladder)=
 # ## From the text to Table 1

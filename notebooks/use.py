@@ -234,7 +234,7 @@ F.cross_entropy(backbone(photographs), torch.tensor([3, 8])).backward()
 # that is more than the rest of the network, and most of it lies in the 7×7 convolution of the first query.
 #
 # Its logits are divided by the root of a head's channels ([D4](#d4)). At 64 channels that trained in every full run; at 256, in the
-# one attempt made, [it did not](the-large-network). So watch the training loss: if it stays at the logarithm of the number of
+# one run made, [it did not](the-large-network). So watch the training loss: if it stays at the logarithm of the number of
 # classes, try a norm after each attention, `Attention=evalib.ablations.variants.ResidualAttention`, which did train there.
 
 # %% tags=["hide-input"]
