@@ -139,7 +139,7 @@ Markdown(claims.markdown(counted))
 # | data | CIFAR-10: 45,000 images to train, 5,000 to validate, 10,000 to test, the split fixed; pad, crop, flip, normalise ([D12](#d12)) |
 # | training | Adam, 0.001, batches of 150 (§4.1); ÷ 10 after 1/2 and 3/4 of 150 epochs, not searched for ([D10](#d10)) |
 # | selection | the last epoch counts, and the test set is read once, after it ([D11](#d11)) |
-# | precision | 32 bits on a CPU; on a GPU bfloat16 in the forward pass, but for EVA, over weights of 32 bits ([D13](#d13)); in seed 0 of the letter EVA too |
+# | precision | 32 bits on a CPU, unless asked otherwise; on a GPU bfloat16 in the forward pass, but for EVA, over weights of 32 bits ([D13](#d13)); in seed 0 of the letter EVA too |
 # | repetition | seeds: first weights, order, augmentation; the split and the test set are the same in all runs |
 #
 # [Training](train.ipynb) is the notebook of a run, and [Running it](../book/running.md) has the command for each number.

@@ -278,6 +278,17 @@ def test_a_run_on_two_devices_says_nothing_of_time_and_names_both(tmp_path):
     assert tables.table(tmp_path)[0]["device"] == "a CPU, a GPU"
 
 
+@pytest.mark.parametrize("precision", ["bf16", "float32"])
+def test_a_run_whose_precision_was_asked_for_counts_and_is_not_stale(tmp_path, precision):
+    settings = evalib.Settings("resnet20-small")
+    path = made(tmp_path, settings=records.asdict(replace(settings, precision=precision)), precision=precision)
+    (row,) = runs.complete(ROWS["resnet20-small"], "smoke", tmp_path)
+    assert row["precision"] == precision
+    assert manifest.staleness(settings, path) == ""
+    other = replace(settings, precision="float32" if precision == "bf16" else "bf16")
+    assert "precision was" in manifest.staleness(other, path)
+
+
 def test_shared_devices_say_nothing_of_time(tmp_path):
     """Whether the record says so itself, or the list beside the records for those that came before."""
     alone, _, before = (made(tmp_path, seed=seed, **has) for seed, has in ((0, {}), (1, {"shared": 2}), (2, {})))

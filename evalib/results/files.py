@@ -1,6 +1,7 @@
 """Where records lie, and how they are written, read and set aside: nothing is ever overwritten."""
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,11 +51,15 @@ def read(path: Path) -> dict:
 
 
 def read_same(path: Path, settings: Settings) -> dict:
-    """The record at ``path``, of a run with these ``settings``; ``ValueError`` says in what it differs."""
+    """The record at ``path``, of a run with these ``settings``; ``ValueError`` says in what it differs.
+
+    Settings that ask for no precision take that of any device, and so a record in any.
+    """
     record = read(path)
     if record["experiment"] != settings.experiment and "recorded_as" in record:
         raise ValueError(f"{path} {of_today(record)}, or choose another --out")
-    check_same(settings, settings_of(record), path)
+    saved = settings_of(record)
+    check_same(settings, saved if settings.precision else replace(saved, precision=None), path)
     return record
 
 

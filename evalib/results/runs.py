@@ -4,6 +4,7 @@ import json
 import statistics
 import warnings
 from collections import defaultdict
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -57,8 +58,11 @@ def reruns(out: Path | None = None) -> list[dict]:
 
 
 def whole(record: dict) -> bool:
-    """Whether a record's settings are those of its experiment, seed and tier, from its first epoch, and nothing else."""
-    settings = settings_of(record)
+    """Whether a record's settings are those of its experiment, seed and tier, from its first epoch, and nothing else.
+
+    In whatever precision: it is the device's where none is asked for, and asking for that one changes nothing.
+    """
+    settings = replace(settings_of(record), precision=None)
     longer = any(sitting["epochs"] != settings.epochs for sitting in record.get("sittings", []))
     return not longer and settings == Settings(settings.experiment, settings.seed, settings.tier)
 
