@@ -201,6 +201,21 @@ def test_what_cannot_be_fetched_leaves_nothing_half(official, monkeypatch):
     assert not official.exists() and archive.exists()
 
 
+def test_who_gives_up_waiting_for_a_fetch_leaves_it_alone(official, monkeypatch):
+    pack(official, monkeypatch)
+    half = official.parent / ".partial" / "cifar100" / "half"
+    half.parent.mkdir(parents=True)
+    half.touch()  # of the process that fetches
+
+    def interrupted(path, saying):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cifar100, "waited", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cifar100.fetch(official.parent)
+    assert half.exists()
+
+
 def test_augmentation_of_images_that_are_not_square_is_a_window():
     images = torch.arange(2 * 3 * 12 * 20, dtype=torch.float32).reshape(2, 3, 12, 20).byte()
     still = torch.full((2,), data.PAD)

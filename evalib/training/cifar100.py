@@ -49,29 +49,34 @@ def check_files(folder: Path) -> None:
 
 def fetch(folder: Path) -> None:
     """Unpack the archive that lies in ``folder``, or one that torchvision fetches; whole or not at all."""
-    from torchvision.datasets import CIFAR100
-    from torchvision.datasets.utils import extract_archive
-
-    partial = folder / ".partial" / "cifar100"
     try:
-        partial.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with waited(folder / ".lock", "Another process is fetching data: waiting for it."):
-            if (folder / UNPACKED).exists():
-                return
-            if (archive := folder / ARCHIVE).exists():
-                if sha256(archive) != ARCHIVE_SHA256:
-                    raise ValueError(f"{archive} is not the official archive of SHA-256 {ARCHIVE_SHA256}")
-                extract_archive(archive, partial)
-            else:
-                print("Fetching CIFAR-100.", flush=True)
-                with patience():
-                    CIFAR100(partial, download=True)
-            check_files(partial / UNPACKED)
-            (partial / UNPACKED).replace(folder / UNPACKED)
+            if not (folder / UNPACKED).exists():
+                unpack(folder, folder / ".partial" / "cifar100")
     except Exception as error:  # network, tar and file errors alike
         raise RuntimeError(
             f"CIFAR-100 could not be fetched ({type(error).__name__}: {error}): check the network, or copy {ARCHIVE} "
             f"from a machine that has it into {folder}"
         ) from error
+
+
+def unpack(folder: Path, partial: Path) -> None:
+    """The same by way of ``partial``, which the holder of the lock makes and removes."""
+    from torchvision.datasets import CIFAR100
+    from torchvision.datasets.utils import extract_archive
+
+    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        if (archive := folder / ARCHIVE).exists():
+            if sha256(archive) != ARCHIVE_SHA256:
+                raise ValueError(f"{archive} is not the official archive of SHA-256 {ARCHIVE_SHA256}")
+            extract_archive(archive, partial)
+        else:
+            print("Fetching CIFAR-100.", flush=True)
+            with patience():
+                CIFAR100(partial, download=True)
+        check_files(partial / UNPACKED)
+        (partial / UNPACKED).replace(folder / UNPACKED)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
