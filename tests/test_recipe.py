@@ -140,11 +140,11 @@ def test_the_last_epoch_counts_whatever_the_best_was(few, tmp_path):
 
 
 def test_the_newest_checkpoints_are_kept_and_the_newest_is_read(tmp_path):
-    for epoch in (1, 2, 9, 10):
+    for epoch in (1, 2, 9, 10, 9_999, 10_000):
         checkpoints.save_run(tmp_path, epoch, {"network.a": torch.full((2,), float(epoch))}, {"epoch": epoch})
-    assert [path.name[:10] for path in checkpoints.found(tmp_path)] == ["epoch-0010", "epoch-0009"]
-    tensors, metadata = checkpoints.newest(tmp_path)
-    assert metadata["epoch"] == tensors["network.a"][0] == 10
+        tensors, metadata = checkpoints.newest(tmp_path)
+        assert metadata["epoch"] == tensors["network.a"][0] == epoch
+    assert [checkpoints.epochs_of(path) for path in checkpoints.found(tmp_path)] == [10_000, 9_999]
 
 
 @pytest.fixture

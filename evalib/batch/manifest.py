@@ -111,7 +111,7 @@ def state(settings: Settings, path: Path) -> tuple[str, str, int]:
         return *recorded(settings, path), 0
     directory = path.with_suffix("")
     saved = checkpoints.found(directory)
-    epochs = int(saved[0].name[len("epoch-") :].partition("-")[0]) if saved else 0
+    epochs = checkpoints.epochs_of(saved[0]) if saved else 0
     left = max(settings.epochs - epochs, 0)
     if held(directory / ".lock"):
         return "running", f"{epochs} of {settings.epochs} epochs", left

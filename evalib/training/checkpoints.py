@@ -16,6 +16,7 @@ KEPT = 2
 """How many checkpoints of a run stay on disk."""
 
 CHECKED = re.compile(r".+-([0-9a-f]{16})\.safetensors")
+SAVED = re.compile(r"epoch-(\d+)-[0-9a-f]{16}\.safetensors")
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
@@ -70,7 +71,13 @@ def read_tensors(path: Path) -> tuple[dict, dict]:
 
 def found(directory: Path) -> list[Path]:
     """The checkpoints in ``directory``, newest first."""
-    return sorted((path for path in Path(directory).glob("epoch-*") if CHECKED.fullmatch(path.name)), reverse=True)
+    paths = (path for path in Path(directory).glob("epoch-*") if SAVED.fullmatch(path.name))
+    return sorted(paths, key=lambda path: (epochs_of(path), path.name), reverse=True)
+
+
+def epochs_of(path: Path) -> int:
+    """After how many epochs a checkpoint was saved, as its name says."""
+    return int(path.name.split("-")[1])
 
 
 class Writer:
