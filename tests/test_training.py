@@ -10,7 +10,9 @@ from test_tables import made
 from torch.nn import functional as F
 
 import evalib
+from evalib import experiments
 from evalib.__main__ import main
+from evalib.networks import Network
 from evalib.results import records, runs, schema, tables
 from evalib.training import checkpoints, data, loop, steps
 from evalib.training.settings import learning_rate
@@ -305,6 +307,15 @@ def test_a_recorded_run_is_read_from_its_weights(small, tmp_path, monkeypatch):
     assert_equal(first, again)
     assert torch.equal(first.test_scores, again.test_scores)
     assert again.curve == first.curve
+
+
+def test_a_recorded_run_is_read_without_a_draw_beside_that_of_another(small, tmp_path, monkeypatch):
+    """Side by side runs share torch's random stream: who draws from it holds the lock."""
+    evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    held = []
+    monkeypatch.setattr(experiments, "Network", lambda *of: held.append(loop.SEEDED.locked()) or Network(*of))
+    evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    assert held == [True]
 
 
 def test_a_run_goes_on_for_longer_and_says_where_it_came_from(small, tmp_path):

@@ -12,11 +12,11 @@ import torch
 from filelock import FileLock, Timeout
 from torch.nn import functional as F
 
-from evalib.experiments import build
 from evalib.networks import count_parameters
 from evalib.results.files import read, read_same, record_path, set_aside, write
 from evalib.results.files import results as results
 from evalib.results.schema import SCHEMA, collapse, computation, settings_of
+from evalib.results.weights import load_weights
 from evalib.training import checkpoints, data
 from evalib.training.environment import commit, device_name, versions
 from evalib.training.loop import Run, accuracy, check_computation, choose_device, train
@@ -71,7 +71,7 @@ def check_last_checkpoint(path: Path, record: dict) -> None:
     """
     check_computation(path, computation(record))
     saved, epochs = checkpoints.found(path.with_suffix("")), settings_of(record).epochs
-    if not saved or not saved[0].name.startswith(f"epoch-{epochs:04d}-"):
+    if not saved or checkpoints.epochs_of(saved[0]) != epochs:
         raise FileNotFoundError(
             f"the last checkpoint of {path} is not beside it, so there is nothing to go on from: copy it from where the run "
             "was made, or begin anew with --overwrite"
@@ -87,10 +87,9 @@ def finished_run(path: Path, settings: Settings, device: str | None = None) -> R
             f"{path} is the record of this run ({known['test']['accuracy']:.2f} % on {known['device']}), and its weights are "
             "not here: read the record, or train anew with --overwrite, which keeps it in superseded/"
         )
-    where, cifar, network = choose_device(device), data.load(known["data"]["source"]), build(settings.experiment)
-    network.load_state_dict(checkpoints.read_tensors(weights)[0])
-    network = network.to(where, memory_format=torch.channels_last)
-    scores = predict(network.eval(), cifar.test_images.to(where)).cpu()
+    where, cifar = choose_device(device), data.load(known["data"]["source"])
+    network = load_weights(weights).to(where)
+    scores = predict(network, cifar.test_images.to(where)).cpu()
     return Run(settings, network, known["curve"], cifar, scores, where, known["seconds"], known.get("sittings", []))
 
 
@@ -106,17 +105,16 @@ def run_side_by_side(
     out: Path | None = None,
     device: str | None = None,
     observer: Callable[[Settings], Callable[[dict], None]] | None = None,
-    workers: int | None = None,
     **options: bool | None,
 ) -> list[Future[Run]]:
     """Each of several runs as :func:`run` makes it alone, with its ``options``; what one of them raises stops it alone.
 
-    On CUDA ``workers`` of them run at a time, a thread and a stream each: one GPU holds many small runs at once in less time
-    than one after the other. Elsewhere one follows the other. ``observer`` gives each run its own ``observe``. When this
+    On CUDA they run side by side, a thread and a stream each: one GPU holds many small runs at once in less time than one
+    after the other. Elsewhere one follows the other. ``observer`` gives each run its own ``observe``. When this
     thread is interrupted, each run stops after the epoch that it is in, whose checkpoint is kept.
     """
     where, stopped = choose_device(device), threading.Event()
-    workers = min(workers or len(settings), len(settings)) if where.type == "cuda" else 1
+    workers = len(settings) if where.type == "cuda" else 1
 
     def one(each: Settings) -> Run:
         observe = observer(each) if observer else lambda row: None
