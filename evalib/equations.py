@@ -69,7 +69,8 @@ def single_query_attention(
 ) -> tuple[Vector, Weights]:  # fmt: skip
     """Eq. 2, or Eq. 3 with ``r_m``, for one query: ``y = Σ_m softmax_m(qᵀk_m [+ qᵀr_m]) v_m``, and its softmax.
 
-    ``q = W_Q query``, ``k_m = W_K x_m`` and ``v_m = W_V x_m`` for the vectors x_m of the memory. Source: §3.1.
+    ``q = W_Q query``, ``k_m = W_K x_m`` and ``v_m = W_V x_m`` for the vectors x_m of the memory. ``scale`` multiplies the
+    logits; the paper has none (departure D4). Source: §3.1.
     """
     q = rearrange(query @ W_Q.T, "n (h c) -> n h c", h=num_heads)
     k_m, v_m = (rearrange(memory @ W.T, "n m (h c) -> n h m c", h=num_heads) for W in (W_K, W_V))

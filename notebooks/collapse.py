@@ -84,7 +84,7 @@ Markdown(
 # %% [markdown]
 # ## Inside a network trained to the letter
 #
-# Nothing holds back the length of a query. A long query puts the logits far apart, and then the softmax is *one-hot*, or nearly
+# Nothing holds back the logits, the products of queries and keys. Where they lie far apart the softmax is *one-hot*, or nearly
 # so: all the weight is on one pixel. Counted on the weights that come with the package, of which those of the letter are of the
 # collapsed run:
 
@@ -128,7 +128,7 @@ table(
 #
 # - *The step.* What gets no weight gets no gradient, so Adam's running mean of squared gradients decays towards zero; when a
 #   batch brings a gradient after all, Adam divides by nearly nothing. If so, a larger epsilon in that division helps.
-# - *The precision.* Bfloat16 resolves logits of a few thousand only in steps of 16 or 32, and decides near-ties by rounding. If
+# - *The precision.* Bfloat16, numbers of 16 bits, resolves logits of a few thousand only in steps of 16 or 32, and decides near-ties by rounding. If
 #   so, computing in float32 helps.
 # - *The logits.* Nothing bounds them, the softmax is one-hot, and a gradient that passes it is large and rare. If so, a norm
 #   on the queries or a scale on the logits helps, and so does clipping the gradient.
@@ -177,7 +177,7 @@ Markdown(
 # %% [markdown]
 # These are nine epochs each, from one state of one run, so they bear only so much weight. The first explanation is refuted:
 # with a larger epsilon it gets worse, and no step was long. The second is at most a part of it: in float32 the unrest stays.
-# The third is supported: with small logits the network climbs steadily, and with the rare large gradient clipped it holds its
+# The third is supported: with smaller logits the network climbs, and with the rare large gradient clipped it holds its
 # level. When exactly a run falls looks like chance. Whether 16 bits keep a fallen run from climbing back is open: the one run
 # that did not return computed EVA itself in bfloat16. Since then EVA computes in float32, whatever the rest does.
 
@@ -185,12 +185,12 @@ Markdown(
 # ## Others have met it
 #
 # {cite:t}`zhai2023stabilizing` call it *entropy collapse*: attention that grows one-hot, with training that turns unstable, and
-# cure it by controlling the weights' spectral norm. {cite:t}`hong2025variance` trace it to how strongly a softmax reacts to the
+# cure it by bounding how far a matrix of weights can stretch a vector. {cite:t}`hong2025variance` trace it to how strongly a softmax reacts to the
 # variance of its logits, and show that one-hot weights make gradients explode. {cite:t}`wortsman2023small` see logits grow
 # until training fails in small transformers at high learning rates. The usual cure is to normalise queries and keys
 # {cite}`henry2020query`, as the largest vision transformers do {cite}`dehghani2023scaling`. The attention of the Transformer,
-# which the paper cites, divides its logits by $\sqrt c$ and has a residual and LayerNorm around it
-# {cite}`vaswani2017attention`. A network with none of these three is unusual, and the text may simply not say what its author
+# which the paper cites, divides its logits by $\sqrt c$, and has around it a residual and LayerNorm,
+# which brings a vector to mean 0 and variance 1 {cite}`vaswani2017attention`. A network with none of these three is unusual, and the text may simply not say what its author
 # took for granted: the published code has all three.
 #
 # (the-choice)=
@@ -222,6 +222,9 @@ table(
         for each in candidates
     ],
 )
+
+# %% [markdown]
+# The *standard error* says by how much a mean over so few seeds typically misses the mean over very many.
 
 # %% tags=["hide-input"]
 chosen, run = choice.choose(candidates), [each for each in candidates if each.validations]
@@ -281,16 +284,17 @@ picture(
 )
 
 # %% [markdown]
-# *Residual* has no scale, but a norm after each attention. A SANet's logits have neither, and had grown as large as those of the
-# letter when it was stopped; whether that is why it trains badly is not tested. ResNet's is an earlier run, so no large network has trained to the end by the code of the others.
+# *Residual* has no scale, but a norm after each attention. A SANet's logits have neither. When it was stopped they had grown to tens of
+# thousands, as those of the letter above; whether that is why it trains badly is not tested. ResNet's is an earlier run, so no
+# large network has trained to the end by the code of the others.
 #
 # Why is *scaled* the default all the same? Because a rule that is changed once its result is known is no rule, and because one
 # seed does not say what failed: the reading, the learning rate or chance. That it begins to fall in 32 bits too, on another
 # machine and not compiled, speaks against the precision and the compiled code; more seeds of *scaled* and *residual* would
-# tell. Until then [use *residual* where EVA is wide](own-backbone).
+# tell. Until then [try *residual* where EVA is wide](own-backbone).
 #
 # (the-ladder)=
-# ## From the text to Table 1
+# ## From our rows to the paper's numbers
 #
 # Even ResNet-20, which has no attention to collapse, ends below the paper's number on our schedule. So Table 1 was
 # probably made with another recipe, with more layers ([D9](#d9)), or with both. The ladder changes one thing at a time, each
@@ -323,7 +327,8 @@ table(["mean test accuracy, % (seeds)", *labels], cells)
 # and 3/4; *option B* has a 1×1 convolution in the shortcuts that change size ([D8](#d8)); *[3, 3, 3]* is the number of blocks
 # ([D9](#d9)); *50k images* trains without a validation split ([D11](#d11)); *best epoch* lets the test set choose, which is not
 # a fair number and is shown for what it is worth. *As published* is not a further rung but the author's configuration as a
-# whole, with its EVA, and SGD at a constant rate. `workflow/ladder.csv` is the manifest of these runs.
+# whole, with its EVA, and SGD at a constant rate. `workflow/ladder.csv` is the manifest of these runs, and
+# [Notation](notation.ipynb) has the words.
 #
 # ## In short
 

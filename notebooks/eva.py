@@ -114,7 +114,8 @@ picture(
 symbols("§3.1")
 
 # %% [markdown]
-# Where each vector comes from, traced in one pass of the module:
+# Where each vector comes from, traced in one pass of the module. (The caption that the paper prints under its Figure 5 belongs to
+# another figure.)
 
 # %% tags=["hide-input"]
 picture(

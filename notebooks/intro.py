@@ -34,7 +34,8 @@ import runpy
 
 from IPython.display import Markdown
 
-from evalib import ABLATIONS, TABLE_1, TIERS
+from evalib import TIERS
+from evalib.experiments import ROWS
 from evalib.pages import answer, plots
 from evalib.pages.display import captioned, picture
 from evalib.pages.live import live, readings
@@ -71,8 +72,7 @@ captioned(
 # built.
 
 # %% tags=["remove-input"]
-rows = (*TABLE_1, *ABLATIONS)
-runs = {tier: sum(len(tables.complete(row, tier)) for row in rows) for tier in TIERS if tier != "smoke"}
+runs = {tier: sum(len(tables.complete(row, tier)) for row in ROWS.values()) for tier in TIERS if tier != "smoke"}
 mutants = paths.root() / "tests" / "mutants.py"
 wrong = len(runpy.run_path(str(mutants))["MUTANTS"]) if mutants.is_file() else None
 departures = paths.root() / "book" / "departures.md"
@@ -94,12 +94,12 @@ Markdown(
 # **Touch it.** [Ask the network](live.ipynb) what it sees in a picture of yours, and which part of it counts.
 #
 # **Understand it.** Read from [Convolution](convolution.ipynb) to [Expanding Visual Attention](eva.ipynb): each equation worked
-# by hand, then as code, then on a trained network. You need to know what a matrix product is. Most pages end with exercises
-# that check themselves.
+# by hand, then as code, then on a trained network. You need to know what a matrix product is. Each of these pages ends with
+# exercises that check themselves.
 #
 # **Judge it.** [What the text leaves out](collapse.ipynb) is what went wrong when we built the network from its description,
 # and how the reading that trains was chosen.
-# [Table 1](table1.ipynb) has every number, the [report](report.ipynb) every claim with a verdict.
+# [Table 1](table1.ipynb) has our accuracies beside the paper's, the [report](report.ipynb) every claim with a verdict.
 #
 # **Use it.** `pip install "evalib @ git+https://github.com/expanding-visual-attention/evalib"` gives the layer and the
 # networks, `evalib[train] @ …` their weights and the training too. [Your turn](your_turn.ipynb) trains a head that you write
@@ -118,6 +118,6 @@ Markdown(
 # `quick` has a tenth of the epochs. `smoke` is a small subset for two epochs: it shows that the code works, nothing more.
 #
 # The text leaves some choices open, and the author's published code differs from the text in several. Where they part, we
-# follow the text, but in one thing: EVA's logits are divided by the root of a head's channels. To the letter of the text,
+# follow the text as far as it [can be followed](../book/departures.md), but in one thing: EVA's logits are divided by the root of a head's channels. To the letter of the text,
 # without that, EVA [may collapse](collapse.ipynb), and [a rule](the-choice), written down before the runs that it judges, chose
 # this reading among five. An accuracy of an EVANet stands beside the name of its reading.

@@ -49,6 +49,7 @@ from evalib.pages.display import table
 # | `a`, `b` | row and column inside a window, counted from 0 |
 # | `k` | extent of a window |
 # | `m` | pixels of a ring, or slots |
+# | `s` | slots, where they are put together |
 #
 # Outside shapes some letters have a second meaning, as they do in the papers:
 #
@@ -59,7 +60,7 @@ from evalib.pages.display import table
 # | $m$ | a pixel of a ring or a slot | number of test images, in a standard error |
 # | $p$ | – | an accuracy, in a standard error; the p of a test, in the report |
 # | $h$ | heads | the height of an image, in the paper |
-# | $s$ | stage, 0 to 3 | – |
+# | $s$ | stage, 0 to 3 | the standard deviation over seeds, in the report |
 
 # %% [markdown]
 # ## Symbols
@@ -77,6 +78,9 @@ for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
 #
 # | Word | Meaning | First used |
 # |---|---|---|
+# | reading | the text, and what is added to it to build EVA: *letter* (nothing), *scaled*, *residual*, *standard*, *published* | [first page](intro.ipynb) |
+# | collapse | in training, validation accuracy falls to half its best or less, and stays there | [first page](intro.ipynb) |
+# | 95 % interval | made anew from other runs, it would hold the true mean in 95 of 100 cases | [first page](intro.ipynb) |
 # | seed | the number that random draws follow from | [first page](intro.ipynb) |
 # | epoch | one pass over the training images | [first page](intro.ipynb) |
 # | record | the file that a run leaves: what decided it, and what it gave | [first page](intro.ipynb) |
@@ -112,11 +116,13 @@ for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
 # | augmentation | random changes of the training images | [training](train.ipynb) |
 # | validation | images held back from training, to watch it | [training](train.ipynb) |
 # | checkpoint | the state of a run on disk, to go on from | [training](train.ipynb) |
-# | Nesterov momentum | steps along a running sum of gradients, each taken a step ahead | [departures](../book/departures.md) |
-# | weight decay | each step also shrinks the weights a little | [departures](../book/departures.md) |
-# | LayerNorm | a vector brought to mean 0 and variance 1 over its channels, then scaled and shifted by learned numbers | [departures](../book/departures.md) |
+# | bfloat16, bf16 | numbers of 16 bits: as large as those of 32, with two to three digits | [training](train.ipynb) |
+# | one-hot | of weights: all on one | [the collapse](collapse.ipynb) |
+# | LayerNorm | a vector brought to mean 0 and variance 1 over its channels, then scaled and shifted by learned numbers | [the collapse](collapse.ipynb) |
+# | Nesterov momentum | steps along a running sum of gradients, each taken a step ahead | [the collapse](collapse.ipynb) |
+# | weight decay | each step also shrinks the weights a little | [the collapse](collapse.ipynb) |
 # | MLP | an FFN: matrix products with a ReLU between | [report](report.ipynb) |
-# | entropy | $-\sum_m w_m \ln w_m$ of weights $w$: 0 if one has all, $\ln m$ if $m$ are equal | [report](report.ipynb) |
+# | entropy | $-\sum_m w_m \ln w_m$ of weights $w$: 0 if one has all, $\ln m$ if $m$ are equal | [the collapse](collapse.ipynb) |
 # | degrees of freedom | how many independent numbers a standard deviation is made of: runs less networks | [report](report.ipynb) |
-# | standard error | by how much a measured number typically misses the true one | [Table 1](table1.ipynb) |
-# | ablation, control | a network with one thing changed; one that rules out another reason | [report](report.ipynb) |
+# | standard error | by how much a measured number typically misses the true one | [the collapse](collapse.ipynb) |
+# | ablation, control | a network with one thing changed; one that rules out another reason | [training](train.ipynb) |

@@ -61,7 +61,7 @@ def sentence(node_id):
 #
 # Where each item of the paper is. The code named first says it as the paper does; the fast form is the same function
 # arranged for speed, where there is one. The tests compare the first with plain loops over scalars, and the fast form
-# with the first. The last column has the [choices](../book/departures.md) where the text is silent or cannot be followed.
+# with the first. The last column has the [choices](../book/departures.md) where the text is silent or not followed.
 
 # %% tags=["hide-input"]
 table(

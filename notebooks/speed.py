@@ -17,8 +17,8 @@
 #
 # How near is a training step to what the hardware can do? Two counts bound it from below: the floating-point
 # operations (FLOPs) over the rate of a large matrix product, and the fewest bytes over the rate of a large copy. The
-# larger of the two times is the *floor*. Everything here is read from the record that `make bench` writes; a device, CPU
-# or GPU, that has none does not appear.
+# larger of the two times is the *floor*. Times are read from the records in `results/benchmarks`: the CPU's are by `make bench`, the
+# GPU's by scripts with its functions. A device that has no record does not appear.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -122,7 +122,7 @@ for b in benchmarks:
 table(["Network", "Device", *FORMS, "floor", "times the floor"], rows)
 
 # %% [markdown]
-# A dash means not run: a captured step needs a CUDA device.
+# A dash means not run: a captured step needs a CUDA device. Below, *eager* on a GPU is captured and not compiled.
 
 # %% tags=["hide-input"]
 trained = next((b for b in benchmarks if "rows" in b), {})

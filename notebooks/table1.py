@@ -129,7 +129,8 @@ table(["Paper's gap", "Points", "Standard error", "Ratio"], gaps)
 # ## The records
 #
 # One line per run. The commit is that of the code that ran. An epoch's seconds are the median, with the fastest and the
-# slowest epoch: where they lie far apart, or where several runs shared the device at once, the minutes are no measure of speed.
+# slowest epoch: where they lie far apart, or where several runs shared the device at once, the minutes are no measure of speed. The
+# precision is that of the network, EVA apart; early records do not hold it, and a run on two devices had two.
 
 # %% tags=["hide-input"]
 records = [record for tier in ("paper", "quick") for row in tables.rows_of() for record in tables.complete(row, tier)]
@@ -140,15 +141,17 @@ def line(record):
     accuracy, error = record["test"]["accuracy"], binomial_error(record["test"]["accuracy"], record["test"]["images"])
     seconds = sorted(row["seconds"] for row in record["curve"])
     spread = f"{statistics.median(seconds):.0f} ({seconds[0]:.0f} to {seconds[-1]:.0f})"
+    devices = list(tables.spent(record))
+    precision = record.get("precision", "–") if len(devices) == 1 else "–"
     return [
         choice.coded(record["experiment"]), record["tier"], record["seed"], record["settings"]["epochs"],
-        f"{accuracy:.2f} ± {error:.2f}", foreign(", ".join(tables.spent(record))), record["shared"],
+        f"{accuracy:.2f} ± {error:.2f}", foreign(", ".join(devices)), precision, record["shared"],
         f"{record['seconds'] / 60:.1f}", spread, foreign(record["versions"]["torch"]), (record["commit"] or "–")[:7],
     ]  # fmt: skip
 
 
-heads = ["run", "tier", "seed", "epochs", "test %", "device", "runs at once", "minutes", "seconds an epoch"]
-heads += ["torch", "commit"]
+heads = ["run", "tier", "seed", "epochs", "test %", "device", "precision", "runs at once"]
+heads += ["minutes", "seconds an epoch", "torch", "commit"]
 table(heads, map(line, records)) if records else Markdown("No run has been recorded here.")
 
 # %% [markdown]

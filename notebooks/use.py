@@ -230,12 +230,12 @@ photographs = torch.randn(2, 3, 224, 224)
 F.cross_entropy(backbone(photographs), torch.tensor([3, 8])).backward()
 
 # %% [markdown]
-# Its second argument is how wide EVA is inside. As in the paper it would be as wide as the map has channels; on 512 channels
+# Its second argument is how wide EVA is inside. In the EVANets it is as wide as the map has channels; on 512 channels
 # that is more than the rest of the network, and most of it lies in the 7×7 convolution of the first query.
 #
 # Its logits are divided by the root of a head's channels ([D4](#d4)). At 64 channels that trained in every full run; at 256, in the
 # one run made, [it did not](the-large-network). So watch the training loss: if it stays at the logarithm of the number of
-# classes, try a norm after each attention, `Attention=evalib.ablations.variants.ResidualAttention`, which did train there.
+# classes, try a norm after each attention, `Attention=evalib.ablations.variants.ResidualAttention`, which did train there as far as it ran.
 
 # %% tags=["hide-input"]
 wide = evalib.ExpandingVisualAttention(512, 512, 512)

@@ -46,15 +46,19 @@ cards = [weights.read_weights(path) for path in files]
 # ## What there is
 
 # %% tags=["hide-input"]
-heads = ["file", "network", "parameters", "bytes"]
+heads = ["file", "network", "parameters", "numbers", "bytes"]
 lines = [
-    [f"`{path.name}`", choice.coded(record["experiment"]), f"{record['parameters']:,}", f"{path.stat().st_size:,}"]
+    [
+        f"`{path.name}`", choice.coded(record["experiment"]), f"{record['parameters']:,}", record.get("stored", "float32"),
+        f"{path.stat().st_size:,}",
+    ]
     for path, (_, record) in zip(files, cards, strict=True)
-]
+]  # fmt: skip
 table(heads, lines) if files else Markdown("No weights come with this version of the package.")
 
 # %% [markdown]
-# float32, as [safetensors](https://github.com/huggingface/safetensors): nothing is unpickled. The digits in a name are the
+# As [safetensors](https://github.com/huggingface/safetensors): nothing is unpickled. What is stored in bfloat16 was rounded
+# from float32. The digits in a name are the
 # first 16 of the file's SHA-256, and are checked whenever it is read. They are networks of Table 1, and EVANets of two
 # other readings ([which are which](the-choice)). Each is the last epoch of seed 0, at the tier given below; no epoch and
 # no seed was chosen.
@@ -76,7 +80,8 @@ Markdown(f"**Not for use, but to be studied:** {'; '.join(fallen)}." if fallen e
 # python -m evalib evaluate --weights evanet20-small
 # ```
 #
-# The first needs `evalib[train]` and no download. The second reads the test set and must reproduce the recorded count.
+# The first needs `evalib[train]` and no download. The second reads the test set and must reproduce the recorded count; on another
+# device, or from rounded weights, to within one binomial standard error.
 
 # %%
 source(weights.load_pretrained)
@@ -116,8 +121,8 @@ heads = ["network", "test images right", "test %", "test loss, nats", "validatio
 table(heads, lines) if files else Markdown("–")
 
 # %% [markdown]
-# ± is one binomial standard error. The test set was read once, after the last epoch. Where the tier is `quick`, a tenth of the full
-# schedule, the weights show how a network behaves, and no more.
+# ± is one binomial standard error. These are the runs' own numbers, of weights before any rounding; the test set was read once,
+# after the last epoch.
 #
 # ## A look
 #

@@ -1,4 +1,4 @@
-"""The ladder from the text to Table 1: one change at a time, each on top of those before it."""
+"""The ladder from our rows to the numbers of Table 1: one change at a time, each on top of those before it."""
 
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,7 @@ RUNGS = (
 
 
 def rungs(row: Experiment) -> list[Experiment]:
-    """The rungs above ``row``, each with the fields of those below it; the two of weight decay both stand on the text."""
+    """The rungs above ``row``, each with the fields of those below it; the two of weight decay both stand on it."""
     made = [row]
     for suffix, change, fields in RUNGS:
         base = row if suffix == "decay" else made[-1]

@@ -1,4 +1,4 @@
-"""The ladder from the text to Table 1: one change at a time, each rung on top of those before it."""
+"""The ladder from our rows to the numbers of Table 1: one change at a time, each rung on top of those before it."""
 
 from pathlib import Path
 
