@@ -118,6 +118,6 @@ Markdown(
 # `quick` has a tenth of the epochs. `smoke` is a small subset for two epochs: it shows that the code works, nothing more.
 #
 # The text leaves some choices open, and the author's published code differs from the text in several. Where they part, we
-# follow the text as far as it [can be followed](../book/departures.md), but in one thing: EVA's logits are divided by the root of a head's channels. To the letter of the text,
-# without that, EVA [may collapse](collapse.ipynb), and [a rule](the-choice), written down before the runs that it judges, chose
+# follow the text as far as it [can be followed](../book/departures.md), but in one thing: EVA's logits, which say how much each
+# pixel counts, are divided by the root of a head's channels. To the letter of the text, without that, EVA [may collapse](collapse.ipynb), and [a rule](the-choice), written down before the runs that it judges, chose
 # this reading among five. An accuracy of an EVANet stands beside the name of its reading.

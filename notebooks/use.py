@@ -249,7 +249,7 @@ with torch.no_grad():
 [tuple(weights.shape) for weights in trace.look_weights]
 
 # %% [markdown]
-# `weights="DEFAULT"` would bring trained weights, to be fine-tuned: `evalib.train(settings, dataset=mine,
+# `weights="DEFAULT"` would bring trained weights, to be fine-tuned on images of 224×224: `evalib.train(settings, dataset=…,
 # network=backbone)`. For a map of another size give the layer an odd `extent=`, or pool first:
 
 # %%

@@ -59,7 +59,7 @@ table(heads, lines) if files else Markdown("No weights come with this version of
 # %% [markdown]
 # As [safetensors](https://github.com/huggingface/safetensors): nothing is unpickled. What is stored in bfloat16 was rounded
 # from float32. The digits in a name are the
-# first 16 of the file's SHA-256, and are checked whenever it is read. They are networks of Table 1, and EVANets of two
+# first 16 of the file's SHA-256, and are checked whenever it is read. They are networks of Table 1, and EVANets of
 # other readings ([which are which](the-choice)). Each is the last epoch of seed 0, at the tier given below; no epoch and
 # no seed was chosen.
 

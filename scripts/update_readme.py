@@ -12,7 +12,7 @@ from evalib.ablations import ABLATIONS
 from evalib.batch.manifest import duration
 from evalib.experiments import TABLE_1
 from evalib.pages import answer
-from evalib.results import comparisons, markdown, tables
+from evalib.results import comparisons, markdown, tables, unfinished
 from evalib.results.choice import titled
 from evalib.training.settings import TIERS as ALL_TIERS
 
@@ -44,7 +44,8 @@ def effects(departure: str) -> str:
     lines = []
     for row in (row for row in ABLATIONS if row.kind == departure):
         found = comparisons.effect(row, ROOT / "results", TIERS)
-        shown = f"{comparisons.shown(found)} (n = {found.n}, {found.tier})" if found.n else "not run"
+        absent = "stopped" if unfinished.told(row.name, ROOT / "results") else "not run"
+        shown = f"{comparisons.shown(found)} (n = {found.n}, {found.tier})" if found.n else absent
         if found.n and found.mean is None:  # some runs collapsed and some did not
             runs = tables.highest(row, ROOT / "results", TIERS)[1]
             each = " and ".join(f"{run['test']['accuracy']:.2f} %" for run in runs)

@@ -293,6 +293,15 @@ def test_ablations_have_a_table_of_their_own(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)[0]["effect_mean"] == pytest.approx(2.0)
 
 
+def test_an_ablation_that_was_stopped_is_not_called_not_run(tmp_path):
+    log = tmp_path / "unfinished" / "evanet20-large-residual-seed0.log"
+    log.parent.mkdir()
+    log.write_text("evanet20-large-residual seed 0 epoch 1/150: loss 1.818, validation 42.94%, images/s 10747\n")
+    shown = comparisons.markdown(comparisons.ablations(tmp_path))
+    assert (shown.count("| stopped |"), shown.count("| not run |")) == (1, len(ABLATIONS) - 1)
+    assert "`evanet20-large-residual`, seed 0 was stopped after epoch 1, at a validation accuracy of 42.9 %" in shown
+
+
 def test_the_worth_of_choosing_by_the_test_set_is_best_minus_last(tmp_path):
     name = "evanet20-small-test-curve"
     for seed, (best, last) in enumerate(((44.0, 42.0), (43.0, 42.0))):

@@ -9,6 +9,7 @@ from scipy.special import stdtr
 
 from evalib.ablations import LETTER
 from evalib.experiments import ROWS, Experiment, experiment
+from evalib.results import unfinished
 from evalib.results.choice import coded
 from evalib.results.markdown import between, each_or_mean, number, p_value
 from evalib.results.markdown import table as write
@@ -163,6 +164,7 @@ def ablations(out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> li
                 **{f"effect_{name}": value for name, value in effects[row.name]._asdict().items()},
                 "p_holm": corrected[row.name],
                 "warnings": warned(records),
+                "stopped": [] if records else unfinished.told(row.name, out),
             }
         )
     return rows
@@ -175,11 +177,11 @@ def markdown(rows: list[dict]) -> str:
         [
             coded(row["experiment"]), row["change"], row["kind"], number(row["parameters"], 0), each_or_mean(row),
             shown(Comparison(**{name: row[f"effect_{name}"] for name in Comparison._fields})), p_value(row["p_holm"]),
-            row["seeds"] or None, row["tier"] or "not run",
+            row["seeds"] or None, row["tier"] or ("stopped" if row["stopped"] else "not run"),
         ]
         for row in rows
     ]  # fmt: skip
-    notes = [f"{coded(row['experiment'])}, {warning}." for row in rows for warning in row["warnings"]]
+    notes = [f"{coded(row['experiment'])}, {said}." for row in rows for said in (*row["warnings"], *row["stopped"])]
     return "\n\n".join([write(heads, cells), *notes])
 
 
