@@ -119,8 +119,8 @@ table(
 
 # %% [markdown]
 # Ten images, four heads, three rings of more than one pixel. *Pixels in effect* are $e^H$, with $H$ the entropy of the weights:
-# $m$ equal weights give $m$, one weight alone gives 1. One-hot is not yet collapsed: seed 1 of the letter, which did not collapse, is
-# so too, and answers by [its first query, hardly by what it looks at](what-it-reads).
+# $m$ equal weights give $m$, one weight alone gives 1. One-hot does not mean collapsed: seed 1 of the letter is one-hot too
+# and did not collapse. It answers by [its first query, hardly by what it looks at](what-it-reads).
 #
 # ## Why it falls
 #
@@ -285,8 +285,8 @@ picture(
 
 # %% [markdown]
 # *Residual* has no scale, but a norm after each attention. A SANet's logits have neither. When it was stopped they had grown to tens of
-# thousands, as those of the letter above; whether that is why it trains badly is not tested. ResNet's is an earlier run, so no
-# large network has trained to the end by the code of the others.
+# thousands, as those of the letter above; whether that is why it trains badly is not tested. ResNet's run is by
+# earlier code; by that of the others no large network has trained to the end.
 #
 # Why is *scaled* the default all the same? Because a rule that is changed once its result is known is no rule, and because one
 # seed does not say what failed: the reading, the learning rate or chance. That it begins to fall in 32 bits too, on another

@@ -98,7 +98,7 @@ Markdown(claims.markdown(found))
 # "Ours" is the mean over the seeds that both networks have; n is their number, sd the standard deviation over them. The
 # interval in brackets would hold the true mean in 95 of 100 repetitions of all this. p is the chance of a difference at
 # least as large, of either sign, if there were none, after the correction of {cite:t}`holm1979simple` for having made several
-# tests. The interval is that of one difference, before the correction: it may leave zero out where the corrected p does not.
+# tests. The interval is that of one difference, before the correction: it may exclude zero where the corrected p finds nothing.
 # *Not tested* are claims with fewer than two such pairs, or with pairs that differ by the same, and accuracies below the `paper`
 # tier.
 
@@ -267,8 +267,8 @@ table(heads, chosen) if chosen else Markdown("Neither was run.")
 # Does it look at all four rings, and does it matter? *Pixels in effect* are $e^H$, with $H$ the entropy of a look's weights:
 # $m$ equal weights give $m$, one weight alone gives 1. Weights need not tell what counts {cite}`jain2019attention`, so there is
 # an intervention too: one vector, $q_0$ or a look, is taken from an image of another class. If no prediction changes, what this
-# vector says about its image does not count. Every run of the stages of §3.1 whose weights were kept, on all test images, in
-# order of accuracy:
+# vector says about its image does not count. Every run of the stages of §3.1 whose weights were kept, at the highest tier of its
+# network, on all test images, in order of accuracy:
 
 # %% tags=["hide-cell"]
 measured = sorted(reading.recorded(), key=lambda pair: -pair[1]["right"])
