@@ -132,6 +132,8 @@ def test_check_takes_numbers_lists_and_tensors_and_refuses_the_near_miss():
         assert "Not solved yet" in check(answer, [1.0, 2.0]).data
     for answer in ([1, 2], [1.0, 2.0], torch.tensor([1.0, 2.0], dtype=torch.float32)):
         assert check(answer, torch.tensor([1.0, 2.0])).data == "**Right.**"
+    assert check([1, 2.0, True], [1, 2, 1]).data == "**Right.**"
     for answer in ([1.0, 2.1], [1.0], torch.tensor([[1.0, 2.0]])):
-        with pytest.raises(AssertionError):
-            check(answer, [1.0, 2.0])
+        for expected in ([1.0, 2.0], [1, 2]):
+            with pytest.raises(AssertionError):
+                check(answer, expected)
