@@ -1,7 +1,9 @@
 """What the text and the departures say of schedule, optimiser, validation, selection and record is what a run does."""
 
 import json
+import subprocess
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -200,9 +202,23 @@ def test_a_metadata_that_is_no_json_is_refused_before_it_is_written(tmp_path):
 
 @pytest.mark.parametrize(("status", "mark"), [("", ""), (" M evalib/eva.py", "-dirty")])
 def test_a_commit_says_whether_the_package_was_as_committed(monkeypatch, status, mark):
-    answers = {"rev-parse": "0123456", "status": status}
+    answers = {"ls-files": "__init__.py", "rev-parse": "0123456", "status": status}
     monkeypatch.setattr(environment, "git", lambda directory, command, *rest: answers[command])
     assert environment.commit() == "0123456" + mark
+
+
+def test_the_commit_of_another_repository_around_an_installed_package_is_not_its_own(tmp_path, monkeypatch):
+    package = tmp_path / ".venv" / "evalib"
+    (package / "training").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "another's"]):
+        identity = ["-c", "user.name=another", "-c", "user.email=another@example.org"]
+        subprocess.run(["git", "-C", tmp_path, *identity, *command], check=True)
+    assert environment.git(package, "rev-parse", "HEAD")
+    monkeypatch.setattr(environment, "__file__", str(package / "training" / "environment.py"))
+    nothing = SimpleNamespace(read_text=lambda name: None)
+    monkeypatch.setattr(environment.importlib.metadata, "distribution", lambda name: nothing)
+    assert environment.commit() is None
 
 
 def test_a_record_says_by_what_each_sitting_was_made(few, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ def commit() -> str | None:
     """The commit of the running code, marked ``-dirty`` if the package differs from it; ``None`` if unknown."""
     package = Path(__file__).parent.parent
     try:
+        git(package, "ls-files", "--error-unmatch", "__init__.py")  # or the repository around it is another's
         head = git(package, "rev-parse", "HEAD")
         return head + ("-dirty" if git(package, "status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
