@@ -1,5 +1,6 @@
 """Batch: parameters refused before a kernel starts; the plan; Snakemake over papermill, with kills."""
 
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from test_tables import changed, made
 import evalib
 from evalib.__main__ import main
 from evalib.batch import manifest, notebook
+from evalib.batch import reproduce as reproducing
 from evalib.results import records
 from evalib.training import paths
 
@@ -225,6 +227,20 @@ def test_a_bad_option_is_one_line(tmp_path, capsys, options, named):
     assert named in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_what_one_call_asked_for_outlives_the_next(tmp_path, monkeypatch):
+    """A job on a cluster reads it when it begins, and by then another call may wait for its turn in the same folder."""
+    files = []
+
+    def call(command):
+        files.append(Path(command[command.index("--configfile") + 1]))
+        return 0
+
+    monkeypatch.setattr(reproducing, "call", call)
+    for seeds in ("0", "1"):
+        reproducing.reproduce({"tier": "smoke", "seeds": seeds, "out": tmp_path}, book=False)
+    assert [json.loads(file.read_text())["seeds"] for file in files] == ["0", "1"]
 
 
 @pytest.mark.parametrize("brace", "{}")

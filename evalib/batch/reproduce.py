@@ -1,5 +1,6 @@
 """All of the manifest with one command: Snakemake on one machine or a cluster, then what is done and what is not."""
 
+import hashlib
 import json
 import os
 import signal
@@ -44,7 +45,8 @@ def reproduce(asked: dict, profile: str = "local", book: bool = True, further: S
     command = [sys.executable, "-m", "snakemake", "--snakefile", workflow, "--directory", state]
     command += ["--profile", directory, *(local_gpus() if profile == "local" else ()), *further]
     targets = ["book"] if book and out == workflow.parents[1] / "results" else ["table"]
-    wanted = checkpoints.write_atomically(state / "config.json", json.dumps(config, default=str).encode())
+    said = json.dumps(config, default=str).encode()  # in a file of its own: jobs on a cluster read it when they begin
+    wanted = checkpoints.write_atomically(state / f"config-{hashlib.sha256(said).hexdigest()[:8]}.json", said)
     status = call([*command, "--configfile", wanted, "--", *targets])
     after = manifest.plan(runs, out)
     if status > 0 and any(run.state != "done" for run in after):  # the table and the book of what there is
