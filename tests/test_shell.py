@@ -2,6 +2,7 @@
 
 import codecs
 import errno
+import importlib
 import io
 import os
 import signal
@@ -29,7 +30,9 @@ def printed(monkeypatch, encoding, *arguments):
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "cp437", "ascii"])
-@pytest.mark.parametrize("command", ["table", "table --ablations", "claims"])
+@pytest.mark.parametrize(
+    "command", ["table", "table --ablations", "claims", "evaluate --weights resnet20-small", "export resnet20-small"]
+)
 def test_what_a_code_page_lacks_has_a_stand_in(tmp_path, monkeypatch, encoding, command):
     for seed in (0, 1):
         made(tmp_path, seed=seed)
@@ -55,7 +58,9 @@ def test_every_help_says_where_data_and_results_lie(capsys, command):
     assert "EVALIB_DATA" in said
 
 
-@pytest.mark.parametrize("command", ["table", "table --ablations", "claims"])
+@pytest.mark.parametrize(
+    "command", ["table", "table --ablations", "claims", "evaluate --weights resnet20-small", "export resnet20-small"]
+)
 def test_a_folder_of_records_that_is_not_there_is_no_empty_table(tmp_path, capsys, command):
     assert main([*command.split(), "--out", str(tmp_path / "resluts")]) == 2
     shown = capsys.readouterr()
@@ -138,7 +143,7 @@ def mine(tmp_path, monkeypatch):
     path = tmp_path / "my_head.py"
     path.write_text(MINE)
     yield path
-    sys.modules.pop("my_head", None)
+    sys.modules.pop("evalib_rows_my_head", None)
 
 
 def test_a_row_of_ones_own_trains_and_stands_in_the_table(mine, tmp_path, capsys):
@@ -161,6 +166,12 @@ def test_the_processes_of_a_batch_know_the_row(mine):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "seed=3" in done.stdout, done.stderr
     assert notebook.checked({"experiment": "resnet20-mine", "module": str(mine)})[0].experiment == "resnet20-mine"
+
+
+def test_a_file_of_rows_takes_the_name_of_no_module(mine):
+    before = sys.modules["colorsys"] = importlib.import_module("colorsys")
+    rows.load(mine.rename(mine.with_name("colorsys.py")))
+    assert sys.modules["colorsys"] is before and "resnet20-mine" in experiments.ROWS
 
 
 @pytest.mark.parametrize(

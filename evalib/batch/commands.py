@@ -115,6 +115,7 @@ def add_batch(commands) -> None:
 
 
 def call_export(arguments: argparse.Namespace) -> None:
+    check_out(arguments.out)
     asked = arguments.weights, arguments.to, arguments.format, arguments.out, arguments.overwrite
     print(f"{export.export_weights(*asked)}: images, uint8 n 3 32 32, in; scores, n 10, out")
 
@@ -211,6 +212,7 @@ def call_evaluate(arguments: argparse.Namespace) -> None:
             raise ValueError(f"{arguments.record}: {outcome['fault']}")
         print(f"{arguments.record}: its weights give {outcome['correct']} test images right, as recorded")
         return
+    check_out(arguments.out)
     scores, record = weights.evaluate(arguments.weights, arguments.out, arguments.device)
     labels = data.load(record["data"]["source"]).test_labels
     correct = (scores.argmax(dim=1) == labels).sum().item()

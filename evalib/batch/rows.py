@@ -1,6 +1,7 @@
 """Rows of your own in every process of a batch: the Python file that registers them."""
 
 import os
+import re
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -18,15 +19,15 @@ def load(path: str | Path | None = None) -> None:
     if not (named := path or os.environ.get(VARIABLE)):
         return
     file = Path(named).expanduser().absolute()
-    spec = spec_from_file_location(file.stem, file)
+    spec = spec_from_file_location("evalib_rows_" + re.sub(r"\W", "_", file.stem), file)  # takes no other module's name
     if not file.is_file() or spec is None or spec.loader is None:
         raise FileNotFoundError(f"{file} is no Python file: give the one that registers your rows")
     os.environ[VARIABLE] = str(file)
-    if getattr(sys.modules.get(file.stem), "__file__", None) == str(file):
+    if any(getattr(module, "__file__", None) == str(file) for module in [*sys.modules.values()]):
         return
-    sys.modules[file.stem] = module = module_from_spec(spec)
+    sys.modules[spec.name] = module = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        del sys.modules[file.stem]
+        del sys.modules[spec.name]
         raise RuntimeError(f"{file} stops with {type(error).__name__}: {error}") from error
