@@ -227,7 +227,15 @@ def test_time_is_compared_by_one_commit_on_one_device_at_any_tier(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "other", [{"device": "another machine"}, {"device": "a machine, 2 threads"}, {"commit": "0123456"}, {"shared": 2}]
+    "other",
+    [
+        {"device": "another machine"},
+        {"device": "a machine, 2 threads"},
+        {"commit": "0123456"},
+        {"shared": 2},
+        {"precision": "bf16"},
+        {"sittings": [{"after": 0, "epochs": 15, "device": "a machine", "compiled": True}]},
+    ],
 )
 def test_times_that_cannot_be_compared_are_not(tmp_path, other):
     for seed, seconds in enumerate((60.0, 62.0, 61.0)):

@@ -21,7 +21,7 @@ RULES = {
     "accuracy": "paired t-test over the seeds that both networks have, at the paper tier; six tests, corrected by Holm: supported "
     "if p < 0.05 and the sign is the paper's, not supported if p < 0.05 and it is the other, else not distinguishable",
     "time": "t-test of the logarithm of the ratio of an epoch's median seconds, over pairs of one seed and size, by one "
-    "commit on one device with as many threads, which no other run shared; two tests, corrected by Holm; verdicts as for an accuracy",
+    "commit on one device with as many threads, in one precision, both compiled or neither, which no other run shared; two tests, corrected by Holm; verdicts as for an accuracy",
     "arithmetic": "counted, not run: supported if parameters and FLOPs are both fewer",
     "construction": "follows from how the parts are made, whatever is counted or run",
 }
@@ -133,15 +133,16 @@ def times(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
 def slower(
     rows: list[tuple[Experiment, Experiment]], out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)
 ) -> Comparison:
-    """The logarithm of the ratio of an epoch's seconds, over pairs of one tier, seed, commit and device (with its threads).
+    """The logarithm of the ratio of an epoch's seconds, over pairs of one tier, seed, commit, device and precision.
 
-    Reruns take part: a time is not what anyone would run a seed again for.
+    Both are compiled, or neither. Reruns take part: a time is not what anyone would run a seed again for.
     """
     ones, others, paired_at = [], [], []
     for tier in tiers:
         seconds: dict[str, dict] = {row.name: {} for pair in rows for row in pair}
         for record in timed([record for record in trusted(tier, out) if whole(record)]):
-            made_by = record["seed"], record["device"], record["commit"]
+            compiled = any(sitting.get("compiled") for sitting in record.get("sittings", []))
+            made_by = record["seed"], record["device"], record["commit"], record.get("precision"), compiled
             seconds.get(record["experiment"], {}).setdefault(made_by, math.log(epoch_seconds(record)))
         for one, other in rows:
             shared = [made_by for made_by in seconds[one.name] if made_by in seconds[other.name]]
