@@ -1,7 +1,6 @@
 """Two networks compared, paired by seed; and the ablations, each beside the row of Table 1 that it changes."""
 
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,18 +46,15 @@ def compare(
     other: str,
     out: Path | None = None,
     tiers: tuple[str, ...] = ALL_TIERS,
-    measure: Callable[[dict], float] = accuracy,
-    same: Callable[[dict], str] = lambda record: "",
 ) -> Comparison:
-    """``measure`` of the experiment ``one`` minus that of ``other``, over the seeds that both have.
+    """Test accuracy of the experiment ``one`` minus that of ``other``, over the seeds that both have.
 
-    The tier is the highest that has such a seed. A pair counts only if ``same`` is equal in both records.
+    The tier is the highest that has such a seed.
     """
     for tier in reversed(tiers):
         ones, others = ({r["seed"]: r for r in complete(experiment(name), tier, out)} for name in (one, other))
-        seeds = [seed for seed in ones if seed in others and same(ones[seed]) == same(others[seed])]
-        if seeds:
-            return paired(tier, [measure(ones[seed]) for seed in seeds], [measure(others[seed]) for seed in seeds])
+        if seeds := [seed for seed in ones if seed in others]:
+            return paired(tier, [accuracy(ones[seed]) for seed in seeds], [accuracy(others[seed]) for seed in seeds])
     return Comparison()
 
 
