@@ -12,7 +12,7 @@ from evalib.ablations import ABLATIONS
 from evalib.batch.manifest import duration
 from evalib.experiments import TABLE_1
 from evalib.pages import answer
-from evalib.results import comparisons, markdown, tables, unfinished
+from evalib.results import comparisons, markdown, runs, tables, unfinished
 from evalib.results.choice import titled
 from evalib.training.settings import TIERS as ALL_TIERS
 
@@ -55,7 +55,7 @@ def effects(departure: str) -> str:
 
 
 def with_costs(text: str) -> str:
-    """Running it, with the time of an epoch and of a whole run by row and device, between its two marks."""
+    """Running it, with the time of an epoch and of a whole run by row, device and precision, between its two marks."""
     heads = ["Network", "Device", "Records", "Seconds an epoch", *(f"A run, `{tier}`" for tier in TIERS)]
     lines = []
     for row in TABLE_1:
@@ -63,7 +63,7 @@ def with_costs(text: str) -> str:
         for record in tables.timed(
             [record for tier in TIERS for record in tables.complete(row, tier, ROOT / "results")]
         ):
-            times[record["device"]].append(tables.epoch_seconds(record))
+            times[runs.place(record)].append(tables.epoch_seconds(record))
         for device, seconds in sorted(times.items()):
             each = statistics.mean(seconds)
             whole = [duration(each * ALL_TIERS[tier].epochs) for tier in TIERS]

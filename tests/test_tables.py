@@ -274,7 +274,7 @@ def test_a_run_on_two_devices_says_nothing_of_time_and_names_both(tmp_path):
     both, last = tables.trusted("smoke", tmp_path)
     assert runs.spent(both) == {"a GPU": both["curve"][0]["seconds"], "a CPU": both["curve"][1]["seconds"]}
     assert runs.spent(last) == {"a GPU": sum(row["seconds"] for row in last["curve"])}
-    assert tables.timed([both, last]) == [last]
+    assert tables.timed([both, last]) == [last | {"device": "a GPU"}]  # the CPU only read the test set
     assert tables.table(tmp_path)[0]["device"] == "a CPU, a GPU"
 
 
@@ -287,6 +287,16 @@ def test_a_run_whose_precision_was_asked_for_counts_and_is_not_stale(tmp_path, p
     assert manifest.staleness(settings, path) == ""
     other = replace(settings, precision="float32" if precision == "bf16" else "bf16")
     assert "precision was" in manifest.staleness(other, path)
+
+
+@pytest.mark.parametrize("other", [{"device": "a GPU"}, {"precision": "bf16"}])
+def test_the_minutes_of_a_row_are_of_one_device_and_precision(tmp_path, other):
+    made(tmp_path, seconds=120.0)
+    assert tables.table(tmp_path)[0]["minutes"] == 2.0
+    asked = records.asdict(replace(evalib.Settings("resnet20-small", 1), precision=other.get("precision")))
+    made(tmp_path, seed=1, seconds=60.0, settings=asked, **other)
+    row = tables.table(tmp_path)[0]
+    assert (row["seeds"], row["minutes"]) == (2, None)
 
 
 def test_shared_devices_say_nothing_of_time(tmp_path):

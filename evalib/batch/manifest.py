@@ -12,7 +12,7 @@ from evalib.experiments import TABLE_1
 from evalib.results import evaluation
 from evalib.results.files import read_same
 from evalib.results.records import device_name, record_path
-from evalib.results.tables import epoch_seconds, timed, trusted
+from evalib.results.runs import epoch_seconds, timed, trusted
 from evalib.training import checkpoints, data
 from evalib.training.locks import held
 from evalib.training.loop import choose_device

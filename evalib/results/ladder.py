@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from evalib.experiments import TABLE_1, experiment
-from evalib.results.tables import complete
+from evalib.results.runs import complete
 
 TIER = "paper"
 

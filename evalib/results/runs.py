@@ -150,8 +150,12 @@ def mixed(records: list[dict]) -> bool:
 
 
 def timed(records: list[dict]) -> list[dict]:
-    """The records whose seconds say something of speed: made on one device, which no other run shared."""
-    return [record for record in records if record["shared"] == 1 and len(spent(record)) == 1]
+    """The records whose seconds say something of speed: made on one device, which no other run shared.
+
+    Their ``device`` is that one, also where another read the test set.
+    """
+    alone = [(record, [*spent(record)]) for record in records if record["shared"] == 1]
+    return [record | {"device": devices[0]} for record, devices in alone if len(devices) == 1]
 
 
 def spent(record: dict) -> dict[str, float]:
@@ -161,6 +165,12 @@ def spent(record: dict) -> dict[str, float]:
         begun = [sitting for sitting in record.get("sittings", []) if sitting["after"] < epoch["epoch"]]
         seconds[begun[-1]["device"] if begun else record["device"]] += epoch["seconds"]
     return dict(seconds)
+
+
+def place(record: dict) -> str:
+    """What the seconds of a record are of: its device, and the precision where one was asked for."""
+    asked = record["settings"].get("precision")
+    return f"{record['device']}, {asked}" if asked else record["device"]
 
 
 def minutes(record: dict) -> float:

@@ -18,6 +18,7 @@ from evalib.results.runs import (
     highest,
     minutes,
     mixed,
+    place,
     reruns,
     rows_of,
     spent,
@@ -42,14 +43,15 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
 
     ``low`` and ``high`` bound the 95 % interval of the mean accuracy over the seeds, ``deviation`` is the pooled one of the
     tier (:func:`spread`); 95 of 100 further seeds would fall within ``another`` points of the mean. None of them where a
-    run collapsed, and no mean where only some did. ``stopped`` says what is known of runs without a record.
+    run collapsed, and no mean where only some did. ``minutes`` are those of runs on one device, in one precision. ``stopped``
+    says what is known of runs without a record.
     """
     rows = []
     for row in rows_of(out, tiers):
         tier, records = highest(row, out, tiers)
         accuracies = [record["test"]["accuracy"] for record in records]
         mean = statistics.mean(accuracies) if accuracies and not mixed(records) else None
-        warnings = warned(records)
+        warnings, clocked = warned(records), timed(records)
         seeds = spread(tier, out) if tier and not warnings else None
         rows.append(
             {
@@ -67,7 +69,7 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
                 "tier": tier,
                 "epochs": TIERS[tier].epochs if tier else None,
                 "device": ", ".join(sorted({device for record in records for device in spent(record)})) or None,
-                "minutes": statistics.mean(map(minutes, timed(records))) if timed(records) else None,
+                "minutes": statistics.mean(map(minutes, clocked)) if len({*map(place, clocked)}) == 1 else None,
                 "warnings": warnings,
                 "stopped": [] if records else unfinished.told(row.name, out),
             }
