@@ -24,7 +24,7 @@ from evalib.equations import relative_embedding
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.networks import Network, crop
 from evalib.results import records
-from evalib.results.schema import checksum
+from evalib.results.schema import checksum, today
 from evalib.training import checkpoints, data, loop
 from evalib.training.settings import PRECISIONS, TIERS, Settings, learning_rate
 from evalib.training.steps import precision_of, set_rate, training_step
@@ -153,14 +153,6 @@ def step_figures(network: Network, optimiser) -> dict[str, dict[str, float]]:
     return found
 
 
-def state_of(network: Network, optimiser) -> dict[str, Tensor]:
-    """A copy of all that training changes."""
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    for index, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": tensor for name, tensor in state.items()}
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
-
-
 def watched(step: Callable, network: Network, optimiser, seen: list[list[float]]) -> Callable:
     """``step``, with the gradient's norm and the largest part's step, in learning rates, appended to ``seen``."""
 
@@ -184,10 +176,7 @@ def course(
     images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
     network, optimiser = loop.begin(settings, device)
     if state is not None:
-        network.load_state_dict(checkpoints.part(state, "network."))
-        for index, parameter in enumerate(network.parameters()):
-            for name, tensor in checkpoints.part(state, f"optimiser.{index}.").items():
-                optimiser.state[parameter][name].copy_(tensor)
+        checkpoints.restore(state, network, optimiser)
     CHANGES.get(change, unchanged)(network, optimiser)
     step = training_step(network, optimiser, data.pad(images[train]), labels[train], settings.batch_size, precision)
     entries, seen = [], []
@@ -213,7 +202,21 @@ def course(
                 f"{change}: epoch {epoch + 1} loss {entries[-1]['train_loss']:.3f} "
                 f"{entries[-1]['validation_accuracy']:.1f} %"
             )
-    return entries, state_of(network, optimiser)
+    return entries, {name: t.detach().clone() for name, t in checkpoints.state_of(network, optimiser).items()}
+
+
+def begun(checkpoint: Path, settings: Settings, start: int) -> dict[str, Tensor]:
+    """The state in a checkpoint; ``ValueError`` unless it is the one of this very run after ``start`` epochs."""
+    state, said = checkpoints.read_tensors(checkpoint)
+    sittings, of = said.get("sittings"), said["settings"]
+    name = today(of["experiment"], sittings[-1]["computation"] if sittings else 1)
+    found = name, of["tier"], of["seed"], len(said["curve"])
+    if found != (settings.experiment, settings.tier, settings.seed, start):
+        raise ValueError(
+            f"{checkpoint} is of {name}, {of['tier']} tier, seed {of['seed']}, after {len(said['curve'])} epochs: give the one of "
+            f"{settings.experiment}, {settings.tier} tier, seed {settings.seed}, after --start {start}"
+        )
+    return state
 
 
 def mechanism(settings: Settings, start: int, until: int, checkpoint: Path | None, keep: Callable, say=print) -> dict:
@@ -229,7 +232,7 @@ def mechanism(settings: Settings, start: int, until: int, checkpoint: Path | Non
     if checkpoint is None:
         before, state = one("nothing", range(start), None)
     else:
-        before, state = [], checkpoints.read_tensors(checkpoint)[0]
+        before, state = [], begun(checkpoint, settings, start)
     if device.type == "cuda":
         torch.cuda.synchronize()
     found = {

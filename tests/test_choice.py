@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from evalib import TABLE_1, ExpandingVisualAttention
@@ -17,7 +18,8 @@ from evalib.networks import EVASummary
 from evalib.pages import answer, plots
 from evalib.results import choice, claims, comparisons, ladder, records, tables, unfinished
 from evalib.results.schema import checksum
-from evalib.training.settings import COMPUTATION
+from evalib.training.checkpoints import save_run
+from evalib.training.settings import COMPUTATION, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -208,6 +210,23 @@ def test_the_verdict_says_no_more_than_the_runs_allow(paper, tmp_path):
 def test_the_mechanism_is_that_of_the_letter():
     script = runpy.run_path(str(ROOT / "scripts" / "mechanism.py"))
     assert choice.reading(experiment(script["EXPERIMENT"])) == "letter"
+
+
+def test_the_mechanism_goes_on_from_no_other_checkpoint(tmp_path):
+    begun = runpy.run_path(str(ROOT / "scripts" / "mechanism.py"))["begun"]
+    settings = Settings("evanet20-small-letter", tier="paper")
+    said = {"settings": {"experiment": "evanet20-small", "tier": "paper", "seed": 0}, "curve": [{}] * 24}
+    path = save_run(
+        tmp_path, 24, {"network.a": torch.ones(1)}, said
+    )  # of computation 1, where the letter had that name
+    assert begun(path, settings, 24)["network.a"] == 1
+    for other, start in (
+        (settings, 10),
+        (replace(settings, seed=1), 24),
+        (Settings("evanet20-small", tier="paper"), 24),
+    ):
+        with pytest.raises(ValueError, match="is of evanet20-small-letter, paper tier, seed 0, after 24 epochs"):
+            begun(path, other, start)
 
 
 def test_the_mechanism_is_as_the_page_says():
