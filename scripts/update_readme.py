@@ -12,8 +12,9 @@ from evalib.ablations import ABLATIONS
 from evalib.batch.manifest import duration
 from evalib.experiments import TABLE_1
 from evalib.pages import answer
-from evalib.results import comparisons, markdown, runs, tables, unfinished
+from evalib.results import comparisons, markdown, tables, unfinished
 from evalib.results.choice import titled
+from evalib.results.runs import place
 from evalib.training.settings import TIERS as ALL_TIERS
 
 ROOT = Path(__file__).parent.parent
@@ -63,7 +64,7 @@ def with_costs(text: str) -> str:
         for record in tables.timed(
             [record for tier in TIERS for record in tables.complete(row, tier, ROOT / "results")]
         ):
-            times[runs.place(record)].append(tables.epoch_seconds(record))
+            times[place(record)].append(tables.epoch_seconds(record))
         for device, seconds in sorted(times.items()):
             each = statistics.mean(seconds)
             whole = [duration(each * ALL_TIERS[tier].epochs) for tier in TIERS]
