@@ -13,13 +13,14 @@ import torch
 from torch import nn
 
 from evalib import TABLE_1, ExpandingVisualAttention
-from evalib.experiments import experiment
+from evalib.experiments import build, experiment
 from evalib.networks import EVASummary
 from evalib.pages import answer, plots
 from evalib.results import choice, claims, comparisons, ladder, records, tables, unfinished
 from evalib.results.schema import checksum
 from evalib.training.checkpoints import save_run
 from evalib.training.settings import COMPUTATION, Settings
+from evalib.training.steps import adam
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -227,6 +228,23 @@ def test_the_mechanism_goes_on_from_no_other_checkpoint(tmp_path):
     ):
         with pytest.raises(ValueError, match="is of evanet20-small-letter, paper tier, seed 0, after 24 epochs"):
             begun(path, other, start)
+
+
+def test_the_slower_convolution_moves_by_a_quarter_and_all_else_as_before():
+    script = runpy.run_path(str(ROOT / "scripts" / "first_steps.py"))
+    experiment, change = script["COURSES"]["large, convolution at a quarter of the rate"]
+    network = build(experiment)
+    convolution = network.summary.eva.convolution.weight
+    optimiser = adam(network, 1e-3)
+    change(network, optimiser)
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    for _ in range(2):  # Adam moves each weight by the rate, while its gradient is the same
+        for parameter in network.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimiser.step()
+    for parameter, old in zip(network.parameters(), before, strict=True):
+        moved = 2 * (0.25e-3 if parameter is convolution else 1e-3)
+        torch.testing.assert_close(old - parameter, torch.full_like(old, moved), rtol=1e-3, atol=1e-6)
 
 
 def test_the_mechanism_is_as_the_page_says():
