@@ -372,7 +372,7 @@ table(heads, again) if again else Markdown("No seed was run more than once.")
 # ## Compute
 #
 # Training and validation in all records, reruns too. A run on a CPU counts once, whatever its number of threads; of runs that
-# shared a device each counts for its share.
+# shared a device each counts for its share, as it was in its last sitting.
 
 # %% tags=["hide-input"]
 hours, runs = defaultdict(float), Counter()

@@ -130,7 +130,8 @@ table(["Paper's gap", "Points", "Standard error", "Ratio"], gaps)
 #
 # One line per run. The commit is that of the code that ran. An epoch's seconds are the median, with the fastest and the
 # slowest epoch: where they lie far apart, or where several runs shared the device at once, the minutes are no measure of speed. The
-# precision is that of the network, EVA apart; early records do not hold it, and a run on two devices had two.
+# precision is that of the network, EVA apart; early records do not hold it, and a run on two devices had two. Runs
+# at once are those of its last sitting.
 
 # %% tags=["hide-input"]
 records = [record for tier in ("paper", "quick") for row in tables.rows_of() for record in tables.complete(row, tier)]
