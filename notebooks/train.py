@@ -133,7 +133,7 @@ torch.testing.assert_close(gradient, torch.tensor([[-0.75, 0.75]]))
 # %%
 out = Path(out or os.getenv("EVALIB_OUT") or records.results())  # the book sets EVALIB_OUT
 outcomes = records.run_side_by_side(runs, out)
-recorded = [records.read(path) for each in runs if (path := records.record_path(each, out)).exists()]
+recorded = [records.read_same(path, each) for each in runs if (path := records.record_path(each, out)).exists()]
 stopped = {
     each.seed: outcome.exception()
     for each, outcome in zip(runs, outcomes, strict=True)

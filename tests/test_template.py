@@ -1,9 +1,14 @@
 """The papermill template: runs from any directory, and what it writes is the record of what it was told."""
 
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
+
+import pytest
+from test_tables import made
 
 import evalib
 from evalib.results import records
@@ -34,6 +39,21 @@ def test_the_template_trains_what_its_parameters_say(tmp_path):
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     pictures = [output for output in outputs if "<svg" in "".join(output.get("data", {}).get("text/html", ""))]
     assert len(pictures) == 8  # curve, confusion, predictions, rings, slots; three of a network that trained for longer
+
+
+def test_the_template_shows_no_record_of_other_settings(tmp_path, monkeypatch):
+    """As where the record of a seed is of more epochs: that seed was not run, and the others were."""
+    refused, done = Future(), Future()
+    refused.set_exception(ValueError("other settings"))
+    done.set_result(None)
+    monkeypatch.setattr(records, "run_side_by_side", lambda runs, out: [refused, done])
+    made(tmp_path, epochs=5)
+    made(tmp_path, seed=1)
+    cells = json.loads((ROOT / "notebooks" / "train.ipynb").read_text())["cells"]
+    (source,) = ["".join(cell["source"]) for cell in cells if "run_side_by_side" in "".join(cell["source"])]
+    runs = [evalib.Settings("resnet20-small", seed) for seed in (0, 1)]
+    with pytest.raises(ValueError, match="epochs was 5, is now 2"):
+        exec(source, {"Path": Path, "os": os, "records": records, "runs": runs, "out": tmp_path})
 
 
 def test_a_bad_parameter_stops_the_template(tmp_path):
