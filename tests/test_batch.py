@@ -49,6 +49,10 @@ def no_kernel(monkeypatch):
         ("experiment=evanet20-small epochs=-1", "epochs=-1 must be a whole number, 1 or more"),
         ("experiment=resnet18", "there is no experiment 'resnet18': choose one of resnet20-small"),
         ("experiment=evanet20-small tier=huge", "there is no tier 'huge': choose one of smoke, quick, paper"),
+        (
+            "experiment=evanet20-small seeds=0 seeds=1",
+            'seeds is there twice: give it once; several seeds are -p seeds "0 1"',
+        ),
         ("seed=1", "the parameter experiment is missing: give one of resnet20-small"),
     ],
 )

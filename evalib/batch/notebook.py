@@ -36,7 +36,13 @@ SHELL = re.compile(r"_+|_i+|_i?\d+|_[ido]h")
 
 
 def parse(pairs: list[tuple[str, str]]) -> dict:
-    """Names and values as a shell gives them, each value read as what its parameter wants where it can be."""
+    """Names and values as a shell gives them, each value read as what its parameter wants where it can be.
+
+    ``ValueError`` if a name is there twice.
+    """
+    names = [name for name, _ in pairs]
+    if twice := sorted(name for name in {*names} if names.count(name) > 1):
+        raise ValueError(f'{twice[0]} is there twice: give it once; several seeds are -p seeds "0 1"')
     return {name: value_of(KINDS.get(name, str), text) for name, text in pairs}
 
 
