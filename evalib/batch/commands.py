@@ -27,34 +27,7 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(prog="python -m evalib", description=description, epilog=MOVES)
     commands = main.add_subparsers(dest="command", required=True)
 
-    train = commands.add_parser("train", help="train one row of Table 1, or an ablation, and write its record")
-    names = (", ".join(row.name for row in rows) for rows in (TABLE_1, ABLATIONS))
-    train.add_argument("--experiment", required=True, help="{}; or an ablation: {}".format(*names))
-    which = train.add_mutually_exclusive_group()
-    which.add_argument("--seed", type=int, default=0, help="a whole number, 0 or more (default: 0)")
-    which.add_argument(
-        "--seeds", type=int, nargs="+", help="several runs: on CUDA side by side, else one after the other"
-    )
-    tiers = "; ".join(f"{name}: {tier.data} data, {tier.epochs} epochs" for name, tier in TIERS.items())
-    train.add_argument("--tier", default="smoke", help=f"{tiers} (default: smoke)")
-    train.add_argument("--epochs", type=int, help="instead of the tier's; such a record stays out of the table")
-    train.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
-    train.add_argument("--overwrite", action="store_true", help="begin anew; what is there moves to superseded/")
-    train.add_argument("--batch-size", type=int, default=150, help="images a step (default: 150)")
-    train.add_argument("--learning-rate", type=float, help="instead of the recipe's")
-    train.add_argument(
-        "--precision", choices=PRECISIONS, help="(default: bf16 on a GPU that computes in it, else float32)"
-    )
-    train.add_argument("--longer", action="store_true", help="go on from a run of fewer epochs, whose record is kept")
-    train.add_argument(
-        "--compile", action=argparse.BooleanOptionalAction, default=None,
-        help="torch.compile the training step (default: on a GPU above the smoke tier; needs a C compiler)",
-    )  # fmt: skip
-    train.add_argument(
-        "--log", choices=["tensorboard"], help="also write the curve for TensorBoard, beside the checkpoints"
-    )
-    train.set_defaults(call=call_train)
-
+    add_train(commands)
     evaluate = commands.add_parser("evaluate", help="test trained weights again, and compare with their record")
     which = evaluate.add_mutually_exclusive_group(required=True)
     which.add_argument("--weights", help="a weights file, or the name of an experiment")
@@ -78,7 +51,7 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
     file.add_argument("--to", type=Path, metavar="FILE", help="(default: the experiment's name, here)")
     file.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     file.set_defaults(call=call_export)
-    for command in (train, evaluate, table, claim, file):
+    for command in commands.choices.values():
         command.add_argument("--out", type=Path, help="where records are kept (default: results/)")
 
     fetch = commands.add_parser("data", help="fetch the full CIFAR-10, or CIFAR-100, and verify it")
@@ -90,6 +63,37 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
         command.epilog = MOVES
         command.add_argument("--module", type=Path, help="a Python file that registers rows of your own")
     return main
+
+
+def add_train(commands) -> None:
+    """The command of a run."""
+    train = commands.add_parser("train", help="train one row of Table 1, or an ablation, and write its record")
+    names = (", ".join(row.name for row in rows) for rows in (TABLE_1, ABLATIONS))
+    train.add_argument("--experiment", required=True, help="{}; or an ablation: {}".format(*names))
+    which = train.add_mutually_exclusive_group()
+    which.add_argument("--seed", type=int, default=0, help="a whole number, 0 or more (default: 0)")
+    which.add_argument(
+        "--seeds", type=int, nargs="+", help="several runs: on CUDA side by side, else one after the other"
+    )
+    tiers = "; ".join(f"{name}: {tier.data} data, {tier.epochs} epochs" for name, tier in TIERS.items())
+    train.add_argument("--tier", default="smoke", help=f"{tiers} (default: smoke)")
+    train.add_argument("--epochs", type=int, help="instead of the tier's; such a record stays out of the table")
+    train.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    train.add_argument("--overwrite", action="store_true", help="begin anew; what is there moves to superseded/")
+    train.add_argument("--batch-size", type=int, default=150, help="images a step; the table has 150 (default: 150)")
+    train.add_argument("--learning-rate", type=float, help="instead of the recipe's; such a record stays out too")
+    train.add_argument(
+        "--precision", choices=PRECISIONS, help="(default: bf16 on a GPU that computes in it, else float32)"
+    )
+    train.add_argument("--longer", action="store_true", help="go on from a run of fewer epochs, whose record is kept")
+    train.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=None,
+        help="torch.compile the training step (default: on a GPU above the smoke tier; needs a C compiler)",
+    )  # fmt: skip
+    train.add_argument(
+        "--log", choices=["tensorboard"], help="also write the curve for TensorBoard, beside the checkpoints"
+    )
+    train.set_defaults(call=call_train)
 
 
 def add_batch(commands) -> None:

@@ -21,7 +21,8 @@ RULES = {
     "accuracy": "paired t-test over the seeds that both networks have, at the paper tier; six tests, corrected by Holm: supported "
     "if p < 0.05 and the sign is the paper's, not supported if p < 0.05 and it is the other, else not distinguishable",
     "time": "t-test of the logarithm of the ratio of an epoch's median seconds, over pairs of one seed and size, by one "
-    "commit on one device with as many threads, in one precision, both compiled or neither, which no other run shared; two tests, corrected by Holm; verdicts as for an accuracy",
+    "commit on one device with as many threads, which no other run shared, in one precision, both compiled or neither; "
+    "two tests, corrected by Holm; verdicts as for an accuracy",
     "arithmetic": "counted, not run: supported if parameters and FLOPs are both fewer",
     "construction": "follows from how the parts are made, whatever is counted or run",
 }

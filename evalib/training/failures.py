@@ -20,7 +20,9 @@ def check_finite(losses: Float[Tensor, " steps"], epoch: int, rate: float) -> No
         raise diverged("", losses[step].item(), f"at epoch {epoch + 1}, step {step + 1}", rate)
 
 
-def finite_loss(scores: Float[Tensor, "n 10"], labels: Int[Tensor, " n"], which: str, epoch: int, rate: float) -> float:
+def finite_loss(
+    scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], which: str, epoch: int, rate: float
+) -> float:
     """The mean cross-entropy; ``FloatingPointError`` if it is NaN or infinite."""
     loss = F.cross_entropy(scores, labels).item()
     if not math.isfinite(loss):

@@ -36,7 +36,7 @@ class Run(NamedTuple):
     network: Network
     curve: list[dict]  # one entry an epoch
     cifar: data.Dataset
-    test_scores: Float[Tensor, "n 10"]
+    test_scores: Float[Tensor, "n classes"]
     device: torch.device
     seconds: float  # of training and validation, over all the sittings of the run
     sittings: list[dict]  # each time it was begun or gone on with: after how many epochs, by what code, on what
@@ -172,14 +172,14 @@ def evaluate(network: nn.Module, images: UInt8[Tensor, "n 3 i j"]) -> Float[Tens
 
 
 @torch.no_grad()
-def predict_traced(network: Network, images: UInt8[Tensor, "n 3 32 32"]) -> tuple[Float[Tensor, "n 10"], Trace]:
+def predict_traced(network: Network, images: UInt8[Tensor, "n 3 i j"]) -> tuple[Float[Tensor, "n classes"], Trace]:
     """The scores of an EVANet for raw images, and the trace of the very pass that gave them."""
     device = next(network.parameters()).device
     with evaluating(network):
         return trace(network, data.normalise(images.to(device)))
 
 
-def accuracy(scores: Float[Tensor, "n 10"], labels: Int[Tensor, " n"]) -> float:
+def accuracy(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> float:
     """The percentage of images whose highest score is their label's."""
     return 100 * (scores.argmax(dim=1) == labels).sum().item() / len(labels)
 
