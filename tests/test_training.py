@@ -333,6 +333,11 @@ def test_a_run_goes_on_for_longer_and_says_where_it_came_from(small, tmp_path):
     assert records.read(earlier) == short
     with pytest.raises(ValueError, match=r"learning_rate was 0\.001, is now 0\.01"):
         evalib.run(settings(epochs=6, learning_rate=0.01), tmp_path, device="cpu", longer=True)
+    last = checkpoints.found(path.with_suffix(""))[0]
+    last.write_bytes(last.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=f"{last.name} is damaged"):
+        evalib.run(settings(epochs=6), tmp_path, device="cpu", longer=True)
+    assert records.read(path) == long
     for each in checkpoints.found(path.with_suffix("")):
         each.unlink()
     with pytest.raises(FileNotFoundError, match="last checkpoint"):

@@ -67,7 +67,7 @@ def run(
 def check_last_checkpoint(path: Path, record: dict) -> None:
     """Raise ``FileNotFoundError`` unless the last checkpoint of the run recorded at ``path`` is here to go on from.
 
-    ``ValueError`` if another computation made it.
+    ``ValueError`` if another computation made it, or it is damaged.
     """
     check_computation(path, computation(record))
     saved, epochs = checkpoints.found(path.with_suffix("")), settings_of(record).epochs
@@ -76,6 +76,7 @@ def check_last_checkpoint(path: Path, record: dict) -> None:
             f"the last checkpoint of {path} is not beside it, so there is nothing to go on from: copy it from where the run "
             "was made, or begin anew with --overwrite"
         )
+    checkpoints.read_tensors(saved[0])
 
 
 def finished_run(path: Path, settings: Settings, device: str | None = None) -> Run:
