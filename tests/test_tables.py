@@ -289,7 +289,7 @@ def test_a_run_whose_precision_was_asked_for_counts_and_is_not_stale(tmp_path, p
     assert "precision was" in manifest.staleness(other, path)
 
 
-@pytest.mark.parametrize("other", [{"device": "a GPU"}, {"precision": "bf16"}])
+@pytest.mark.parametrize("other", [{"device": "a GPU"}, {"device": "a GPU", "shared": 2}, {"precision": "bf16"}])
 def test_the_minutes_of_a_row_are_of_one_device_and_precision(tmp_path, other):
     made(tmp_path, seconds=120.0)
     assert tables.table(tmp_path)[0]["minutes"] == 2.0

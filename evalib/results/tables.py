@@ -43,8 +43,8 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
 
     ``low`` and ``high`` bound the 95 % interval of the mean accuracy over the seeds, ``deviation`` is the pooled one of the
     tier (:func:`spread`); 95 of 100 further seeds would fall within ``another`` points of the mean. None of them where a
-    run collapsed, and no mean where only some did. ``minutes`` are those of runs on one device, in one precision. ``stopped``
-    says what is known of runs without a record.
+    run collapsed, and no mean where only some did. ``minutes`` are there where all were on one device, in one precision.
+    ``stopped`` says what is known of runs without a record.
     """
     rows = []
     for row in rows_of(out, tiers):
@@ -52,6 +52,8 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
         accuracies = [record["test"]["accuracy"] for record in records]
         mean = statistics.mean(accuracies) if accuracies and not mixed(records) else None
         warnings, clocked = warned(records), timed(records)
+        devices = sorted({device for record in records for device in spent(record)})
+        alike = len(devices) == len({*map(place, clocked)}) == 1
         seeds = spread(tier, out) if tier and not warnings else None
         rows.append(
             {
@@ -68,8 +70,8 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
                 "another": seeds and seeds.another(len(records)),
                 "tier": tier,
                 "epochs": TIERS[tier].epochs if tier else None,
-                "device": ", ".join(sorted({device for record in records for device in spent(record)})) or None,
-                "minutes": statistics.mean(map(minutes, clocked)) if len({*map(place, clocked)}) == 1 else None,
+                "device": ", ".join(devices) or None,
+                "minutes": statistics.mean(map(minutes, clocked)) if alike else None,
                 "warnings": warnings,
                 "stopped": [] if records else unfinished.told(row.name, out),
             }
