@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from evalib.experiments import TABLE_1, build
+from evalib.experiments import ROWS, TABLE_1, build
 from evalib.networks import count_parameters
 from evalib.results import records
 from evalib.results.counts import flops
@@ -189,7 +189,13 @@ def main() -> None:
         "--budget", type=float, default=90.0, help="seconds after which CUDA begins no row (default: 90)"
     )
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
-    parser.add_argument("--networks", nargs="+", help="default: Table 1 on CUDA, elsewhere its small networks")
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        choices=ROWS,
+        metavar="NAME",
+        help="default: Table 1 on CUDA, elsewhere its small networks",
+    )
     arguments = parser.parse_args()
     device, names = choose_device(arguments.device), arguments.networks or [row.name for row in TABLE_1]
     if device.type == "cuda":

@@ -83,3 +83,12 @@ def test_a_number_of_repeats_that_is_none_is_named_before_anything_is_measured(
     with pytest.raises(SystemExit):
         module.main()
     assert f"{repeats} must be a whole number, 1 or more" in capsys.readouterr().err
+
+
+def test_a_network_that_is_none_is_named_before_a_record_is_written_over(rows, monkeypatch, capsys):
+    training = importlib.import_module("training")
+    monkeypatch.setattr(training, "choose_device", lambda name: pytest.fail("it begins"))
+    monkeypatch.setattr("sys.argv", ["training", "--networks", "resnet20-smal"])
+    with pytest.raises(SystemExit):
+        training.main()
+    assert "invalid choice: 'resnet20-smal'" in capsys.readouterr().err
