@@ -57,7 +57,8 @@ def main() -> None:
     whole = HTML / "notebooks" / "whole.html"
     body = "".join(map(article, pages()))
     whole.write_text(
-        f'{head}{STYLE}</head><body><main class="bd-main"><div class="bd-content">{body}</div></main></body></html>'
+        f'{head}{STYLE}</head><body><main class="bd-main"><div class="bd-content">{body}</div></main></body></html>',
+        encoding="utf-8",
     )
     try:
         with sync_playwright() as playwright:
