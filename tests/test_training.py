@@ -1,7 +1,12 @@
 """Training: pure in (seed, epoch), resumable bit by bit, and honest about what it cannot do."""
 
 import json
+import os
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +23,26 @@ from evalib.training import checkpoints, data, loop, steps
 from evalib.training.settings import learning_rate
 
 pytestmark = pytest.mark.usefixtures("float32")
+
+COMPILED = """
+import functools
+import torch
+from evalib.networks import EVASummary
+from evalib.training import steps
+
+torch.compile = functools.partial(torch.compile, backend="aot_eager")
+torch.manual_seed(0)
+eva, x = EVASummary(8), torch.randn(4, 8, 7, 7)
+
+
+def gradients(network):
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        y = network(x)
+    return torch.autograd.grad(y.square().sum(), list(eva.parameters()))
+
+
+torch.testing.assert_close(gradients(steps.compiled(eva)), gradients(eva), rtol=1e-4, atol=1e-7)
+"""
 
 
 @pytest.fixture
@@ -101,6 +126,30 @@ def test_whole_batches_alone_are_computed_by_the_compiled_network(small, monkeyp
     assert_equal(plain, run)
     assert (plain.sittings[-1]["compiled"], run.sittings[-1]["compiled"]) == (False, True)
     assert plain.sittings[-1]["precision"] == "float32"
+
+
+def test_gradients_of_a_compiled_eva_are_those_of_the_eager_one_under_autocast():
+    """In a process of its own: the checks of shapes that pytest puts into the package cannot be compiled."""
+    environment = os.environ | {"PYTHONPATH": str(Path(evalib.__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_torch_that_would_compile_gradients_in_bf16_compiles_nothing(monkeypatch):
+    assert steps.compiles(None, "paper", torch.device("cuda")) == steps.has_triton()
+    monkeypatch.setattr(steps, "functorch", SimpleNamespace())
+    assert not steps.compiles(None, "paper", torch.device("cuda"))
+    with pytest.raises(RuntimeError, match=r"torch 2\.9 or later.*--no-compile"):
+        steps.compiled(torch.nn.Linear(1, 1))
+
+
+def test_a_network_is_drawn_while_no_other_is_compiled(small, monkeypatch):
+    """For torch has one random state, which a compilation puts back to what it was at its beginning."""
+    held = []
+    monkeypatch.setattr(loop, "build", lambda *row: held.append(steps.CAPTURE.locked()) or evalib.build(*row))
+    monkeypatch.setattr(torch, "compile", lambda part, dynamic: held.append(steps.CAPTURE.locked()) or part)
+    evalib.train(settings(epochs=1), device="cpu", compile=True)
+    assert held == [True] * 3  # the network, body, head
 
 
 def test_a_step_that_cannot_be_compiled_is_said_in_one_line_with_the_remedy(small, monkeypatch):
@@ -313,7 +362,7 @@ def test_a_recorded_run_is_read_without_a_draw_beside_that_of_another(small, tmp
     """Side by side runs share torch's random stream: who draws from it holds the lock."""
     evalib.run(settings(epochs=1), tmp_path, device="cpu")
     held = []
-    monkeypatch.setattr(experiments, "Network", lambda *of: held.append(loop.SEEDED.locked()) or Network(*of))
+    monkeypatch.setattr(experiments, "Network", lambda *of: held.append(steps.CAPTURE.locked()) or Network(*of))
     evalib.run(settings(epochs=1), tmp_path, device="cpu")
     assert held == [True]
 

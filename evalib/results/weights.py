@@ -12,7 +12,8 @@ from evalib.results import tables
 from evalib.results.files import results
 from evalib.results.schema import translated
 from evalib.training import checkpoints, data
-from evalib.training.loop import SEEDED, choose_device, predict
+from evalib.training.loop import choose_device, predict
+from evalib.training.steps import CAPTURE
 from evalib.training.settings import whole_number
 
 PRETRAINED = Path(__file__).with_name("pretrained")
@@ -84,7 +85,7 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
     Nothing is unpickled. ``ValueError`` if the bytes do not have the SHA-256 that the file's name gives.
     """
     tensors, record = read_weights(find_weights(name_or_path, out))
-    with SEEDED, torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
+    with CAPTURE, torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
         network = build(record["experiment"])
     network.load_state_dict({name.replace(*FORMER): tensor for name, tensor in tensors.items()})
     network.image_size = (32, 32)

@@ -1,6 +1,5 @@
 """Training as §4.1 has it: Adam at 0.001, batches of 150, and everything random a function of (seed, epoch)."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -20,13 +19,10 @@ from evalib.training.failures import check_finite, compilation, enough_memory, f
 from evalib.training.prediction import evaluating, predict
 from evalib.training.progress import announce, progress_bar
 from evalib.training.settings import COMPUTATION, TIERS, Settings, check_same, learning_rate
-from evalib.training.steps import OPTIMISERS, compiles, precision_of, set_rate, training_step
+from evalib.training.steps import CAPTURE, OPTIMISERS, compiles, precision_of, set_rate, training_step
 
 EVALUATED = 2500
 """How many images a GPU evaluates at a time."""
-
-SEEDED = threading.Lock()
-"""Held while a network is drawn: torch has one random stream for all threads."""
 
 
 class Run(NamedTuple):
@@ -131,13 +127,13 @@ def begin(
     settings: Settings, device: torch.device, classes: int = 10, network: nn.Module | None = None
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
     """``network``, or one as the seed draws it, on the CPU's random stream whatever the device, and its optimiser."""
-    if network is None:
-        with SEEDED:
+    recipe = experiment(settings.experiment).recipe
+    with CAPTURE:
+        if network is None:
             torch.manual_seed(settings.seed)
             network = build(settings.experiment, classes)
-    network = network.to(device, memory_format=torch.channels_last)
-    recipe = experiment(settings.experiment).recipe
-    return network, OPTIMISERS[recipe.optimiser](network, settings.learning_rate, recipe.weight_decay)
+        network = network.to(device, memory_format=torch.channels_last)
+        return network, OPTIMISERS[recipe.optimiser](network, settings.learning_rate, recipe.weight_decay)
 
 
 def check_fits(network: nn.Module, dataset: data.Dataset) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
+from torch._functorch import config as functorch
 from torch.nn import functional as F
 
 from evalib.fast.operators import has_triton
@@ -17,7 +18,10 @@ WARM_UP = 3
 """Eager steps on a side stream before a capture, as PyTorch asks for; what they change is put back."""
 
 CAPTURE = threading.Lock()
-"""Held by the thread that captures, so that runs side by side capture one after the other."""
+"""Held by the thread that draws a network, compiles or captures, so that runs side by side do so one after the other.
+
+torch has one random state for all threads, and a compilation puts it back to what it was at its beginning.
+"""
 
 Step = Callable[[data.Plan], tuple[Tensor, Tensor]]
 PLAN_DTYPES = data.Plan(order=torch.int64, rows=torch.int64, cols=torch.int64, flips=torch.bool)
@@ -96,24 +100,45 @@ def training_step(
     """
     inputs = optimiser, padded, labels, precision
     step = eager_step(network, *inputs)
-    whole = eager_step(compiled(network), *inputs) if compile else step
-    if not padded.is_cuda:
-        return lambda plan: (whole if len(plan.order) == batch_size else step)(plan)
     with CAPTURE:
-        return captured(whole, step, network, optimiser, batch_size)
+        whole = eager_step(compiled(network), *inputs) if compile else step
+        if padded.is_cuda:
+            return captured(whole, step, network, optimiser, batch_size)
+    return lambda plan: (whole if len(plan.order) == batch_size else step)(plan)
 
 
 def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """``network`` by torch.compile, body and head apart: what one run has compiled, others in the process with it share."""
-    if not isinstance(network, Network):
-        return torch.compile(network, dynamic=False)
-    features, summary = (torch.compile(part, dynamic=False) for part in (network.features, network.summary))
-    return lambda images: network.classifier(summary(features(images)))
+    """``network`` by torch.compile, body and head apart: what one run has compiled, others in the process with it share.
+
+    Its derivative is computed in the precision of an eager one: torch.compile by itself would have the autocast around the
+    forward pass around the backward pass too, inside EVA as well, whose gradients would be bf16. ``RuntimeError`` before
+    torch 2.9, which can be told so.
+    """
+    if not eager_precision():
+        raise RuntimeError(
+            f"compilation needs torch 2.9 or later, this is {torch.__version__}: update it, or train by --no-compile"
+        )
+    parts = (network.features, network.summary) if isinstance(network, Network) else (network,)
+    functions = [torch.compile(part, dynamic=False) for part in parts]
+
+    def forward(images: Tensor) -> Tensor:
+        with functorch.patch(backward_pass_autocast="off"):
+            for function in functions:
+                images = function(images)
+        return network.classifier(images) if isinstance(network, Network) else images
+
+    return forward
+
+
+def eager_precision() -> bool:
+    """Whether this torch can compile a derivative that is computed in the precision of an eager one."""
+    return hasattr(functorch, "backward_pass_autocast")
 
 
 def compiles(asked: bool | None, tier: str, device: torch.device) -> bool:
     """Whether a run compiles: as asked, or on a GPU above the ``smoke`` tier, which is over before it would pay."""
-    return (device.type == "cuda" and tier != "smoke" and has_triton()) if asked is None else asked
+    able = device.type == "cuda" and has_triton() and eager_precision()
+    return (able and tier != "smoke") if asked is None else asked
 
 
 def precision_of(asked: str | None, device: torch.device) -> str:
@@ -163,11 +188,11 @@ def captured(step: Step, rest: Step, network: nn.Module, optimiser, batch_size: 
     network.train()
     current = torch.cuda.current_stream(device)
     side = torch.cuda.Stream(device) if current == torch.cuda.default_stream(device) else current
-    side.wait_stream(torch.cuda.current_stream())
+    side.wait_stream(current)
     with torch.cuda.stream(side):
         for _ in range(WARM_UP):
             step(inputs)
-    torch.cuda.current_stream().wait_stream(side)
+    current.wait_stream(side)
     optimiser.zero_grad()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
