@@ -5,7 +5,9 @@ their seconds are those of all together over their number.
 """
 
 import gc
+import math
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -80,10 +82,15 @@ def take_steps(plan: list[data.Plan], run: Run) -> None:
             run.stream.synchronize()
 
 
-def take_epochs(images: Images, epochs: int, folder: Path, run: Run) -> float:
-    """Seconds an epoch, as the trainer has it: plan, steps, validation, and the checkpoint, written beside the next."""
+def take_epochs(images: Images, epochs: int, folder: Path, begin: threading.Barrier, run: Run) -> float:
+    """Seconds an epoch, as the trainer has it: plan, steps, validation, and the checkpoint, written beside the next.
+
+    A validation comes before, for what the first one takes once in each thread; then those who ``begin`` do so together.
+    """
     bar = SimpleNamespace(update=lambda: None)
     with torch.cuda.stream(run.stream), checkpoints.Writer(folder / f"{run.settings.seed}") as writer:
+        loop.evaluate(run.network, images.validation).cpu()
+        begin.wait()
         start = time.perf_counter()
         for epoch in range(epochs):
             losses, _ = loop.train_epoch(run.step, run.network, len(images.labels), run.settings, epoch, bar)
@@ -156,14 +163,22 @@ def whole_row(name: str, images: Images, amounts: Amounts, compile: bool) -> dic
     beside = copied(first)
     restore(first, start)
     take_steps(plan, first)
-    pairs = zip(state(first), beside, strict=True)
-    found["largest_difference"] = max((one - other).abs().max().item() for one, other in pairs)
+    found["largest_difference"] = largest_difference(state(first), beside)
     with tempfile.TemporaryDirectory() as folder:
         epochs = partial(take_epochs, images, amounts.epochs, Path(folder))
-        loop.evaluate(first.network, images.validation)  # warms up
-        found["epoch_seconds"] = epochs(first)
-        found["epoch_seconds_side_by_side"] = max(side_by_side(epochs, runs)) / len(runs)
+        found["epoch_seconds"] = epochs(threading.Barrier(1), first)
+        together = partial(epochs, threading.Barrier(len(runs), timeout=60))  # of which one that fails never comes
+        found["epoch_seconds_side_by_side"] = max(side_by_side(together, runs)) / len(runs)
     return found
+
+
+def largest_difference(ones: list[Tensor], others: list[Tensor]) -> float:
+    """Between any two entries; ``ArithmeticError`` if one of them is no number."""
+    each = [(one - other).abs().max().double() for one, other in zip(ones, others, strict=True)]
+    largest = torch.stack(each).max().item()
+    if not math.isfinite(largest):
+        raise ArithmeticError(f"the runs differ by {largest}: a weight is no number")
+    return largest
 
 
 def measure(

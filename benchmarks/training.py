@@ -1,7 +1,7 @@
 """What the trainer costs: `make bench` runs this, and writes results/benchmarks/.
 
 On a CPU against the usual loop, timed in one process, the variants in turn, over and over; the medians' ratios are what
-counts. On a CUDA device the rows of Table 1, in under two minutes: see ``rows.py``.
+counts. On a CUDA device the rows of Table 1, in some two minutes: see ``rows.py``.
 """
 
 import argparse

@@ -243,17 +243,20 @@ for attention in attentions.values():
     both = {
         name: rows["fast"]["seconds_ratio"] / rows["convolution"]["seconds_ratio"]
         for name, rows in attention["cases"].items()
-        if {"fast", "convolution"} <= rows.keys()
+        if all("seconds_ratio" in rows.get(form, {}) for form in ("fast", "convolution"))
     }
     said = "; ".join(f"{name}: {ratio:.1f}" for name, ratio in both.items())
     display(Markdown(f"Our fast attention, in times of a convolution of the same extent and widths: {said}."))
 
-# %% [markdown]
-# "whole map, SDPA" is what this package used on a GPU before: PyTorch's attention over all pixels, the window and $r$ as
-# further channels.
-
 # %% tags=["hide-input"]
 gpu = attentions.get("cuda", {})
+if any("whole map, SDPA" in rows for rows in gpu.get("cases", {}).values()):
+    display(
+        Markdown(
+            '"whole map, SDPA" is what this package used on a GPU before: PyTorch\'s attention over all pixels, the window '
+            "and $r$ as further channels."
+        )
+    )
 if "date" in gpu:
     errors = {each: max(e["largest"] for e in gpu["errors"] if e["dtype"] == each) for each in ("float32", "bfloat16")}
     said = " and ".join(f"{error:.0e} in {name}" for name, error in errors.items())
@@ -272,6 +275,7 @@ if "date" in gpu:
 # ## Targets
 #
 # What we set out to reach on one H100 or H200. A dash means not measured.
+
 
 # %% tags=["hide-input"]
 def asked(what, each, figure):
@@ -329,6 +333,8 @@ def counted(case):
 
 rows, points = [], {"convolution": [], "attention": []}
 for case, timed in gpu.get("cases", {}).items():
+    if not all("seconds" in timed.get(kind, {}) for kind in ("fast", "convolution")):
+        continue
     for kind, (flops, moved) in counted(case).items():
         name, seconds = "attention" if kind == "fast" else kind, timed[kind]["seconds"]
         points[name].append((flops / moved, flops / seconds))

@@ -1,12 +1,17 @@
 """What `make bench` measures on a GPU, in small on a CPU, and how it judges the targets."""
 
 import importlib
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from evalib.experiments import TABLE_1
+from evalib.training.settings import Settings
+from evalib.training.steps import adam
 
 CPU = torch.device("cpu")
 NAMES = [row.name for row in TABLE_1]
@@ -47,6 +52,40 @@ def test_a_row_that_fails_stops_no_other(rows, amounts, monkeypatch):
     found, left_out = rows.measure(CPU, 60.0, amounts, NAMES[:2])
     assert found[NAMES[0]]["eager"] == {"failed": "RuntimeError: out of memory"} and left_out == []
     assert found[NAMES[1]]["eager"] == {"step_seconds": 1.0}
+
+
+def test_runs_side_by_side_begin_their_epochs_together_each_warmed_up_in_its_thread(rows, tmp_path, monkeypatch):
+    order = []
+    monkeypatch.setattr(rows.loop, "evaluate", lambda *_: order.append("validation") or torch.zeros(1))
+    monkeypatch.setattr(rows.loop, "train_epoch", lambda *_: order.append("epoch") or (torch.zeros(1), None))
+    networks = [nn.Linear(1, 1) for _ in range(4)]
+    runs = [rows.Run(Settings(NAMES[0], seed), each, adam(each, 0.1), None, None) for seed, each in enumerate(networks)]
+    images = rows.Images(*torch.zeros(3, 1))
+    rows.side_by_side(partial(rows.take_epochs, images, 1, tmp_path, threading.Barrier(4)), runs)
+    assert order[:4] == ["validation"] * 4 and sorted(order[4:]) == ["epoch"] * 4 + ["validation"] * 4
+
+
+def test_weights_that_are_no_numbers_are_not_a_difference_of_zero(rows):
+    ones = [torch.zeros(2), torch.tensor([1.0, torch.nan]), torch.tensor(3)]
+    with pytest.raises(ArithmeticError, match="differ by nan"):
+        rows.largest_difference(ones, ones)
+    assert rows.largest_difference(ones[::2], [torch.tensor([0.0, 0.5]), torch.tensor(1)]) == 2
+
+
+def test_of_two_layouts_the_faster_counts_and_one_that_fails_stops_nothing(rows):
+    attention = importlib.import_module("attention")
+
+    def fails(x):
+        raise NotImplementedError
+
+    x = torch.ones(1, requires_grad=True)
+    forms = {"peer NCHW": fails, "peer NHWC": torch.exp, "fast": fails, "literal": torch.exp}
+    measured = attention.measure({name: attention.Variant(form, x) for name, form in forms.items()}, CPU, 1, 1.0)
+    assert measured.keys() == {"peer", "fast", "literal"} and measured["fast"] == {"failed": "NotImplementedError: "}
+    assert measured["peer"]["seconds"] > 0
+    attention.show("a case", measured)
+    (target,) = attention.judge({"a case": measured}, (("a case", "seconds", "literal", 1.0),))
+    assert target["ratio"] is None and target["met"] is None
 
 
 def test_targets_are_ratios_to_the_resnet_of_their_size_and_seconds(rows):
