@@ -13,8 +13,8 @@ from evalib.results.files import results
 from evalib.results.schema import translated
 from evalib.training import checkpoints, data
 from evalib.training.loop import choose_device, predict
-from evalib.training.steps import CAPTURE
 from evalib.training.settings import whole_number
+from evalib.training.steps import CAPTURE
 
 PRETRAINED = Path(__file__).with_name("pretrained")
 """The weights that come with the package, each ``<experiment>-<16 digits of its SHA-256>.safetensors``."""
