@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ import evalib
 from evalib import experiments
 from evalib.__main__ import main
 from evalib.networks import Network
-from evalib.results import records, runs, schema, tables
+from evalib.results import evaluation, records, runs, schema, tables
 from evalib.training import checkpoints, data, loop, steps
 from evalib.training.settings import learning_rate
 
@@ -146,10 +147,22 @@ def test_a_torch_that_would_compile_gradients_in_bf16_compiles_nothing(monkeypat
 def test_a_network_is_drawn_while_no_other_is_compiled(small, monkeypatch):
     """For torch has one random state, which a compilation puts back to what it was at its beginning."""
     held = []
-    monkeypatch.setattr(loop, "build", lambda *row: held.append(steps.CAPTURE.locked()) or evalib.build(*row))
-    monkeypatch.setattr(torch, "compile", lambda part, dynamic: held.append(steps.CAPTURE.locked()) or part)
+    monkeypatch.setattr(loop, "build", lambda *row: held.append(steps.CAPTURE._is_owned()) or evalib.build(*row))
+    monkeypatch.setattr(torch, "compile", lambda part, dynamic: held.append(steps.CAPTURE._is_owned()) or part)
     evalib.train(settings(epochs=1), device="cpu", compile=True)
     assert held == [True] * 3  # the network, body, head
+
+
+def test_a_network_may_load_the_weights_of_a_part_as_it_is_drawn(monkeypatch):
+    def build(*row):
+        evalib.load_pretrained("resnet20-small")
+        return evalib.build(*row)
+
+    monkeypatch.setattr(loop, "build", build)
+    thread = threading.Thread(target=loop.begin, args=(settings(), torch.device("cpu")), daemon=True)
+    thread.start()
+    thread.join(120)
+    assert not thread.is_alive()
 
 
 def test_a_step_that_cannot_be_compiled_is_said_in_one_line_with_the_remedy(small, monkeypatch):
@@ -362,9 +375,20 @@ def test_a_recorded_run_is_read_without_a_draw_beside_that_of_another(small, tmp
     """Side by side runs share torch's random stream: who draws from it holds the lock."""
     evalib.run(settings(epochs=1), tmp_path, device="cpu")
     held = []
-    monkeypatch.setattr(experiments, "Network", lambda *of: held.append(steps.CAPTURE.locked()) or Network(*of))
+    monkeypatch.setattr(experiments, "Network", lambda *of: held.append(steps.CAPTURE._is_owned()) or Network(*of))
     evalib.run(settings(epochs=1), tmp_path, device="cpu")
     assert held == [True]
+
+
+def test_weights_are_evaluated_in_the_batches_in_which_their_run_was(small, tmp_path, monkeypatch):
+    """On a GPU other batches are other kernels, and there the counts of run and evaluation must be equal."""
+    evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    path, seen = records.record_path(settings(epochs=1), tmp_path), []
+    evaluate = loop.evaluate
+    monkeypatch.setattr(loop, "evaluate", lambda *given: seen.append(given) or evaluate(*given))
+    assert evalib.run(settings(epochs=1), tmp_path, device="cpu").test_scores is not None
+    assert evaluation.verify(path, "cpu")["fault"] == ""
+    assert len(seen) == 2
 
 
 def test_a_run_goes_on_for_longer_and_says_where_it_came_from(small, tmp_path):

@@ -66,6 +66,25 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_there(tmp_path):
     assert done.stdout == "compiled\n", done.stderr[-2000:]
 
 
+def test_threads_launch_one_after_the_other(monkeypatch):
+    """For the first launch of a kernel compiles it."""
+    pytest.importorskip("triton")
+    from evalib.fast import gpu
+
+    held = []
+
+    class Kernel:
+        def __getitem__(self, grid):
+            return lambda *inputs, **constants: held.append(gpu.LAUNCH.locked())
+
+    monkeypatch.setattr(gpu, "forward_kernel", Kernel())
+    monkeypatch.setattr(gpu, "backward_kernel", Kernel())
+    given = [each.detach() for each in inputs(K["shifted"])]
+    y, lse = gpu.forward(*given, 1, 1.0)
+    gpu.backward(y, *given, y, lse, 1, 1.0)
+    assert held == [True, True] and not gpu.LAUNCH.locked()
+
+
 def test_a_launch_with_too_many_warps_is_refused():
     gpu = pytest.importorskip("evalib.fast.gpu")
     assert gpu.check_launch(gpu.Launch(8, 8, 256, 4)).warps == 4

@@ -1,5 +1,6 @@
 """Window attention by the kernels: what they are compiled for, how they are launched, and the tensors that they fill."""
 
+import threading
 from typing import NamedTuple
 
 import torch
@@ -7,6 +8,9 @@ import triton
 from torch import Tensor
 
 from evalib.fast.kernels import backward_kernel, forward_kernel
+
+LAUNCH = threading.Lock()
+"""Held while a kernel is launched: the first launch compiles it, which Triton does not do safely in several threads at once."""
 
 
 class Launch(NamedTuple):
@@ -127,11 +131,12 @@ def forward(
         how or launches(c, rows.shape[2], stride, height, width, qkv.dtype, capability(qkv.device)).forward
     )
     q, k, v = qkv.unbind(1)
-    forward_kernel[n * h, tiles(high, wide, how)](
-        q, k, v, rows.contiguous(), cols.contiguous(), y, lse, scale, h, height, width, high, wide,
-        *q.stride(), *y.stride(),
-        **query_constants(c, rows, stride, height, width, how), num_warps=how.warps,
-    )  # fmt: skip
+    with LAUNCH:
+        forward_kernel[n * h, tiles(high, wide, how)](
+            q, k, v, rows.contiguous(), cols.contiguous(), y, lse, scale, h, height, width, high, wide,
+            *q.stride(), *y.stride(),
+            **query_constants(c, rows, stride, height, width, how), num_warps=how.warps,
+        )  # fmt: skip
     return y, lse
 
 
@@ -149,10 +154,11 @@ def backward(
     dqkv = torch.empty_like(qkv)
     parts = qkv.new_empty(n * query_tiles, rows.numel() + cols.numel(), dtype=torch.float32)
     (q, k, v), (dq, dk, dv) = qkv.unbind(1), dqkv.unbind(1)
-    backward_kernel[n * h, query_tiles + tiles(height, width, key_how)](
-        q, k, v, rows.contiguous(), cols.contiguous(), y, lse, dy, dq, dk, dv, parts, scale,
-        h, height, width, high, wide, query_tiles, *q.stride(), *y.stride(), *dy.stride(),
-        **query_constants(c, rows, stride, height, width, how),
-        **key_constants(rows.shape[2], stride, high, wide, key_how), num_warps=how.warps,
-    )  # fmt: skip
+    with LAUNCH:
+        backward_kernel[n * h, query_tiles + tiles(height, width, key_how)](
+            q, k, v, rows.contiguous(), cols.contiguous(), y, lse, dy, dq, dk, dv, parts, scale,
+            h, height, width, high, wide, query_tiles, *q.stride(), *y.stride(), *dy.stride(),
+            **query_constants(c, rows, stride, height, width, how),
+            **key_constants(rows.shape[2], stride, high, wide, key_how), num_warps=how.warps,
+        )  # fmt: skip
     return dqkv, parts.sum(dim=0)

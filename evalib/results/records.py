@@ -17,10 +17,9 @@ from evalib.results.files import read, read_same, record_path, set_aside, write
 from evalib.results.files import results as results
 from evalib.results.schema import SCHEMA, collapse, computation, settings_of
 from evalib.results.weights import load_weights
-from evalib.training import checkpoints, data
+from evalib.training import checkpoints, data, loop
 from evalib.training.environment import commit, device_name, versions
 from evalib.training.loop import Run, accuracy, check_computation, choose_device, train
-from evalib.training.prediction import predict
 from evalib.training.settings import COMPUTATION, TIERS, Settings
 from evalib.training.steps import precision_of
 
@@ -90,7 +89,7 @@ def finished_run(path: Path, settings: Settings, device: str | None = None) -> R
         )
     where, cifar = choose_device(device), data.load(known["data"]["source"])
     network = load_weights(weights).to(where)
-    scores = predict(network, cifar.test_images.to(where)).cpu()
+    scores = loop.evaluate(network, cifar.test_images.to(where)).cpu()
     return Run(settings, network, known["curve"], cifar, scores, where, known["seconds"], known.get("sittings", []))
 
 

@@ -11,8 +11,8 @@ from evalib.networks import Network
 from evalib.results import tables
 from evalib.results.files import results
 from evalib.results.schema import translated
-from evalib.training import checkpoints, data
-from evalib.training.loop import choose_device, predict
+from evalib.training import checkpoints, data, loop
+from evalib.training.environment import choose_device
 from evalib.training.settings import whole_number
 from evalib.training.steps import CAPTURE
 
@@ -95,8 +95,11 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
 def evaluate(
     name_or_path: str | Path, out: Path | None = None, device: str | None = None
 ) -> tuple[Float[Tensor, "n 10"], dict]:
-    """The scores of trained weights for the test images they were recorded with, and that record."""
+    """The scores of trained weights for the test images they were recorded with, and that record.
+
+    In batches as the run's own: where a GPU computes other ones, another of its kernels may round otherwise.
+    """
     path, chosen = find_weights(name_or_path, out), choose_device(device)
     _, record = read_weights(path)
     cifar = data.load(record["data"]["source"])
-    return predict(load_weights(path).to(chosen), cifar.test_images.to(chosen)).cpu(), record
+    return loop.evaluate(load_weights(path).to(chosen), cifar.test_images.to(chosen)).cpu(), record

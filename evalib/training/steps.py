@@ -17,10 +17,11 @@ from evalib.training import data
 WARM_UP = 3
 """Eager steps on a side stream before a capture, as PyTorch asks for; what they change is put back."""
 
-CAPTURE = threading.Lock()
+CAPTURE = threading.RLock()
 """Held by the thread that draws a network, compiles or captures, so that runs side by side do so one after the other.
 
-torch has one random state for all threads, and a compilation puts it back to what it was at its beginning.
+torch has one random state for all threads, and a compilation puts it back to what it was at its beginning. The thread that
+holds it may take it again: a network of your own may load the weights of a part as it is drawn.
 """
 
 Step = Callable[[data.Plan], tuple[Tensor, Tensor]]
