@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from evalib.networks import Network
 from evalib.results import records
@@ -21,33 +22,44 @@ from evalib.training import checkpoints, data, loop
 from evalib.training.settings import PRECISIONS, Settings
 from evalib.training.steps import precision_of, training_step
 
-SMALL_INPUTS = 7 * 7 * 64
-"""What one output of the small network's 7×7 convolution sums; the large one's sums four times as many."""
+QUARTER = 0.25
+"""The small network has a quarter of the large one's channels, so each sum over them has a quarter of the inputs."""
+
+Change = Callable[[Network, torch.optim.Optimizer], None]
 
 
 def unchanged(network: Network, optimiser) -> None:
     """The network and the optimiser as they are."""
 
 
-def slower_convolution(network: Network, optimiser) -> None:
-    """The learning rate of EVA's 7×7 convolution over as many times as it has the small one's inputs."""
-    weight, before = network.summary.eva.convolution.weight, []
+def slower(part: Callable[[Network], nn.Module]) -> Change:
+    """A quarter of the learning rate for a part of the network."""
 
-    def keep(*_) -> None:
-        before[:] = [weight.detach().clone()]
+    def change(network: Network, optimiser) -> None:
+        weights, before = list(part(network).parameters()), []
 
-    def shorten(*_) -> None:
-        with torch.no_grad():
-            weight.copy_(torch.lerp(before[0], weight, SMALL_INPUTS / weight[0].numel()))
+        def keep(*_) -> None:
+            before[:] = [weight.detach().clone() for weight in weights]
 
-    optimiser.register_step_pre_hook(keep)
-    optimiser.register_step_post_hook(shorten)
+        @torch.no_grad()
+        def shorten(*_) -> None:
+            for weight, old in zip(weights, before, strict=True):
+                weight.copy_(torch.lerp(old, weight, QUARTER))
+
+        optimiser.register_step_pre_hook(keep)
+        optimiser.register_step_post_hook(shorten)
+
+    return change
 
 
-COURSES: dict[str, tuple[str, Callable[[Network, torch.optim.Optimizer], None]]] = {
+COURSES: dict[str, tuple[str, Change]] = {
     "small": ("evanet20-small", unchanged),
     "large": ("evanet20-large", unchanged),
-    "large, convolution at a quarter of the rate": ("evanet20-large", slower_convolution),
+    "large, convolution at a quarter of the rate": (
+        "evanet20-large",
+        slower(lambda network: network.summary.eva.convolution),
+    ),
+    "large, EVA at a quarter of the rate": ("evanet20-large", slower(lambda network: network.summary)),
     "large, residual": ("evanet20-large-residual", unchanged),
 }
 """An experiment each, and what is done to it."""
