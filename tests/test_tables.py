@@ -300,14 +300,16 @@ def test_the_minutes_of_a_row_are_of_one_device_and_precision(tmp_path, other):
 
 
 def test_shared_devices_say_nothing_of_time(tmp_path):
-    """Whether the record says so itself, or the list beside the records for those that came before."""
-    alone, _, before = (made(tmp_path, seed=seed, **has) for seed, has in ((0, {}), (1, {"shared": 2}), (2, {})))
-    assert len(tables.timed(tables.trusted("smoke", tmp_path))) == 2
-    (tmp_path / runs.SHARED).write_text(json.dumps({"shared": {records.read(before)["sha256"]: 2}}))
-    assert [each["seed"] for each in tables.timed(tables.trusted("smoke", tmp_path))] == [records.read(alone)["seed"]]
+    """Whether the record says so itself, or the list beside the records for those that cannot know."""
+    had = ({}, {"shared": 2}, {}, {"shared": 1})
+    alone, together, before, beside = (made(tmp_path, seed=seed, **has) for seed, has in enumerate(had))
+    assert len(tables.timed(tables.trusted("smoke", tmp_path))) == 3
+    listed = {records.read(path)["sha256"]: number for path, number in ((together, 1), (before, 2), (beside, 3))}
+    (tmp_path / runs.SHARED).write_text(json.dumps({"shared": listed}))
+    assert [each["shared"] for each in tables.trusted("smoke", tmp_path)] == [1, 2, 2, 3]
     alone.unlink()
     row = tables.table(tmp_path)[0]
-    assert (row["seeds"], row["minutes"]) == (2, None)
+    assert (row["seeds"], row["minutes"]) == (3, None)
 
 
 def test_the_test_accuracy_of_each_epoch_is_in_the_curve_of_a_row_that_asks_for_it(tmp_path):

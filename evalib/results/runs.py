@@ -15,7 +15,10 @@ from evalib.results.schema import collapse, settings_of
 from evalib.training.settings import TIERS, Settings
 
 SHARED = "shared.json"
-"""In the folder of the records: how many runs shared the device, for records from before they had the field ``shared``."""
+"""In the folder of the records: how many runs shared a device, where that is more than their records know.
+
+A record from before the field ``shared`` says nothing, and a process knows of none beside it.
+"""
 
 
 def complete(row: Experiment, tier: str, out: Path | None = None) -> list[dict]:
@@ -86,15 +89,15 @@ def trusted(tier: str, out: Path | None = None) -> list[dict]:
                 raise ValueError(f"{path} is {doubt} {tier}/{home.name}: move it away or rename it")
             if settings.tier != tier or any(same_run(record, other) for other in found):
                 raise ValueError(f"{path} is of the {settings.tier} tier, or a second copy: move it away")
-            known = shared.get(record["sha256"], 1) if "sha256" in record else 1
+            known = max(record.get("shared", 1), shared.get(record.get("sha256"), 1))
             device = record["device"].replace(", 1 threads", ", 1 thread")  # as the first records had it
-            found.append({"shared": known, **record, "device": device})
+            found.append(record | {"shared": known, "device": device})
         except (ValueError, OSError) as error:
             warnings.warn(f"left out of the table: {error}", stacklevel=2)
     return sorted(found, key=lambda record: record["finished"])
 
 
-def sharing(path: Path) -> dict[str, int]:
+def sharing(path: Path) -> dict[str | None, int]:
     """By the SHA-256 of a record, how many runs shared the device; a file that does not say so is warned of."""
     if not path.exists():
         return {}
