@@ -394,6 +394,9 @@ table(["tier", "device", "unit", "runs", "hours"], spent) if spent else Markdown
 #   happened, and proves nothing.
 # - Seed 0 of ResNet-20 and of SANet-20 small was run by an earlier commit than the EVANets beside it, and not compiled
 #   ([the records](the-records)).
+# - The compiled runs of commit 9356dde may have computed EVA's gradients in bfloat16, not in 32 bits ([D13](#d13)), and a seed whose
+#   weights were drawn while another run compiled may have begun from others than its own. Both faults are mended; which runs they
+#   met, no record tells.
 # - One data set, one split, one schedule. {cite:t}`bouthillier2021accounting` show that the draw of the data moves results more
 #   than the seed does; our intervals cover the seed only.
 # - EVA was tried in five readings, of which validation chose one; ResNet and SANet had one each, a SANet without a scale
