@@ -10,6 +10,7 @@ if _sys.argv[:1] == ["-m"] and "evalib" in _sys.orig_argv and _signal.getsignal(
 
 from evalib import fast
 from evalib import moved as moved
+from evalib import wrapped as wrapped
 from evalib.ablations import ABLATIONS
 from evalib.ablations.blocks import Bottleneck
 from evalib.attention import RelativeSelfAttention

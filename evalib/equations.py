@@ -119,7 +119,7 @@ def ring(radius: int) -> Int[Tensor, "2 m"]:
     """
     if radius < 0:
         raise ValueError(f"radius={radius} must be 0 or more")
-    offset = torch.arange(-radius, radius + 1)
+    offset = torch.arange(-radius, radius + 1, device="cpu")  # the meta device finds no pixels
     row, column = torch.meshgrid(offset, offset, indexing="ij")
     return torch.argwhere(torch.maximum(row.abs(), column.abs()) == radius).T - radius
 

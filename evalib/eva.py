@@ -39,7 +39,7 @@ class SingleQueryAttention(nn.Module):
         self.W_Q = nn.Linear(model_channels, model_channels, bias=False)
         self.W_K = nn.Linear(memory_channels, model_channels, bias=False)
         self.W_V = nn.Linear(memory_channels, model_channels, bias=False)
-        self.register_buffer("offsets", offsets, persistent=False)
+        self.offsets = offsets
         if offsets is not None:
             radius = int(offsets.abs().max())
             extent, (row, column) = 2 * radius + 1, offsets + radius
@@ -77,8 +77,10 @@ def own_precision(forward):
                 f"the map is {x.shape[-2]}×{x.shape[-1]}, EVA reads {self.extent}×{self.extent}: crop or pool it first, "
                 f"as by torch.nn.AdaptiveAvgPool2d({self.extent}), or build the layer with an odd extent= of its own"
             )
-        with torch.autocast(x.device.type, enabled=False):
-            return forward(self, x.to(next(self.parameters()).dtype))
+        parameter = next(self.parameters(), None)  # none in a replica of nn.DataParallel
+        dtype = self.first_query[0].weight.dtype if parameter is None else parameter.dtype
+        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
+            return forward(self, x.to(dtype))
 
     return checked
 

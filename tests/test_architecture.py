@@ -8,6 +8,7 @@ import evalib
 CORE = ("equations", "attention", "eva", "networks")
 FLOORS = (
     *CORE,
+    "wrapped",
     "extras",
     "tracing",
     "moved",

@@ -9,6 +9,7 @@ from torch.nn.functional import softmax
 from evalib.attention import check_heads
 from evalib.equations import Map, Memory, Vector, relative_embedding, ring
 from evalib.eva import EXTENT, own_precision
+from evalib.wrapped import keeps_its_places
 
 DROPOUT = 0.15
 STAGES = range(EXTENT // 2 + 1)
@@ -55,6 +56,9 @@ class AsPublishedEVA(nn.Module):
                 row, column = getattr(self, f"ring{s + 1}") + s + 1
                 forecast = block[:, row, column]
         return rearrange(self.output(q), "n out -> n out 1 1")
+
+
+keeps_its_places(AsPublishedEVA, *(f"ring{s}" for s in STAGES))
 
 
 class PublishedAttention(nn.Module):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from evalib.attention import check_heads, relative_table
 from evalib.equations import relative_embedding, ring
 from evalib.eva import EXTENT, SingleQueryAttention, own_precision
+from evalib.wrapped import keeps_its_places
 
 STAGES = range(EXTENT // 2 + 1)
 
@@ -54,7 +55,7 @@ class PublishedEVA(nn.Module):
         self.recalls = nn.ModuleList(projections("Q K V", d) for _ in STAGES[1:])
         self.around_looks = nn.ModuleList(Around(d) for _ in STAGES)
         self.around_recalls = nn.ModuleList(Around(d) for _ in STAGES[1:])
-        self.register_buffer("identity", torch.eye(d), persistent=False)
+        self.register_buffer("identity", torch.eye(d, device="cpu"), persistent=False)
         rings = [ring(radius) for radius in STAGES]
         self.sizes = [offsets.shape[1] for offsets in rings]
         row, column = torch.cat(rings, dim=1) + EXTENT // 2
@@ -75,16 +76,19 @@ class PublishedEVA(nn.Module):
         self, stage: int, q: Float[Tensor, "n d"], memory: Float[Tensor, "n m d"], r: Float[Tensor, "h c m"]
     ) -> Float[Tensor, "n d"]:
         """Attention of q over the pixels of a ring, r their relative embedding."""
-        W_K, W_V = self.looks[stage].parameters()
+        W_K, W_V = (W.weight for W in self.looks[stage].values())
         y, _ = SingleQueryAttention.attend(q, memory, self.identity, W_K, W_V, self.num_heads, r, self.scale)
         return self.around_looks[stage](q, y)
 
     def recall(self, stage: int, seen: list[Float[Tensor, "n d"]]) -> Float[Tensor, "n d"]:
         """Attention of the newest look over all looks so far."""
         memory = rearrange(seen, "s n d -> n s d") + self.slots[: stage + 1]
-        W_Q, W_K, W_V = self.recalls[stage - 1].parameters()
+        W_Q, W_K, W_V = (W.weight for W in self.recalls[stage - 1].values())
         y, _ = SingleQueryAttention.attend(seen[-1], memory, W_Q, W_K, W_V, self.num_heads, None, self.scale)
         return self.around_recalls[stage - 1](seen[-1], y)
+
+
+keeps_its_places(PublishedEVA, "identity", "pixels")
 
 
 def projections(names: str, channels: int) -> nn.ModuleDict:

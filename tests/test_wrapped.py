@@ -1,0 +1,157 @@
+"""The layers as others treat modules: hooks, pruning, quantisation, adapters, replicas, the meta device."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+import evalib
+from evalib.ablations.as_published import AsPublishedEVA
+from evalib.ablations.published import PublishedEVA
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    torch.set_default_dtype(torch.float32)
+    torch.manual_seed(0)
+
+
+def eva():
+    return evalib.ExpandingVisualAttention(16, 16, 16).eval(), torch.randn(3, 16, 7, 7)
+
+
+def window(size):
+    return lambda: (evalib.RelativeSelfAttention(16, 16, size, 4, stride=2).eval(), torch.randn(3, 16, 14, 14))
+
+
+LAYERS = {"EVA": eva, "shifted window": window(3), "dense window": window(9)}
+layers = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
+
+
+def projections(layer):
+    return [part for name, part in layer.named_modules() if name.rpartition(".")[2] in ("W_Q", "W_K", "W_V")]
+
+
+class Adapted(nn.Module):
+    """A linear map and a low-rank addition to it, whose ``weight`` is the map's alone, as adapters have it."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.base, self.bias = base, None
+        self.delta = nn.Parameter(0.1 * torch.randn_like(base.weight))
+        self.weight = base.weight
+
+    def forward(self, x):
+        added = copy.copy(self.base)
+        added._parameters = {"weight": self.delta, "bias": None}
+        return self.base(x) + added(x)
+
+
+@layers
+def test_hooks_of_a_projection_hear_what_goes_through_it(make):
+    layer, x = make()
+    y, heard = layer(x), []
+    for projection in projections(layer):
+        projection.register_forward_hook(lambda module, inputs, output: heard.append((inputs[0], output)))
+    torch.testing.assert_close(layer(x), y, rtol=1e-4, atol=1e-5)
+    assert len(heard) == len(projections(layer))
+    assert all(output.shape[0] == len(x) and inputs.shape[0] == len(x) for inputs, output in heard)
+
+
+@layers
+def test_what_a_hook_gives_in_place_of_a_projection_counts(make):
+    layer, x = make()
+    for projection in projections(layer):
+        projection.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
+    heads = (
+        layer(x)
+        if isinstance(layer, evalib.RelativeSelfAttention)
+        else layer.looks[0](x[:, :, 0, 0], x[:, None, :, 0, 0])[0]
+    )
+    assert not heads.any()
+
+
+@layers
+def test_a_pruned_projection_is_pruned_again_in_each_pass(make):
+    layer, x = make()
+    for projection in projections(layer):
+        prune.l1_unstructured(projection, "weight", 0.5)
+    for _ in range(2):  # a second backward pass needs a graph of its own
+        layer(x).sum().backward()
+    assert all(projection.weight_orig.grad is not None for projection in projections(layer))
+    with torch.no_grad():
+        for projection in projections(layer):
+            projection.weight_orig.add_(torch.randn_like(projection.weight_orig))
+    now = layer(x)
+    for projection in projections(layer):
+        prune.remove(projection, "weight")
+    torch.testing.assert_close(now, layer(x), rtol=1e-4, atol=1e-4)
+
+
+@layers
+def test_an_adapter_of_a_projection_takes_part_and_learns(make):
+    layer, x = make()
+    for parent in list(layer.modules()):
+        for name, part in list(parent.named_children()):
+            if name in ("W_Q", "W_K", "W_V"):
+                setattr(parent, name, Adapted(part))
+    adapted = layer(x)
+    adapted.square().sum().backward()
+    others = [part for part in layer.modules() if isinstance(part, Adapted)]
+    assert all(part.delta.grad is not None for part in others) and others[-1].delta.grad.any()
+    for parent in list(layer.modules()):
+        for name, part in list(parent.named_children()):
+            if isinstance(part, Adapted):
+                part.base.weight.data += part.delta.data
+                setattr(parent, name, part.base)
+    torch.testing.assert_close(adapted, layer(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")  # all of it is deprecated, and much used
+def test_an_evanet_runs_with_its_linear_maps_quantised():
+    network, x = evalib.load_pretrained("evanet20-small"), torch.randn(8, 3, 32, 32)
+    quantised = torch.ao.quantization.quantize_dynamic(copy.deepcopy(network), {nn.Linear})
+    assert (quantised(x) - network(x)).abs().max() < 0.1 * network(x).abs().max()
+
+
+def replica(module):
+    """What ``nn.DataParallel`` makes of a module for another GPU: its parameters are plain attributes."""
+    parts = {name: part._replicate_for_data_parallel() for name, part in module.named_modules()}
+    for name, part in module.named_modules():
+        for child, value in part._modules.items():
+            parts[name]._modules[child] = value and parts[f"{name}.{child}".lstrip(".")]
+        for own, value in part._parameters.items():
+            if value is None:
+                parts[name]._parameters[own] = None
+            else:
+                setattr(parts[name], own, value.detach().clone())
+    return parts[""]
+
+
+@pytest.mark.parametrize("kind", [evalib.ExpandingVisualAttention, PublishedEVA, AsPublishedEVA])
+def test_a_replica_of_data_parallel_gives_what_the_layer_gives(kind):
+    layer, x = kind(16, 16, 16).eval(), torch.randn(3, 16, 7, 7)
+    assert not [*replica(layer).parameters()]
+    assert torch.equal(replica(layer)(x), layer(x))
+
+
+@pytest.mark.parametrize(
+    "name", ["evanet20-small", "evanet20-small-published", "evanet20-small-ladder-best", "sanet20-small"]
+)
+@pytest.mark.parametrize("how", ["to_empty", "assign", "back"])
+def test_a_network_made_without_data_is_the_network_once_it_has_its_weights(name, how):
+    network, x = evalib.build(name).eval(), torch.randn(2, 3, 32, 32)
+    with torch.device("meta"):
+        made = evalib.build(name).eval()
+    assert made(x.to("meta")).shape == (2, 10)
+    if how == "back":
+        made = copy.deepcopy(network).to("meta")
+        assert made(x.to("meta")).shape == (2, 10)
+    if how != "assign":
+        made.to_empty(device="cpu")
+        for buffer in made.buffers():
+            assert buffer.device.type == "cpu"
+    made.load_state_dict(network.state_dict(), assign=how == "assign")
+    assert torch.equal(made(x), network(x))
