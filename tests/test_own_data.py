@@ -72,7 +72,20 @@ def test_numpy_arrays_are_tensors_and_a_tenth_is_put_aside():
     assert mine.fingerprint == evalib.dataset(images, labels).fingerprint != other.fingerprint
 
 
+def test_an_array_of_another_byte_order_or_that_may_not_be_written_is_copied():
+    images, labels = shades(50)
+    pixels, numbers = images.numpy().copy(), labels.numpy().astype(">i4")
+    pixels.setflags(write=False)
+    mine = evalib.dataset(pixels, numbers, pixels, numbers)
+    assert torch.equal(mine.train_images, images) and torch.equal(mine.test_labels, labels)
+    pixels.setflags(write=True)
+    pixels[:] = 0
+    assert mine.fingerprint == evalib.dataset(images, labels, images, labels).fingerprint
+    assert torch.equal(mine.train_images, images)
+
+
 images, labels = shades(50)
+rare = labels.index_fill(0, data.split(50)[1][:1], 3)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +110,18 @@ images, labels = shades(50)
         ((images[:5], labels[:5]), "n=5"),
         ((images.tolist(), labels), "images are of type list"),
         (("photos/", labels), "images are of type str"),
+        ((images, labels[:, None]), r"labels of shape \(50, 1\).*labels.flatten\(\)"),
+        ((images, np.array(["cat"] * 50)), r"labels are of numpy's type <U3.*np.unique\(labels, return_inverse=True\)"),
+        ((images.numpy().astype(object), labels), "images are of numpy's type object: give uint8"),
+        ((images, labels, None, None, {"a", "b", "c"}), "classes are of type set: give a list of names in the order"),
+        ((images, labels, None, None, {0: "a", 1: "b", 2: "c"}), "classes are of type dict"),
+        ((images, labels, None, None, "abc"), "classes are of type str"),
+        ((images, labels, None, None, ("a", "b", "a")), "two classes are called 'a'"),
+        ((images, 0 * labels, None, None, ("a",)), "classes are 1: there is nothing to tell apart"),
+        ((images, 0 * labels), "no training image has the label 1"),
+        ((images, rare), "no training image has the label 3: .*in the tenth that is put aside"),
+        ((images, rare, None, None, "a b c d".split()), "no training image has the label 3: .*put aside"),
+        ((images[:10], labels[:10]), "9 images are left to train on.*give 11 or more"),
     ],
 )
 def test_data_that_do_not_fit_are_refused_by_name(given, named):
@@ -112,6 +137,60 @@ def test_a_network_for_another_number_of_classes_is_refused_before_training():
             dataset=evalib.dataset(*shades()),
             network=evalib.build("resnet20-small"),
         )
+
+
+class Wrapped(nn.Module):
+    """A network as other libraries give it: its scores in a dictionary."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = evalib.build("resnet20-small", 3)
+
+    def forward(self, x):
+        return {"logits": self.network(x)}
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"dataset": (images, labels)}, r"data set is of type tuple: make one by evalib.dataset\(images, labels\)"),
+        ({"network": evalib.build("resnet20-small", 3).double()}, r"weights are torch.float64.*network.float\(\)"),
+        ({"network": evalib.build("resnet20-small", 3).requires_grad_(False)}, "no parameter of the network learns"),
+        ({"network": Wrapped()}, "the network gives a dict: wrap it"),
+    ],
+)
+def test_what_cannot_be_trained_is_named_before_anything_is_written(tmp_path, given, named):
+    given = {"dataset": evalib.dataset(images, labels)} | given
+    with pytest.raises((TypeError, ValueError), match=named):
+        evalib.train(evalib.Settings("resnet20-small"), tmp_path / "run", "cpu", **given)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("call", [evalib.train, evalib.run])
+def test_a_name_in_place_of_settings_is_named(call):
+    with pytest.raises(TypeError, match=r"settings are of type str: give evalib.Settings\('resnet20-small'\)"):
+        call("resnet20-small")
+
+
+def test_a_default_of_double_precision_is_named_and_trains_nothing(tmp_path):
+    torch.set_default_dtype(torch.float64)
+    with pytest.raises(ValueError, match=r"weights are torch.float64.*torch.set_default_dtype\(torch.float32\)"):
+        evalib.run(evalib.Settings("resnet20-small"), tmp_path, "cpu")
+
+
+def test_a_last_batch_of_one_image_on_a_map_of_one_pixel_is_named():
+    small = evalib.dataset(images[..., :4, :4], labels, images[..., :4, :4], labels)  # of which 45 train
+    settings = evalib.Settings("resnet20-small", epochs=1, batch_size=44)
+    with pytest.raises(ValueError, match=r"last batch of an epoch is one image.*another batch_size than 44"):
+        evalib.train(settings, device="cpu", dataset=small)
+
+
+@pytest.mark.parametrize(("size", "most"), [(28, 500), (32, 500), (64, 125), (2000, 1)])
+def test_large_images_are_evaluated_in_small_batches(monkeypatch, size, most):
+    asked = []
+    monkeypatch.setattr(loop, "predict", lambda network, images, batch_size: asked.append(batch_size))
+    loop.evaluate(nn.Identity(), torch.empty(1, 3, size, size, dtype=torch.uint8))
+    assert asked == [most]
 
 
 def test_a_network_that_does_not_fit_the_tiers_data_is_refused():

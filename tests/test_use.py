@@ -126,6 +126,8 @@ floats = torch.rand(2, 3, 32, 32)
         (255 * floats, "divide them by 255"),
         (1e4 * floats, "scale them to 0 … 1"),
         (floats - 0.5, "normalised already"),
+        (1.03 * floats, r"resized\? then images.clamp\(0, 1\)"),
+        (1.05 * floats - 0.02, r"images.clamp\(0, 1\)"),
         (floats.index_fill(0, torch.tensor(1), torch.nan), "not a number"),
         (floats.index_fill(0, torch.tensor(1), torch.inf), "scale them"),
         (torch.zeros(2, 3, 32, 32, dtype=torch.int64), "torch.int64: give uint8"),
@@ -138,7 +140,8 @@ floats = torch.rand(2, 3, 32, 32)
         (torch.zeros(2, 3, 64, 48, dtype=torch.uint8), r"64×48.*trained on 32×32.*ImageOps.fit\(picture, \(32, 32\)\)"),
         (Image.new("RGB", (640, 480)), r"480×640.*ImageOps.fit"),
         (Image.new("RGBA", (32, 32)), r"mode 'RGBA'.*convert\(\"RGB\"\)"),
-        (Image.new("I;16", (32, 32)), "mode 'I;16'"),
+        (Image.new("I;16", (32, 32)), "mode 'I;16': scale its values"),
+        (Image.new("F", (32, 32)), "mode 'F': scale its values"),
         ([Image.new("RGB", (32, 32)), Image.new("RGB", (30, 32))], "32×32 and 32×30"),
         ([floats[0], floats[1]], r"torch.stack\(images\)"),
         (floats.numpy(), r"torch.from_numpy"),
@@ -152,7 +155,14 @@ def test_what_is_not_meant_is_refused_by_name(network, given, named):
         evalib.predict(network, given)
 
 
-@pytest.mark.parametrize("size", [0, -1, True])
+def test_pictures_of_several_sizes_are_to_fit_the_network():
+    network = evalib.build("resnet20-small")
+    network.image_size = (48, 64)
+    with pytest.raises(ValueError, match=r"ImageOps.fit\(picture, \(64, 48\)\)"):
+        evalib.predict(network, [Image.new("RGB", (64, 48)), Image.new("RGB", (30, 32))])
+
+
+@pytest.mark.parametrize("size", [0, -1, True, 2.5, None, "10"])
 def test_a_batch_size_is_1_or_more(network, images, size):
     with pytest.raises(ValueError, match="batch_size"):
         evalib.predict(network, images, batch_size=size)
@@ -163,6 +173,9 @@ def test_normalise_refuses_what_predict_refuses():
         data.normalise(255 * floats)
     with pytest.raises(TypeError, match="give uint8"):
         data.normalise(torch.zeros(2, 3, 32, 32, dtype=torch.int32))
+    for given, remedy in ((floats[0], r"images\[None\]"), (floats.movedim(1, 3), "movedim"), (grey, "expand")):
+        with pytest.raises(ValueError, match=remedy):
+            data.normalise(given)
     assert data.normalise(floats[:0]).shape == (0, 3, 32, 32)
 
 

@@ -18,6 +18,7 @@ from evalib.results.files import results as results
 from evalib.results.schema import SCHEMA, collapse, computation, settings_of
 from evalib.results.weights import load_weights
 from evalib.training import checkpoints, data, loop
+from evalib.training.checks import check_kinds
 from evalib.training.environment import commit, device_name, versions
 from evalib.training.loop import Run, accuracy, check_computation, choose_device, train
 from evalib.training.settings import COMPUTATION, TIERS, Settings
@@ -42,6 +43,7 @@ def run(
     there moves into ``superseded/``. ``RuntimeError`` if another process has the run in hand. ``shared`` is how many runs
     share the device, this one included: the record says so beside its seconds.
     """
+    check_kinds(settings, None)
     path = record_path(settings, out)
     directory = path.with_suffix("")
     choose_device(device)

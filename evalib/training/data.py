@@ -92,8 +92,9 @@ def _subset() -> Dataset:
 def normalise(images: Shaped[Tensor, "n 3 i j"]) -> Float[Tensor, "n 3 i j"]:
     """(pixel / 255 − MEAN) / STD, per channel, in single precision, of uint8 pixels; (pixel − MEAN) / STD of floating ones.
 
-    The argument is left as it was. ``TypeError`` or ``ValueError`` as :func:`check_pixels`.
+    The argument is left as it was. ``TypeError`` or ``ValueError`` as :func:`check_shape` and :func:`check_pixels`.
     """
+    check_shape(images)
     check_pixels(images)
     scaled = images.float() if images.dtype == torch.uint8 else 255 * images.float()
     for c in range(3):
@@ -112,7 +113,9 @@ def check_pixels(images: Tensor) -> None:
     low, high = (value.item() for value in images.detach().aminmax())
     if not (low >= 0 and high <= 1):  # NaN compares false
         remedy = "replace what is not a number"
-        if low < 0:
+        if low > -0.25 and high < 1.25:
+            remedy = "resized? then images.clamp(0, 1)"
+        elif low < 0:
             remedy = "normalised already? give the pixels, or call the network itself"
         elif high > 1:
             remedy = "divide them by 255" if high <= 255 else "scale them to 0 … 1"

@@ -59,28 +59,45 @@ def dataset(
     """
     if (test_images is None) != (test_labels is None):
         raise ValueError("test_images and test_labels belong together: give both, or neither")
+    names = None if classes is None else check_names(classes)
     images, labels = checked(images, labels, "images", "labels")
+    number, given = len(names) if names else max(int(labels.max()) + 1, 2), labels
     if test_images is None:
         train, test = split(len(labels))
         images, labels, test_images, test_labels = images[train], labels[train], images[test], labels[test]
+    if len(labels) < 10:
+        raise ValueError(f"{len(labels)} images are left to train on, and none to validate: give 11 or more")
     test_images, test_labels = checked(test_images, test_labels, "test_images", "test_labels")
     if test_images.shape[1:] != images.shape[1:]:
         sizes = " and ".join(f"{part.shape[2]}×{part.shape[3]}" for part in (images, test_images))
         raise ValueError(f"images of one size are wanted, not {sizes}: resize them")
-    number = len(classes) if classes is not None else int(labels.max()) + 1
     for name, part in (("labels", labels), ("test_labels", test_labels)):
         if part.min() < 0 or part.max() >= number:
             raise ValueError(
                 f"{name} are {part.min()} … {part.max()}, of {number} classes: number them 0 … {number - 1}"
             )
     if missing := sorted(set(range(number)) - set(labels.tolist())):
-        raise ValueError(
-            f"no training image has the label {missing[0]}: number the labels 0 … {number - 1}, without gaps"
-        )
+        remedy = f"number the labels 0 … {number - 1}, without gaps"
+        if missing[0] in given:
+            remedy = "all its images are in the tenth that is put aside as the test set: give more, or a test set"
+        raise ValueError(f"no training image has the label {missing[0]}: {remedy}")
     arrays = [rearrange(part, "n c i j -> n i j c").numpy() for part in (images, test_images)]
     sha256 = fingerprint(arrays[0], labels.numpy(), arrays[1], test_labels.numpy())
-    names = tuple(classes) if classes is not None else tuple(map(str, range(number)))
+    names = names or tuple(map(str, range(number)))
     return Dataset(images, labels, test_images, test_labels, "own", sha256, names)
+
+
+def check_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """The names of classes in the order of their labels; ``TypeError`` or ``ValueError`` if they have none, or two are one."""
+    if isinstance(classes, str | set | frozenset | dict):
+        remedy = "a list of names in the order of the labels, as sorted(classes, key=classes.get) of ImageFolder's class_to_idx"
+        raise TypeError(f"classes are of type {type(classes).__name__}: give {remedy}")
+    names = tuple(classes)
+    if len(names) < 2:
+        raise ValueError(f"classes are {len(names)}: there is nothing to tell apart; give two or more")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"two classes are called {twice[0]!r}: give each a name of its own")
+    return names
 
 
 def checked(images, labels, called: str, labels_called: str) -> tuple[UInt8[Tensor, "n 3 i j"], Int64[Tensor, " n"]]:
@@ -92,7 +109,9 @@ def checked(images, labels, called: str, labels_called: str) -> tuple[UInt8[Tens
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(f"{labels_called} are {labels.dtype}: give whole numbers, as {labels_called}.long()")
     if labels.ndim != 1 or len(labels) != len(images):
-        remedy = f"; of one-hot rows {labels_called}.argmax(1)" if labels.ndim == 2 else ""
+        column = labels.shape[1:] == (1,)
+        remedy = f"; {labels_called}.flatten()" if column else f"; of one-hot rows {labels_called}.argmax(1)"
+        remedy = remedy if labels.ndim == 2 else ""
         raise ValueError(
             f"{labels_called} of shape {tuple(labels.shape)} for {len(images)} images: give one number an image{remedy}"
         )
@@ -104,7 +123,12 @@ def checked(images, labels, called: str, labels_called: str) -> tuple[UInt8[Tens
 def as_tensor(array, called: str) -> Tensor:
     """A tensor, or a numpy array as one."""
     if isinstance(array, np.ndarray):
-        return torch.from_numpy(np.ascontiguousarray(array))
+        if array.dtype.kind not in "buifc":
+            numbers = f"whole numbers, as np.unique({called}, return_inverse=True) makes of names"
+            wanted = numbers if "labels" in called else "uint8"
+            raise TypeError(f"{called} are of numpy's type {array.dtype}: give {wanted}")
+        # a copy: the array may be read-only, or change
+        return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
     if not isinstance(array, Tensor):
         raise TypeError(f"{called} are of type {type(array).__name__}: give a tensor or a numpy array")
     return array

@@ -51,6 +51,20 @@ def enough_memory(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
+def one_image(settings: Settings) -> Iterator[None]:
+    """Name the remedy where the last batch of an epoch is one image, of whose single pixel no batch norm is made."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            "the last batch of an epoch is one image, and its map one pixel, of which batch normalisation has no variance: "
+            f"choose another batch_size than {settings.batch_size}"
+        ) from error
+
+
+@contextmanager
 def compilation() -> Iterator[None]:
     """Turn the error of torch.compile into one line that says what it needs, and how to train without it."""
     try:

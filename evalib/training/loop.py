@@ -14,8 +14,9 @@ from evalib.experiments import build, experiment
 from evalib.networks import Network
 from evalib.tracing import Trace, trace
 from evalib.training import checkpoints, data
+from evalib.training.checks import check_fits, check_kinds, check_precision
 from evalib.training.environment import choose_device, commit, device_name
-from evalib.training.failures import check_finite, compilation, enough_memory, finite_loss
+from evalib.training.failures import check_finite, compilation, enough_memory, finite_loss, one_image
 from evalib.training.prediction import evaluating, predict
 from evalib.training.progress import announce, progress_bar
 from evalib.training.settings import COMPUTATION, TIERS, Settings, check_same, learning_rate
@@ -62,12 +63,14 @@ def train(
     loss is not finite, ``MemoryError`` if the device's memory does not hold a step, and ``RuntimeError`` if the step
     cannot be compiled.
     """
+    check_kinds(settings, dataset)
     device, cifar = choose_device(device), dataset or data.load(TIERS[settings.tier].data)
     everything = experiment(settings.experiment).recipe.all_images
     training, validation = (index.to(device) for index in data.split(len(cifar.train_labels), everything))
     images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
     foreign = dataset is not None or network is not None
     network, optimiser = begin(settings, device, len(cifar.classes), network)
+    check_precision(network)
     if foreign:
         check_fits(network, cifar)
     compile = compiles(compile, settings.tier, device)
@@ -79,6 +82,7 @@ def train(
     with (
         progress_bar(settings, len(training), len(curve)) as bar,
         enough_memory(settings),
+        one_image(settings),
         compilation(),
         checkpoints.Writer(directory) as writer,
     ):
@@ -128,23 +132,14 @@ def begin(
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
     """``network``, or one as the seed draws it, on the CPU's random stream whatever the device, and its optimiser."""
     recipe = experiment(settings.experiment).recipe
+    if recipe.optimiser not in OPTIMISERS:
+        raise ValueError(f"there is no optimiser {recipe.optimiser!r}: choose one of {', '.join(OPTIMISERS)}")
     with CAPTURE:
         if network is None:
             torch.manual_seed(settings.seed)
             network = build(settings.experiment, classes)
         network = network.to(device, memory_format=torch.channels_last)
         return network, OPTIMISERS[recipe.optimiser](network, settings.learning_rate, recipe.weight_decay)
-
-
-def check_fits(network: nn.Module, dataset: data.Dataset) -> None:
-    """``ValueError`` unless ``network`` takes the images of ``dataset``, and gives a score for each of its classes."""
-    device = next(network.parameters()).device
-    scores = predict(network, dataset.train_images[:2].to(device))
-    if scores.shape != (2, len(dataset.classes)):
-        raise ValueError(
-            f"the network gives scores of shape {tuple(scores.shape)} for 2 images, the data have {len(dataset.classes)} "
-            f"classes: build it with num_classes={len(dataset.classes)}"
-        )
 
 
 def train_epoch(step, network: nn.Module, images: int, settings: Settings, epoch: int, bar) -> tuple[Tensor, Tensor]:
@@ -163,8 +158,12 @@ def train_epoch(step, network: nn.Module, images: int, settings: Settings, epoch
 
 
 def evaluate(network: nn.Module, images: UInt8[Tensor, "n 3 i j"]) -> Float[Tensor, "n classes"]:
-    """The scores for ``images`` where they lie: on a GPU, where a batch takes as long as its launches, in large ones."""
-    return predict(network, images, **({"batch_size": EVALUATED} if images.is_cuda else {}))
+    """The scores for ``images`` where they lie: on a GPU, where a batch takes as long as its launches, in large ones.
+
+    In smaller ones the larger the images are, so that a network which trains on them is evaluated in no more memory.
+    """
+    most, pixels = (EVALUATED if images.is_cuda else 500), images.shape[2] * images.shape[3]
+    return predict(network, images, batch_size=max(1, min(most, most * 32 * 32 // pixels)))
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from evalib.training import data
+from evalib.training.settings import whole_number
 
 Pixels = UInt8[Tensor, "n 3 i j"] | Float[Tensor, "n 3 i j"]
 Given = Pixels | Image.Image | Sequence[Image.Image]
@@ -43,15 +44,14 @@ def predict(
 
     The result is an ordinary tensor without gradient, where ``images`` lie (for PIL images where the network lies).
     """
-    if isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(f"batch_size={batch_size!r} must be 1 or more")
+    batch_size = whole_number("batch_size", batch_size, 1)
     parameter = next(network.parameters(), torch.empty(0))
     pixels = as_pixels(images, getattr(network, "image_size", None))
     where = images.device if isinstance(images, Tensor) else parameter.device
     with evaluating(network):
         scores = torch.cat(
             [
-                network(data.normalise(batch.to(parameter.device)).to(parameter.dtype)).to(where)
+                tensor(network(data.normalise(batch.to(parameter.device)).to(parameter.dtype))).to(where)
                 for batch in pixels.split(batch_size)
             ]
         )
@@ -61,6 +61,15 @@ def predict(
     if len(classes) != scores.shape[1]:
         raise ValueError(f"{len(classes)} classes are named, the network has {scores.shape[1]}: name each of them")
     return result, [classes[index] for index in scores.argmax(dim=1).tolist()]
+
+
+def tensor(scores) -> Tensor:
+    """What a network gave, if it is a tensor; ``TypeError`` if not."""
+    if not isinstance(scores, Tensor):
+        raise TypeError(
+            f"the network gives a {type(scores).__name__}: wrap it in a module that gives the scores alone, n k"
+        )
+    return scores
 
 
 def as_pixels(images: Given, size: tuple[int, int] | None = None) -> Pixels:
@@ -91,11 +100,14 @@ def from_pictures(pictures: Sequence[Image.Image], size: tuple[int, int] | None)
         if not isinstance(picture, Image.Image):
             remedy = "torch.stack(images)" if isinstance(picture, Tensor) else "a tensor n 3 i j, or PIL images"
             raise TypeError(f"images hold a {type(picture).__name__}: give {remedy}")
+        if picture.mode[0] in "IF":  # convert cuts off what is above 255
+            raise ValueError(f"a picture has the mode {picture.mode!r}: scale its values, and give a tensor in 0 … 1")
         if picture.mode not in ("RGB", "L"):
             raise ValueError(f'a picture has the mode {picture.mode!r}: give picture.convert("RGB")')
         if picture.size != pictures[0].size:
             sizes = " and ".join("×".join(map(str, each.size[::-1])) for each in (pictures[0], picture))
-            raise ValueError(f"pictures of one size are wanted, not {sizes}: PIL.ImageOps.fit(picture, (32, 32))")
+            fit = (size or (32, 32))[::-1]
+            raise ValueError(f"pictures of one size are wanted, not {sizes}: PIL.ImageOps.fit(picture, {fit})")
     if not pictures:
         return torch.empty(0, 3, *(size or (32, 32)), dtype=torch.uint8)
     return rearrange(
