@@ -78,14 +78,25 @@ ROWS = {row.name: row for row in TABLE_1}
 def register(*rows: Experiment) -> None:
     """Add rows of your own: they train, record and show in tables as any other, under their names.
 
-    ``ValueError`` if there is a row of that name already, or the name is no file name.
+    ``ValueError`` if there is a row of that name already, if the name is no file name, if a tuple has not an entry for each
+    stage, or if there is no row ``base``; then none is added.
     """
+    names = [row.name for row in rows]
     for row in rows:
-        if row.name in ROWS:
+        if row.name in ROWS or names.count(row.name) > 1:
             raise ValueError(f"there is an experiment {row.name!r} already: give the row another name")
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", row.name):
             raise ValueError(f"name {row.name!r}: records are files of that name; use a-z, 0-9, - and _")
-        ROWS[row.name] = row
+        for field in ("widths", "mix", "block"):
+            if isinstance(value := getattr(row, field), tuple) and len(value) != len(row.blocks):
+                raise ValueError(
+                    f"{row.name}: {field} has {len(value)} entries, blocks {len(row.blocks)}: one for each stage"
+                )
+        if row.base and row.base not in (*ROWS, *names):
+            raise ValueError(
+                f"{row.name}: there is no experiment {row.base!r}, its base: choose one of {', '.join(ROWS)}"
+            )
+    ROWS.update(zip(names, rows, strict=True))
 
 
 def experiment(name: str) -> Experiment:

@@ -70,18 +70,18 @@ class EVASummary(nn.Module):
         self.eva = layer(channels, channels, channels, **{"num_heads": NUM_HEADS} | options)
 
     def forward(self, x: Map) -> Float[Tensor, "n c"]:
-        return rearrange(self.eva(crop(x)), "n c 1 1 -> n c")
+        return rearrange(self.eva(crop(x, getattr(self.eva, "extent", EXTENT))), "n c 1 1 -> n c")
 
 
-def crop(x: Map) -> Float[Tensor, "n cin 7 7"]:
-    """The last 7 rows and columns of an 8×8 map; a 7×7 one as it is."""
-    if x.shape[-2:] not in ((EXTENT, EXTENT), (EXTENT + 1, EXTENT + 1)):
+def crop(x: Map, extent: int = EXTENT) -> Float[Tensor, "n cin _ _"]:
+    """The last 7 rows and columns of an 8×8 map, a 7×7 one as it is; or those of another ``extent``."""
+    if x.shape[-2:] not in ((extent, extent), (extent + 1, extent + 1)):
         raise ValueError(
-            f"the last map is {x.shape[-2]}×{x.shape[-1]}, an EVANet reads 8×8 or 7×7, as 32×32 or 28×28 images give: "
-            "resize the images, or give the row a head that pools first, "
-            f"as lambda c: nn.Sequential(nn.AdaptiveAvgPool2d({EXTENT}), EVASummary(c))"
+            f"the last map is {x.shape[-2]}×{x.shape[-1]}, an EVANet reads {extent + 1}×{extent + 1} or {extent}×{extent}, as images of "
+            f"{4 * extent + 4} or {4 * extent} pixels a side give: resize them, or let the row's head pool first, as "
+            f"lambda c: nn.Sequential(nn.AdaptiveAvgPool2d({extent}), EVASummary(c))"
         )
-    return x[:, :, -EXTENT:, -EXTENT:]
+    return x[:, :, -extent:, -extent:]
 
 
 class Network(nn.Module):

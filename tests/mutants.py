@@ -220,7 +220,7 @@ MUTANTS = (
     Mutant(
         "first-seven", "EVA reads the first 7 rows and columns",
         NETWORKS + "test_eva_reads_the_last_seven_rows_and_columns",
-        "networks.py", "x[:, :, -EXTENT:, -EXTENT:]", "x[:, :, :EXTENT, :EXTENT]",
+        "networks.py", "x[:, :, -extent:, -extent:]", "x[:, :, :extent, :extent]",
     ),
     Mutant(
         "attention-too-early", "self-attention stands in the second stage",

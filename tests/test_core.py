@@ -12,6 +12,7 @@ from evalib import Bottleneck, ExpandingVisualAttention, Experiment, RelativeSel
 from evalib.ablations.variants import LetterAttention, StandardAttention
 from evalib.equations import ring
 from evalib.eva import SingleQueryAttention
+from evalib.experiments import Recipe
 from evalib.networks import EVASummary, convolution_3x3, self_attention_3x3
 
 HEADS = 2
@@ -208,6 +209,35 @@ def test_a_row_is_registered_once_under_the_name_of_a_file(rows):
     for name in ("../mine", "", "Mine", "a b"):
         with pytest.raises(ValueError, match="files of that name"):
             evalib.register(Experiment(name, "Mine"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"widths": (16, 32)}, "wrong: widths has 2 entries, blocks 3: one for each stage"),
+        ({"mix": (convolution_3x3,)}, "wrong: mix has 1 entries, blocks 3"),
+        ({"base": "resnet20-smal"}, "there is no experiment 'resnet20-smal', its base"),
+    ],
+)
+def test_a_row_that_cannot_be_built_or_held_against_another_is_named_and_none_is_added(rows, fields, named):
+    with pytest.raises(ValueError, match=named):
+        evalib.register(Experiment("sound", "Sound"), Experiment("wrong", "Wrong", **fields))
+    evalib.register(Experiment("sound", "Sound"), Experiment("upon", "Upon", base="sound"))
+
+
+def test_an_optimiser_that_is_none_is_named(rows):
+    evalib.register(Experiment("mine", "Mine", recipe=Recipe("RMSprop", 1e-3, ())))
+    torch.set_default_dtype(torch.float32)
+    with pytest.raises(ValueError, match="no optimiser 'RMSprop': choose one of Adam, AdamW, SGD"):
+        evalib.train(evalib.Settings("mine"), device="cpu")
+
+
+@pytest.mark.parametrize("extent", [5, 9])
+def test_a_summary_reads_the_last_pixels_of_the_extent_of_its_layer(extent):
+    summary, x = EVASummary(8, extent=extent).eval(), torch.randn(2, 8, extent + 1, extent + 1)
+    torch.testing.assert_close(summary(x), summary.eva(x[:, :, 1:, 1:])[:, :, 0, 0])
+    with pytest.raises(ValueError, match=f"an EVANet reads {extent + 1}×{extent + 1} or {extent}×{extent}"):
+        summary(torch.randn(1, 8, 7, 7))
 
 
 @pytest.mark.parametrize("mix", [convolution_3x3, self_attention_3x3], ids=["plain", "self-attentional"])
