@@ -80,6 +80,27 @@ def test_what_cannot_be_exported_is_named(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_name_of_the_file_says_the_format_and_may_not_say_another(tmp_path, capsys):
+    path = tmp_path / "mine.pt2"
+    assert main(["export", "resnet20-small", "--to", str(path), "--format", "onnx"]) == 2
+    assert "is named as .pt2, and onnx is asked for: name it mine.onnx" in capsys.readouterr().err
+    assert main(["export", "resnet20-small", "--to", str(tmp_path)]) == 2
+    assert "is a folder: name a file in it" in capsys.readouterr().err and not path.exists()
+    assert main(["export", "resnet20-small", "--to", str(path)]) == 0
+    assert torch.export.load(path).module()(torch.zeros(3, 3, 32, 32, dtype=torch.uint8)).shape == (3, 10)
+
+
+def test_the_size_is_that_of_the_images_trained_on_and_names_may_be_an_array(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    network = evalib.build("resnet20-small", num_classes=3).eval()
+    network.image_size = (24, 40)
+    path = export.export(network, "~/mine.pt2", classes=np.array(["a", "b", "c"]))
+    assert path == tmp_path / "mine.pt2"
+    program, classes = run_pt2(path)
+    assert json.loads(classes) == ["a", "b", "c"]
+    assert program(torch.zeros(5, 3, 24, 40, dtype=torch.uint8)).shape == (5, 3)
+
+
 def test_another_size_and_number_of_classes(tmp_path):
     network = evalib.build("resnet20-small", num_classes=3)
     path = export.export(network, tmp_path / "mine.onnx", classes=("a", "b", "c"), size=(24, 40))

@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -42,29 +43,38 @@ def export(
     network: nn.Module,
     path: str | Path,
     format: str | None = None,
-    classes: tuple[str, ...] | None = None,
-    size: tuple[int, int] = (32, 32),
+    classes: Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write ``network`` to ``path``: its input ``images`` is uint8 ``n 3 i j`` for any n, its output ``scores``, ``n k``.
 
     ``format`` is "onnx" or "pt2" (``torch.export``); without it the suffix of ``path`` says. Normalisation is inside. The
-    names ``classes`` go into the file (ONNX: metadata ``classes``; pt2: extra file ``classes.json``). ``ValueError``
-    without a format, for classes that are not the network's, or where the file is there already, without ``overwrite``.
+    names ``classes`` go into the file (ONNX: metadata ``classes``; pt2: extra file ``classes.json``). ``size``, height and
+    width, is by default that of the images that the network was trained on, else 32×32. ``ValueError`` without a format,
+    or against the suffix, for classes that are not the network's, or where the file is there already, without ``overwrite``.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     kind = format or path.suffix.removeprefix(".")
     if kind not in FORMATS:
         raise ValueError(f"{kind!r} is no format: choose one of {', '.join(FORMATS)}")
+    if path.suffix in FORMATS.values() and path.suffix != FORMATS[kind]:
+        raise ValueError(
+            f"{path} is named as {path.suffix}, and {kind} is asked for: name it {path.stem}{FORMATS[kind]}"
+        )
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file in it")
     if path.exists() and not overwrite:
         raise ValueError(f"{path} is there already: name another file, or overwrite it with --overwrite")
     if kind == "onnx":
         need("export", "onnx", "onnxscript")
+    size = size or getattr(network, "image_size", None) or (32, 32)
     images = torch.zeros(EXAMPLES, 3, *size, dtype=torch.uint8)
     predict(network, images, classes=classes)  # refuses what does not fit
     batch = {"images": {0: torch.export.Dim("n", min=1)}}
     program = torch.export.export(Deployed(network), (images,), dynamic_shapes=batch)
-    content = (as_onnx if kind == "onnx" else as_pt2)(program, json.dumps(classes))
+    names = json.dumps(None if classes is None else [*map(str, classes)])
+    content = (as_onnx if kind == "onnx" else as_pt2)(program, names)
     return checkpoints.write_atomically(path, content)
 
 
@@ -87,10 +97,15 @@ def as_onnx(program, classes: str) -> bytes:
 
 
 def export_weights(
-    name_or_path: str | Path, path: str | Path | None, format: str, out: Path | None = None, overwrite: bool = False
+    name_or_path: str | Path,
+    path: str | Path | None,
+    format: str | None,
+    out: Path | None = None,
+    overwrite: bool = False,
 ) -> Path:
-    """:func:`export` of a weights file, or of an experiment's trained network, by default to ``<experiment>.<format>``."""
+    """:func:`export` of a weights file, or of an experiment's trained network, by default to ``<experiment>.onnx``."""
     weights = find_weights(name_or_path, out)
     _, record = read_weights(weights)
-    path = path or f"{record['experiment']}{FORMATS[format]}"
-    return export(load_weights(weights), path, format, data.CLASSES, overwrite=overwrite)
+    path = Path(path or f"{record['experiment']}{FORMATS[format or 'onnx']}")
+    kind = format or ("onnx" if path.suffix not in FORMATS.values() else None)
+    return export(load_weights(weights), path, kind, data.CLASSES, overwrite=overwrite)
