@@ -27,6 +27,20 @@ PACKAGE = Path(evalib.__file__).parent
 TEMPLATE = PACKAGE.parent / notebook.TEMPLATE
 
 
+def test_a_job_finds_data_and_home_where_the_command_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, folder in (("EVALIB_DATA", "mine"), ("EVALIB_HOME", "~/home")):
+        monkeypatch.setenv(name, folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = []
+    monkeypatch.setattr(reproducing, "call", lambda command: found.append(dict(os.environ)) or 0)
+    reproducing.reproduce({"tier": "smoke", "seeds": "first", "out": "~/results"}, book=False)
+    assert [(each["EVALIB_DATA"], each["EVALIB_HOME"]) for each in found] == [
+        (str(tmp_path / "mine"), str(tmp_path / "home"))
+    ]
+    assert (tmp_path / "results" / "smoke" / ".batch" / "config.json").exists()
+
+
 @pytest.fixture
 def no_kernel(monkeypatch):
     def refuse(*_):

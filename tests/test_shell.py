@@ -5,18 +5,22 @@ import errno
 import importlib
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from test_tables import made
 
+import evalib
 from evalib import experiments
 from evalib.__main__ import main, stand_in
 from evalib.batch import commands, faults, notebook, rows
+from evalib.results import records, runs
 
 COMMANDS = ("train", "evaluate", "table", "claims", "data", "plan", "reproduce", "notebook")
 
@@ -66,6 +70,28 @@ def test_a_folder_of_records_that_is_not_there_is_no_empty_table(tmp_path, capsy
     shown = capsys.readouterr()
     assert shown.out == ""
     assert f"there is no folder {tmp_path / 'resluts'}" in shown.err
+
+
+@pytest.mark.parametrize("call", [evalib.evaluate, evalib.load_weights])
+def test_weights_of_a_folder_that_is_not_there_are_not_those_of_the_package(tmp_path, call):
+    with pytest.raises(ValueError, match=f"there is no folder {tmp_path / 'resluts'}"):
+        call("resnet20-small", out=tmp_path / "resluts")
+
+
+@pytest.mark.parametrize("command", ["table", "claims", "evaluate --weights resnet20-small"])
+def test_the_folder_of_one_tier_is_not_the_folder_of_records(tmp_path, capsys, command):
+    shutil.copytree(Path(__file__).parent.parent / "results" / "quick", tmp_path / "quick")
+    assert main([*command.split(), "--out", str(tmp_path / "quick")]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and f"name the one that it lies in, {tmp_path}" in shown.err
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    settings = evalib.Settings("resnet20-small")
+    assert records.record_path(settings, "~/out").parent == tmp_path / "home" / "out" / "smoke"
+    assert not runs.trusted("smoke", "~/out") and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("number", faults.REMEDIES)

@@ -1,14 +1,19 @@
 """Weights that come with the package: those of a recorded run, which give its count again; others are refused."""
 
+import hashlib
 import json
 import runpy
 import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
+from torch import nn
+from torch.nn.utils import parametrizations
 
 import evalib
+from evalib import experiments
 from evalib.__main__ import main
 from evalib.experiments import experiment
 from evalib.results import evaluation, records, weights
@@ -50,7 +55,7 @@ def test_published_weights_load_by_name_and_give_the_recorded_count(out, capsys)
     cifar = data.load("subset")
     correct = evalib.training.loop.predict(network, cifar.test_images).argmax(dim=1) == cifar.test_labels
     assert correct.sum().item() == record["test"]["correct"]
-    shutil.rmtree(out)
+    shutil.rmtree(out / "smoke")
     assert main(["evaluate", "--weights", ROW.name, "--out", str(out)]) == 0
     count = record["test"]["correct"]
     assert f"{count} of 500 test images right" in capsys.readouterr().out
@@ -152,3 +157,44 @@ def test_the_weights_in_the_package_give_their_count(path):
     if cifar.source != "full":
         pytest.skip("the full CIFAR-10 is not here: python -m evalib data")
     assert evaluation.difference(weights.read_weights(path)[1], evaluation.counted(path, "cpu")) == ""
+
+
+# ── Weights of a row of one's own ─────────────────────────────────────────────────────────────────────────────────
+
+
+class Head(nn.Module):
+    """Two layers with one weight, and two whose weights are computed."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.one, self.other = nn.Linear(channels, channels), nn.Linear(channels, channels)
+        self.other.weight = self.one.weight
+        self.normed = parametrizations.weight_norm(nn.Linear(channels, channels))
+        self.bounded = parametrizations.spectral_norm(nn.Linear(channels, channels))
+
+    def forward(self, x):
+        return self.bounded(self.normed(self.other(self.one(x.mean(dim=(2, 3))))))
+
+
+def test_tied_and_computed_weights_are_written_and_read_back(tmp_path, monkeypatch):
+    torch.set_default_dtype(torch.float32)
+    monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
+    evalib.register(evalib.Experiment("mine", "Mine", head=Head))
+    network, x = evalib.build("mine").eval(), torch.randn(2, 3, 32, 32)
+    made = {"experiment": "mine", "computation": 2, "settings": {}}
+    path = checkpoints.write_tensors(tmp_path, "weights", network.state_dict(), made)
+    torch.testing.assert_close(evalib.load_weights(path)(x), network(x))
+
+
+def test_a_checkpoint_and_the_file_of_another_program_are_no_weights(tmp_path):
+    settings = {"settings": {"experiment": ROW.name}, "curve": []}
+    path = checkpoints.write_tensors(tmp_path, "epoch-0001", {"network.a": torch.ones(2)}, settings)
+    with pytest.raises(
+        ValueError, match=r"epoch-0001-\w+.safetensors is a checkpoint.*name the weights-… file beside it"
+    ):
+        evalib.load_weights(path)
+    content = safetensors.torch.save({"a": torch.ones(2)})
+    other = tmp_path / f"weights-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+    other.write_bytes(content)
+    with pytest.raises(ValueError, match="was not written by evalib"):
+        evalib.load_weights(other)

@@ -12,6 +12,7 @@ from evalib.batch.faults import FAULTS, said
 from evalib.batch.notebook import KINDS, parse, run_notebook
 from evalib.experiments import TABLE_1
 from evalib.results import claims, comparisons, evaluation, export, records, tables, weights
+from evalib.results.files import check_folder
 from evalib.training import data
 from evalib.training.progress import tensorboard
 from evalib.training.settings import PRECISIONS, TIERS, Settings
@@ -47,7 +48,7 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
         "export", help="a trained network as one file for use without evalib, pixels in, scores out"
     )
     file.add_argument("weights", help="a weights file, or the name of an experiment")
-    file.add_argument("--format", choices=export.FORMATS, default="onnx", help="(default: onnx)")
+    file.add_argument("--format", choices=export.FORMATS, help="(default: by the name of FILE, else onnx)")
     file.add_argument("--to", type=Path, metavar="FILE", help="(default: the experiment's name, here)")
     file.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     file.set_defaults(call=call_export)
@@ -119,7 +120,6 @@ def add_batch(commands) -> None:
 
 
 def call_export(arguments: argparse.Namespace) -> None:
-    check_out(arguments.out)
     asked = arguments.weights, arguments.to, arguments.format, arguments.out, arguments.overwrite
     print(f"{export.export_weights(*asked)}: images, uint8 n 3 32 32, in; scores, n 10, out")
 
@@ -129,24 +129,18 @@ def call_table(arguments: argparse.Namespace) -> None:
     rows, as_markdown = (
         (comparisons.ablations, comparisons.markdown) if arguments.ablations else (tables.table, tables.markdown)
     )
-    check_out(arguments.out)
+    check_folder(arguments.out)
     show(lambda: tables.dumps(rows(arguments.out, tiers), arguments.format, as_markdown))
 
 
 def call_claims(arguments: argparse.Namespace) -> None:
-    check_out(arguments.out)
+    check_folder(arguments.out)
 
     def text() -> str:
         found = claims.claims(arguments.out)
         return tables.dumps(claims.rows(found), arguments.format, lambda _: claims.markdown(found))
 
     show(text)
-
-
-def check_out(out: Path | None) -> None:
-    """Raise ``ValueError`` where a folder of records was named and is not there."""
-    if out is not None and not out.is_dir():
-        raise ValueError(f"there is no folder {out}: check --out")
 
 
 def show(text: Callable[[], str]) -> None:
@@ -216,7 +210,6 @@ def call_evaluate(arguments: argparse.Namespace) -> None:
             raise ValueError(f"{arguments.record}: {outcome['fault']}")
         print(f"{arguments.record}: its weights give {outcome['correct']} test images right, as recorded")
         return
-    check_out(arguments.out)
     scores, record = weights.evaluate(arguments.weights, arguments.out, arguments.device)
     labels = data.load(record["data"]["source"]).test_labels
     correct = (scores.argmax(dim=1) == labels).sum().item()

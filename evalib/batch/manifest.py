@@ -76,7 +76,7 @@ def lines(path: Path) -> list[tuple[int, list[str]]]:
     end of a line.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except OSError as error:
         raise OSError(f"the manifest {path} cannot be read ({error.strerror}): give another --manifest") from None
     except UnicodeDecodeError:

@@ -29,8 +29,11 @@ def reproduce(asked: dict, profile: str = "local", book: bool = True, further: S
     """
     workflow = in_checkout("workflow/Snakefile")
     need("batch", "snakemake", "papermill")
-    out = Path(asked.get("out") or records.results()).absolute()
-    source = Path(asked.get("manifest") or in_checkout(manifest.MANIFEST)).absolute()
+    out = records.results(asked.get("out")).absolute()
+    source = Path(asked.get("manifest") or in_checkout(manifest.MANIFEST)).expanduser().absolute()
+    for name in ("EVALIB_HOME", "EVALIB_DATA"):  # a job is elsewhere
+        if folder := os.environ.get(name):
+            os.environ[name] = str(Path(folder).expanduser().absolute())
     if brace := set("{}") & set(f"{out}{workflow}"):
         raise ValueError(
             f"{out} may have no {min(brace)} in it, which Snakemake reads as a pattern: choose another --out"

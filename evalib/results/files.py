@@ -8,20 +8,30 @@ from pathlib import Path
 from evalib.results.schema import check, checksum, dumps, loads, settings_of, translated
 from evalib.training import checkpoints
 from evalib.training.paths import root
-from evalib.training.settings import Settings, check_same
+from evalib.training.settings import TIERS, Settings, check_same
 
 SUPERSEDED = "superseded"
 """The folder of the records that others have taken the place of; each counts as before."""
 
 
-def results() -> Path:
-    """Where records are kept unless another directory is named: ``results/`` of the checkout, or of here."""
-    return root() / "results"
+def results(out: str | Path | None = None) -> Path:
+    """Where records are kept: ``out``, else ``results/`` of the checkout, or of here."""
+    return Path(out or root() / "results").expanduser()
+
+
+def check_folder(out: str | Path | None) -> Path:
+    """:func:`results`; ``ValueError`` where a folder of records is named that is none."""
+    folder = results(out)
+    if out and not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}: check --out")
+    if out and folder.name in TIERS and not any(folder.glob("*/*-seed*.json")) and any(folder.glob("*-seed*.json")):
+        raise ValueError(f"{folder} is the folder of one tier: name the one that it lies in, {folder.parent}")
+    return folder
 
 
 def record_path(settings: Settings, out: Path | None = None) -> Path:
     """``<out>/<tier>/<experiment>-seed<seed>.json``."""
-    return Path(out or results()) / settings.tier / f"{settings.experiment}-seed{settings.seed}.json"
+    return results(out) / settings.tier / f"{settings.experiment}-seed{settings.seed}.json"
 
 
 def write(record: dict, path: Path) -> Path:

@@ -102,7 +102,7 @@ def of_another_class(labels: Int[Tensor, " n"]) -> Int64[Tensor, " n"]:
 
 def kept(out: Path | None = None) -> dict[str, dict]:
     """The readings that ``scripts/measure_readings.py`` left beside the records; ``ValueError`` if they were changed since."""
-    path = Path(out or results()) / READINGS
+    path = results(out) / READINGS
     if not path.exists():
         return {}
     try:

@@ -76,7 +76,7 @@ def trusted(tier: str, out: Path | None = None) -> list[dict]:
     Each file that is none, or a second copy of one, is warned of and left out.
     """
     found: list[dict] = []
-    folder = Path(out or results())
+    folder = results(out)
     shared = sharing(folder / SHARED)
     for path in (*sorted((folder / tier).glob("*.json")), *sorted((folder / SUPERSEDED / tier).glob("*.json"))):
         try:

@@ -10,7 +10,7 @@ LINE = re.compile(r"^\S+ seed \d+ epoch (\d+)/\d+: loss ([\d.]+), validation ([\
 
 def curve(name: str, out: Path | None = None) -> list[dict]:
     """Epoch, training loss and validation accuracy of ``unfinished/<name>.log``; empty if there is no such file."""
-    path = Path(out or results()) / "unfinished" / f"{name}.log"
+    path = results(out) / "unfinished" / f"{name}.log"
     found = (LINE.match(line) for line in path.read_text("utf-8").splitlines()) if path.is_file() else ()
     return [
         {"epoch": int(each[1]), "train_loss": float(each[2]), "validation_accuracy": float(each[3])}
@@ -22,7 +22,7 @@ def curve(name: str, out: Path | None = None) -> list[dict]:
 def told(experiment: str, out: Path | None = None) -> list[str]:
     """A line for each run of an experiment that was stopped at the ``paper`` tier: how far it came, or the note in its file."""
     lines = []
-    for path in sorted((Path(out or results()) / "unfinished").glob(f"{experiment}-seed*.log")):
+    for path in sorted((results(out) / "unfinished").glob(f"{experiment}-seed*.log")):
         seed, rows = path.stem.rpartition("-seed")[2], curve(path.stem, out)
         if not rows:
             lines.append(f"seed {seed} {' '.join(path.read_text('utf-8').split()).rstrip('.')}")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from evalib.experiments import build, experiment
 from evalib.networks import Network
 from evalib.results import tables
-from evalib.results.files import results
+from evalib.results.files import check_folder
 from evalib.results.schema import translated
 from evalib.training import checkpoints, data, loop
 from evalib.training.environment import choose_device
@@ -49,8 +49,15 @@ def load_pretrained(name: str, num_classes: int | None = None) -> Network:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """The tensors of a weights file and what its record says, its experiment by the name of today."""
+    """The tensors of a weights file and what its record says, its experiment by the name of today.
+
+    ``ValueError`` if it is a checkpoint, which has no record yet.
+    """
     tensors, record = checkpoints.read_tensors(path)
+    if "experiment" not in record:
+        raise ValueError(
+            f"{path} is a checkpoint, not the weights of a finished run: name the weights-… file beside it, or go on with the run"
+        )
     return tensors, translated(record)
 
 
@@ -58,14 +65,15 @@ def find_weights(name_or_path: str | Path, out: Path | None = None) -> Path:
     """The weights file at a path, or that of an experiment: of its first recorded seed at its highest tier.
 
     Where a run left none, the weights that come with the package. ``ValueError`` if it is neither a path nor an
-    experiment, or if ``out`` has only runs of it with other settings; ``FileNotFoundError`` if there is no file.
+    experiment, or if ``out`` is no folder or has only runs of it with other settings; ``FileNotFoundError`` if there is no
+    file.
     """
-    path = Path(name_or_path)
+    path = Path(name_or_path).expanduser()
     if path.suffix == ".safetensors":
         if not path.exists():
             raise FileNotFoundError(f"{path} is not there: name another file")
         return path
-    name, folder = str(name_or_path), Path(out or results())
+    name, folder = str(name_or_path), check_folder(out)
     tier, records = tables.highest(experiment(name), out)
     if tier is None and (other := sorted(folder.glob(f"*/{name}-seed*.json"))):
         raise ValueError(
@@ -87,7 +95,8 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
     tensors, record = read_weights(find_weights(name_or_path, out))
     with CAPTURE, torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
         network = build(record["experiment"])
-    network.load_state_dict({name.replace(*FORMER): tensor for name, tensor in tensors.items()})
+    known = network.state_dict()
+    network.load_state_dict({name if name in known else name.replace(*FORMER): each for name, each in tensors.items()})
     network.image_size = (32, 32)
     return network.to(memory_format=torch.channels_last).eval()
 

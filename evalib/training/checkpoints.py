@@ -43,7 +43,8 @@ def write_atomically(path: Path, content: bytes) -> Path:
 def write_tensors(directory: Path, stem: str, tensors: dict, metadata: dict) -> Path:
     """Write ``<stem>-<first 16 digits of the SHA-256>.safetensors`` into ``directory``."""
     content = save(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+        # tied tensors become two
+        {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()},
         {"evalib": json.dumps(metadata, allow_nan=False)},
     )
     return write_atomically(Path(directory) / f"{stem}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors", content)
@@ -66,6 +67,8 @@ def read_tensors(path: Path) -> tuple[dict, dict]:
             f"{path} is damaged: its SHA-256 begins with {found[:16]}, its name says {named[1]}; fetch or make it again"
         )
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    if "evalib" not in header.get("__metadata__", {}):
+        raise ValueError(f"{path} was not written by evalib, which keeps in it what made it: give a file of a run")
     return load(content), json.loads(header["__metadata__"]["evalib"])
 
 
