@@ -34,9 +34,7 @@ def printed(monkeypatch, encoding, *arguments):
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "cp437", "ascii"])
-@pytest.mark.parametrize(
-    "command", ["table", "table --ablations", "claims", "evaluate --weights resnet20-small", "export resnet20-small"]
-)
+@pytest.mark.parametrize("command", ["table", "table --ablations", "claims"])
 def test_what_a_code_page_lacks_has_a_stand_in(tmp_path, monkeypatch, encoding, command):
     for seed in (0, 1):
         made(tmp_path, seed=seed)
