@@ -89,7 +89,7 @@ def _subset() -> Dataset:
     return from_arrays(arrays, "subset", SUBSET_SHA256)
 
 
-def normalise(images: Shaped[Tensor, "n 3 i j"]) -> Float[Tensor, "n 3 i j"]:
+def normalise(images: Shaped[Tensor, "..."]) -> Float[Tensor, "n 3 i j"]:
     """(pixel / 255 − MEAN) / STD, per channel, in single precision, of uint8 pixels; (pixel − MEAN) / STD of floating ones.
 
     The argument is left as it was. ``TypeError`` or ``ValueError`` as :func:`check_shape` and :func:`check_pixels`.
