@@ -11,6 +11,7 @@ import torch
 from einops import rearrange
 from torch import nn
 from torchvision.datasets import CIFAR100
+from torchvision.models import VisionTransformer
 
 import evalib
 from evalib.training import cifar100, data, loop, sources
@@ -59,6 +60,19 @@ def test_a_given_network_is_trained_in_place_and_of_its_own_kind():
     settings = evalib.Settings("resnet20-small", epochs=1)
     run = evalib.train(settings, device="cpu", dataset=evalib.dataset(*shades()), network=network)
     assert run.network is network and not torch.equal(network[0].weight, before)
+
+
+def test_a_network_trained_on_other_sizes_is_tuned_to_those_of_the_data():
+    network, small = evalib.load_pretrained("resnet20-small", num_classes=3), evalib.dataset(*shades(50, 24))
+    run = evalib.train(evalib.Settings("resnet20-small", epochs=1), device="cpu", dataset=small, network=network)
+    assert run.network.image_size == (24, 24) and evalib.predict(network, shades(2, 24)[0]).shape == (2, 3)
+
+
+def test_a_vision_transformer_keeps_the_attributes_that_are_its_own():
+    vit = VisionTransformer(32, 8, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=16, num_classes=3)
+    mine = evalib.dataset(*shades(50))
+    run = evalib.train(evalib.Settings("resnet20-small", epochs=1), device="cpu", dataset=mine, network=vit)
+    assert vit.image_size == 32 and evalib.predict(run.network, mine.test_images).shape == (5, 3)
 
 
 def test_numpy_arrays_are_tensors_and_a_tenth_is_put_aside():

@@ -21,6 +21,7 @@ from evalib import experiments
 from evalib.__main__ import main, stand_in
 from evalib.batch import commands, faults, notebook, rows
 from evalib.results import records, runs
+from evalib.training import locks
 
 COMMANDS = ("train", "evaluate", "table", "claims", "data", "plan", "reproduce", "notebook")
 
@@ -82,6 +83,25 @@ def test_the_folder_of_one_tier_is_not_the_folder_of_records(tmp_path, capsys, c
     assert main([*command.split(), "--out", str(tmp_path / "quick")]) == 2
     shown = capsys.readouterr()
     assert shown.out == "" and f"name the one that it lies in, {tmp_path}" in shown.err
+
+
+def test_what_a_stopped_run_printed_in_another_encoding_stops_no_table(tmp_path, capsys):
+    folder = tmp_path / "unfinished"
+    (folder / "sanet20-small-seed0.log").mkdir(parents=True)
+    path = folder / "resnet20-small-seed0.log"
+    path.write_text("resnet20-small seed 0 epoch 1/150: loss 2.000, validation 30.00%", encoding="utf-16")
+    assert main(["table", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "ResNet-20 small" in shown.out and shown.err.count("is not a text in UTF-8") == 2 and str(path) in shown.err
+
+
+def test_a_lock_that_may_not_be_opened_stops_no_plan(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / ".lock").touch()
+    monkeypatch.setattr(locks, "FileLock", refuse)
+    assert not locks.held(tmp_path / ".lock")
 
 
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):

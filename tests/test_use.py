@@ -102,6 +102,20 @@ def test_probabilities_and_names(network, images, scores):
     assert names == [evalib.CLASSES[index] for index in scores.argmax(dim=1)]
     with pytest.raises(ValueError, match="2 classes are named, the network has 10"):
         evalib.predict(network, images, classes=["cat", "dog"])
+    with pytest.raises(TypeError, match=r"classes are of type dict: give a list of names"):
+        evalib.predict(network, images, classes={name: index for index, name in enumerate(evalib.CLASSES)})
+
+
+def test_a_wrapped_network_refuses_what_the_network_refuses(network):
+    with pytest.raises(ValueError, match="the network was trained on 32×32"):
+        evalib.predict(nn.DataParallel(network), torch.zeros(2, 3, 40, 40, dtype=torch.uint8))
+
+
+def test_the_precision_of_a_network_is_that_of_its_first_floating_weight(network, images):
+    packed = nn.ParameterList([nn.Parameter(torch.zeros(2, dtype=torch.uint8), requires_grad=False)])
+    with_packed = nn.ModuleDict({"packed": packed, "network": network})
+    with_packed.forward = network.forward
+    assert torch.equal(evalib.predict(with_packed, images), evalib.predict(network, images))
 
 
 @pytest.mark.parametrize("nothing", [torch.empty(0, 3, 32, 32, dtype=torch.uint8), torch.empty(0, 3, 32, 32), []])

@@ -95,10 +95,18 @@ window_attention.register_autograd(differentiate, setup_context=keep)
 window_attention_backward.register_autograd(differentiate_again, setup_context=keep_inputs)
 
 
+def forward_mode(ctx, *tangents):
+    raise NotImplementedError(
+        "window attention has no derivative in forward mode (jvp, jacfwd, hessian); Eq. 3 as it is written has: "
+        "layer.attend = evalib.attention.self_attention in each RelativeSelfAttention"
+    )
+
+
 class WindowAttention(torch.autograd.Function):
     """The operator for torch.func too, which does not take the derivative that is registered with an operator."""
 
     generate_vmap_rule = True
+    jvp = staticmethod(forward_mode)
     setup_context, backward = staticmethod(keep), staticmethod(differentiate)
 
     @staticmethod
@@ -110,6 +118,7 @@ class WindowAttentionBackward(torch.autograd.Function):
     """Its derivative, likewise."""
 
     generate_vmap_rule = True
+    jvp = staticmethod(forward_mode)
     setup_context, backward = staticmethod(keep_inputs), staticmethod(differentiate_again)
 
     @staticmethod

@@ -14,7 +14,7 @@ from evalib.attention import RelativeSelfAttention, self_attention
 from evalib.extras import need
 from evalib.results.weights import find_weights, load_weights, read_weights
 from evalib.training import checkpoints, data
-from evalib.training.prediction import predict
+from evalib.training.prediction import predict, trained_on
 
 FORMATS = {"onnx": ".onnx", "pt2": ".pt2"}
 EXAMPLES = 2
@@ -68,7 +68,7 @@ def export(
         raise ValueError(f"{path} is there already: name another file, or overwrite it with --overwrite")
     if kind == "onnx":
         need("export", "onnx", "onnxscript")
-    size = size or getattr(network, "image_size", None) or (32, 32)
+    size = size or trained_on(network) or (32, 32)
     images = torch.zeros(EXAMPLES, 3, *size, dtype=torch.uint8)
     predict(network, images, classes=classes)  # refuses what does not fit
     batch = {"images": {0: torch.export.Dim("n", min=1)}}

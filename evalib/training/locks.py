@@ -23,7 +23,7 @@ def waited(path: Path, saying: str) -> Iterator[None]:
 
 
 def held(path: Path) -> bool:
-    """Whether a process holds the lock file ``path``."""
+    """Whether a process holds the lock file ``path``; of one that we may not open nothing is known, so no."""
     if not path.exists():
         return False
     try:
@@ -31,3 +31,5 @@ def held(path: Path) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:
+        return False

@@ -72,6 +72,7 @@ def train(
     network, optimiser = begin(settings, device, len(cifar.classes), network)
     check_precision(network)
     if foreign:
+        network.image_size = tuple(images.shape[2:])
         check_fits(network, cifar)
     compile = compiles(compile, settings.tier, device)
     curve, sittings = resume(settings, directory, network, optimiser, cifar.fingerprint, longer)

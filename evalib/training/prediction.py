@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from evalib.training import data
+from evalib.training.dataset import check_names
 from evalib.training.settings import whole_number
 
 Pixels = UInt8[Tensor, "n 3 i j"] | Float[Tensor, "n 3 i j"]
@@ -45,8 +46,9 @@ def predict(
     The result is an ordinary tensor without gradient, where ``images`` lie (for PIL images where the network lies).
     """
     batch_size = whole_number("batch_size", batch_size, 1)
-    parameter = next(network.parameters(), torch.empty(0))
-    pixels = as_pixels(images, getattr(network, "image_size", None))
+    names = None if classes is None else check_names(classes)
+    parameter = next((each for each in network.parameters() if each.is_floating_point()), torch.empty(0))
+    pixels = as_pixels(images, trained_on(network))
     where = images.device if isinstance(images, Tensor) else parameter.device
     with evaluating(network):
         scores = torch.cat(
@@ -56,11 +58,17 @@ def predict(
             ]
         )
     result = scores.softmax(dim=1) if probabilities else scores
-    if classes is None:
+    if names is None:
         return result
-    if len(classes) != scores.shape[1]:
-        raise ValueError(f"{len(classes)} classes are named, the network has {scores.shape[1]}: name each of them")
-    return result, [classes[index] for index in scores.argmax(dim=1).tolist()]
+    if len(names) != scores.shape[1]:
+        raise ValueError(f"{len(names)} classes are named, the network has {scores.shape[1]}: name each of them")
+    return result, [names[index] for index in scores.argmax(dim=1).tolist()]
+
+
+def trained_on(network: nn.Module) -> tuple[int, int] | None:
+    """Height and width of the images that a network was trained on, where it knows; one in a wrapper, as DataParallel, too."""
+    size = getattr(network, "image_size", getattr(getattr(network, "module", None), "image_size", None))
+    return size if isinstance(size, tuple) else None
 
 
 def tensor(scores) -> Tensor:
