@@ -77,9 +77,8 @@ def crop(x: Map, extent: int = EXTENT) -> Float[Tensor, "n cin _ _"]:
     """The last 7 rows and columns of an 8×8 map, a 7×7 one as it is; or those of another ``extent``."""
     if x.shape[-2:] not in ((extent, extent), (extent + 1, extent + 1)):
         raise ValueError(
-            f"the last map is {x.shape[-2]}×{x.shape[-1]}, an EVANet reads {extent + 1}×{extent + 1} or {extent}×{extent}, as images of "
-            f"{4 * extent + 4} or {4 * extent} pixels a side give: resize them, or let the row's head pool first, as "
-            f"lambda c: nn.Sequential(nn.AdaptiveAvgPool2d({extent}), EVASummary(c))"
+            f"the last map is {x.shape[-2]}×{x.shape[-1]}, an EVANet reads {extent + 1}×{extent + 1} or {extent}×{extent}, a quarter of the image's "
+            f"sides: resize, or let the head pool first, as lambda c: nn.Sequential(nn.AdaptiveAvgPool2d({extent}), EVASummary(c))"
         )
     return x[:, :, -extent:, -extent:]
 
