@@ -71,8 +71,9 @@ def train(
     foreign = dataset is not None or network is not None
     network, optimiser = begin(settings, device, len(cifar.classes), network)
     check_precision(network)
-    if foreign:
+    if isinstance(getattr(network, "image_size", ()), tuple | None):  # others' networks have it for something else
         network.image_size = tuple(images.shape[2:])
+    if foreign:
         check_fits(network, cifar)
     compile = compiles(compile, settings.tier, device)
     curve, sittings = resume(settings, directory, network, optimiser, cifar.fingerprint, longer)
@@ -117,7 +118,7 @@ def train(
                 observe(curve[-1])
             start = time.perf_counter()
         test_scores = evaluate(network, cifar.test_images.to(device)).cpu()
-    network.eval().image_size = tuple(images.shape[2:])
+    network.eval()
     last = settings.epochs - 1
     finite_loss(test_scores, cifar.test_labels, "test", last, learning_rate(settings, last))
     return Run(settings, network, curve, cifar, test_scores, device, sum(row["seconds"] for row in curve), sittings)
