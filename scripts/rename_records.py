@@ -11,10 +11,9 @@ import sys
 from pathlib import Path
 
 from evalib.batch import rows
-from evalib.batch.commands import check_out
 from evalib.batch.faults import FAULTS, said
 from evalib.results import records, weights
-from evalib.results.files import SUPERSEDED
+from evalib.results.files import SUPERSEDED, check_folder
 from evalib.results.schema import translated
 from evalib.training import checkpoints
 from evalib.training.settings import TIERS
@@ -64,7 +63,7 @@ def main() -> int:
     parser.add_argument("--module", type=Path, help="a Python file that registers rows of your own")
     arguments = parser.parse_args()
     try:
-        check_out(arguments.out)
+        check_folder(arguments.out)
         rows.load(arguments.module)
         move(moves(arguments.out))
     except FAULTS as error:
