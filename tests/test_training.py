@@ -222,8 +222,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(small, tmp_path, monkeypatch):
 def test_scores_that_are_not_finite_stop_the_run(small, tmp_path, monkeypatch, which, validation):
     true = loop.predict
 
-    def spoiled(network, images, *rest):
-        scores = true(network, images, *rest)
+    def spoiled(network, images, **options):
+        scores = true(network, images, **options)
         return scores * float("nan") if (len(images) != 20) is validation else scores
 
     monkeypatch.setattr(loop, "predict", spoiled)
