@@ -394,6 +394,8 @@ table(["tier", "device", "unit", "runs", "hours"], spent) if spent else Markdown
 #   happened, and proves nothing.
 # - Seed 0 of ResNet-20 and of SANet-20 small was run by an earlier commit than the EVANets beside it, and not compiled
 #   ([the records](the-records)).
+# - Seed 2 of ResNet-20 and of EVANet-20 small was run on a CPU, with the forward pass in bfloat16 as on the GPU of the others, and
+#   not compiled.
 # - The compiled runs of commit 9356dde may have computed EVA's gradients in bfloat16, not in 32 bits ([D13](#d13)), and a seed whose
 #   weights were drawn while another run compiled may have begun from others than its own. Both faults are mended; which runs they
 #   met, no record tells.

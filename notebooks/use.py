@@ -235,7 +235,8 @@ F.cross_entropy(backbone(photographs), torch.tensor([3, 8])).backward()
 #
 # Its logits are divided by the root of a head's channels ([D4](#d4)). At 64 channels that trained in every full run; at 256, in the
 # one run made, [it did not](the-large-network). So watch the training loss: if it stays at the logarithm of the number of
-# classes, try a norm after each attention, `Attention=evalib.ablations.variants.ResidualAttention`, which did train there as far as it ran.
+# classes, give EVA's parameters a lower learning rate, a quarter of which brought the first epoch there back; or try a norm after each
+# attention, `Attention=evalib.ablations.variants.ResidualAttention`, which did train there as far as it ran.
 
 # %% tags=["hide-input"]
 wide = evalib.ExpandingVisualAttention(512, 512, 512)

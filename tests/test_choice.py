@@ -230,6 +230,19 @@ def test_the_mechanism_goes_on_from_no_other_checkpoint(tmp_path):
             begun(path, other, start)
 
 
+def test_the_first_steps_are_as_the_page_says():
+    """*What the large network says* gives two predictions and how they ended: they did in the record that it shows."""
+    found = json.loads((records.results() / "first_steps.json").read_text("utf-8"))
+    assert found["sha256"] == checksum(found)
+    small, large, convolution, eva = (found["courses"][name] for name in list(found["courses"])[:4])
+    assert {each["experiment"] for each in (large, convolution, eva)} == {"evanet20-large"}
+    for failed in (large, convolution):
+        assert failed["validation_accuracy"] < small["validation_accuracy"] - 10
+        assert failed["steps"][-1]["q0"] > 10 * small["steps"][-1]["q0"]
+    assert abs(eva["validation_accuracy"] - small["validation_accuracy"]) < 3
+    assert eva["steps"][-1]["q0"] < 2 * small["steps"][-1]["q0"]
+
+
 @pytest.mark.parametrize(
     ("course", "part"),
     [

@@ -2,6 +2,7 @@
 
 from inspect import unwrap
 from io import BytesIO
+from statistics import mean
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -183,6 +184,29 @@ def mechanism(found: dict) -> list[Figure]:
                 *axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=8
             )
         drawings.append(described(figure, f"{what} by epoch, at the end: {', '.join(ends)}."))
+    return drawings
+
+
+@styled
+def first_steps(found: dict) -> list[Figure]:
+    """The courses of `scripts/first_steps.py`: the length of q0 and the training accuracy, by step."""
+    drawings: list[Figure] = []
+    for what, unit, scale in (
+        ("q0", "mean length of q0", "log"),
+        ("right", "right, % of the last 30 batches", "linear"),
+    ):
+        figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
+        ends = []
+        for (name, course), color in zip(found["courses"].items(), (GREY, ORANGE, BLUE, "#8661b5"), strict=False):
+            values = [entry[what] for entry in course["steps"]]
+            if scale == "linear":
+                values = [mean(values[max(0, step - 29) : step + 1]) for step in range(len(values))]
+            axis.plot(range(1, len(values) + 1), values, color=color, lw=1.3, label=name)
+            ends.append(f"{name} {values[-1]:.3g}")
+        axis.set(xlabel="step", ylabel=unit, yscale=scale)
+        if not drawings:
+            figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize=8)
+        drawings.append(described(figure, f"{unit} by step, at the end: {', '.join(ends)}."))
     return drawings
 
 
