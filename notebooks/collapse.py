@@ -299,7 +299,7 @@ if recorded.exists():
     made = found["courses"]["large"]
     shown = picture(
         *plots.first_steps(found),
-        caption=f"The mean length of $q_0$, and the training accuracy, in the first epoch; seed 0, {foreign(made['device'])}, {made['precision']}. "
+        caption=f"The mean length of q<sub>0</sub>, and the training accuracy, in the first epoch; seed 0, {foreign(made['device'])}, {made['precision']}. "
         f"In the large network it grows to {max(entry['q0'] for entry in made['steps']):,.0f}, unless all of EVA learns at a quarter of the rate.",
     )
     heads = ["course", "length of $q_0$: as drawn", "after 1 step", "10", "100", "299", "units off, %", "validation, %"]

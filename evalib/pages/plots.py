@@ -193,7 +193,7 @@ def first_steps(found: dict) -> list[Figure]:
     drawings: list[Figure] = []
     for what, unit, scale in (
         ("q0", "mean length of q0", "log"),
-        ("right", "right, % of the last 30 batches", "linear"),
+        ("right", "right in 30 batches, %", "linear"),
     ):
         figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
         ends = []
@@ -204,8 +204,8 @@ def first_steps(found: dict) -> list[Figure]:
             axis.plot(range(1, len(values) + 1), values, color=color, lw=1.3, label=name)
             ends.append(f"{name} {values[-1]:.3g}")
         axis.set(xlabel="step", ylabel=unit, yscale=scale)
-        if not drawings:
-            figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", frameon=False, fontsize=8)
+        if drawings:
+            axis.legend(loc="lower right", frameon=False, fontsize=7.5)
         drawings.append(described(figure, f"{unit} by step, at the end: {', '.join(ends)}."))
     return drawings
 
