@@ -210,15 +210,27 @@ candidates = choice.candidates()
 
 def mean(each):
     """The mean and its standard error; a dash where only some runs collapsed, for it would be the accuracy of neither."""
-    if each.mean is None or 0 < each.collapsed < len(each.validations):
+    if each.mean is None or 0 < each.collapsed < len(each.validations + each.further):
         return ["–", "–"]
     return [f"{each.mean:.2f}", "–" if each.error is None else f"{each.error:.2f}"]
 
 
+def each_of(validations):
+    return "; ".join(f"{value:.2f}" for value in validations) or "–"
+
+
 table(
-    ["candidate", "adds", "validation after the last epoch, %, each seed", "mean", "standard error", "collapsed"],
     [
-        [each.name, each.added, "; ".join(f"{v:.2f}" for v in each.validations) or "–", *mean(each), each.collapsed]
+        "candidate",
+        "adds",
+        "validation after the last epoch, %, each seed",
+        "mean",
+        "standard error",
+        "further seeds",
+        "collapsed",
+    ],
+    [
+        [each.name, each.added, each_of(each.validations), *mean(each), each_of(each.further), each.collapsed]
         for each in candidates
     ],
 )
@@ -232,6 +244,13 @@ few = [each.name for each in run if len(each.validations) < 2]
 trained = [each for each in run if not each.collapsed]
 apart = max(each.mean for each in trained) - min(each.mean for each in trained)
 highest = max(value for each in run for value in each.validations)
+counted = choice.with_further(candidates)
+further = [
+    f"*{each.name}* has {each_of(each.further)} with further seeds, which makes its mean {also.mean:.2f}"
+    for each, also in zip(candidates, counted, strict=True)
+    if each.further
+]
+otherwise = choice.choose(counted)
 came_back = [record["validation_accuracy"] for record in rest]
 # What seed 0 had to reach for the letter to be chosen
 needed = (len(rest) + 1) * (chosen.mean - (chosen.error or 0)) - sum(came_back)
@@ -241,7 +260,14 @@ Markdown(
     + (f"With a single seed so far: {', '.join(few)}. " if few else "")
     + f"The means of the {len(trained)} readings that never collapsed lie within {apart:.2f} points of each other. So the choice is one "
     "among near equals: it adds least, and is not shown to be best.\n\n"
-    "Nor was the letter judged on equal terms: its seed 0 computed EVA in 16 bits, the other candidates in 32. "
+    + (
+        f"It is judged on the seeds that all candidates have: {'; '.join(further)}. Counted in, the rule would take *{otherwise.name}*. The "
+        "rule as written does not say whether a seed that only one candidate has counts; we say that it does not, and said so when we had seen it. "
+        "When the others have that seed too, the choice is made again.\n\n"
+        if further
+        else ""
+    )
+    + "Nor was the letter judged on equal terms: its seed 0 computed EVA in 16 bits, the other candidates in 32. "
     + (
         f"To be chosen it had to end at {needed:.2f} % with that seed; {how}. "
         if came_back

@@ -194,6 +194,17 @@ def test_an_unfinished_run_is_read_line_by_line(tmp_path):
     assert unfinished.curve("nothing", tmp_path) == []
 
 
+def test_a_seed_that_not_all_candidates_have_judges_nothing(paper, tmp_path):
+    for name, validations in (("scaled", (89.1, 89.0, 80.0)), ("standard", (88.9, 88.8))):
+        for seed, value in enumerate(validations):
+            paper(choice.row_of(name).name, value, seed, best=value)
+    found = choice.candidates(tmp_path)
+    scaled = found[list(choice.ADDED).index("scaled")]
+    assert (scaled.validations, scaled.further) == ((89.1, 89.0), (80.0,))
+    assert choice.choose(found).name == "scaled"
+    assert choice.choose(choice.with_further(found)).name == "standard"
+
+
 def test_the_verdict_says_no_more_than_the_runs_allow(paper, tmp_path):
     assert answer.verdict(tmp_path) == "We cannot say yet."
     evanet, resnet = TABLE_1[2].name, TABLE_1[0].name

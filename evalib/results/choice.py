@@ -38,7 +38,7 @@ ATTENTIONS = {
 class Candidate(NamedTuple):
     """``validations`` are the validation accuracies after the last epoch at the ``paper`` tier, one a seed, in percent.
 
-    ``collapsed`` of these runs did.
+    ``further`` are those of seeds that not all candidates have, which judge nothing. ``collapsed`` of all these runs did.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Candidate(NamedTuple):
     experiment: Experiment
     validations: tuple[float, ...]
     collapsed: int = 0
+    further: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float | None:
@@ -65,14 +66,23 @@ def row_of(name: str) -> Experiment:
 
 
 def candidates(out: Path | None = None) -> list[Candidate]:
-    """The candidates in order, each with what its records say."""
+    """The candidates in order, each with what its records say; those with several seeds are held to the seeds that all of them have."""
+    records = {name: complete(row_of(name), TIER, out) for name in ADDED}
+    several = [{record["seed"] for record in each} for each in records.values() if len(each) > 1]
+    common = set.intersection(*several) if several else set()
     found = []
-    for name, added in ADDED.items():
-        records = complete(row_of(name), TIER, out)
-        validations = tuple(each["validation_accuracy"] for each in records)
-        falls = sum(bool(collapse(each["curve"])) for each in records)
-        found.append(Candidate(name, added, row_of(name), validations, falls))
+    for name, each in records.items():
+        judged = [record["seed"] in common or len(common) < 2 for record in each]
+        pairs = [(record["validation_accuracy"], counts) for record, counts in zip(each, judged, strict=True)]
+        validations, further = (tuple(value for value, counts in pairs if counts is which) for which in (True, False))
+        falls = sum(bool(collapse(record["curve"])) for record in each)
+        found.append(Candidate(name, ADDED[name], row_of(name), validations, falls, further))
     return found
+
+
+def with_further(found: list[Candidate]) -> list[Candidate]:
+    """The candidates as they would be if their further seeds counted."""
+    return [each._replace(validations=each.validations + each.further, further=()) for each in found]
 
 
 def choose(found: list[Candidate]) -> Candidate | None:
