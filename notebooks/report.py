@@ -394,6 +394,7 @@ table(["tier", "device", "unit", "runs", "hours"], spent) if spent else Markdown
 #   happened, and proves nothing.
 # - Seed 0 of ResNet-20 and of SANet-20 small was run by an earlier commit than the EVANets beside it, and not compiled
 #   ([the records](the-records)).
+# - The manifest has five seeds; a verdict from fewer is a look on the way, and may change.
 # - Seed 2 of ResNet-20 and of EVANet-20 small was run on a CPU, with the forward pass in bfloat16 as on the GPU of the others, and
 #   not compiled.
 # - The compiled runs of commit 9356dde may have computed EVA's gradients in bfloat16, not in 32 bits ([D13](#d13)), and a seed whose

@@ -212,6 +212,7 @@ def test_the_verdict_says_no_more_than_the_runs_allow(paper, tmp_path):
         paper(evanet, ours, seed)
         out = paper(resnet, theirs, seed)
         assert answer.verdict(out) == ("Yes, over ResNet." if seed else "Not that our runs can tell.")
+        assert ("the controls would tell" in answer.found(out)) == bool(seed)  # no lead without its other reason
     paper(evanet, 30.0, 2, best=80.0)
     assert answer.verdict(out).startswith("No")
     assert re.search(

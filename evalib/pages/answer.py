@@ -4,6 +4,7 @@ import statistics
 from pathlib import Path
 from typing import NamedTuple
 
+from evalib.ablations import ABLATIONS
 from evalib.experiments import TABLE_1, Experiment
 from evalib.results import choice, unfinished
 from evalib.results.comparisons import SAME, compare, contrast, signed
@@ -12,6 +13,7 @@ from evalib.results.schema import collapse
 from evalib.results.spread import spread
 
 TIER = "paper"
+AHEAD = "Yes, over ResNet."
 
 
 class Row(NamedTuple):
@@ -73,7 +75,7 @@ def verdict(out: Path | None = None) -> str:
         return "We cannot say yet."
     if each.low is None or each.high is None or each.low <= 0 <= each.high:
         return "Not that our runs can tell."
-    return "Yes, over ResNet." if each.low > 0 else "No."
+    return AHEAD if each.low > 0 else "No."
 
 
 def found(out: Path | None = None) -> str:
@@ -91,14 +93,30 @@ def chosen(out: Path | None = None) -> str:
         return ended(f"In our runs EVANet, in the reading *{choice.default()}*,", TABLE_1[2], out)
     there = [each for each in found if each.accuracies]
     seeds = {len(each.accuracies) for each in there}
-    each = f" ({counted(max(seeds), 'seed')}{' each' if len(there) > 1 else ''})" if len(seeds) == 1 else ""
+    numbers = [str(len(each.accuracies)) for each in (evanet, resnet, sanet) if each.accuracies]
+    each = f" ({', '.join(numbers[:-1])} and {numbers[-1]} seeds)"
+    if len(seeds) == 1:
+        each = f" ({counted(max(seeds), 'seed')}{' each' if len(there) > 1 else ''})"
     falls = [collapsed(of, out) for of in TABLE_1[:2]]
     others = " and ".join(
         f"{other.model} {each_of(other, fallen)}" for other, fallen in zip((resnet, sanet), falls, strict=True) if other.accuracies
     )  # fmt: skip
     said = f"In our runs EVANet, in the reading *{choice.default()}*, has **{mean(evanet)}**"
     rest = "" if any(falls) else below(resnet, sanet, evanet)
-    return f"{said}{f', {others}' if others else ''}{each}. {gap(out)}{rest}."
+    return f"{said}{f', {others}' if others else ''}{each}. {gap(out)}{rest}.{confounded(out)}"
+
+
+def confounded(out: Path | None = None) -> str:
+    """Of a lead that is no chance, what else may be why, while a control has not run; else empty."""
+    resnet, _, evanet = TABLE_1[:3]
+    controls = [row for row in ABLATIONS if row.kind == "control"]
+    if verdict(out) != AHEAD or all(complete(row, TIER, out) for row in controls):
+        return ""
+    heavier, lighter = (complete(row, TIER, out)[0]["parameters"] for row in (evanet, resnet))
+    return (
+        f" EVANet has {heavier / lighter:.1f} times ResNet's parameters; whether they or attention are why, the controls would tell, which have "
+        "not all run the full schedule."
+    )
 
 
 def each_of(row: Row, fallen: int) -> str:
