@@ -246,7 +246,7 @@ apart = max(each.mean for each in trained) - min(each.mean for each in trained)
 highest = max(value for each in run for value in each.validations)
 counted = choice.with_further(candidates)
 further = [
-    f"*{each.name}* has {each_of(each.further)} with further seeds, which makes its mean {also.mean:.2f}"
+    f"*{each.name}* ended at {each_of(each.further)} with a further one, which makes its mean {also.mean:.2f}"
     for each, also in zip(candidates, counted, strict=True)
     if each.further
 ]

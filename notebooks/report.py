@@ -106,11 +106,22 @@ Markdown(claims.markdown(found))
 resnet, _, evanet = TABLE_1[:3]
 pairs = comparisons.compare(evanet.name, resnet.name, tiers=("paper",))
 pooled = comparisons.contrast(evanet.name, resnet.name, tiers=("paper",))
-Markdown(
-    f"EVANet − ResNet, small, cannot be tested in pairs, for the {pairs.n} differences happen to agree to the digit. The interval at the "
-    f"top of this page, {comparisons.shown(pooled)}, is by the deviation over seeds that is pooled over all networks. The rule for "
-    "the verdicts is older than these runs, and is not changed for one of them."
-) if pairs.n > 1 and pairs.p is None and pooled.low is not None else None
+pooled_by = f"{comparisons.shown(pooled)}, is by the deviation over seeds that is pooled over all networks"
+if pairs.n > 1 and pooled.low is not None and pairs.p is None:
+    display(
+        Markdown(
+            f"EVANet − ResNet, small, cannot be tested in pairs, for the {pairs.n} differences happen to agree to the digit. The interval at "
+            f"the top of this page, {pooled_by}. The rule for the verdicts is older than these runs, and is not changed for one of them."
+        )
+    )
+elif pairs.n > 1 and pooled.low is not None:
+    display(
+        Markdown(
+            f"EVANet − ResNet, small: the test goes by the deviation of these {pairs.n} differences, {pairs.deviation:.2f} points. The pooled one leads to "
+            f"expect {2**0.5 * tables.spread('paper').deviation:.2f}, and from so few it is long or short by luck. The interval at the top of this page, "
+            f"{pooled_by}."
+        )
+    )
 
 # %% [markdown]
 # How a verdict is found:
