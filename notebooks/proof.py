@@ -13,10 +13,12 @@
 # ---
 
 # %% [markdown]
-# # What is proved
+# # What is tested and counted
 #
-# How do we know that the code is the equation? Accuracy does not tell: a network learns in spite of many mistakes. So for each
-# equation there is a test, and for each test a mistake that it catches. Last, the paper's claim about cost is counted.
+# How do we know that the code is the equation? Accuracy does not tell: a network learns in spite of many mistakes. So each
+# equation has a test. Then each test was tested: we broke the code on purpose, and looked whether a test noticed. At the end
+# this page counts parameters and operations, because the paper makes a claim about both. Nothing here is proved in the
+# mathematician's sense.
 #
 # A *test* is a function that states a property and fails when the code does not have it. A *mutant* is the code with one
 # mistake put in on purpose.
@@ -59,9 +61,9 @@ def sentence(node_id):
 # %% [markdown]
 # ## The ledger
 #
-# Where each item of the paper is. The code named first says it as the paper does; the fast form is the same function
-# arranged for speed, where there is one. The tests compare the first with plain loops over scalars, and the fast form
-# with the first. The last column has the [choices](../book/departures.md) where the text is silent or not followed.
+# Which code belongs to which item of the paper? The code named first says it as the paper does. Where there is a fast form, it
+# computes the same function with less time. The tests compare the first with plain loops over single numbers, and the fast
+# form with the first. The last column has the [choices](../book/departures.md) where the text is silent or not followed.
 
 # %% tags=["hide-input"]
 table(
@@ -80,9 +82,8 @@ table(
 # %% [markdown]
 # ## Mistakes that are caught
 #
-# A test that cannot fail shows nothing. So the suite also runs on wrong versions of the package, each with one change
-# that leaves it running. The test named beside the change has to fail on it by a wrong value, and to pass on the
-# package as it is.
+# A test that cannot fail shows nothing. So the suite also runs on wrong versions of the package. Each has one change, and
+# still runs. The test beside it must pass on the package as it is, and must fail on the changed one because of a wrong value.
 
 # %% tags=["hide-input"]
 mutants = paths.root() / "tests" / "mutants.py"
@@ -95,9 +96,9 @@ table(
 # %% [markdown]
 # ## One mistake, seen
 #
-# Eq. 2 with the softmax over the heads, and not over the window. Nothing fails: the shapes are right, no weight is
-# negative, and it could be trained. By hand: all logits zero, two heads. Each weight is then 1/2 and not 1/9, and where all
-# values are 1 the nine pixels of a window add up to 9/2.
+# Here is Eq. 2 with the softmax over the heads, where it should be over the window. Nothing fails: the shapes are right, no
+# weight is negative, and it could be trained. By hand: take two heads, and set all logits to zero. Each weight should be 1/9,
+# and is 1/2. Where all values are 1, the nine pixels of a window then add up to 9/2, and not to 1.
 
 
 # %%
@@ -117,10 +118,10 @@ assert equations.local_attention(still, still, ones, 3)[0, 0, 0, 2, 2].isclose(t
 # %% [markdown]
 # ## Parameters and FLOPs
 #
-# The paper says (§5) that a visual attention layer needs fewer parameters and fewer FLOPs than a convolution. We count
-# the equations as they are written, whatever code computes them, for one 32×32 image: twice the multiply-adds of
-# convolutions, linear layers, projections, logits and weighted sums. Softmax, normalisation and other elementwise steps
-# are left out.
+# The paper says (§5) that a visual attention layer needs fewer parameters and fewer FLOPs than a convolution. A FLOP is one
+# addition or multiplication. We count the equations as they are written, whatever code computes them, for one 32×32 image.
+# Counted are the products and sums of convolutions, linear layers, projections, logits and weighted sums. Softmax,
+# normalisation and other steps on single numbers are left out.
 
 # %% tags=["hide-input"]
 image = torch.zeros(1, 3, 32, 32)
@@ -134,7 +135,7 @@ table(
 )
 
 # %% [markdown]
-# Now single layers of 64 channels: self-attention beside the 3×3 convolution that it replaces, and EVA beside a 7×7
+# Now single layers of 64 channels. Self-attention stands beside the 3×3 convolution that it replaces, and EVA beside a 7×7
 # convolution that reads the same map once.
 
 # %% tags=["hide-input"]
@@ -178,11 +179,11 @@ Markdown(f"Fewer of both: {held}. Not so: {failed}.")
 
 # %% [markdown]
 # (lighter-than-what)=
-# By hand: a $k \times k$ convolution has $k^2 c_{in} c_{out}$ weights; relative attention has
-# $3\, c_{in} c_{out} + k\, c_{out}$, whose first term does not grow with $k$. EVA holds a 7×7 convolution for its first
-# query, so it cannot be lighter than one; and it replaces an average, which has no parameters at all. A 7×7 convolution that
-# answered all 49 pixels of the map would do 49 times the work of that one. Beside it EVA has fewer FLOPs, and still more
-# parameters.
+# By hand: a $k \times k$ convolution has $k^2 c_{in} c_{out}$ weights. Relative attention has
+# $3\, c_{in} c_{out} + k\, c_{out}$, and the first term does not grow with $k$. EVA makes its first query by a 7×7
+# convolution, so it cannot be lighter than one. And what it replaces in the network is an average, which has no parameters at
+# all. A fairer rival for FLOPs is a 7×7 convolution that answers all 49 pixels of the map, with 49 times the work. Beside that
+# one EVA has fewer FLOPs, and still more parameters.
 
 # %%
 assert cost["3×3 convolution"][0] == 3 * 3 * 64 * 64
@@ -192,9 +193,9 @@ assert cost["7×7 convolution"][1] < cost["EVA"][1] < 49 * cost["7×7 convolutio
 # %% [markdown]
 # ## Exercises
 #
-# **1.** Write a test that any attention has to pass, whatever its queries and keys: true if the weights of every pixel sum
-# to one. You may call `attention(q, k, v, kernel_size)`, with tensors of shape `n h c i j`, and see nothing of its inside. The
-# check runs it on Eq. 2 and on the mistake above.
+# **1.** Write a test that any attention has to pass: it is true if the weights of every pixel sum to one. You may call
+# `attention(q, k, v, kernel_size)`, with tensors of shape `n h c i j`, but you see nothing of its inside. The check runs your
+# test on Eq. 2 and on the mistake above.
 
 
 # %% tags=["exercise"]
@@ -251,6 +252,6 @@ check([flops_of_convolution(*size) for size in sizes], built)
 # %% [markdown]
 # ## In short
 #
-# Each equation is one function, held by tests that are known to fail when the function is wrong. And half of the paper's claim
-# about cost holds: self-attention needs fewer parameters than the convolution it replaces, and, except
-# [at stride 2](still-better), fewer FLOPs; EVA, which contains a 7×7 convolution and replaces a mean, needs more of both.
+# Each equation is one function with tests, and the tests are known to fail when the function is wrong. Half of the paper's
+# claim about cost holds. Self-attention needs fewer parameters than the convolution it replaces, and fewer FLOPs too, except
+# [at stride 2](still-better). EVA needs more of both: it contains a 7×7 convolution, and what it replaces is a mean.
