@@ -233,10 +233,10 @@ F.cross_entropy(backbone(photographs), torch.tensor([3, 8])).backward()
 # Its second argument is how wide EVA is inside. In the EVANets it is as wide as the map has channels; on 512 channels
 # that is more than the rest of the network, and most of it lies in the 7×7 convolution of the first query.
 #
-# Its logits are divided by the root of a head's channels ([D4](#d4)). At 64 channels that trained in every full run; at 256, in the
-# one run made, [it did not](the-large-network). So watch the training loss: if it stays at the logarithm of the number of
-# classes, give EVA's parameters a lower learning rate, a quarter of which brought the first epoch there back; or try a norm after each
-# attention, `Attention=evalib.ablations.variants.ResidualAttention`, which did train there as far as it ran.
+# Does it train at that width? EVA trained in every full run at 64 channels. At 256 channels, without the width rule
+# ([D15](#d15)), it [did not](the-large-network). A residual with a norm after each attention is no safe remedy: the one large
+# network that had it lost nearly all it had learnt on the way. Watch the training loss all the same. If it stays at the
+# logarithm of the number of classes, the network guesses.
 
 # %% tags=["hide-input"]
 wide = evalib.ExpandingVisualAttention(512, 512, 512)
