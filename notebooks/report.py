@@ -417,7 +417,8 @@ table(["tier", "device", "unit", "runs", "hours"], spent) if spent else Markdown
 #   ([D4](#d4)).
 # - The reading of EVA was chosen on the small network. In the large one it [did not train](the-large-network), so nothing here
 #   judges the paper's large EVANet; SANet-20 large was stopped, training badly.
-# - One choice is changed at a time, with all others held at ours; only [the ladder](the-ladder) combines changes.
+# - One choice is changed at a time, with all others held at ours; the ladder from our recipe to the author's (`workflow/ladder.csv`)
+#   combines changes, and has not been run.
 # - Time depends on the device and on what else it does. Only pairs on one device are compared.
 # - The intervals assume that accuracies over seeds are normal, with one spread for all networks.
 #
