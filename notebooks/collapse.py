@@ -246,6 +246,7 @@ Markdown(
 )
 
 # %% [markdown]
+# (the-cause-is-the-width)=
 # ## The cause is the width
 #
 # A step of Adam moves each weight by about the learning rate, however many weights a sum has. In the large network a sum over
