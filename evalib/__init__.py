@@ -1,21 +1,13 @@
 """Expanding Visual Attention, reproduced: the equations, the layer, the six networks of Table 1 and their training."""
 
 import importlib as _importlib
-import signal as _signal
-import sys as _sys
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-if _sys.argv[:1] == ["-m"] and "evalib" in _sys.orig_argv and _signal.getsignal(_signal.SIGINT) != _signal.SIG_IGN:
-    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # a command: no traceback from Ctrl-C while PyTorch is imported
-
-from evalib import fast
-from evalib import moved as moved
-from evalib import wrapped as wrapped
 from evalib.ablations import ABLATIONS
 from evalib.ablations.blocks import Bottleneck
 from evalib.attention import RelativeSelfAttention
 from evalib.equations import convolution, local_attention, relative_attention
-from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
+from evalib.eva import ExpandingVisualAttention
 from evalib.experiments import TABLE_1, Experiment, build, register
 from evalib.networks import count_parameters
 from evalib.tracing import Trace, trace, trace_windows
@@ -60,9 +52,6 @@ __all__ = [
     "train",
 ]
 
-RelativeSelfAttention.attend = staticmethod(fast.self_attention)  # type: ignore[arg-type]
-SingleQueryAttention.attend = staticmethod(fast.single_query_attention)
-
 _LATER = {
     "export": "results.export",
     "run": "results.records",
@@ -76,8 +65,6 @@ _LATER = {
 
 
 def __getattr__(name: str):
-    if name in moved.ROOMS or f"evalib.{name}" in moved.MOVED:
-        return _importlib.import_module(f"evalib.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'evalib' has no attribute {name!r}")
     module = _importlib.import_module(f"evalib.{_LATER[name]}")

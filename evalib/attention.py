@@ -3,34 +3,31 @@
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from evalib.equations import Map, Out, Table, check_odd, relative_attention
-
-
-def self_attention(
-    x: Map, W_Q: Tensor, W_K: Tensor, W_V: Tensor, rows: Table, cols: Table,
-    num_heads: int, stride: int = 1, scale: float | int = 1.0, keep: list | None = None,
-) -> Out:  # fmt: skip
-    """Eq. 3 with ``q = W_Q x``, ``k = W_K x``, ``v = W_V x``, each W ``cout cin 1 1``, in heads, concatenated."""
-    q, k, v = (rearrange(F.conv2d(x, W), "n (h c) i j -> n h c i j", h=num_heads) for W in (W_Q, W_K, W_V))
-    y = relative_attention(q, k, v, rows, cols, scale, stride, keep)
-    return rearrange(y, "n h c i j -> n (h c) i j")
+from evalib import equations, fast
+from evalib.equations import Map, Out, check_odd
 
 
 class RelativeSelfAttention(nn.Module):
-    """:func:`self_attention` with its parameters: ``n cin i j -> n cout ⌈i/stride⌉ ⌈j/stride⌉``.
+    """Eq. 3 of ``q = W_Q x``, ``k = W_K x``, ``v = W_V x``: ``n cin i j -> n cout ⌈i/stride⌉ ⌈j/stride⌉``.
 
     W_Q, W_K and W_V are 1×1 convolutions without bias over all input channels (departure D3). ``rows`` and
     ``cols`` hold c/2 channels for each of the k offsets. ``scaled`` divides the logits by √c, c the channels of a
     head. ``ValueError`` if ``kernel_size`` is even or ``out_channels`` is not a multiple of ``2 · num_heads``.
-    Source: §2.2; Ramachandran et al. 2019, §3. ``attend`` is the equation; :mod:`evalib` puts its faster form there.
+    Source: §2.2; Ramachandran et al. 2019, §3.
     """
 
-    attend = staticmethod(self_attention)
+    fast = True  # False: Eq. 3 as it is written
+    kept: list | None = None  # evalib.trace_windows puts a list here: both logits and the weights of each pass
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, num_heads: int, stride: int = 1, scaled=False
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        num_heads: int,
+        stride: int = 1,
+        scaled: bool = False,
     ):
         super().__init__()
         channels = check_heads(out_channels, num_heads)
@@ -42,8 +39,24 @@ class RelativeSelfAttention(nn.Module):
         self.cols = relative_table(num_heads, channels // 2, kernel_size)
 
     def forward(self, x: Map) -> Out:
-        W_Q, W_K, W_V = self.W_Q.weight, self.W_K.weight, self.W_V.weight
-        return self.attend(x, W_Q, W_K, W_V, self.rows, self.cols, self.num_heads, self.stride, self.scale)
+        if isinstance(x, torch.fx.Proxy):
+            return as_leaf(self, x)
+        W_Q, W_K, W_V = self.W_Q, self.W_K, self.W_V
+        quick = self.fast and self.kept is None
+        if quick and all(is_bare(W, nn.Conv2d) for W in (W_Q, W_K, W_V)):  # q, k and v in one product
+            W = W_Q.weight, W_K.weight, W_V.weight
+            return fast.self_attention(x, *W, self.rows, self.cols, self.num_heads, self.stride, self.scale)
+        q, k, v = (rearrange(W(x), "n (h c) i j -> n h c i j", h=self.num_heads) for W in (W_Q, W_K, W_V))
+        if quick:
+            y = fast.relative_attention(q, k, v, self.rows, self.cols, self.scale, self.stride)
+        else:
+            y = equations.relative_attention(q, k, v, self.rows, self.cols, self.scale, self.stride, self.kept)
+        return rearrange(y, "n h c i j -> n (h c) i j")
+
+    def reset_parameters(self) -> None:
+        """Draw the tables anew, as the projections are by their own."""
+        nn.init.normal_(self.rows, std=(2 * self.rows.shape[1]) ** -0.5)
+        nn.init.normal_(self.cols, std=(2 * self.cols.shape[1]) ** -0.5)
 
 
 def relative_table(num_heads: int, half: int, kernel_size: int) -> nn.Parameter:
@@ -57,3 +70,25 @@ def check_heads(channels: int, num_heads: int) -> int:
         remedy = f"choose a multiple of {2 * max(num_heads, 1)}, or another number of heads"
         raise ValueError(f"num_heads={num_heads} does not divide channels={channels} into even heads: {remedy}")
     return channels // num_heads
+
+
+def is_bare(projection: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a projection is a matrix of ``kind`` and nothing else, so that the matrix may stand for it.
+
+    One with a bias, with hooks, pruned, normed, quantised, adapted or sharded is more: it has to be called.
+    """
+    hooks = (
+        projection._forward_pre_hooks,
+        projection._forward_hooks,
+        projection._backward_pre_hooks,
+        projection._backward_hooks,
+    )
+    if type(projection) is not kind or any(hooks) or "forward" in vars(projection) or projection.bias is not None:
+        return False
+    weight = projection.weight
+    return isinstance(weight, Tensor) and weight.layout == torch.strided and not hasattr(weight, "__tensor_flatten__")
+
+
+def as_leaf(layer: nn.Module, x: torch.fx.Proxy) -> torch.fx.Proxy:
+    """To ``torch.fx`` the layer is one node, for it depends on shapes and turns autocast off."""
+    return x.tracer.create_proxy("call_module", x.tracer.path_of_module(layer), (x,), {})

@@ -30,7 +30,7 @@ def convolution(x: Map, weight: Float[Tensor, "cout cin k k"], stride: int = 1) 
 
 
 def local_attention(
-    q: Heads, k: Heads, v: Heads, kernel_size: int, scale: float | int = 1.0, stride: int = 1
+    q: Heads, k: Heads, v: Heads, kernel_size: int, scale: float | int | Tensor = 1.0, stride: int = 1
 ) -> HeadsOut:
     """Eq. 2: ``y_ij = Σ_ab softmax_ab(q_ijᵀ k_ab) v_ab`` over the window N_k(i, j).
 
@@ -44,8 +44,15 @@ def local_attention(
 
 
 def relative_attention(
-    q: Heads, k: Heads, v: Heads, rows: Table, cols: Table, scale: float | int = 1.0, stride: int = 1, keep: list | None = None
-) -> HeadsOut:  # fmt: skip
+    q: Heads,
+    k: Heads,
+    v: Heads,
+    rows: Table,
+    cols: Table,
+    scale: float | int | Tensor = 1.0,
+    stride: int = 1,
+    keep: list | None = None,
+) -> HeadsOut:
     """Eq. 3: ``y_ij = Σ_ab softmax_ab(q_ijᵀ k_ab + q_ijᵀ r_{a−i,b−j}) v_ab`` over the window N_k(i, j).
 
     ``rows[..., a]`` and ``cols[..., b]``, c/2 channels each, belong to the offsets a − ⌊k/2⌋ and b − ⌊k/2⌋
@@ -64,22 +71,21 @@ def relative_attention(
 
 
 def single_query_attention(
-    query: Vector, memory: Memory, W_Q: Float[Tensor, "d d"], W_K: Float[Tensor, "d cin"], W_V: Float[Tensor, "d cin"],
-    num_heads: int, r_m: Float[Tensor, "h c m"] | None = None, scale: float | int = 1.0,
-) -> tuple[Vector, Weights]:  # fmt: skip
+    q: Float[Tensor, "n h c"],
+    k_m: Float[Tensor, "n h m c"],
+    v_m: Float[Tensor, "n h m c"],
+    r_m: Float[Tensor, "h c m"] | None = None,
+    scale: float | int | Tensor = 1.0,
+) -> tuple[Float[Tensor, "n h c"], Weights]:
     """Eq. 2, or Eq. 3 with ``r_m``, for one query: ``y = Σ_m softmax_m(qᵀk_m [+ qᵀr_m]) v_m``, and its softmax.
 
-    ``q = W_Q query``, ``k_m = W_K x_m`` and ``v_m = W_V x_m`` for the vectors x_m of the memory. ``scale`` multiplies the
-    logits; the paper has none (departure D4). Source: §3.1.
+    The memory has m vectors. ``scale`` multiplies the logits; the paper has none (departure D4). Source: §3.1.
     """
-    q = rearrange(query @ W_Q.T, "n (h c) -> n h c", h=num_heads)
-    k_m, v_m = (rearrange(memory @ W.T, "n m (h c) -> n h m c", h=num_heads) for W in (W_K, W_V))
     logits = einsum(q, k_m, "n h c, n h m c -> n h m")
     if r_m is not None:
         logits = logits + einsum(q, r_m, "n h c, h c m -> n h m")
     weights = (scale * logits).softmax(dim=-1)
-    y = einsum(weights, v_m, "n h m, n h m c -> n h c")
-    return rearrange(y, "n h c -> n (h c)"), weights
+    return einsum(weights, v_m, "n h m, n h m c -> n h c"), weights
 
 
 def relative_embedding(rows: Table, cols: Table) -> Float[Tensor, "h c k k"]:

@@ -1,88 +1,134 @@
 """Expanding Visual Attention (§3.1): one query, a ring of pixels at a time, a memory of what it saw."""
 
-import warnings
-from functools import wraps
-
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evalib.attention import check_heads, relative_table
+from evalib import fast
+from evalib.attention import as_leaf, check_heads, is_bare, relative_table
 from evalib.equations import Map, Memory, Vector, Weights, check_odd, relative_embedding, ring, single_query_attention
 
 EXTENT = 7
 RADII = tuple(range(EXTENT // 2 + 1))
 """The map of the paper's EVA has 7 rows and columns, its rings the radii 0, 1, 2, 3: 1, 8, 16 and 24 pixels."""
-UNSCALED = "{} is of an evalib before 0.3; not scaled? then Attention=evalib.ablations.variants.LetterAttention"
+WIDTH = 64
+"""The channels at which a matrix of EVA learns at the rate itself: those of the small networks (departure D15)."""
+
+
+class EqualisedLinear(nn.Linear):
+    """``y = (64/d) W x + b`` for an x of d channels, W drawn d/64 times as large as ``nn.Linear`` has it.
+
+    So it begins as ``nn.Linear`` does, and Adam, which moves each entry of W by about the rate, moves y no further
+    than with 64 channels (an equalised learning rate, Karras et al. 2018; for Adam what maximal update
+    parametrisation asks of a hidden matrix, Yang et al. 2022; departure D15). Weight decay, which shrinks W by a
+    share of itself, acts as on any other matrix; SGD moves y (64/d)² times as far as it would. An adapter that is
+    added to W takes the factor too.
+    """
+
+    gain: float
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        equalise(self, self.in_features)
+
+    def forward(self, x: Float[Tensor, "*n cin"]) -> Float[Tensor, "*n cout"]:
+        return super().forward(x if self.gain == 1 else self.gain * x)
+
+    def matrix(self) -> Float[Tensor, "cout cin"]:
+        """What x is multiplied by."""
+        return self.weight if self.gain == 1 else self.gain * self.weight
+
+
+class WholeMap(nn.Conv2d):
+    """The convolution of a map by a kernel of its own extent, which is one linear map: ``n c i j -> n d``.
+
+    Its matrix is used 64/c times its weight, as in :class:`EqualisedLinear`.
+    """
+
+    gain: float
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        equalise(self, self.in_channels)
+
+    def forward(self, x: Map) -> Float[Tensor, "n d"]:
+        weight = rearrange(self.weight, "d c i j -> d (i j c)")
+        x = rearrange(x, "n c i j -> n (i j c)")
+        return F.linear(x if self.gain == 1 else self.gain * x, weight, self.bias)
+
+
+def equalise(layer: EqualisedLinear | WholeMap, channels: int) -> None:
+    """Store the weight of a layer, as it was drawn, for the factor that it is used with."""
+    layer.gain = WIDTH / channels
+    with torch.no_grad():
+        layer.weight /= layer.gain
+
+
+def without_gain(module: nn.Module) -> nn.Module:
+    """``module``, which computes the same and learns without the width rule from now on: all its gains are 1."""
+    for part in module.modules():
+        if isinstance(part, EqualisedLinear | WholeMap):
+            with torch.no_grad():
+                part.weight *= part.gain
+            part.gain = 1.0
+    return module
 
 
 class SingleQueryAttention(nn.Module):
     """Multi-head attention of one query over m vectors, and its softmax.
 
-    ``y = Σ_m softmax_m((qᵀk_m [+ qᵀr_m]) / √c) v_m``, c the channels of a head. With the ``offsets`` of m pixels from the
-    centre it is the paper's *Attention 2D*, r_m the relative embedding of pixel m (Eq. 3). Without, it is *Attention 1D*
-    over m slots (Eq. 2). The scale is not in the text; departure D4 has what speaks for it, and against it in wide
-    networks. Heads are concatenated; there is no bias, residual or norm. ``attend`` is the equation; :mod:`evalib` puts
-    a faster form there.
+    ``y = Σ_m softmax_m((qᵀk_m [+ qᵀr_m]) / √c) v_m``, c the channels of a head. With the ``offsets`` of m pixels from
+    the centre it is the paper's *Attention 2D*, r_m the relative embedding of pixel m (Eq. 3). Without, it is
+    *Attention 1D* over m slots (Eq. 2). The scale is not in the text; departure D4 has what speaks for it. Heads are
+    concatenated; there is no bias, residual or norm.
     """
 
-    attend = staticmethod(single_query_attention)
+    fast = True  # False: the equation as it is written
     scaled = True
-    _version = 2  # of its state_dict; up to evalib 0.2 there was no scale
 
-    def __init__(self, memory_channels: int, model_channels: int, num_heads: int, offsets: Tensor | None = None):
+    def __init__(
+        self,
+        memory_channels: int,
+        model_channels: int,
+        num_heads: int,
+        offsets: Int[Tensor, "2 m"] | None = None,
+    ):
         super().__init__()
         channels = check_heads(model_channels, num_heads)
         self.num_heads, self.scale = num_heads, channels**-0.5 if self.scaled else 1.0
-        self.W_Q = nn.Linear(model_channels, model_channels, bias=False)
-        self.W_K = nn.Linear(memory_channels, model_channels, bias=False)
-        self.W_V = nn.Linear(memory_channels, model_channels, bias=False)
+        self.W_Q = EqualisedLinear(model_channels, model_channels, bias=False)
+        self.W_K = EqualisedLinear(memory_channels, model_channels, bias=False)
+        self.W_V = EqualisedLinear(memory_channels, model_channels, bias=False)
         self.offsets = offsets
         if offsets is not None:
             radius = int(offsets.abs().max())
             extent, (row, column) = 2 * radius + 1, offsets + radius
-            self.rows, self.cols = (relative_table(num_heads, channels // 2, extent) for _ in range(2))
-            self.register_buffer("pixels", extent * row + column, persistent=False)
+            self.rows = relative_table(num_heads, channels // 2, extent)
+            self.cols = relative_table(num_heads, channels // 2, extent)
+            register_places(self, extent * row + column)
 
     def forward(self, query: Vector, memory: Memory) -> tuple[Vector, Weights]:
         r_m = None
         if self.offsets is not None:
             r_m = relative_embedding(self.rows, self.cols).flatten(2).index_select(2, self.pixels)
-        W_Q, W_K, W_V = self.W_Q.weight, self.W_K.weight, self.W_V.weight
-        return self.attend(query, memory, W_Q, W_K, W_V, self.num_heads, r_m, self.scale)
+        W_Q, W_K, W_V = self.W_Q, self.W_K, self.W_V
+        if self.fast and all(is_bare(W, EqualisedLinear) for W in (W_Q, W_K, W_V)):  # not every pixel is projected
+            W = W_Q.matrix(), W_K.matrix(), W_V.matrix()
+            return fast.single_query_attention(query, memory, *W, self.num_heads, r_m, self.scale)
+        q = rearrange(W_Q(query), "n (h c) -> n h c", h=self.num_heads)
+        k_m = rearrange(W_K(memory), "n m (h c) -> n h m c", h=self.num_heads)
+        v_m = rearrange(W_V(memory), "n m (h c) -> n h m c", h=self.num_heads)
+        y, weights = single_query_attention(q, k_m, v_m, r_m, self.scale)
+        return rearrange(y, "n h c -> n (h c)"), weights
 
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest):
-        if type(self) is SingleQueryAttention and local_metadata.get("version") == 1:
-            warnings.warn(UNSCALED.format(prefix or "the layer"), stacklevel=2)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
-
-
-class WholeMap(nn.Conv2d):
-    """The convolution of a map by a kernel of its own extent, which is one linear map: ``n c i j -> n d``."""
-
-    def forward(self, x: Map) -> Float[Tensor, "n d"]:
-        weight = rearrange(self.weight, "d c i j -> d (i j c)")
-        return F.linear(rearrange(x, "n c i j -> n (i j c)"), weight, self.bias)
-
-
-def own_precision(forward):
-    """EVA's forward pass in the precision of its parameters, under autocast too; its map must have EVA's extent."""
-
-    @wraps(forward)
-    def checked(self, x):
-        if x.shape[-2:] != (self.extent, self.extent):
-            raise ValueError(
-                f"the map is {x.shape[-2]}×{x.shape[-1]}, EVA reads {self.extent}×{self.extent}: crop or pool it first, "
-                f"as by torch.nn.AdaptiveAvgPool2d({self.extent}), or build the layer with an odd extent= of its own"
-            )
-        parameter = next(self.parameters(), None)  # none in a replica of nn.DataParallel
-        dtype = self.first_query[0].weight.dtype if parameter is None else parameter.dtype
-        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
-            return forward(self, x.to(dtype))
-
-    return checked
+    def reset_parameters(self) -> None:
+        """Draw the tables anew, as the projections are by their own, and place the pixels."""
+        if self.offsets is not None:
+            nn.init.normal_(self.rows, std=(2 * self.rows.shape[1]) ** -0.5)
+            nn.init.normal_(self.cols, std=(2 * self.cols.shape[1]) ** -0.5)
+            place_pixels(self)
 
 
 class ExpandingVisualAttention(nn.Module):
@@ -91,9 +137,11 @@ class ExpandingVisualAttention(nn.Module):
     ``q0 = FFN(7×7 convolution(x))``; then, for the rings of 1, 8, 16 and 24 pixels in turn, *Attention 2D* looks at
     ring s, ``attn_s = look(q_s, ring s)``, and *Attention 1D* recalls what was seen,
     ``q_{s+1} = recall(attn_s, [q0, attn0, …, attn_s])``; the output is the FFN of the last recall. Another odd
-    ``extent`` has another number of rings. Under autocast it computes in the precision of its parameters, for logits
-    of some hundreds leave bf16 no digits. ``ValueError`` if the map has another extent, or ``model_channels`` is not a
-    multiple of ``2 · num_heads``. An ablation puts others in place of the class attributes and of ``Attention``.
+    ``extent`` has another number of rings. Each matrix learns as one of 64 channels does
+    (:class:`EqualisedLinear`), so that one rate serves every width. Under autocast it computes in the precision of
+    its parameters, for logits of some hundreds leave bf16 no digits. ``ValueError`` if the map has another extent, or
+    ``model_channels`` is not a multiple of ``2 · num_heads``. An ablation puts others in place of the class
+    attributes and of ``Attention``.
     """
 
     Candidate: type[nn.Module] = WholeMap
@@ -101,14 +149,19 @@ class ExpandingVisualAttention(nn.Module):
     position = True
 
     def __init__(
-        self, in_channels: int, model_channels: int, out_channels: int, num_heads: int = 4, extent: int = EXTENT,
+        self,
+        in_channels: int,
+        model_channels: int,
+        out_channels: int,
+        num_heads: int = 4,
+        extent: int = EXTENT,
         Attention: type[nn.Module] = SingleQueryAttention,
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.extent, blocks = extent, self.memory_blocks(check_odd(extent, "extent") // 2)
         self.sizes = [offsets.shape[1] for offsets in blocks]
         row, column = torch.cat(blocks, dim=1) + extent // 2
-        self.register_buffer("pixels", extent * row + column, persistent=False)
+        register_places(self, extent * row + column)
         self.convolution = self.Candidate(in_channels, model_channels, extent)
         self.first_query = feed_forward(model_channels, model_channels)
         self.looks, self.recalls = nn.ModuleList(), nn.ModuleList()
@@ -118,15 +171,19 @@ class ExpandingVisualAttention(nn.Module):
             self.recalls.append((self.Recall or Attention)(model_channels, model_channels, num_heads))
         self.output = feed_forward(model_channels, out_channels)
 
-    @own_precision
     def forward(self, x: Map) -> Float[Tensor, "n out 1 1"]:
-        q = self.first_query(self.convolution(x))
-        slots = [q]
-        for ring_pixels, look, recall in zip(self.rings(x), self.looks, self.recalls, strict=True):
-            attn, _ = look(q, ring_pixels)  # Attention 2D
-            slots.append(attn)
-            q, _ = recall(attn, rearrange(slots, "s n d -> n s d"))  # Attention 1D
-        return rearrange(self.output(q), "n out -> n out 1 1")
+        if isinstance(x, torch.fx.Proxy):
+            return as_leaf(self, x)
+        check_extent(x, self.extent)
+        with torch.autocast(x.device.type if not x.is_meta else "cpu", enabled=False):
+            x = x.to(self.first_query[0].bias.dtype)
+            q = self.first_query(self.convolution(x))
+            slots = [q]
+            for ring_pixels, look, recall in zip(self.rings(x), self.looks, self.recalls, strict=True):
+                attn, _ = look(q, ring_pixels)  # Attention 2D
+                slots.append(attn)
+                q, _ = recall(attn, rearrange(slots, "s n d -> n s d"))  # Attention 1D
+            return rearrange(self.output(q), "n out -> n out 1 1")
 
     def rings(self, x: Map) -> tuple[Float[Tensor, "n _ c"], ...]:
         """The memory blocks: the pixels of each ring, row by row, and in memory pixel by pixel."""
@@ -138,7 +195,34 @@ class ExpandingVisualAttention(nn.Module):
         """The offsets of the pixels that each stage looks at: the rings of radius 0, 1, …"""
         return [ring(r) for r in range(radius + 1)]
 
+    def reset_parameters(self) -> None:
+        """Place the pixels; the parts draw their own parameters."""
+        place_pixels(self)
+
 
 def feed_forward(in_channels: int, out_channels: int) -> nn.Sequential:
     """The two-layer feed-forward network of §3.1; its hidden width is ``in_channels`` (departure D5)."""
-    return nn.Sequential(nn.Linear(in_channels, in_channels), nn.ReLU(), nn.Linear(in_channels, out_channels))
+    return nn.Sequential(
+        EqualisedLinear(in_channels, in_channels), nn.ReLU(), EqualisedLinear(in_channels, out_channels)
+    )
+
+
+def check_extent(x: Map, extent: int) -> None:
+    """``ValueError`` unless the map has the rows and columns that EVA reads."""
+    if x.shape[-2:] != (extent, extent):
+        raise ValueError(
+            f"the map is {x.shape[-2]}×{x.shape[-1]}, EVA reads {extent}×{extent}: crop or pool it first, as by "
+            f"torch.nn.AdaptiveAvgPool2d({extent}), or build the layer with an odd extent= of its own"
+        )
+
+
+def register_places(layer: nn.Module, places: Int[Tensor, " m"]) -> None:
+    """Give ``layer`` the buffer ``pixels``, the places of m pixels in a map, which no state_dict has."""
+    layer.places = places.tolist()
+    layer.register_buffer("pixels", torch.tensor(layer.places), persistent=False)
+    layer.register_load_state_dict_post_hook(place_pixels)  # ``to_empty`` leaves them to chance
+
+
+def place_pixels(layer: nn.Module, *_) -> None:
+    """Put the places where the parameters of ``layer`` are."""
+    layer.pixels = torch.tensor(layer.places, device=next(layer.parameters()).device)

@@ -1,13 +1,11 @@
 """What an attention computed on its way in one forward pass."""
 
-from contextlib import ExitStack
-from functools import partial
+import copy
 from typing import NamedTuple
-from unittest.mock import patch
 
 from torch import Tensor, nn
 
-from evalib.attention import RelativeSelfAttention, self_attention
+from evalib.attention import RelativeSelfAttention
 from evalib.eva import ExpandingVisualAttention
 
 
@@ -34,18 +32,17 @@ def trace(module: nn.Module, x: Tensor) -> tuple[Tensor, Trace]:
     ``module`` is an :class:`~evalib.ExpandingVisualAttention` or a network that holds one and runs it once;
     ``ValueError`` if it holds none or several.
     """
-    evas = [part for part in module.modules() if isinstance(part, ExpandingVisualAttention)]
+    traced = twin(module)
+    evas = [part for part in traced.modules() if isinstance(part, ExpandingVisualAttention)]
     if len(evas) != 1:
         raise ValueError(
             f"{type(module).__name__} has {len(evas) or 'no'} layers of Expanding Visual Attention, not one: "
             "give an EVANet, or the layer itself"
         )
     passed: list[tuple[Tensor, ...]] = []  # query, attention and weights, look and recall in turn
-    with ExitStack() as hooks:
-        for part in (*evas[0].looks, *evas[0].recalls):
-            hook = part.register_forward_hook(lambda _, inputs, outputs: passed.append((inputs[0], *outputs)))
-            hooks.enter_context(hook)
-        y = module(x)
+    for part in (*evas[0].looks, *evas[0].recalls):
+        part.register_forward_hook(lambda _, inputs, outputs: passed.append((inputs[0], *outputs)))
+    y = traced(x)
     if len(passed) != 2 * len(evas[0].looks):
         raise ValueError("EVA ran more than once, or compiled, where hooks do not listen: trace one eager pass")
     queries, looks, look_weights = zip(*passed[::2], strict=True)
@@ -57,12 +54,31 @@ def trace_windows(module: nn.Module, x: Tensor) -> tuple[Tensor, list[Windows]]:
 
     Those layers compute this pass by Eq. 3 as it is written. ``ValueError`` if there is none.
     """
-    layers = [part for part in module.modules() if isinstance(part, RelativeSelfAttention)]
+    traced = twin(module)
+    layers = [part for part in traced.modules() if isinstance(part, RelativeSelfAttention)]
     if not layers:
         raise ValueError(f"{type(module).__name__} has no relative self-attention: give a SANet, or the layer itself")
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
-    with ExitStack() as undo:
-        for layer in layers:
-            undo.enter_context(patch.object(layer, "attend", partial(self_attention, keep=kept)))
-        y = module(x)
+    for layer in layers:
+        layer.kept = kept
+    y = traced(x)
     return y, [Windows(*each) for each in kept]
+
+
+def as_written(module: nn.Module) -> nn.Module:
+    """``module`` with the same tensors, its attentions by the equations as they are written."""
+    literal = twin(module)
+    for part in literal.modules():
+        if hasattr(part, "fast"):
+            part.fast = False
+    return literal
+
+
+def twin(module: nn.Module) -> nn.Module:
+    """The modules again with the same tensors: nobody else who uses the network sees what is changed in them."""
+    same = {}
+    for part in module.modules():
+        for tensor in (*vars(part).values(), *part._parameters.values(), *part._buffers.values()):
+            if isinstance(tensor, Tensor):
+                same[id(tensor)] = tensor
+    return copy.deepcopy(module, same)

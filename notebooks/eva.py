@@ -142,17 +142,16 @@ picture(
 # $$
 
 # %%
-one, ln2, ln3 = torch.ones(1, 1), torch.tensor(2.0).log(), torch.tensor(3.0).log()
-pixels = torch.zeros(1, 8, 2)  # of each pixel what its key and what its value is made of
-pixels[0, 4] = torch.tensor([ln2, 9.0])  # row-major: three above, left, right, three below
-W_K, W_V = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+one, ln2, ln3 = torch.ones(1, 1, 1), torch.tensor(2.0).log(), torch.tensor(3.0).log()
+keys, values = torch.zeros(1, 1, 8, 1), torch.zeros(1, 1, 8, 1)  # one image, one head, eight pixels, one channel
+keys[0, 0, 4], values[0, 0, 4] = ln2, 9.0  # row-major: three above, left, right, three below
 
-attn1, weights = single_query_attention(one, pixels, one, W_K, W_V, num_heads=1)
-close(attn1, torch.tensor([[2.0]]))
+attn1, weights = single_query_attention(one, keys, values)
+close(attn1, 2 * one)
 
-slots = torch.stack([torch.zeros(1, 1), torch.zeros(1, 1), attn1], dim=1)
-q2, weights = single_query_attention(attn1, slots, one * ln3 / 2, one, one, num_heads=1)
-close(q2, torch.tensor([[18 / 11]]))
+slots = torch.tensor([0.0, 0.0, attn1.item()])[None, None, :, None]
+q2, weights = single_query_attention(ln3 / 2 * attn1, slots, slots)
+close(q2, 18 / 11 * one)
 attn1.item(), q2.item()
 
 # %% [markdown]
@@ -199,9 +198,8 @@ around[0, 0], around[0, 7] = feathers, tyre
 
 attn, weight = {}, {}
 for name, centre in (("beak", beak), ("wheel", wheel)):
-    attn[name], weights = single_query_attention(
-        centre[None], around, asks, torch.eye(4), torch.eye(4), num_heads=1, scale=4**-0.5
-    )
+    seen, weights = single_query_attention((asks @ centre)[None, None], around[None], around[None], scale=4**-0.5)
+    attn[name] = seen[0]
     weight[name] = weights[0, 0]
 e3 = torch.tensor(3.0).exp()
 assert (weight["beak"].argmax(), weight["wheel"].argmax()) == (0, 7)
@@ -524,9 +522,9 @@ def recall(query, slots):
 
 
 # %% tags=["check", "hide-input"]
-query, slots, identity = torch.randn(4), torch.randn(3, 4), torch.eye(4)
-expected, _ = single_query_attention(query[None], slots[None], *3 * [identity], num_heads=1, scale=4**-0.5)
-check(recall(query, slots), expected[0])
+query, slots = torch.randn(4), torch.randn(3, 4)
+expected, _ = single_query_attention(query[None, None], slots[None, None], slots[None, None], scale=4**-0.5)
+check(recall(query, slots), expected[0, 0])
 
 # %% [markdown]
 # <details><summary>Solution</summary>

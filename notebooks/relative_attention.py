@@ -33,7 +33,6 @@ from einops import einsum
 from torch import nn
 
 from evalib import RelativeSelfAttention, count_parameters, equations, local_attention, relative_attention
-from evalib.attention import self_attention
 from evalib.pages import diagrams
 from evalib.pages.display import captioned, check, picture, source, symbols
 
@@ -117,11 +116,11 @@ picture(
 # ## The layer
 #
 # The module holds the projections and the two tables. $W_Q$, $W_K$ and $W_V$ read all input channels ([D3](#d3)).
-# With `stride=2` only every second pixel has a query, in rows and in columns; keys and values stay complete. `attend` is
-# `self_attention`, or a faster form of it, held to this one by [tests](proof.ipynb).
+# With `stride=2` only every second pixel has a query, in rows and in columns; keys and values stay complete. With
+# `fast = False` the layer computes the equation as it is written; the faster form is held to it by [tests](proof.ipynb).
 
 # %%
-source(self_attention, RelativeSelfAttention)
+source(RelativeSelfAttention)
 
 # %%
 layer = RelativeSelfAttention(64, 64, kernel_size=3, num_heads=4)

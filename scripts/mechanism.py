@@ -35,8 +35,18 @@ EXPERIMENT, IMAGES = "evanet20-small-letter", 1_000
 def bf16_everywhere(network: Network, optimiser) -> None:
     """EVA in autocast like the rest, its logits in bf16."""
     summary = network.summary
-    layer = ExpandingVisualAttention.forward.__wrapped__
-    summary.forward = lambda x: rearrange(layer(summary.eva, crop(x)), "n c 1 1 -> n c").float()
+    summary.forward = lambda x: in_autocast(summary.eva, crop(x)).float()
+
+
+def in_autocast(eva: ExpandingVisualAttention, x: Tensor) -> Tensor:
+    """The layer's forward pass where autocast stays on."""
+    q = eva.first_query(eva.convolution(x))
+    slots = [q]
+    for ring_pixels, look, recall in zip(eva.rings(x), eva.looks, eva.recalls, strict=True):
+        attn, _ = look(q, ring_pixels)
+        slots.append(attn)
+        q, _ = recall(attn, rearrange(slots, "s n d -> n s d"))
+    return eva.output(q)
 
 
 def unchanged(network: Network, optimiser) -> None:

@@ -70,7 +70,9 @@ def eva(module, x, num_heads):
     """§3.1, one image and one head and one pixel at a time, with the module's own weights."""
     out, traces = [], []
     for image in x:
-        q = module.first_query(torch.einsum("dcij,cij->d", module.convolution.weight, image) + module.convolution.bias)
+        q = module.first_query(
+            torch.einsum("dcij,cij->d", 64 / len(image) * module.convolution.weight, image) + module.convolution.bias
+        )
         slots, look_weights, recall_weights = [q], [], []
         for s in range(4):
             pixels = [(i, j) for i in range(7) for j in range(7) if max(abs(i - 3), abs(j - 3)) == s]
@@ -87,8 +89,8 @@ def eva(module, x, num_heads):
 
 
 def single_query(layer, query, memory, num_heads, offsets):
-    q = layer.W_Q.weight @ query
-    keys, values = [layer.W_K.weight @ m for m in memory], [layer.W_V.weight @ m for m in memory]
+    q = 64 / len(query) * layer.W_Q.weight @ query  # the width rule
+    keys, values = ([64 / len(m) * W.weight @ m for m in memory] for W in (layer.W_K, layer.W_V))
     width = len(q) // num_heads
     q = q / width**0.5  # logits over √c
     outputs, all_weights = [], []

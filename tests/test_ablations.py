@@ -146,12 +146,13 @@ def test_scaled_logits_are_the_equations_with_their_scale_and_the_letter_has_non
     look = module.looks[3]
     row, column = look.offsets + 3
     r = equations.relative_embedding(look.rows, look.cols)[:, :, row, column]
-    W = look.W_Q.weight, look.W_K.weight, look.W_V.weight
     letter = LetterAttention(8, 8, 2, look.offsets)
     letter.load_state_dict(look.state_dict())
+    q, k, v = look.W_Q(query).unflatten(1, (2, 4)), look.W_K(memory), look.W_V(memory)
+    k, v = (t.unflatten(2, (2, 4)).transpose(1, 2) for t in (k, v))
     for layer, divisor in ((look, math.sqrt(8 / 2)), (letter, 1)):
-        expected = equations.single_query_attention(query / divisor, memory, *W, 2, r)
-        for found, value in zip(layer(query, memory), expected, strict=True):
+        y, weights = equations.single_query_attention(q / divisor, k, v, r)
+        for found, value in zip(layer(query, memory), (y.flatten(1), weights), strict=True):
             close(found, value)
     layer = evalib.RelativeSelfAttention(6, 8, kernel_size=3, num_heads=2, scaled=True)
     x = torch.randn(2, 6, 5, 5)
@@ -215,10 +216,11 @@ def test_one_block_looks_at_each_pixel_with_its_own_offset():
     _, seen = trace(layer, x)
     look = layer.looks[0]
     r = equations.relative_embedding(look.rows, look.cols).flatten(2)
-    W = look.W_Q.weight, look.W_K.weight, look.W_V.weight
     pixels = x.flatten(2).transpose(1, 2)
-    attn, weights = equations.single_query_attention(seen.queries[0], pixels, *W, 2, r)
-    close(seen.looks[0], attn)
+    q = look.W_Q(seen.queries[0]).unflatten(1, (2, 4))
+    k, v = (W(pixels).unflatten(2, (2, 4)).transpose(1, 2) for W in (look.W_K, look.W_V))
+    attn, weights = equations.single_query_attention(q, k, v, r)
+    close(seen.looks[0], attn.flatten(1))
     close(seen.look_weights[0].sort().values, weights.sort().values)
     assert len(seen.looks) == 1
 

@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 import evalib
 from evalib import Bottleneck, ExpandingVisualAttention, Experiment, RelativeSelfAttention, experiments
-from evalib.ablations.variants import LetterAttention, StandardAttention
 from evalib.equations import ring
 from evalib.eva import SingleQueryAttention
 from evalib.experiments import Recipe
@@ -105,23 +104,6 @@ def test_an_image_is_independent_of_the_others_in_its_batch(build):
         close(layer(x[n : n + 1]), y[n : n + 1])
 
 
-def test_a_state_of_before_the_scale_warns_where_it_would_be_scaled(recwarn):
-    new = ExpandingVisualAttention(4, 8, 5, 2).state_dict()
-    ExpandingVisualAttention(4, 8, 5, 2).load_state_dict(new)
-    old = copy.deepcopy(new)
-    for entry in old._metadata.values():
-        entry["version"] = 1
-    for Attention in (LetterAttention, StandardAttention):
-        ExpandingVisualAttention(4, 8, 5, 2, Attention=Attention).load_state_dict(old, strict=False)
-    assert not recwarn.list
-    with pytest.warns(UserWarning, match="looks.0. is of an evalib before 0.3"):
-        ExpandingVisualAttention(4, 8, 5, 2).load_state_dict(old)
-
-
-# ── The layer in other networks ───────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(("extent", "pixels"), [(1, [1]), (5, [1, 8, 16]), (9, [1, 8, 16, 24, 32])])
 def test_another_extent_has_its_own_rings(extent, pixels):
     eva, x = ExpandingVisualAttention(4, 8, 5, 2, extent=extent), torch.randn(2, 4, extent, extent, requires_grad=True)
     y, seen = evalib.trace(eva, x)

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations, fast, trace
-from evalib.attention import self_attention
-from evalib.eva import SingleQueryAttention
 from evalib.fast import operators, single_query, window
+from evalib.tracing import as_written
 from evalib.training import data, steps
 from evalib.training.loop import begin
 from evalib.training.settings import Settings
@@ -158,6 +157,14 @@ def test_wrong_extents_are_named():
         fast.relative_attention(q, k, v, *leaves((1, 1, 3), (1, 2, 3)))
 
 
+def literal_single_query(query, memory, W_Q, W_K, W_V, heads, r_m, scale):
+    """The equation around its projections, each in heads."""
+    q = (query @ W_Q.T).unflatten(1, (heads, -1))
+    k, v = ((memory @ W.T).unflatten(2, (heads, -1)).transpose(1, 2) for W in (W_K, W_V))
+    y, weights = equations.single_query_attention(q, k, v, r_m, scale)
+    return y.flatten(1), weights
+
+
 each_form = pytest.mark.parametrize("form", [single_query.absorbed, single_query.projected])
 
 
@@ -169,7 +176,7 @@ def test_single_query_attention_is_the_literal_one(heads, m, with_r, scale, dtyp
     shapes = (3, 8), (3, m, 6), (8, 8), (8, 6), (8, 6), (heads, 8 // heads, m)
     *inputs, r = (torch.randn(shape, dtype=dtype).div(2).requires_grad_() for shape in shapes)
     r = [r] if with_r else []
-    pair = (each(*inputs, heads, *(r or [None]), scale) for each in (equations.single_query_attention, form))
+    pair = (each(*inputs, heads, *(r or [None]), scale) for each in (literal_single_query, form))
     assert_same(*pair, [*inputs, *r], tolerance)
 
 
@@ -189,24 +196,17 @@ def test_self_attention_is_the_literal_module(monkeypatch, n, size, k, stride, l
     x = torch.randn(n, 6, size, size).to(memory_format=layout).requires_grad_()
     monkeypatch.setattr(window, "CACHED", 1)  # the fewest images a time
     quick = layer(x)
-    layer.attend = self_attention
+    layer.fast = False
     assert_same(layer(x), quick, [x, *layer.parameters()])
 
 
-def attending(module, attend):
-    """``module`` with another form of EVA's attention in it."""
-    for part in module.modules():
-        if isinstance(part, SingleQueryAttention):
-            part.attend = attend
-    return module
-
-
 @each_form
-def test_eva_is_the_literal_module(form):
+def test_eva_is_the_literal_module(form, monkeypatch):
+    monkeypatch.setattr(fast, "single_query_attention", form)
     module = ExpandingVisualAttention(6, 8, 5, num_heads=2)
     (x,) = leaves((3, 6, 7, 7))
-    quick, passed = trace(attending(module, form), x)
-    literal, seen = trace(attending(module, equations.single_query_attention), x)
+    quick, passed = trace(module, x)
+    literal, seen = trace(as_written(module), x)
     flat = [(y, *(t for group in each for t in group)) for y, each in ((literal, seen), (quick, passed))]
     assert_same(*flat, [x, *module.parameters()])
 
@@ -225,21 +225,20 @@ class Operations(TorchDispatchMode):
         return operation(*arguments, **(options or {}))
 
 
-def operations_of_a_step(name, attend):
+def operations_of_a_step(name):
     """What a training step of the network called ``name`` computes under bf16 autocast."""
     torch.set_default_dtype(torch.float32)
     network, optimiser = begin(Settings(name), torch.device("cpu"))
     images, plan = torch.zeros(4, 3, 40, 40, dtype=torch.uint8), data.epoch_plan(4, 0, 0)
-    step = steps.eager_step(attending(network.train(), attend), optimiser, images, torch.zeros(4, dtype=int), "bf16")
+    step = steps.eager_step(network.train(), optimiser, images, torch.zeros(4, dtype=int), "bf16")
     with Operations() as operations:
         step(plan)
     return operations.counts
 
 
-def test_an_evanet_on_a_gpu_has_few_operations_more_than_a_resnet():
-    evanet, resnet = (
-        operations_of_a_step(name, single_query.projected) for name in ("evanet20-small", "resnet20-small")
-    )
+def test_an_evanet_on_a_gpu_has_few_operations_more_than_a_resnet(monkeypatch):
+    monkeypatch.setattr(fast, "single_query_attention", single_query.projected)
+    evanet, resnet = (operations_of_a_step(name) for name in ("evanet20-small", "resnet20-small"))
     more, aten = evanet - resnet, torch.ops.aten
     assert more[aten.mm] + more[aten.addmm] == 3 * (2 * 8 + 5)  # a query and a memory each, and the layers around them
     assert not {aten.bmm, aten.clone, aten.index, aten.index_put} & more.keys()

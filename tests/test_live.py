@@ -58,8 +58,11 @@ def test_an_attention_keeps_its_logits_and_what_follows_them(name):
     layer, written = net.summary.eva.looks[2], structure["stages"][2]["look"]
     query, memory = torch.randn(3, 64), torch.randn(3, 16, 64)
     y, weights = layer(query, memory)
-    matrices = (read(written[part]) for part in ("W_Q", "W_K", "W_V"))
-    ours, shares = single_query_attention(query, memory, *matrices, structure["heads"], read(written["r"]))
+    W_Q, W_K, W_V = (read(written[part]).unflatten(0, (structure["heads"], -1)) for part in ("W_Q", "W_K", "W_V"))
+    q = torch.einsum("hcd, nd -> nhc", W_Q, query)
+    k, v = (torch.einsum("hcd, nmd -> nhmc", W, memory) for W in (W_K, W_V))
+    ours, shares = single_query_attention(q, k, v, read(written["r"]))
+    ours = ours.flatten(1)
     close(shares, weights, atol=1e-5, rtol=0)
     if written["W_O"]:
         ours = ours @ read(written["W_O"]).T

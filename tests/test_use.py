@@ -268,10 +268,9 @@ def test_eva_is_a_pooling_head_of_another_backbone():
 def test_the_weights_of_a_window_attention_are_those_behind_its_output(size, extent, stride):
     layer = evalib.RelativeSelfAttention(6, 8, size, num_heads=2, stride=stride).double()
     x = torch.randn(3, 6, extent, extent, dtype=torch.float64)
-    before = layer.attend
     y, (windows,) = evalib.trace_windows(layer, x)
     rows = -(-extent // stride)
-    assert windows.weights.shape == (3, 2, rows, rows, size, size) and layer.attend == before
+    assert windows.weights.shape == (3, 2, rows, rows, size, size) and layer.kept is None
     torch.testing.assert_close(y, layer(x))
     torch.testing.assert_close(windows.weights.sum(dim=(-2, -1)), torch.ones(3, 2, rows, rows, dtype=torch.float64))
     half = size // 2
@@ -291,23 +290,3 @@ def test_every_window_attention_of_a_network_is_traced_in_the_order_of_the_pass(
     assert [tuple(each.weights.shape) for each in windows] == [(2, 4, 8, 8, 3, 3)] * 4
     with pytest.raises(ValueError, match="no relative self-attention"):
         evalib.trace_windows(evalib.build("resnet20-small"), x)
-
-
-FORMER = """
-import evalib.data
-from evalib import training
-from evalib.records import run
-from evalib.settings import Settings, learning_rate
-assert evalib.data.PAD == 4 and training.predict is evalib.predict and run is evalib.run
-assert learning_rate(Settings("resnet20-small", tier="paper"), 149) < 2e-5 and Settings is evalib.Settings
-try:
-    from evalib.settings import nothing
-except ImportError:
-    print("done")
-"""
-
-
-def test_names_of_version_0_1_are_the_same_objects():
-    """In a process of its own, where nothing is imported yet."""
-    ran = subprocess.run([sys.executable, "-c", FORMER], capture_output=True, text=True, check=True)
-    assert ran.stdout == "done\n"

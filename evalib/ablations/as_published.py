@@ -8,11 +8,10 @@ from torch.nn.functional import softmax
 
 from evalib.attention import check_heads
 from evalib.equations import Map, Memory, Vector, relative_embedding, ring
-from evalib.eva import EXTENT, own_precision
-from evalib.wrapped import keeps_its_places
+from evalib.eva import EXTENT, RADII, check_extent, place_pixels, register_places
 
 DROPOUT = 0.15
-STAGES = range(EXTENT // 2 + 1)
+STAGES = RADII
 
 
 class AsPublishedEVA(nn.Module):
@@ -37,28 +36,36 @@ class AsPublishedEVA(nn.Module):
         self.recalls = nn.ModuleList(PublishedAttention(d, num_heads, own_query=True) for _ in STAGES[1:])
         self.slots = nn.ParameterList(torch.randn(num_heads, c, s + 1) for s in STAGES[1:])
         self.output = feed_forward(d, out_channels, out_channels, bias=False)
-        for s in STAGES:
-            self.register_buffer(f"ring{s}", ring(s), persistent=False)
+        rings = [ring(s) + EXTENT // 2 for s in STAGES]
+        self.sizes = [places.shape[1] for places in rings]
+        row, column = torch.cat(rings, dim=1)
+        register_places(self, EXTENT * row + column)
         for salt, part in enumerate(part for part in self.modules() if isinstance(part, Dropout)):
             part.salt = salt
 
-    @own_precision
     def forward(self, x: Map) -> Float[Tensor, "n out 1 1"]:
-        q = self.first_query(x[:, :, EXTENT // 2, EXTENT // 2])
-        r, seen, forecast = relative_embedding(self.rows, self.cols), [], None
-        for s, look in enumerate(self.looks):
-            row, column = getattr(self, f"ring{s}") + EXTENT // 2
-            attn, y = look(q, rearrange(x[:, :, row, column], "n d m -> n m d"), r[:, :, row, column], forecast)
-            seen.append(attn)
-            q = attn if s == 0 else self.recalls[s - 1](attn, torch.stack(seen, dim=1), self.slots[s - 1])[0]
-            if s < STAGES[-1]:
-                block = self.forecasts[s](y).unflatten(1, (2 * s + 3, 2 * s + 3))
-                row, column = getattr(self, f"ring{s + 1}") + s + 1
-                forecast = block[:, row, column]
-        return rearrange(self.output(q), "n out -> n out 1 1")
+        check_extent(x, EXTENT)
+        with torch.autocast(x.device.type if not x.is_meta else "cpu", enabled=False):
+            x = x.to(self.rows.dtype)
+            q = self.first_query(x[:, :, EXTENT // 2, EXTENT // 2])
+            memory = rearrange(x, "n d i j -> n (i j) d").index_select(1, self.pixels).split(self.sizes, dim=1)
+            r = relative_embedding(self.rows, self.cols).flatten(2).index_select(2, self.pixels)
+            r, seen, forecast = r.split(self.sizes, dim=2), [], None
+            for s, look in enumerate(self.looks):
+                attn, y = look(q, memory[s], r[s], forecast)
+                seen.append(attn)
+                q = attn if s == 0 else self.recalls[s - 1](attn, torch.stack(seen, dim=1), self.slots[s - 1])[0]
+                if s < STAGES[-1]:
+                    block = self.forecasts[s](y).unflatten(1, (2 * s + 3, 2 * s + 3))
+                    border = [block[:, 0], block[:, 1:-1, :: 2 * s + 2].flatten(1), block[:, -1]]
+                    forecast = torch.cat(border, dim=1)  # the next ring, row by row
+            return rearrange(self.output(q), "n out -> n out 1 1")
 
-
-keeps_its_places(AsPublishedEVA, *(f"ring{s}" for s in STAGES))
+    def reset_parameters(self) -> None:
+        """Draw what is its own anew, and place the pixels."""
+        for own in (self.rows, self.cols, *self.slots):
+            nn.init.normal_(own)
+        place_pixels(self)
 
 
 class PublishedAttention(nn.Module):

@@ -6,11 +6,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evalib.attention import check_heads, relative_table
-from evalib.equations import relative_embedding, ring
-from evalib.eva import EXTENT, SingleQueryAttention, own_precision
-from evalib.wrapped import keeps_its_places
+from evalib.equations import relative_embedding, ring, single_query_attention
+from evalib.eva import EXTENT, RADII, check_extent, place_pixels, register_places
 
-STAGES = range(EXTENT // 2 + 1)
+STAGES = RADII
 
 
 class Around(nn.Module):
@@ -37,9 +36,6 @@ class PublishedEVA(nn.Module):
     of a head; :mod:`evalib.ablations.as_published` has them. Blocks, shortcuts and training are the network's.
     """
 
-    identity: Tensor
-    pixels: Tensor
-
     def __init__(self, in_channels: int, model_channels: int, out_channels: int, num_heads: int = 4):
         super().__init__()
         if not in_channels == model_channels == out_channels:
@@ -55,40 +51,58 @@ class PublishedEVA(nn.Module):
         self.recalls = nn.ModuleList(projections("Q K V", d) for _ in STAGES[1:])
         self.around_looks = nn.ModuleList(Around(d) for _ in STAGES)
         self.around_recalls = nn.ModuleList(Around(d) for _ in STAGES[1:])
-        self.register_buffer("identity", torch.eye(d, device="cpu"), persistent=False)
         rings = [ring(radius) for radius in STAGES]
         self.sizes = [offsets.shape[1] for offsets in rings]
         row, column = torch.cat(rings, dim=1) + EXTENT // 2
-        self.register_buffer("pixels", EXTENT * row + column, persistent=False)
+        register_places(self, EXTENT * row + column)
 
-    @own_precision
     def forward(self, x: Float[Tensor, "n d 7 7"]) -> Float[Tensor, "n d 1 1"]:
-        q = self.first_query(x[:, :, EXTENT // 2, EXTENT // 2])
-        memory = rearrange(x, "n d i j -> (i j) n d").index_select(0, self.pixels).split(self.sizes)
-        r = relative_embedding(self.rows, self.cols).flatten(2).index_select(2, self.pixels).split(self.sizes, dim=2)
-        seen: list[Tensor] = []
-        for stage in STAGES:
-            seen.append(self.look(stage, q, rearrange(memory[stage], "m n d -> n m d"), r[stage]))
-            q = self.recall(stage, seen) if stage else seen[0]
-        return rearrange(q, "n d -> n d 1 1")
+        check_extent(x, EXTENT)
+        with torch.autocast(x.device.type if not x.is_meta else "cpu", enabled=False):
+            x = x.to(self.rows.dtype)
+            q = self.first_query(x[:, :, EXTENT // 2, EXTENT // 2])
+            memory = rearrange(x, "n d i j -> (i j) n d").index_select(0, self.pixels).split(self.sizes)
+            r = relative_embedding(self.rows, self.cols).flatten(2).index_select(2, self.pixels)
+            r = r.split(self.sizes, dim=2)
+            seen: list[Tensor] = []
+            for stage in STAGES:
+                seen.append(self.look(stage, q, rearrange(memory[stage], "m n d -> n m d"), r[stage]))
+                q = self.recall(stage, seen) if stage else seen[0]
+            return rearrange(q, "n d -> n d 1 1")
 
     def look(
         self, stage: int, q: Float[Tensor, "n d"], memory: Float[Tensor, "n m d"], r: Float[Tensor, "h c m"]
     ) -> Float[Tensor, "n d"]:
         """Attention of q over the pixels of a ring, r their relative embedding."""
-        W_K, W_V = (W.weight for W in self.looks[stage].values())
-        y, _ = SingleQueryAttention.attend(q, memory, self.identity, W_K, W_V, self.num_heads, r, self.scale)
-        return self.around_looks[stage](q, y)
+        W = self.looks[stage]
+        return self.around_looks[stage](q, self.attend(q, W["K"](memory), W["V"](memory), r))
 
     def recall(self, stage: int, seen: list[Float[Tensor, "n d"]]) -> Float[Tensor, "n d"]:
         """Attention of the newest look over all looks so far."""
         memory = rearrange(seen, "s n d -> n s d") + self.slots[: stage + 1]
-        W_Q, W_K, W_V = (W.weight for W in self.recalls[stage - 1].values())
-        y, _ = SingleQueryAttention.attend(seen[-1], memory, W_Q, W_K, W_V, self.num_heads, None, self.scale)
+        W = self.recalls[stage - 1]
+        y = self.attend(W["Q"](seen[-1]), W["K"](memory), W["V"](memory))
         return self.around_recalls[stage - 1](seen[-1], y)
 
+    def attend(
+        self,
+        q: Float[Tensor, "n d"],
+        k: Float[Tensor, "n m d"],
+        v: Float[Tensor, "n m d"],
+        r: Float[Tensor, "h c m"] | None = None,
+    ) -> Float[Tensor, "n d"]:
+        """The attention of q over m vectors, in heads."""
+        q = rearrange(q, "n (h c) -> n h c", h=self.num_heads)
+        k, v = (rearrange(t, "n m (h c) -> n h m c", h=self.num_heads) for t in (k, v))
+        y, _ = single_query_attention(q, k, v, r, self.scale)
+        return rearrange(y, "n h c -> n (h c)")
 
-keeps_its_places(PublishedEVA, "identity", "pixels")
+    def reset_parameters(self) -> None:
+        """Draw what is its own anew, and place the pixels."""
+        nn.init.normal_(self.rows, std=(2 * self.rows.shape[1]) ** -0.5)
+        nn.init.normal_(self.cols, std=(2 * self.cols.shape[1]) ** -0.5)
+        nn.init.normal_(self.slots, std=self.slots.shape[1] ** -0.5)
+        place_pixels(self)
 
 
 def projections(names: str, channels: int) -> nn.ModuleDict:

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from evalib.attention import RelativeSelfAttention
 from evalib.equations import ring
-from evalib.eva import EXTENT, ExpandingVisualAttention, SingleQueryAttention, feed_forward
+from evalib.eva import EXTENT, EqualisedLinear, ExpandingVisualAttention, SingleQueryAttention, feed_forward
 from evalib.networks import crop
 
 
@@ -104,7 +104,7 @@ class StandardAttention(SingleQueryAttention):
         self, memory_channels: int, model_channels: int, num_heads: int, offsets: Int[Tensor, "2 m"] | None = None
     ):
         super().__init__(memory_channels, model_channels, num_heads, offsets)
-        self.W_O = nn.Linear(model_channels, model_channels, bias=False)
+        self.W_O = EqualisedLinear(model_channels, model_channels, bias=False)
         self.norm = nn.LayerNorm(model_channels)
 
     def forward(

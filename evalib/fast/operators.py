@@ -98,7 +98,7 @@ window_attention_backward.register_autograd(differentiate_again, setup_context=k
 def forward_mode(ctx, *tangents):
     raise NotImplementedError(
         "window attention has no derivative in forward mode (jvp, jacfwd, hessian); Eq. 3 as it is written has: "
-        "layer.attend = evalib.attention.self_attention in each RelativeSelfAttention"
+        "layer.fast = False in each RelativeSelfAttention"
     )
 
 

@@ -14,7 +14,7 @@ Offsets = Float[torch.Tensor, "h c m"]
 
 def single_query_attention(
     query: Vector, memory: Memory, W_Q: QueryProjection, W_K: MemoryProjection, W_V: MemoryProjection, num_heads: int,
-    r_m: Offsets | None = None, scale: float | int = 1.0,
+    r_m: Offsets | None = None, scale: float | int | torch.Tensor = 1.0,
 ) -> tuple[Vector, Weights]:  # fmt: skip
     """As :func:`evalib.equations.single_query_attention`: :func:`absorbed` on a CPU, :func:`projected` elsewhere."""
     form = absorbed if query.device.type == "cpu" else projected
@@ -23,7 +23,7 @@ def single_query_attention(
 
 def absorbed(
     query: Vector, memory: Memory, W_Q: QueryProjection, W_K: MemoryProjection, W_V: MemoryProjection, num_heads: int,
-    r_m: Offsets | None = None, scale: float | int = 1.0,
+    r_m: Offsets | None = None, scale: float | int | torch.Tensor = 1.0,
 ) -> tuple[Vector, Weights]:  # fmt: skip
     """The fewest FLOPs: one projection a head, not one a pixel.
 
@@ -34,7 +34,7 @@ def absorbed(
     logits = q_x @ rearrange(memory, "n m cin -> n cin m")
     if r_m is not None:
         logits = logits + rearrange(q @ r_m, "h n m -> n h m")
-    weights = (logits if scale == 1 else scale * logits).softmax(dim=-1)
+    weights = (scale * logits).softmax(dim=-1)
     seen = rearrange(weights @ memory, "n h cin -> h n cin")
     y = seen @ rearrange(W_V, "(h c) cin -> h cin c", h=num_heads)
     return rearrange(y, "h n c -> n (h c)"), weights
@@ -42,7 +42,7 @@ def absorbed(
 
 def projected(
     query: Vector, memory: Memory, W_Q: QueryProjection, W_K: MemoryProjection, W_V: MemoryProjection, num_heads: int,
-    r_m: Offsets | None = None, scale: float | int = 1.0,
+    r_m: Offsets | None = None, scale: float | int | torch.Tensor = 1.0,
 ) -> tuple[Vector, Weights]:  # fmt: skip
     """The fewest kernels: two products, of the query and of the memory; the rest are sums that a compiler joins.
 
@@ -54,6 +54,6 @@ def projected(
     if r_m is not None:
         k_m = k_m + rearrange(r_m, "h c m -> m 1 h c")
     logits = (q * k_m).sum(dim=-1)
-    weights = (logits if scale == 1 else scale * logits).softmax(dim=0)
+    weights = (scale * logits).softmax(dim=0)
     y = (rearrange(weights, "m n h -> m n h 1") * v_m).sum(dim=0)
     return rearrange(y, "n h c -> n (h c)"), rearrange(weights, "m n h -> n h m")

@@ -14,10 +14,12 @@ CACHED, CHUNK = 2**19, 16
 
 
 def local_attention(
-    q: Heads, k: Heads, v: Heads, kernel_size: int, scale: float | int = 1.0, stride: int = 1
+    q: Heads, k: Heads, v: Heads, kernel_size: int, scale: float | int | Tensor = 1.0, stride: int = 1
 ) -> HeadsOut:
     """Eq. 2, as :func:`evalib.equations.local_attention`: Eq. 3 with r = 0."""
     check(kernel_size, stride)
+    if isinstance(scale, Tensor):
+        q, scale = scale * q, 1.0
     h, c = q.shape[1:3]
     rows, cols = q.new_zeros(h, c // 2, kernel_size), q.new_zeros(h, c - c // 2, kernel_size)
     return joint_attention(torch.stack([q, k, v], dim=1), rows, cols, scale, stride)
@@ -29,11 +31,13 @@ def relative_attention(
     v: Heads,
     rows: Float[Tensor, "h _ k"],
     cols: Float[Tensor, "h _ k"],
-    scale: float | int = 1.0,
+    scale: float | int | Tensor = 1.0,
     stride: int = 1,
 ) -> HeadsOut:
     """Eq. 3, as :func:`evalib.equations.relative_attention`."""
     check(rows.shape[-1], stride)
+    if isinstance(scale, Tensor):  # the operator takes a number: one that is learned has its gradient here
+        q, scale = scale * q, 1.0
     if rows.shape != cols.shape:
         raise ValueError(f"rows {tuple(rows.shape)} and cols {tuple(cols.shape)} must have one shape, (h, c/2, k)")
     return joint_attention(torch.stack([q, k, v], dim=1), rows, cols, scale, stride)
@@ -68,9 +72,11 @@ def self_attention(
     cols: Float[Tensor, "h half k"],
     num_heads: int,
     stride: int = 1,
-    scale: float | int = 1.0,
+    scale: float | int | Tensor = 1.0,
 ) -> Float[Tensor, "n cout _ _"]:
-    """Eq. 3 with its projections, as :func:`evalib.attention.self_attention`, for as many images at a time as fit."""
+    """Eq. 3 with its projections, as :class:`evalib.RelativeSelfAttention` has it, for as many images at a time as fit."""
+    if isinstance(scale, Tensor):
+        W_Q, scale = scale * W_Q, 1.0
 
     def mix(images: Tensor) -> Tensor:
         projected = project(images, [W_Q, W_K, W_V], rows.shape[-1])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from evalib.ablations.variants import LetterAttention, ResidualAttention, StandardAttention
 from evalib.equations import relative_embedding
-from evalib.eva import ExpandingVisualAttention, SingleQueryAttention, WholeMap
+from evalib.eva import EqualisedLinear, ExpandingVisualAttention, SingleQueryAttention, WholeMap
 from evalib.networks import BasicBlock, EVASummary, PaddedShortcut
 from evalib.training.data import CLASSES, MEAN, STD
 
@@ -97,7 +97,7 @@ def expanding_attention(block: Block, eva) -> dict:
     if type(eva).forward is not ExpandingVisualAttention.forward:
         raise ValueError(f"{type(eva).__name__} computes otherwise than ExpandingVisualAttention: not exported")
     known(eva.convolution, WholeMap)
-    kernel = rearrange(eva.convolution.weight, "d c i j -> d (i j c)")
+    kernel = eva.convolution.gain * rearrange(eva.convolution.weight, "d c i j -> d (i j c)")
     rings = eva.pixels.split(eva.sizes)
     return {
         "extent": eva.extent,
@@ -120,24 +120,25 @@ def attention(block: Block, layer) -> dict:
         r = block.put(relative_embedding(layer.rows, layer.cols).flatten(2).index_select(2, layer.pixels))
     norm = getattr(layer, "norm", None)
     return {
-        "W_Q": block.put(layer.scale * layer.W_Q.weight),
-        "W_K": block.put(layer.W_K.weight),
-        "W_V": block.put(layer.W_V.weight),
+        "W_Q": block.put(layer.scale * layer.W_Q.matrix()),
+        "W_K": block.put(layer.W_K.matrix()),
+        "W_V": block.put(layer.W_V.matrix()),
         "r": r,
-        "W_O": block.put(layer.W_O.weight) if hasattr(layer, "W_O") else None,
+        "W_O": block.put(layer.W_O.matrix()) if hasattr(layer, "W_O") else None,
         "norm": norm and {"weight": block.put(norm.weight), "bias": block.put(norm.bias), "epsilon": norm.eps},
     }
 
 
 def feed_forward(block: Block, layers) -> list[dict]:
     """Two linear maps with a ReLU between them."""
-    if [type(layer) for layer in layers] != [nn.Linear, nn.ReLU, nn.Linear]:
+    if [type(layer) for layer in layers] != [EqualisedLinear, nn.ReLU, EqualisedLinear]:
         raise ValueError(f"{layers} is no feed-forward network of two layers with a ReLU")
     return [linear(block, layers[0]), linear(block, layers[2])]
 
 
 def linear(block: Block, layer) -> dict:
-    return {"weight": block.put(layer.weight), "bias": block.put(layer.bias)}
+    matrix = layer.matrix() if isinstance(layer, EqualisedLinear) else layer.weight
+    return {"weight": block.put(matrix), "bias": block.put(layer.bias)}
 
 
 def known(layer: nn.Module, *types: type) -> None:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from evalib.attention import RelativeSelfAttention, self_attention
+from evalib.attention import RelativeSelfAttention
 from evalib.extras import need
 from evalib.results.weights import find_weights, load_weights, read_weights
 from evalib.training import checkpoints, data
@@ -32,8 +32,8 @@ class Deployed(nn.Module):
         network = copy.deepcopy(network).float().cpu().eval().requires_grad_(False)
         self.network = network.to(memory_format=torch.contiguous_format)
         for module in self.network.modules():
-            if isinstance(module, RelativeSelfAttention) and module.attend is RelativeSelfAttention.attend:
-                module.attend = self_attention
+            if isinstance(module, RelativeSelfAttention):
+                module.fast = False
 
     def forward(self, images: UInt8[Tensor, "n 3 i j"]) -> Float[Tensor, "n k"]:
         return self.network(data.normalise(images))
