@@ -20,7 +20,7 @@ import torch
 from timing import seconds
 from torch import Tensor, nn
 
-from evalib.experiments import TABLE_1
+from evalib.experiments import TABLE_1, experiment
 from evalib.training import checkpoints, data, loop
 from evalib.training.settings import TIERS, Settings
 from evalib.training.steps import Step, compiles, precision_of, training_step
@@ -213,11 +213,11 @@ Measured = dict[str, dict[str, float]]
 
 
 def over_resnet(kind: str, size: str, rows: Measured) -> float:
-    return rows[f"{kind}-{size}"]["step_seconds"] / rows[f"resnet20-{size}"]["step_seconds"]
+    return rows[experiment(f"{kind}-{size}").name]["step_seconds"] / rows[f"resnet20-{size}"]["step_seconds"]
 
 
 def slowest(what: str, size: str, rows: Measured) -> float:
-    return max(rows[row.name][what] for row in TABLE_1 if row.name.endswith(size))
+    return max(rows[row.name][what] for row in TABLE_1 if row.model.endswith(size))
 
 
 def six_runs(rows: Measured) -> float:

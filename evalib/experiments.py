@@ -54,25 +54,42 @@ class Experiment:
     change: str = ""  # what is other in this one, in words
     kind: str = ""  # a departure, as "D4", or one of evalib.ablations.KINDS
     test_each_epoch: bool = False
+    variant: str = ""  # of what the text leaves open, as "scaled"
+
+    @property
+    def title(self) -> str:
+        """What the row is called where an accuracy of it is shown."""
+        return f"{self.model}, {self.variant}" if self.variant else self.model
 
 
 CONVOLUTION, SA_LAST = (convolution_3x3,) * 3, (convolution_3x3, convolution_3x3, self_attention_3x3)
 """The mixing layers of each stage (departure D7)."""
+
+CHOSEN = "scaled"
+"""Which EVA Table 1 shows, by the rule in LOG.md: the one line of the choice.
+
+``experiment("evanet20-small")`` is ``evanet20-small-scaled``; all that is recorded has the full name.
+"""
+
+EVANET_SMALL, EVANET_LARGE = f"evanet20-small-{CHOSEN}", f"evanet20-large-{CHOSEN}"
 
 # fmt: off
 TABLE_1 = (
     #          name              model              blocks     feature maps    layers       head          test acc. (%)
     Experiment("resnet20-small", "ResNet-20 small", (2, 2, 2), (16, 32, 64),   CONVOLUTION, average_pooling, 91.25),
     Experiment("sanet20-small",  "SANet-20 small",  (2, 2, 2), (16, 32, 64),   SA_LAST,     average_pooling, 92.45),
-    Experiment("evanet20-small", "EVANet-20 small", (2, 2, 2), (16, 32, 64),   CONVOLUTION, EVASummary,     93.00),
+    Experiment(EVANET_SMALL,     "EVANet-20 small", (2, 2, 2), (16, 32, 64),   CONVOLUTION, EVASummary,     93.00, variant=CHOSEN),
     Experiment("resnet20-large", "ResNet-20 large", (2, 2, 2), (64, 128, 256), CONVOLUTION, average_pooling, 94.53),
     Experiment("sanet20-large",  "SANet-20 large",  (2, 2, 2), (64, 128, 256), SA_LAST,     average_pooling, 94.88),
-    Experiment("evanet20-large", "EVANet-20 large", (2, 2, 2), (64, 128, 256), CONVOLUTION, EVASummary,     95.33),
+    Experiment(EVANET_LARGE,     "EVANet-20 large", (2, 2, 2), (64, 128, 256), CONVOLUTION, EVASummary,     95.33, variant=CHOSEN),
 )
 # fmt: on
 
 ROWS = {row.name: row for row in TABLE_1}
 """Every experiment by its name: Table 1, the ablations, and those of :func:`register`."""
+
+SHORT = {"evanet20-small": EVANET_SMALL, "evanet20-large": EVANET_LARGE}
+"""The names that stand for the chosen row."""
 
 
 def register(*rows: Experiment) -> None:
@@ -83,7 +100,7 @@ def register(*rows: Experiment) -> None:
     """
     names = [row.name for row in rows]
     for row in rows:
-        if row.name in ROWS or names.count(row.name) > 1:
+        if row.name in (*ROWS, *SHORT) or names.count(row.name) > 1:
             raise ValueError(f"there is an experiment {row.name!r} already: give the row another name")
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", row.name):
             raise ValueError(f"name {row.name!r}: records are files of that name; use a-z, 0-9, - and _")
@@ -92,7 +109,7 @@ def register(*rows: Experiment) -> None:
                 raise ValueError(
                     f"{row.name}: {field} has {len(value)} entries, blocks {len(row.blocks)}: one for each stage"
                 )
-        if row.base and row.base not in (*ROWS, *names):
+        if row.base and row.base not in (*ROWS, *SHORT, *names):
             raise ValueError(
                 f"{row.name}: there is no experiment {row.base!r}, its base: choose one of {', '.join(ROWS)}"
             )
@@ -100,7 +117,8 @@ def register(*rows: Experiment) -> None:
 
 
 def experiment(name: str) -> Experiment:
-    """The row called ``name``; ``ValueError`` listing the names if there is none."""
+    """The row called ``name``, or that it is short for; ``ValueError`` listing the names if there is none."""
+    name = SHORT.get(name, name)
     if name not in ROWS:
         raise ValueError(
             f"there is no experiment {name!r}: choose one of {', '.join(ROWS)}; or evalib.register(...) one first"

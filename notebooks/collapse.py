@@ -238,7 +238,7 @@ picture(
 )
 
 # %% tags=["hide-input"]
-told = unfinished.told("evanet20-large")
+told = unfinished.told("evanet20-large-scaled")
 Markdown(
     f"*Scaled* did worse: {'; '.join(told)}. No curve can be shown, because the lines of that run were not kept. A loss of 2.303 is "
     "$\\ln 10$: the network guesses among ten classes. So the variant that the rule chose did not train in half of Table 1."

@@ -41,6 +41,7 @@ from evalib.pages.display import check, picture, source, table
 from evalib.pages.figures import BLUE, GREY, ORANGE
 from evalib.training import data
 
+EVANET = TABLE_1[2].name
 torch.manual_seed(0)
 # %% tags=["hide-input"]
 picture(
@@ -245,10 +246,10 @@ table(
 )
 
 # %% tags=["hide-input"]
-share = counts["evanet20-small"]["summary"] / sum(counts["evanet20-small"].values())
+share = counts[EVANET]["summary"] / sum(counts[EVANET].values())
 picture(
     *(
-        plots.parts({row.model: counts[row.name] for row in TABLE_1 if row.name.endswith(size)})
+        plots.parts({row.model: counts[row.name] for row in TABLE_1 if row.model.endswith(size)})
         for size in ("small", "large")
     ),
     caption="Parameters of each part of the six networks. Self-attention makes the third stage (orange) lighter than convolution "
@@ -268,7 +269,7 @@ assert sum(isinstance(layer, RelativeSelfAttention) for layer in third) == 4
 convolutions = [layer for layer in third if isinstance(layer, nn.Conv2d)]
 assert {layer.kernel_size for layer in convolutions} == {(1, 1)}
 
-summary = networks["evanet20-small"].summary
+summary = networks[EVANET].summary
 features = torch.randn(2, 64, 8, 8)
 outside = features.clone()
 outside[:, :, 0] += 1

@@ -163,8 +163,8 @@ pairs = [
     ("EVA", "7×7 convolution"),
     ("sanet20-small", "resnet20-small"),
     ("sanet20-large", "resnet20-large"),
-    ("evanet20-small", "resnet20-small"),
-    ("evanet20-large", "resnet20-large"),
+    (TABLE_1[2].name, "resnet20-small"),
+    (TABLE_1[5].name, "resnet20-large"),
 ]
 rows, holds, fails = [], [], []
 for attends, convolves in pairs:

@@ -37,7 +37,7 @@ from IPython.display import Markdown, display
 from scipy.stats import spearmanr
 
 from evalib import ABLATIONS, TABLE_1, load_data, load_pretrained, trace
-from evalib.ablations import KINDS, LETTER
+from evalib.ablations import KINDS
 from evalib.equations import ring
 from evalib.eva import EXTENT, RADII
 from evalib.experiments import experiment
@@ -57,7 +57,7 @@ SHOWN = ("quick", "paper")  # smoke runs say nothing, and stay out of what is pu
 found, counted = claims.claims(tiers=SHOWN), arithmetic.claims()
 full = tables.table(tiers=("paper",))
 verdicts = Counter(claim.verdict for claim in found)
-tried = {row: effect for row in (*ABLATIONS, *LETTER) if (effect := comparisons.effect(row, tiers=SHOWN)).n}
+tried = {row: effect for row in ABLATIONS if (effect := comparisons.effect(row, tiers=SHOWN)).n}
 changed = comparisons.ablations(tiers=SHOWN)
 ran = [row for row in changed if row["effect_n"]]
 
@@ -200,9 +200,9 @@ Markdown(comparisons.markdown(changed))
 # - `evanet20-small-query-alone` has the 7×7 convolution and the feed-forward network of EVA's first query, and no attention.
 # - `evanet20-small-letter-…` is a change of EVA exactly as in the text. It ran before a variant was chosen, and is held against the
 #   letter.
-# - `evanet20-small-no-recall` loses the first query as well. The first look has one key, whose weight is 1 whatever the query is,
+# - `evanet20-small-scaled-no-recall` loses the first query as well. The first look has one key, whose weight is 1 whatever the query is,
 #   and only the 1D attentions would read $q_0$ again. The same holds for the last look of the reversed rings.
-# - `evanet20-small-unpadded` reaches 7×7 by a stride of 2 without padding, so that EVA crops nothing.
+# - `evanet20-small-scaled-unpadded` reaches 7×7 by a stride of 2 without padding, so that EVA crops nothing.
 # - `sanet20-small-one-attention` keeps the first convolution of each block of the third stage, which may have the stride.
 # - `evanet20-small-published` is EVA as in the author's published code: first query from the centre pixel, three 1D
 #   attentions that do not read $q_0$, no $W_Q$ in the 2D attentions, scaled logits, shared offset tables, slot embeddings,
@@ -221,8 +221,8 @@ pairs = [
     ("evanet20-small", "resnet20-small-mlp"),
     ("evanet20-small-query-alone", "resnet20-small"),
     ("evanet20-small-query-alone", "resnet20-small-mlp"),
-    ("evanet20-small-centre-query", "resnet20-small"),
-    ("evanet20-small-centre-query", "evanet20-small-query-alone"),
+    ("evanet20-small-scaled-centre-query", "resnet20-small"),
+    ("evanet20-small-scaled-centre-query", "evanet20-small-query-alone"),
     ("evanet20-small-published", "resnet20-small"),
     ("evanet20-small-published", "resnet20-small-mlp"),
     ("evanet20-small-published", "evanet20-small-query-alone"),
@@ -304,7 +304,7 @@ Markdown(
 
 # %% tags=["hide-input"]
 chosen = []
-for row in (*ABLATIONS, *LETTER):
+for row in ABLATIONS:
     tier, records = tables.highest(row, tiers=SHOWN) if row.test_each_epoch or row.kind == "D10" else (None, [])
     for record in records:
         gains = []

@@ -127,7 +127,7 @@ def cells(found):
 
 lines = []
 for size in ("small", "large"):
-    resnet, sanet, evanet = (row for row in TABLE_1 if row.name.endswith(size))
+    resnet, sanet, evanet = (row for row in TABLE_1 if row.model.endswith(size))
     for better, worse in ((sanet, resnet), (evanet, sanet), (evanet, resnet)):
         paper = against_error(better.paper_accuracy, worse.paper_accuracy)
         measured[better.name, worse.name] = against_error(ours[better.name], ours[worse.name])
@@ -181,7 +181,7 @@ table(heads, map(line, records)) if records else Markdown("No run has been recor
 # %% tags=["hide-input"]
 for tier in ("paper", "quick"):
     for size in ("small", "large"):
-        found = {choice.titled(row): tables.complete(row, tier) for row in TABLE_1 if row.name.endswith(size)}
+        found = {choice.titled(row): tables.complete(row, tier) for row in TABLE_1 if row.model.endswith(size)}
         if sum(map(bool, found.values())) < 2:
             continue
         display(

@@ -38,7 +38,7 @@ from IPython.display import Markdown
 from torch import nn
 
 import evalib
-from evalib.experiments import ROWS
+from evalib.experiments import ROWS, experiment
 from evalib.pages import answer, plots
 from evalib.pages.display import picture, table
 from evalib.results import choice, comparisons, records, tables
@@ -148,7 +148,9 @@ for name in names:
         record["test"]["accuracy"] for record in tables.complete(evalib.experiments.experiment(name), tier, out)
     )
     mean, reach = sum(values) / len(values), spread.mean(len(values)) if spread else None
-    rows.append(answer.Row(choice.titled(ROWS[name]), None, values, reach and mean - reach, reach and mean + reach))
+    rows.append(
+        answer.Row(choice.titled(experiment(name)), None, values, reach and mean - reach, reach and mean + reach)
+    )
 lowest, highest = (pick(value for row in rows for value in row.accuracies) for pick in (min, max))
 picture(
     plots.against_paper(rows, least=lowest - 5, most=highest + 5),

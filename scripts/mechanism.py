@@ -24,7 +24,7 @@ from evalib.equations import relative_embedding
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.networks import Network, crop
 from evalib.results import records
-from evalib.results.schema import checksum, today
+from evalib.results.schema import checksum
 from evalib.training import checkpoints, data, loop
 from evalib.training.settings import PRECISIONS, TIERS, Settings, learning_rate
 from evalib.training.steps import precision_of, set_rate, training_step
@@ -218,12 +218,11 @@ def course(
 def begun(checkpoint: Path, settings: Settings, start: int) -> dict[str, Tensor]:
     """The state in a checkpoint; ``ValueError`` unless it is the one of this very run after ``start`` epochs."""
     state, said = checkpoints.read_tensors(checkpoint)
-    sittings, of = said.get("sittings"), said["settings"]
-    name = today(of["experiment"], sittings[-1]["computation"] if sittings else 1)
-    found = name, of["tier"], of["seed"], len(said["curve"])
+    of = said["settings"]
+    found = of["experiment"], of["tier"], of["seed"], len(said["curve"])
     if found != (settings.experiment, settings.tier, settings.seed, start):
         raise ValueError(
-            f"{checkpoint} is of {name}, {of['tier']} tier, seed {of['seed']}, after {len(said['curve'])} epochs: give the one of "
+            f"{checkpoint} is of {of['experiment']}, {of['tier']} tier, seed {of['seed']}, after {len(said['curve'])} epochs: give the one of "
             f"{settings.experiment}, {settings.tier} tier, seed {settings.seed}, after --start {start}"
         )
     return state

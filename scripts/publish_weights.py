@@ -41,7 +41,7 @@ def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Pa
     tensors, inside = weights.read_weights(source)
     if inside != {name: found[0].get(name) for name in inside}:
         raise ValueError(f"{row.name}: {source} was not written with the record beside it: train again")
-    large = row.name.endswith("large")
+    large = "-large" in row.name
     if (size := source.stat().st_size // (2 if large else 1)) > LIMIT:
         raise ValueError(f"{row.name}: {source} has {size:,} bytes, more than {LIMIT:,}")
     if kinds := {str(t.dtype) for t in tensors.values() if t.is_floating_point() and t.dtype != torch.float32}:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import evalib
 from evalib import equations, trace
-from evalib.ablations import ABLATIONS, KINDS
+from evalib.ablations import ABLATIONS, KINDS, LETTER
 from evalib.ablations.blocks import UnpaddedBlock
 from evalib.ablations.published import PublishedEVA
 from evalib.ablations.variants import (
@@ -41,24 +41,30 @@ PARAMETERS = {
     "evanet20-small-residual": 490_266,
     "evanet20-small-standard": 523_034,
     "sanet20-small-zero-padded": 87_258,
-    "evanet20-small-unpadded": 489_242,
+    "evanet20-small-scaled-unpadded": 489_242,
     "sanet20-small-one-attention": 123_738,
     "resnet20-small-333": 269_722,
     "sanet20-small-333": 135_706,
-    "evanet20-small-333": 586_458,
-    "evanet20-small-centre-query": 288_474,
-    "evanet20-small-no-recall": 440_090,
-    "evanet20-small-reversed": 489_242,
-    "evanet20-small-one-block": 414_938,
-    "evanet20-small-no-position": 488_218,
-    "evanet20-small-heads1": 489_242,
-    "evanet20-small-heads2": 489_242,
-    "evanet20-small-heads8": 489_242,
+    "evanet20-small-scaled-333": 586_458,
+    "evanet20-small-scaled-centre-query": 288_474,
+    "evanet20-small-scaled-no-recall": 440_090,
+    "evanet20-small-scaled-reversed": 489_242,
+    "evanet20-small-scaled-one-block": 414_938,
+    "evanet20-small-scaled-no-position": 488_218,
+    "evanet20-small-scaled-heads1": 489_242,
+    "evanet20-small-scaled-heads2": 489_242,
+    "evanet20-small-scaled-heads8": 489_242,
     "evanet20-small-published": 340_314,
     "resnet20-small-sgd": 172_506,
-    "evanet20-small-sgd": 489_242,
+    "evanet20-small-scaled-sgd": 489_242,
     "resnet20-small-test-curve": 172_506,
-    "evanet20-small-test-curve": 489_242,
+    "evanet20-small-scaled-test-curve": 489_242,
+    "evanet20-small-letter-centre-query": 288_474,
+    "evanet20-small-letter-no-recall": 440_090,
+    "evanet20-small-letter-one-block": 414_938,
+    "evanet20-small-letter-no-position": 488_218,
+    "evanet20-small-letter-sgd": 489_242,
+    "evanet20-small-letter-test-curve": 489_242,
 }
 DRAWN = {
     "resnet20-small": (-0.135742, 0.245513, 0.103558),
@@ -111,17 +117,18 @@ def test_a_row_builds_learns_and_has_its_parameters(row):
 @each_ablation
 def test_a_row_is_its_base_with_one_thing_changed(row):
     base = experiment(row.base)
-    said = {"name", "model", "paper_accuracy", "change", "base", "kind"}
+    said = {"name", "model", "variant", "paper_accuracy", "change", "base", "kind"}
     differing = {field.name for field in fields(row) if getattr(row, field.name) != getattr(base, field.name)} - said
     assert len(differing) == 1, differing
-    assert base in evalib.TABLE_1 and row.paper_accuracy is None
-    assert row.name.startswith(f"{row.base}-") and row.model == f"{base.model}, {row.change}"
+    assert base in (*evalib.TABLE_1, LETTER) and row.paper_accuracy is None
+    assert row.title == f"{row.model}, {row.variant}" if row.variant else row.model.endswith(f", {row.change}")
     assert row.kind in KINDS or row.kind.startswith("D")
 
 
 def test_the_second_manifest_is_the_ablations_and_the_first_is_table_1():
     path = manifest.in_checkout("workflow/ablations.csv")
-    assert {run.experiment for run in manifest.read_manifest(path)} == {row.name for row in ABLATIONS}
+    on_the_letter = {row.name for row in ABLATIONS if row.base == LETTER.name}
+    assert {run.experiment for run in manifest.read_manifest(path)} == {row.name for row in ABLATIONS} - on_the_letter
     assert {run.experiment for run in manifest.read_manifest()} == {row.name for row in evalib.TABLE_1}
     assert len({row.name for row in ABLATIONS}) == len(ABLATIONS) == len(PARAMETERS)
 
@@ -184,7 +191,7 @@ def test_an_unpadded_block_gives_7_by_7_around_the_same_centres():
     x = torch.rand(1, 4, 16, 16)
     assert torch.equal(block(x)[:, :4], x[:, :, 1:14:2, 1:14:2])
     assert UnpaddedBlock(8, 8, stride=1, mix=convolution_3x3)(torch.rand(1, 8, 7, 7)).shape == (1, 8, 7, 7)
-    assert evalib.build("evanet20-small-unpadded").features(torch.randn(1, 3, 32, 32)).shape[-2:] == (7, 7)
+    assert evalib.build("evanet20-small-scaled-unpadded").features(torch.randn(1, 3, 32, 32)).shape[-2:] == (7, 7)
 
 
 def test_one_attention_a_block_is_the_second():
@@ -245,7 +252,7 @@ def test_a_residual_attention_is_the_norm_of_query_and_attention(module):
 
 @pytest.mark.parametrize("heads", [1, 2, 8])
 def test_a_row_of_heads_has_them_in_each_attention(heads):
-    summary = evalib.build(f"evanet20-small-heads{heads}").summary
+    summary = evalib.build(f"evanet20-small-scaled-heads{heads}").summary
     assert isinstance(summary, EVASummary)
     assert {each.num_heads for each in (*summary.eva.looks, *summary.eva.recalls)} == {heads}
 
@@ -318,7 +325,7 @@ def stopped(*arguments):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("name", ["resnet20-small-sgd", "evanet20-small-letter", "evanet20-small-test-curve"])
+@pytest.mark.parametrize("name", ["resnet20-small-sgd", "evanet20-small-letter", "evanet20-small-scaled-test-curve"])
 def test_a_stopped_run_of_an_ablation_ends_bitwise_as_the_run_never_stopped(few, tmp_path, monkeypatch, name):
     settings = evalib.Settings(name, epochs=2, batch_size=25)
     whole = evalib.train(settings, device="cpu")
@@ -351,7 +358,8 @@ def test_only_a_row_that_asks_for_it_reads_the_test_set_more_than_once(few, monk
 def test_only_rows_of_that_question_read_the_test_set_after_each_epoch():
     assert {row.name for row in (*evalib.TABLE_1, *ABLATIONS) if row.test_each_epoch} == {
         "resnet20-small-test-curve",
-        "evanet20-small-test-curve",
+        "evanet20-small-scaled-test-curve",
+        "evanet20-small-letter-test-curve",
     }
     assert "test_each_epoch" not in asdict(evalib.Settings("resnet20-small"))
 

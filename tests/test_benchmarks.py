@@ -107,7 +107,7 @@ def test_targets_are_ratios_to_the_resnet_of_their_size_and_seconds(rows):
     assert (small["value"], small["met"], large["value"], large["met"]) == (0.4, False, 0.2, True)
     assert [each["value"] for each in side_by_side] == [None, None]
     assert whole["value"] == pytest.approx(6 * 5 + 150 * (5 * 0.2 + 0.4)) and whole["met"] is True
-    del found["evanet20-large"]["compiled"]
+    del found[NAMES[5]]["compiled"]
     assert [(each["how"], each["value"]) for each in rows.judge(found)[2:4]] == [("compiled", 1.35), ("eager", 1.0)]
 
 

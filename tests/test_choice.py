@@ -47,9 +47,8 @@ def test_single_runs_count_only_where_there_is_nothing_else():
     assert choice.choose([candidate(name) for name in choice.ADDED]) is None
 
 
-def test_exactly_one_candidate_is_the_row_of_table_1():
-    assert [choice.row_of(name).name for name in choice.ADDED].count(choice.BASE) == 1
-    assert choice.row_of(choice.default()).name == choice.BASE
+def test_the_chosen_candidate_is_the_row_of_table_1():
+    assert choice.row_of(choice.default()) is TABLE_1[2] is experiment("evanet20-small")
 
 
 def test_a_row_has_the_reading_of_its_layer():
@@ -57,15 +56,13 @@ def test_a_row_has_the_reading_of_its_layer():
         assert choice.reading(choice.row_of(name)) == name
     expected = {
         "resnet20-small": None, "sanet20-small-scaled": None, "evanet20-small-query-alone": None,
-        "evanet20-large": "scaled", "evanet20-small-no-recall": "scaled", "evanet20-small-heads2": "scaled",
+        "evanet20-large": "scaled", "evanet20-small-scaled-no-recall": "scaled", "evanet20-small-scaled-heads2": "scaled",
         "evanet20-small-letter-no-recall": "letter", "evanet20-large-residual": "residual",
-        "evanet20-small-ladder-sgd": "scaled", "evanet20-small-as-published": "published",
+        "evanet20-small-scaled-ladder-sgd": "scaled", "evanet20-small-as-published": "published",
     }  # fmt: skip
     assert {name: choice.reading(experiment(name)) for name in expected} == expected
     assert choice.titled(TABLE_1[5]) == "EVANet-20 large, scaled" and choice.titled(TABLE_1[0]) == "ResNet-20 small"
-    assert choice.titled(experiment("evanet20-small-no-recall")) == "EVANet-20 small, scaled: no 1D attention"
-    assert choice.coded("evanet20-small") == "`evanet20-small` (scaled)"
-    assert choice.coded("evanet20-small-letter-sgd") == "`evanet20-small-letter-sgd`"
+    assert choice.titled(experiment("evanet20-small-scaled-no-recall")) == "EVANet-20 small, scaled, no 1D attention"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +75,7 @@ def test_a_row_has_the_reading_of_its_layer():
     ids=["another layer", "a function for a layer", "a function for an attention"],
 )
 def test_a_row_of_ones_own_with_another_layer_has_no_reading(options):
-    row = replace(TABLE_1[2], name="mine", model="Mine", head=partial(EVASummary, **options))
+    row = replace(TABLE_1[2], name="mine", model="Mine", variant="", head=partial(EVASummary, **options))
     assert choice.reading(row) is None and choice.titled(row) == "Mine"
 
 
@@ -104,6 +101,7 @@ def paper(tmp_path):
 
     def make(name, accuracy, seed=0, best=None):
         record = json.loads(source.read_text("utf-8"))
+        name = experiment(name).name
         record |= {"experiment": name, "tier": "paper", "seed": seed, "validation_accuracy": accuracy}
         record["computation"] = COMPUTATION
         record["settings"] |= {"experiment": name, "tier": "paper", "seed": seed, "epochs": 150}
@@ -165,7 +163,7 @@ def test_equal_means_are_no_distance(paper):
 def test_what_was_stopped_is_told_below_the_table(tmp_path, paper):
     folder = tmp_path / "unfinished"
     folder.mkdir()
-    (folder / "evanet20-large-seed0.log").write_text("did not train:\nloss 2.303.\n", "utf-8")
+    (folder / "evanet20-large-scaled-seed0.log").write_text("did not train:\nloss 2.303.\n", "utf-8")
     line = "sanet20-large seed 0 epoch {}/150: loss {}, validation {}%, images/s 9\n"
     (folder / "sanet20-large-seed0.log").write_text(line.format(1, 1.9, 53.9) + line.format(2, 1.412, 50.84), "utf-8")
     told = tables.markdown(tables.table(tmp_path))
@@ -228,10 +226,8 @@ def test_the_mechanism_is_that_of_the_letter():
 def test_the_mechanism_goes_on_from_no_other_checkpoint(tmp_path):
     begun = runpy.run_path(str(ROOT / "scripts" / "mechanism.py"))["begun"]
     settings = Settings("evanet20-small-letter", tier="paper")
-    said = {"settings": {"experiment": "evanet20-small", "tier": "paper", "seed": 0}, "curve": [{}] * 24}
-    path = save_run(
-        tmp_path, 24, {"network.a": torch.ones(1)}, said
-    )  # of computation 1, where the letter had that name
+    said = {"settings": {"experiment": "evanet20-small-letter", "tier": "paper", "seed": 0}, "curve": [{}] * 24}
+    path = save_run(tmp_path, 24, {"network.a": torch.ones(1)}, said)
     assert begun(path, settings, 24)["network.a"] == 1
     for other, start in (
         (settings, 10),
@@ -247,7 +243,7 @@ def test_the_first_steps_are_as_the_page_says():
     found = json.loads((records.results() / "first_steps.json").read_text("utf-8"))
     assert found["sha256"] == checksum(found)
     small, large, convolution, eva = (found["courses"][name] for name in list(found["courses"])[:4])
-    assert {each["experiment"] for each in (large, convolution, eva)} == {"evanet20-large"}
+    assert {each["experiment"] for each in (large, convolution, eva)} == {"evanet20-large-scaled"}
     for failed in (large, convolution):
         assert failed["validation_accuracy"] < small["validation_accuracy"] - 10
         assert failed["steps"][-1]["q0"] > 10 * small["steps"][-1]["q0"]

@@ -155,7 +155,7 @@ def test_holm_spans_the_effects_of_a_tier(tmp_path):
     alone, p = corrected()
     assert alone == pytest.approx(p) and 0.01 < p < 0.04
     runs(tmp_path, "resnet20-small-mlp", [80.2], tier="quick")
-    runs(tmp_path, "evanet20-small-test-curve", [80.0], tier="smoke", curve=TWO_EPOCHS)  # is of no family
+    runs(tmp_path, "evanet20-small-scaled-test-curve", [80.0], tier="smoke", curve=TWO_EPOCHS)  # is of no family
     assert corrected() == (pytest.approx(2 * p), pytest.approx(p))
 
 
@@ -311,7 +311,7 @@ def test_an_ablation_that_was_stopped_is_not_called_not_run(tmp_path):
 
 
 def test_the_worth_of_choosing_by_the_test_set_is_best_minus_last(tmp_path):
-    name = "evanet20-small-test-curve"
+    name = "evanet20-small-scaled-test-curve"
     for seed, (best, last) in enumerate(((44.0, 42.0), (43.0, 42.0))):
         curve = [entry | {"test_accuracy": each} for entry, each in zip(TWO_EPOCHS, (best, last), strict=True)]
         made(tmp_path, name, seed, "smoke", round(5 * last), curve=curve)

@@ -100,9 +100,9 @@ def test_every_number_of_the_block_belongs_to_one_tensor():
     [
         ("resnet20-small", "give an EVANet"),
         ("evanet20-small-published", "PublishedEVA computes otherwise"),
-        ("evanet20-small-no-recall", "Newest is not exported"),
-        ("evanet20-small-centre-query", "CentrePixel is not exported"),
-        ("evanet20-small-unpadded", "UnpaddedBlock is not exported"),
+        ("evanet20-small-scaled-no-recall", "Newest is not exported"),
+        ("evanet20-small-scaled-centre-query", "CentrePixel is not exported"),
+        ("evanet20-small-scaled-unpadded", "UnpaddedBlock is not exported"),
     ],
 )
 def test_a_network_that_the_browser_does_not_compute_is_refused(name, reason):

@@ -10,10 +10,10 @@ from evalib.networks import BasicBlock, EVASummary, convolution_3x3
 PARAMETERS = {
     "resnet20-small": 172_506,
     "sanet20-small": 87_258,
-    "evanet20-small": 489_242,
+    "evanet20-small-scaled": 489_242,
     "resnet20-large": 2_735_946,
     "sanet20-large": 1_362_762,
-    "evanet20-large": 7_787_594,
+    "evanet20-large-scaled": 7_787_594,
 }
 
 
@@ -21,10 +21,10 @@ def test_table_1_is_the_papers():
     assert {row.name: row.paper_accuracy for row in evalib.TABLE_1} == {
         "resnet20-small": 91.25,
         "sanet20-small": 92.45,
-        "evanet20-small": 93.00,
+        "evanet20-small-scaled": 93.00,
         "resnet20-large": 94.53,
         "sanet20-large": 94.88,
-        "evanet20-large": 95.33,
+        "evanet20-large-scaled": 95.33,
     }
     for row in evalib.TABLE_1:
         assert row.blocks == (2, 2, 2)

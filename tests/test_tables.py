@@ -1,15 +1,12 @@
 """Reading results: means and intervals as a textbook has them; what is not a sound record is named and left out."""
 
 import csv
-import hashlib
 import html
 import io
 import json
 import re
-import runpy
 import statistics
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,15 +14,12 @@ import pytest
 import evalib
 from evalib import experiments, register
 from evalib.__main__ import main
-from evalib.ablations.variants import LetterAttention
 from evalib.batch import manifest
 from evalib.experiments import ROWS
-from evalib.networks import EVASummary
-from evalib.results import records, runs, schema, tables
+from evalib.results import records, runs, tables
 from evalib.results.markdown import foreign
-from evalib.results.schema import CHOSEN, NAMES, checksum, computation, settings_of, today
+from evalib.results.schema import checksum, settings_of
 from evalib.results.spread import Spread
-from evalib.training import checkpoints
 from evalib.training.settings import COMPUTATION
 
 
@@ -34,6 +28,7 @@ def made(
 ):
     """Write the record of a run that was not made, and return its path."""
     settings = evalib.Settings(experiment, seed, tier, epochs)
+    experiment = settings.experiment
     source = evalib.TIERS[tier].data
     images = 500 if source == "subset" else 10_000
     seconds = changes.get("seconds", 60.0)
@@ -113,7 +108,7 @@ def test_records_of_two_machines_merge_by_copying(tmp_path):
         (lambda path: changed(path, seconds=1.0), "changed after it was written"),
         (lambda path: changed(path, sha256=None), "changed after it was written"),
         (lambda path: changed(path, schema=4), "schema"),
-        (lambda path: changed(path, schema=1, sha256="0"), "changed after it was written"),
+        (lambda path: changed(path, schema=2), "schema"),
         (lambda path: path.write_text(path.read_text()[:200]), "is not a run record"),
         (lambda path: path.write_text("[]"), "schema"),
         (lambda path: made(path.parent.parent, seed=1, seconds="60"), "seconds is '60', not of type float"),
@@ -191,23 +186,8 @@ def test_a_duplicate_is_named_and_counts_once(tmp_path, capsys):
     assert "seed0 (1).json is a duplicate of smoke/resnet20-small-seed0.json" in shown.err
 
 
-def test_a_record_of_schema_1_has_its_checksum_beside_it(tmp_path):
-    path = made(tmp_path, schema=1)
-    record = json.loads(path.read_text())
-    del record["sha256"], record["computation"]
-    path.write_text(json.dumps(record))
-    with pytest.raises(ValueError, match="has no SHA-256"):
-        records.read(path)
-    path.with_name("SHA256SUMS").write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
-    assert records.read(path)["seed"] == 0
-    path.write_text(json.dumps(record | {"seconds": 1.0}))
-    with pytest.raises(ValueError, match="has no SHA-256"):
-        records.read(path)
-
-
-@pytest.mark.parametrize("schema", [2, 3])
-def test_a_record_without_its_sha256_is_refused(tmp_path, schema):
-    path = made(tmp_path, schema=schema)
+def test_a_record_without_its_sha256_is_refused(tmp_path):
+    path = made(tmp_path)
     record = json.loads(path.read_text())
     del record["sha256"]
     path.write_text(json.dumps(record))
@@ -299,32 +279,16 @@ def test_the_minutes_of_a_row_are_of_one_device_and_precision(tmp_path, other):
     assert (row["seeds"], row["minutes"]) == (2, None)
 
 
-def test_shared_devices_say_nothing_of_time(tmp_path):
-    """Whether the record says so itself, or the list beside the records for those that cannot know."""
-    had = ({}, {"shared": 2}, {}, {"shared": 1})
-    alone, together, before, beside = (made(tmp_path, seed=seed, **has) for seed, has in enumerate(had))
-    assert len(tables.timed(tables.trusted("smoke", tmp_path))) == 3
-    listed = {records.read(path)["sha256"]: number for path, number in ((together, 1), (before, 2), (beside, 3))}
-    (tmp_path / runs.SHARED).write_text(json.dumps({"shared": listed}))
-    assert [each["shared"] for each in tables.trusted("smoke", tmp_path)] == [1, 2, 2, 3]
-    alone.unlink()
-    row = tables.table(tmp_path)[0]
-    assert (row["seeds"], row["minutes"]) == (3, None)
+def test_runs_that_shared_a_device_say_nothing_of_time(tmp_path):
+    for seed, has in enumerate(({}, {"shared": 2}, {"shared": 1})):
+        made(tmp_path, seed=seed, **has)
+    assert [each["shared"] for each in tables.trusted("smoke", tmp_path)] == [1, 2, 1]
+    assert [each["seed"] for each in tables.timed(tables.trusted("smoke", tmp_path))] == [0, 2]
 
 
 def test_the_test_accuracy_of_each_epoch_is_in_the_curve_of_a_row_that_asks_for_it(tmp_path):
     with pytest.raises(ValueError, match="test_accuracy is missing from its curve"):
-        records.read(made(tmp_path, "evanet20-small-test-curve", curve=CURVE))
-
-
-@pytest.mark.parametrize("content", ["[", "[]", '{"shared": 5}', '{"shared": {"a": "2"}}', "[" * 100_000, None])
-@pytest.mark.parametrize("command", ["table", "claims"])
-def test_a_damaged_list_of_shared_devices_stops_no_table(tmp_path, capsys, command, content):
-    made(tmp_path)
-    path = tmp_path / runs.SHARED
-    path.mkdir() if content is None else path.write_text(content)
-    assert main([command, "--out", str(tmp_path)]) == 0
-    assert f"evalib: {path} is left out (" in capsys.readouterr().err
+        records.read(made(tmp_path, "evanet20-small-scaled-test-curve", curve=CURVE))
 
 
 def test_the_interval_is_by_one_deviation_for_all_networks(tmp_path):
@@ -363,106 +327,6 @@ def test_a_page_shows_the_texts_of_a_record_as_foreign():
         for match in shown.finditer(text)
     ]
     assert len(found) >= 6 and all(found)
-
-
-# ── Versions of the computation ───────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_name_of_version_1_means_in_version_2_what_it_computed():
-    assert today("evanet20-small", 1, 2) == "evanet20-small-letter"
-    assert today(f"evanet20-small-{CHOSEN}", 1, 2) == "evanet20-small"
-    assert today("evanet20-small-no-recall", 1, 2) == "evanet20-small-letter-no-recall"
-    for name in ("resnet20-small", "sanet20-small", "evanet20-small-query-alone", "evanet20-small-published"):
-        assert today(name, 1, 2) == name
-    assert today("evanet20-small", 2, 2) == "evanet20-small"
-    assert {now for now in NAMES[1].values() if "-letter" not in now} == {"evanet20-small"}
-    assert {*NAMES[1].values()} <= {*ROWS}
-
-
-def test_records_without_the_number_are_of_version_1():
-    assert computation({}) == 1 and computation({"computation": 2}) == 2
-
-
-def test_a_record_is_read_under_the_name_of_today_once(tmp_path, monkeypatch):
-    path = made(tmp_path, "resnet20-small-mlp", schema=2, computation=1)
-    monkeypatch.setattr(schema, "COMPUTATION", 2)
-    monkeypatch.setitem(NAMES, 1, {"resnet20-small-mlp": "resnet20-small", "resnet20-small": "sanet20-small"})
-    before = path.read_bytes()
-    with pytest.warns(UserWarning, match="called resnet20-small-mlp when it was made: scripts/rename_records.py"):
-        tables.table(tmp_path)
-    path = path.rename(path.with_name("resnet20-small-seed0.json"))
-    record = records.read(path)
-    assert (record["experiment"], record["recorded_as"]) == ("resnet20-small", "resnet20-small-mlp")
-    assert settings_of(record) == evalib.Settings("resnet20-small")
-    assert [row["experiment"] for row in tables.table(tmp_path) if row["seeds"]] == ["resnet20-small"]
-    assert path.read_bytes() == before
-
-
-def test_files_get_the_names_of_today_each_when_its_name_is_free(tmp_path, monkeypatch):
-    """As from version 1 to 2: one name is freed and taken by another, whose weights go along."""
-    old = {
-        name: made(tmp_path, name, computation=1) for name in ("resnet20-small", "resnet20-small-mlp", "sanet20-small")
-    }
-    for name, path in old.items():
-        path.with_suffix("").mkdir()
-        (path.with_suffix("") / name).touch()
-    before = {name: path.read_bytes() for name, path in old.items()}
-    monkeypatch.setattr(schema, "COMPUTATION", 2)
-    monkeypatch.setitem(NAMES, 1, {"resnet20-small": "evanet20-small", "resnet20-small-mlp": "resnet20-small"})
-    script = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "rename_records.py"))
-    found = script["moves"](tmp_path, tmp_path)
-    script["move"](dict(reversed(found.items())))
-    for now, name in (("evanet20-small", "resnet20-small"), ("resnet20-small", "resnet20-small-mlp")):
-        path = tmp_path / "smoke" / f"{now}-seed0.json"
-        assert path.read_bytes() == before[name] and (path.with_suffix("") / name).exists()
-    assert {row["experiment"] for row in tables.table(tmp_path) if row["seeds"]} == {
-        "resnet20-small", "sanet20-small", "evanet20-small"
-    }  # fmt: skip
-    assert script["moves"](tmp_path, tmp_path) == {}
-
-
-def test_a_record_under_its_former_name_is_not_taken_for_the_run_of_today(tmp_path):
-    made(tmp_path, "evanet20-small", computation=1)
-    script = "called evanet20-small when it was made: scripts/rename_records.py"
-    with pytest.raises(ValueError, match=f"is of evanet20-small-letter, {script}"):
-        evalib.run(evalib.Settings("evanet20-small"), tmp_path, device="cpu")
-    assert script in manifest.staleness(evalib.Settings("evanet20-small"), tmp_path / "smoke/evanet20-small-seed0.json")
-
-
-def test_a_row_of_ones_own_that_has_a_scale_now_is_not_read_as_what_it_was(tmp_path, monkeypatch):
-    """Register the row to the letter, and its records of computation 1 are what they were."""
-    own = {
-        name: replace(ROWS["evanet20-small"], name=name, head=partial(EVASummary, num_heads=2, **options))
-        for name, options in (("my-eva", {}), ("my-letter", {"Attention": LetterAttention}))
-    }
-    for name, row in own.items():
-        monkeypatch.setitem(ROWS, name, row)
-        made(tmp_path, name, computation=1)
-    folder = tmp_path / "smoke"
-    assert records.read(folder / "my-letter-seed0.json")["experiment"] == "my-letter"
-    with pytest.raises(ValueError, match="my-eva, a row of your own, has one now: give the row Attention="):
-        records.read(folder / "my-eva-seed0.json")
-    kept = {"experiment": "my-eva", "settings": {"experiment": "my-eva"}}
-    weights_file = checkpoints.write_tensors(folder, "weights", evalib.build("my-letter").state_dict(), kept)
-    with pytest.raises(ValueError, match="computation 1, whose EVA had no scale"):
-        evalib.load_weights(weights_file)
-    made(tmp_path, "my-eva")
-    assert records.read(folder / "my-eva-seed0.json")["experiment"] == "my-eva"
-
-
-def test_renaming_goes_past_what_is_no_record_and_names_a_folder_that_is_not_there(tmp_path, monkeypatch, capsys):
-    script = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "rename_records.py"))
-    path = made(tmp_path, "evanet20-small", computation=1)
-    bad = path.with_name("a-seed0.json")
-    bad.write_text("{")
-    monkeypatch.setattr("sys.argv", ["rename_records.py", "--out", str(tmp_path)])
-    assert script["main"]() == 0 and bad.exists()
-    assert records.read(path.with_name("evanet20-small-letter-seed0.json"))["recorded_as"] == "evanet20-small"
-    assert f"left where it is: {bad}" in capsys.readouterr().err
-    made(tmp_path, "evanet20-small", computation=1)
-    assert script["main"]() == 2 and "which is there already" in capsys.readouterr().err
-    monkeypatch.setattr("sys.argv", ["rename_records.py", "--out", str(tmp_path / "none")])
-    assert script["main"]() == 2 and "there is no folder" in capsys.readouterr().err
 
 
 RECORDS = sorted((Path(__file__).parent.parent / "results").glob("**/*-seed*.json"))

@@ -138,7 +138,7 @@ def test_a_replica_of_data_parallel_gives_what_the_layer_gives(kind):
 
 
 @pytest.mark.parametrize(
-    "name", ["evanet20-small", "evanet20-small-published", "evanet20-small-ladder-best", "sanet20-small"]
+    "name", ["evanet20-small", "evanet20-small-published", "evanet20-small-scaled-ladder-best", "sanet20-small"]
 )
 @pytest.mark.parametrize("how", ["to_empty", "assign", "back"])
 def test_a_network_made_without_data_is_the_network_once_it_has_its_weights(name, how):

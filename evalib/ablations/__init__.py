@@ -22,7 +22,8 @@ from evalib.ablations.variants import (
     first_query_alone,
     perceptron,
 )
-from evalib.experiments import TABLE_1, Experiment, Recipe, register
+from evalib.eva import ExpandingVisualAttention
+from evalib.experiments import CHOSEN, TABLE_1, Experiment, Recipe, register
 from evalib.networks import KERNEL_SIZE, NUM_HEADS, BasicBlock, EVASummary, convolution_3x3, self_attention_3x3
 
 KINDS = {"control": "is it only the parameters?", "part": "which part of EVA counts?", "published": "the author's code"}
@@ -34,8 +35,20 @@ PUBLISHED = Recipe("SGD", 0.1, (), weight_decay=2e-4)
 
 def changed(row: Experiment, suffix: str, kind: str, change: str, **fields) -> Experiment:
     """``row`` with the one thing changed that ``fields`` say; its name gets a suffix."""
-    name, model = f"{row.name}-{suffix}", f"{row.model}, {change}"
-    return replace(row, name=name, model=model, paper_accuracy=None, base=row.name, kind=kind, change=change, **fields)
+    words = {"model": f"{row.title}, {change}", "variant": "", "paper_accuracy": None}
+    return replace(row, name=f"{row.name}-{suffix}", base=row.name, kind=kind, change=change, **words, **fields)
+
+
+def variant(row: Experiment, name: str, kind: str, change: str, **options) -> Experiment:
+    """An EVANet by another reading of the text, whose name it has."""
+    renamed = {"name": row.name.replace(f"-{CHOSEN}", f"-{name}"), "variant": name, "base": row.name}
+    return replace(row, paper_accuracy=None, kind=kind, change=change, head=eva(**options), **renamed)
+
+
+def alone(row: Experiment, suffix: str, kind: str, change: str, **fields) -> Experiment:
+    """``row`` changed so far that nothing is left of how its EVA reads the text."""
+    plain = replace(row, name=row.name.removesuffix(f"-{CHOSEN}"), variant="")
+    return replace(changed(plain, suffix, kind, change, **fields), base=row.name)
 
 
 def eva(**options) -> Callable[[int], nn.Module]:
@@ -53,22 +66,27 @@ RESNET, SANET, EVANET, *_, LARGE_EVANET = TABLE_1
 SCALED_3x3 = partial(self_attention_3x3, scaled=True)
 ZERO_PADDED_3x3 = partial(ZeroPaddedAttention, kernel_size=KERNEL_SIZE, num_heads=NUM_HEADS)
 
-TO_THE_LETTER = tuple(
-    changed(row, "letter", "D4", "no scale, as the text has it", head=eva(Attention=LetterAttention))
-    for row in (EVANET, LARGE_EVANET)
-)
-"""EVANet as the text has it and nothing else: beside the paper's number in the table too."""
+LETTER = variant(EVANET, "letter", "D4", "no scale, as the text has it", Attention=LetterAttention)
+LETTER_LARGE = variant(LARGE_EVANET, "letter", "D4", "no scale, as the text has it", Attention=LetterAttention)
+"""EVANet as the text has it and nothing else."""
+
+
+def letter(layer: type[nn.Module] = ExpandingVisualAttention) -> Callable[[int], nn.Module]:
+    """The head of an EVANet to the letter, by another layer."""
+    return eva(layer=layer, Attention=LetterAttention)
+
 
 # fmt: off
 ABLATIONS = (
     changed(RESNET, "mlp", "control", "pooling and an MLP of EVA's parameters", head=perceptron),
-    changed(EVANET, "query-alone", "control", "7×7 convolution and FFN alone", head=first_query_alone),
-    *TO_THE_LETTER,
+    alone(EVANET, "query-alone", "control", "7×7 convolution and FFN alone", head=first_query_alone),
+    LETTER,
+    LETTER_LARGE,
     changed(SANET, "scaled", "D4", "logits scaled by 1/√c", mix=last(SCALED_3x3)),
-    changed(EVANET, "residual", "D4", "no scale, but residual and LayerNorm around each attention", head=eva(Attention=ResidualAttention)),
-    changed(EVANET, "standard", "D4", "W_O, residual and LayerNorm around each attention too", head=eva(Attention=StandardAttention)),
-    changed(LARGE_EVANET, "residual", "D4", "no scale, but residual and LayerNorm around each attention", head=eva(Attention=ResidualAttention)),
-    changed(LARGE_EVANET, "standard", "D4", "W_O, residual and LayerNorm around each attention too", head=eva(Attention=StandardAttention)),
+    variant(EVANET, "residual", "D4", "no scale, but residual and LayerNorm around each attention", Attention=ResidualAttention),
+    variant(EVANET, "standard", "D4", "W_O, residual and LayerNorm around each attention too", Attention=StandardAttention),
+    variant(LARGE_EVANET, "residual", "D4", "no scale, but residual and LayerNorm around each attention", Attention=ResidualAttention),
+    variant(LARGE_EVANET, "standard", "D4", "W_O, residual and LayerNorm around each attention too", Attention=StandardAttention),
     changed(SANET, "zero-padded", "D7", "the zeros of the border take part", mix=last(ZERO_PADDED_3x3)),
     changed(EVANET, "unpadded", "D6", "7×7 by a stride without padding", block=last(UnpaddedBlock)),
     changed(SANET, "one-attention", "D7", "one attention a block", block=last(SecondAttends)),
@@ -83,29 +101,18 @@ ABLATIONS = (
     changed(EVANET, "heads1", "part", "1 head", head=eva(num_heads=1)),
     changed(EVANET, "heads2", "part", "2 heads", head=eva(num_heads=2)),
     changed(EVANET, "heads8", "part", "8 heads", head=eva(num_heads=8)),
-    changed(EVANET, "published", "published", "EVA as the published code has it", head=eva(layer=PublishedEVA)),
+    variant(EVANET, "published", "published", "EVA as the published code has it", layer=PublishedEVA),
     changed(RESNET, "sgd", "D10", "the published optimiser", recipe=PUBLISHED),
     changed(EVANET, "sgd", "D10", "the published optimiser", recipe=PUBLISHED),
     changed(RESNET, "test-curve", "D11", "test accuracy after each epoch", test_each_epoch=True),
     changed(EVANET, "test-curve", "D11", "test accuracy after each epoch", test_each_epoch=True),
+    changed(LETTER, "centre-query", "part", "first query from the centre pixel", head=letter(CentreQuery)),
+    changed(LETTER, "no-recall", "part", "no 1D attention", head=letter(NoRecall)),
+    changed(LETTER, "one-block", "part", "one block of 49 pixels", head=letter(OneBlock)),
+    changed(LETTER, "no-position", "part", "no relative position", head=letter(NoPosition)),
+    changed(LETTER, "sgd", "D10", "the published optimiser", recipe=PUBLISHED),
+    changed(LETTER, "test-curve", "D11", "test accuracy after each epoch", test_each_epoch=True),
 )
 # fmt: on
 
-
-def to_the_letter(row: Experiment) -> Experiment:
-    """The same change of EVA to the letter of the text: what runs of computation 1 call by the name of ``row``."""
-    base = TO_THE_LETTER[0]
-    name, model = row.name.replace(EVANET.name, base.name), f"{base.model}, {row.change}"
-    head: Callable[..., nn.Module] = row.head
-    under = base.name if row.base == EVANET.name else row.base.replace(EVANET.name, base.name)
-    return replace(row, name=name, model=model, base=under, head=partial(head, Attention=LetterAttention))
-
-
-LETTER = tuple(
-    to_the_letter(row)
-    for row in (*ABLATIONS, *LADDER)
-    if row.base.startswith(EVANET.name) and row.kind != "D4" and not row.name.endswith(("published", "query-alone"))
-)
-"""Shown where they were run; none is to be."""
-
-register(*ABLATIONS, *LETTER, *LADDER)
+register(*ABLATIONS, *LADDER)

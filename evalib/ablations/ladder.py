@@ -5,7 +5,7 @@ from functools import partial
 
 from evalib.ablations.as_published import AsPublishedEVA
 from evalib.ablations.blocks import projected_shortcut
-from evalib.experiments import ADAM, TABLE_1, Experiment, Recipe
+from evalib.experiments import ADAM, CHOSEN, TABLE_1, Experiment, Recipe
 from evalib.networks import EVASummary
 
 SGD = Recipe("SGD", 0.1, (0.5, 0.75), weight_decay=2e-4)
@@ -28,7 +28,7 @@ def rungs(row: Experiment) -> list[Experiment]:
     for suffix, change, fields in RUNGS:
         base = row if suffix == "decay" else made[-1]
         rung = replace(
-            base, name=f"{row.name}-ladder-{suffix}", model=f"{row.model}, ladder: {change}", paper_accuracy=None,
+            base, name=f"{row.name}-ladder-{suffix}", model=f"{row.title}, ladder: {change}", variant="", paper_accuracy=None,
             base=base.name, kind="ladder", change=change, **fields,
         )  # fmt: skip
         made.append(rung)
@@ -38,7 +38,8 @@ def rungs(row: Experiment) -> list[Experiment]:
 def as_published(row: Experiment, **fields) -> Experiment:
     """``row`` by the author's published code: blocks, shortcuts, a constant rate, no validation, the best test epoch."""
     return replace(
-        row, name=f"{row.name}-as-published", model=f"{row.model}, as published", paper_accuracy=None, base=row.name,
+        row, name=f"{row.name.removesuffix(f'-{CHOSEN}')}-as-published", model=f"{row.model}, as published", variant="",
+        paper_accuracy=None, base=row.name,
         kind="ladder", change="the author's whole configuration", blocks=(3, 3, 3), shortcut=projected_shortcut,
         recipe=SGD._replace(milestones=(), all_images=True), test_each_epoch=True, **fields,
     )  # fmt: skip

@@ -44,7 +44,7 @@ def row(of: Experiment, model: str, out: Path | None = None) -> Row:
 
 def rows(size: str = "small", out: Path | None = None) -> list[Row]:
     """The three networks of a size, EVANet by its reading; of the small ones the letter of the text too."""
-    found = [row(each, choice.titled(each), out) for each in TABLE_1 if each.name.endswith(size)]
+    found = [row(each, choice.titled(each), out) for each in TABLE_1 if each.model.endswith(size)]
     letter = choice.row_of("letter")
     if size == "small" and letter.name != choice.BASE:
         found.append(row(letter, f"{TABLE_1[2].model}, letter", out)._replace(paper=TABLE_1[2].paper_accuracy))

@@ -6,12 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from evalib.ablations import ABLATIONS
 from evalib.ablations.as_published import AsPublishedEVA
 from evalib.ablations.published import PublishedEVA
 from evalib.ablations.variants import LetterAttention, ResidualAttention, StandardAttention
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
-from evalib.experiments import TABLE_1, Experiment, experiment
+from evalib.experiments import CHOSEN, Experiment, experiment
 from evalib.networks import EVASummary
 from evalib.results.runs import complete
 from evalib.results.schema import collapse
@@ -60,9 +59,8 @@ class Candidate(NamedTuple):
 
 
 def row_of(name: str) -> Experiment:
-    """The experiment of a candidate: the row of Table 1 is the one that has no row of its own."""
-    rows = {row.name: row for row in (*TABLE_1, *ABLATIONS)}
-    return rows.get(f"{BASE}-{name}", rows[BASE])
+    """The experiment of a candidate."""
+    return experiment(f"{BASE}-{name}")
 
 
 def candidates(out: Path | None = None) -> list[Candidate]:
@@ -100,7 +98,7 @@ def choose(found: list[Candidate]) -> Candidate | None:
 
 def default() -> str:
     """The candidate that ``evanet20-small`` is now."""
-    return next(name for name in ADDED if row_of(name).name == BASE)
+    return CHOSEN
 
 
 def reading(row: Experiment) -> str | None:
@@ -119,15 +117,10 @@ def reading(row: Experiment) -> str | None:
 
 
 def titled(row: Experiment) -> str:
-    """What a row is called where an accuracy of it is shown: an EVANet with its reading, ``EVANet-20 small, scaled``."""
-    if (read := reading(row)) is None:
-        return row.model
-    base = next((each.model for each in TABLE_1 if row.model.startswith(each.model)), row.model)
-    rest = row.model.removeprefix(base).removeprefix(", ")
-    return f"{base}, {read}" + (f": {rest}" if rest else "")
+    """What a row is called where an accuracy of it is shown."""
+    return row.title
 
 
 def coded(name: str) -> str:
-    """An experiment's name as code, an EVANet's reading behind it unless it is in the name."""
-    read = reading(experiment(name))
-    return f"`{name}`" + (f" ({read})" if read and read not in name.split("-") else "")
+    """An experiment's name as code."""
+    return f"`{name}`"

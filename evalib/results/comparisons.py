@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from scipy.special import stdtr
 
-from evalib.ablations import LETTER
 from evalib.experiments import ROWS, Experiment, experiment
 from evalib.results import unfinished
 from evalib.results.choice import coded
@@ -133,11 +132,7 @@ def ablations(out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> li
 
     ``p_holm`` corrects for all effects of a tier, whatever their base: they are one family of tests.
     """
-    changed = [
-        row
-        for row in ROWS.values()
-        if row.base and row.kind != "ladder" and (row not in LETTER or highest(row, out, tiers)[1])
-    ]
+    changed = [row for row in ROWS.values() if row.base and row.kind != "ladder"]
     effects = {row.name: effect(row, out, tiers) for row in changed}
     corrected: dict[str, float | None] = dict.fromkeys(effects)
     for each in tiers:

@@ -1,11 +1,10 @@
 """Where records lie, and how they are written, read and set aside: nothing is ever overwritten."""
 
-import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evalib.results.schema import check, checksum, dumps, loads, settings_of, translated
+from evalib.results.schema import check, checksum, dumps, loads, settings_of
 from evalib.training import checkpoints
 from evalib.training.paths import root
 from evalib.training.settings import TIERS, Settings, check_same
@@ -41,23 +40,17 @@ def write(record: dict, path: Path) -> Path:
 
 
 def read(path: Path) -> dict:
-    """The record at ``path``, its experiment by the name of today; ``ValueError`` naming the file, and why, if it is none.
-
-    A record of schema 1 has no checksum within: ``SHA256SUMS`` beside it must have that of its file.
-    """
+    """The record at ``path``; ``ValueError`` naming the file, and why, if it is none."""
     path = Path(path)
     try:
-        content = path.read_bytes()
-        record = loads(content.decode())
+        record = loads(path.read_bytes().decode())
         check(record)
-        if "sha256" not in record and hashlib.sha256(content).hexdigest() not in listed(path):
-            raise ValueError("it has no SHA-256, within or in a file SHA256SUMS beside it")
     except FileNotFoundError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise ValueError(f"{path} is not a run record ({reason}): move it away or run again") from None
-    return translated(record)
+    return record
 
 
 def read_same(path: Path, settings: Settings) -> dict:
@@ -66,25 +59,9 @@ def read_same(path: Path, settings: Settings) -> dict:
     Settings that ask for no precision take that of any device, and so a record in any.
     """
     record = read(path)
-    if record["experiment"] != settings.experiment and "recorded_as" in record:
-        raise ValueError(f"{path} {of_today(record)}, or choose another --out")
     saved = settings_of(record)
     check_same(settings, saved if settings.precision else replace(saved, precision=None), path)
     return record
-
-
-def of_today(record: dict) -> str:
-    """What a record is that lies under the name that its experiment had when it was made, and what to do."""
-    return (
-        f"is of {record['experiment']}, called {record['recorded_as']} when it was made: "
-        "scripts/rename_records.py moves it to its name of today"
-    )
-
-
-def listed(path: Path) -> set[str]:
-    """The checksums that ``SHA256SUMS`` in the folder of ``path`` gives, as the command sha256sum writes them."""
-    sums = path.with_name("SHA256SUMS")
-    return {line.partition("  ")[0] for line in sums.read_text("utf-8").splitlines()} if sums.exists() else set()
 
 
 def set_aside(path: Path, checkpoints_too: bool = True) -> Path | None:

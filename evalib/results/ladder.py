@@ -20,12 +20,11 @@ RUNGS = {
 """Each rung and the end of its experiments' names; the first is the row of Table 1 itself."""
 
 
-def accuracies(base: str, suffix: str, out: Path | None = None) -> list[float]:
-    """The test accuracies of one rung of the row ``base``, one a seed; empty if it was not run.
+def accuracies(name: str, out: Path | None = None) -> list[float]:
+    """The test accuracies of one rung, one a seed; empty if it was not run.
 
     Where the row reads the test set after each epoch it is the best of them, as the published code reports it.
     """
-    name = f"{base}-{suffix}" if suffix else base
     row, found = experiment(name), []
     for record in complete(row, TIER, out):
         readings = [epoch["test_accuracy"] for epoch in record["curve"] if row.test_each_epoch]
@@ -35,4 +34,5 @@ def accuracies(base: str, suffix: str, out: Path | None = None) -> list[float]:
 
 def rungs(out: Path | None = None) -> dict[str, list[list[float]]]:
     """For each small network, its accuracies on each rung of :data:`RUNGS`."""
-    return {row.model: [accuracies(row.name, suffix, out) for suffix in RUNGS.values()] for row in TABLE_1[:3]}
+    names = {row.model: [f"{row.name}-{end}" if end else row.name for end in RUNGS.values()] for row in TABLE_1[:3]}
+    return {model: [accuracies(name, out) for name in each] for model, each in names.items()}

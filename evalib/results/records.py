@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from evalib.networks import count_parameters
 from evalib.results.files import read, read_same, record_path, set_aside, write
 from evalib.results.files import results as results
-from evalib.results.schema import SCHEMA, collapse, computation, settings_of
+from evalib.results.schema import SCHEMA, collapse, settings_of
 from evalib.results.weights import load_weights
 from evalib.training import checkpoints, data, loop
 from evalib.training.checks import check_kinds
@@ -70,7 +70,7 @@ def check_last_checkpoint(path: Path, record: dict) -> None:
 
     ``ValueError`` if another computation made it, or it is damaged.
     """
-    check_computation(path, computation(record))
+    check_computation(path, record["computation"])
     saved, epochs = checkpoints.found(path.with_suffix("")), settings_of(record).epochs
     if not saved or checkpoints.epochs_of(saved[0]) != epochs:
         raise FileNotFoundError(

@@ -1,6 +1,5 @@
 """Which runs count: those that are sound and whole, and of each seed the first."""
 
-import json
 import statistics
 import warnings
 from collections import defaultdict
@@ -8,17 +7,13 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from evalib.ablations import TO_THE_LETTER
 from evalib.experiments import TABLE_1, Experiment, experiment
-from evalib.results.files import SUPERSEDED, of_today, read, record_path, results
+from evalib.results.files import SUPERSEDED, read, record_path, results
 from evalib.results.schema import collapse, settings_of
 from evalib.training.settings import TIERS, Settings
 
-SHARED = "shared.json"
-"""In the folder of the records: how many runs shared a device, where that is more than their records know.
-
-A record from before the field ``shared`` says nothing, and a process knows of none beside it.
-"""
+TO_THE_LETTER = ("evanet20-small-letter", "evanet20-large-letter")
+"""EVANet as the text has it and nothing else: beside the paper's number in the table too."""
 
 
 def complete(row: Experiment, tier: str, out: Path | None = None) -> list[dict]:
@@ -77,39 +72,19 @@ def trusted(tier: str, out: Path | None = None) -> list[dict]:
     """
     found: list[dict] = []
     folder = results(out)
-    shared = sharing(folder / SHARED)
     for path in (*sorted((folder / tier).glob("*.json")), *sorted((folder / SUPERSEDED / tier).glob("*.json"))):
         try:
             record = read_once(path, path.stat().st_mtime_ns)
             settings = settings_of(record)
             if path.parent == folder / tier and path.name != (home := record_path(settings, out)).name:
-                if "recorded_as" in record:
-                    raise ValueError(f"{path} {of_today(record)}")
                 doubt = "a duplicate of" if home.exists() else "misnamed, for it is"
                 raise ValueError(f"{path} is {doubt} {tier}/{home.name}: move it away or rename it")
             if settings.tier != tier or any(same_run(record, other) for other in found):
                 raise ValueError(f"{path} is of the {settings.tier} tier, or a second copy: move it away")
-            known = max(record.get("shared", 1), shared.get(record.get("sha256"), 1))
-            device = record["device"].replace(", 1 threads", ", 1 thread")  # as the first records had it
-            found.append(record | {"shared": known, "device": device})
+            found.append({"shared": 1} | record)
         except (ValueError, OSError) as error:
             warnings.warn(f"left out of the table: {error}", stacklevel=2)
     return sorted(found, key=lambda record: record["finished"])
-
-
-def sharing(path: Path) -> dict[str | None, int]:
-    """By the SHA-256 of a record, how many runs shared the device; a file that does not say so is warned of."""
-    if not path.exists():
-        return {}
-    try:
-        found = json.loads(path.read_text("utf-8"))["shared"]
-        if all(isinstance(number, int) and number > 0 for number in found.values()):
-            return found
-        reason = "a number in it is none of runs"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {error}"
-    warnings.warn(f"{path} is left out ({reason}), and runs that shared a device are timed like others", stacklevel=3)
-    return {}
 
 
 @cache
@@ -127,7 +102,7 @@ def rows_of(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> t
     """The rows of Table 1, then of what ``tiers`` have a record of: the letter of the text, and each row held against none."""
     names = {record["experiment"] for tier in tiers for record in trusted(tier, out)}
     others = (experiment(name) for name in sorted(names - {row.name for row in TABLE_1}))
-    return TABLE_1 + tuple(row for row in others if row in TO_THE_LETTER or not row.base)
+    return TABLE_1 + tuple(row for row in others if row.name in TO_THE_LETTER or not row.base)
 
 
 def highest(

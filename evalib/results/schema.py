@@ -1,111 +1,43 @@
-"""What a record must be: its fields, its checksum, what is possible, and which experiment it is of today."""
+"""What a record must be: its fields, its checksum, and what is possible."""
 
 import hashlib
 import json
 import re
 import sys
 from datetime import datetime
-from functools import cache
 
-import torch
-
-from evalib.ablations import ABLATIONS, LADDER, LETTER
-from evalib.eva import SingleQueryAttention
-from evalib.experiments import TABLE_1, build, experiment
+from evalib.experiments import experiment
 from evalib.training.settings import COMPUTATION, TIERS, Settings
 
 SCHEMA = 3
-"""Schema 2 adds ``sha256``, 3 ``computation`` in place of a fingerprint of the code. 1 and 2 are of computation 1."""
 
 FIELDS = {
-    "experiment": str, "tier": str, "seed": int, "settings": dict, "finished": str, "data": dict, "device": str,
-    "versions": dict, "parameters": int, "curve": list, "validation_accuracy": float, "test": dict, "seconds": float,
+    "experiment": str, "tier": str, "seed": int, "settings": dict, "computation": int, "finished": str, "data": dict,
+    "device": str, "versions": dict, "parameters": int, "curve": list, "validation_accuracy": float, "test": dict, "seconds": float,
 }  # fmt: skip
 IMAGES = {"subset": (1_000, 500), "full": (50_000, 10_000)}
 """Training (and validation) and test images of each data set."""
 
-CHOSEN = "scaled"
-"""The ablation of computation 1 that is the layer itself from computation 2 on."""
-
-ON_THE_LETTER = ("centre-query", "no-recall", "reversed", "one-block", "no-position", "heads1", "heads2", "heads8",
-                 "unpadded", "333", "sgd", "test-curve", "ladder-l2", "ladder-decay", "ladder-sgd", "ladder-option-b",
-                 "ladder-333", "ladder-50k", "ladder-best")  # fmt: skip
-
-NAMES: dict[int, dict[str, str]] = {
-    1: {
-        "evanet20-small": "evanet20-small-letter",
-        "evanet20-large": "evanet20-large-letter",
-        f"evanet20-small-{CHOSEN}": "evanet20-small",
-        **{f"evanet20-small-{change}": f"evanet20-small-letter-{change}" for change in ON_THE_LETTER},
-    },
-}
-"""For each version of the computation, the names that mean something else in the next; a name that is not here stays.
-
-Records are never rewritten: :func:`today` reads them by this, and ``scripts/rename_records.py`` moves their files.
-"""
-
-
-def today(name: str, version: int, now: int | None = None) -> str:
-    """What the experiment ``name`` of computation ``version`` is called in computation ``now``, the running one."""
-    for each in range(version, COMPUTATION if now is None else now):
-        name = NAMES.get(each, {}).get(name, name)
-    return name
-
-
-def computation(record: dict) -> int:
-    """The version of the computation that made a record; records without the number are of version 1."""
-    return record.get("computation", 1)
-
 
 def settings_of(record: dict) -> Settings:
-    """The settings of a record, its experiment by the name that it has today."""
-    return Settings(**translated(record)["settings"])
-
-
-def translated(record: dict) -> dict:
-    """A record whose experiment has another name today, under that name, its own in ``recorded_as``; others as they are.
-
-    ``ValueError`` if it is of a row of your own that computes something else today.
-    """
-    name = today(record["experiment"], computation(record))
-    if computation(record) == 1 and name not in NAMED and scaled_since(name):
-        raise ValueError(
-            f"it is of computation 1, whose EVA had no scale, and {name}, a row of your own, has one now: "
-            "give the row Attention=evalib.ablations.variants.LetterAttention"
-        )
-    if name == record["experiment"] or "recorded_as" in record:
-        return record
-    return record | {
-        "experiment": name, "settings": record["settings"] | {"experiment": name}, "recorded_as": record["experiment"]
-    }  # fmt: skip
-
-
-NAMED = frozenset(row.name for row in (*TABLE_1, *ABLATIONS, *LETTER, *LADDER))
-"""The experiments that :data:`NAMES` knows of."""
-
-
-@cache
-def scaled_since(name: str) -> bool:
-    """Whether a row has the library's attention of one query, which is scaled from computation 2 on."""
-    with torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
-        return any(type(part) is SingleQueryAttention for part in build(name).modules())
+    """The settings of a record."""
+    return Settings(**record["settings"])
 
 
 def check(record: dict) -> None:
     """Raise ``ValueError`` saying in what a record breaks the schema, or that it was changed after it was written."""
-    if not isinstance(record, dict) or record.get("schema") not in range(1, SCHEMA + 1):
-        raise ValueError(f"it has not a schema from 1 to {SCHEMA}")
-    fields = FIELDS | ({"computation": int} if record["schema"] > 2 else {})
-    for name, kind in fields.items():
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        raise ValueError(f"its schema is not {SCHEMA}")
+    for name, kind in FIELDS.items():
         if name not in record:
             raise ValueError(f"{name} is missing")
         if not isinstance(record[name], kind):
             raise ValueError(f"{name} is {record[name]!r}, not of type {kind.__name__}")
-    if (record["schema"] > 1 or "sha256" in record) and record.get("sha256") != checksum(record):
+    if record.get("sha256") != checksum(record):
         raise ValueError("it was changed after it was written: its SHA-256 is another")
-    if not 1 <= computation(record) <= COMPUTATION:
+    if not 1 <= record["computation"] <= COMPUTATION:
         raise ValueError(
-            f"it is of computation {computation(record)}, and this evalib has {COMPUTATION}: bring it up to date"
+            f"it is of computation {record['computation']}, and this evalib has {COMPUTATION}: bring it up to date"
         )
     if not isinstance(record["commit"], str | None):
         raise ValueError(f"commit is {record['commit']!r}, not a text")

@@ -10,7 +10,6 @@ from evalib.experiments import build, experiment
 from evalib.networks import Network
 from evalib.results import tables
 from evalib.results.files import check_folder
-from evalib.results.schema import translated
 from evalib.training import checkpoints, data, loop
 from evalib.training.environment import choose_device
 from evalib.training.settings import whole_number
@@ -18,9 +17,6 @@ from evalib.training.steps import CAPTURE
 
 PRETRAINED = Path(__file__).with_name("pretrained")
 """The weights that come with the package, each ``<experiment>-<16 digits of its SHA-256>.safetensors``."""
-
-FORMER = (".parametrizations.weight.original", ".weight")
-"""What was a weight's name where logits were scaled through it, and what it is now."""
 
 
 def packaged(name: str) -> Path | None:
@@ -49,7 +45,7 @@ def load_pretrained(name: str, num_classes: int | None = None) -> Network:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """The tensors of a weights file and what its record says, its experiment by the name of today.
+    """The tensors of a weights file and what its record says.
 
     ``ValueError`` if it is a checkpoint, which has no record yet.
     """
@@ -58,7 +54,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise ValueError(
             f"{path} is a checkpoint, not the weights of a finished run: name the weights-… file beside it, or go on with the run"
         )
-    return tensors, translated(record)
+    return tensors, record
 
 
 def find_weights(name_or_path: str | Path, out: Path | None = None) -> Path:
@@ -73,8 +69,9 @@ def find_weights(name_or_path: str | Path, out: Path | None = None) -> Path:
         if not path.exists():
             raise FileNotFoundError(f"{path} is not there: name another file")
         return path
-    name, folder = str(name_or_path), check_folder(out)
-    tier, records = tables.highest(experiment(name), out)
+    row, folder = experiment(str(name_or_path)), check_folder(out)
+    name = row.name
+    tier, records = tables.highest(row, out)
     if tier is None and (other := sorted(folder.glob(f"*/{name}-seed*.json"))):
         raise ValueError(
             f"{other[0]} is not a run of a whole tier: name its weights, {other[0].with_suffix('')}/weights-…"
@@ -95,8 +92,7 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
     tensors, record = read_weights(find_weights(name_or_path, out))
     with CAPTURE, torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
         network = build(record["experiment"])
-    known = network.state_dict()
-    network.load_state_dict({name if name in known else name.replace(*FORMER): each for name, each in tensors.items()})
+    network.load_state_dict(tensors)
     network.image_size = (32, 32)
     return network.to(memory_format=torch.channels_last).eval()
 

@@ -14,7 +14,7 @@ COMPUTATION = 2
 """The version of the computation, which each record holds: raised whenever the same settings begin to mean other numbers.
 
 ``tests/test_computation.py`` pins the first losses of every experiment and fails at such a change; a refactoring keeps
-them. What the names of an older version are today: :data:`evalib.results.schema.NAMES`.
+them.
 """
 
 
@@ -50,7 +50,8 @@ class Settings:
     precision: str | None = None
 
     def __post_init__(self):
-        recipe = experiment(self.experiment).recipe
+        row = experiment(self.experiment)
+        recipe = row.recipe
         if self.tier not in TIERS:
             raise ValueError(f"there is no tier {self.tier!r}: choose one of {', '.join(TIERS)}")
         if self.precision not in (None, *PRECISIONS):
@@ -59,6 +60,7 @@ class Settings:
         rate = recipe.learning_rate if self.learning_rate is None else self.learning_rate
         milestones = recipe.milestones if self.milestones is None else self.milestones
         checked = {
+            "experiment": row.name,
             "seed": whole_number("seed", self.seed, 0),
             "epochs": whole_number("epochs", epochs, 1),
             "batch_size": whole_number("batch_size", self.batch_size, 2),
