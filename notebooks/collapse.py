@@ -37,8 +37,9 @@ import json
 from IPython.display import Markdown, display
 
 from evalib import TABLE_1
+from evalib.eva import EqualisedLinear
 from evalib.experiments import ROWS, experiment
-from evalib.pages.display import picture, table
+from evalib.pages.display import picture, source, table
 from evalib.pages.figures import INK, described, panels, styled
 from evalib.results import choice, reading, records, tables, unfinished
 
@@ -272,13 +273,18 @@ table(
 )
 
 # %% [markdown]
+# (the-line-that-holds)=
 # ## The line that holds
 #
 # With $d$ channels each matrix of EVA should move by $64/d$ of the rate. So it is stored $d/64$ times as large, and used times
 # $64/d$. What EVA computes at the start is the same as before, and at 64 channels nothing changes at all. The trick is known as
 # an equalised learning rate {cite}`karras2018progressive`, and theory asks for it: {cite:t}`yang2022tensor` derive how rates
 # have to fall with the width. It is a departure from the text ([D15](#d15)).
-#
+
+# %% tags=["hide-input"]
+source(EqualisedLinear)
+
+# %% [markdown]
 # Whether it holds can be seen in 150 steps. Below, the same network trains at 64, 128, 256 and 512 channels. If the width does
 # not matter, the four lines lie on one another.
 

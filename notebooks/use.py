@@ -15,8 +15,8 @@
 # %% [markdown]
 # # Use it in your own work
 #
-# How do I put my own images through these networks, train them on my own data, read their attention, put EVA on another
-# network, or use one without this library? Each takes a line or two.
+# How do I use these networks on my own images and data, and EVA on a network of mine? Each takes a line or two. Whether you should
+# is [another page](decide.ipynb).
 #
 # | I want to | Section |
 # |---|---|
@@ -58,8 +58,8 @@ folder = Path(tempfile.mkdtemp())
 # (own-image)=
 # ## An image of your own
 #
-# There is no photograph of yours here, so this cell makes a file to stand for one: an image of the test set, enlarged. In
-# Colab, upload a file and put its name in place of `photo.jpg`.
+# There is no photograph of yours here. So this cell makes a file that stands for one: an image of the test set, enlarged. In Colab,
+# upload a file and put its name in place of `photo.jpg`.
 
 # %%
 cifar = evalib.load_data("subset")
@@ -67,9 +67,8 @@ stand_in = Image.fromarray(rearrange(cifar.test_images[400], "c i j -> i j c").n
 stand_in.resize((480, 360), Image.Resampling.BICUBIC).save(folder / "photo.jpg")
 
 # %% [markdown]
-# The networks know 32×32 pixels and ten classes. `ImageOps.fit` cuts a photograph to its middle and shrinks it to that;
-# `evalib.predict` normalises pixels as in training, and takes the network to
-# evaluation mode and back.
+# The networks know images of 32×32 pixels and ten classes. `ImageOps.fit` cuts a photograph to its middle and shrinks it to that
+# size. `evalib.predict` normalises pixels as in training. It also takes the network to evaluation mode and back.
 
 # %%
 network = evalib.load_pretrained("evanet20-small")
@@ -99,8 +98,8 @@ picture(
 )
 
 # %% [markdown]
-# It takes a tensor `n 3 i j` of uint8, one of floats in 0 … 1 (what torchvision's `ToTensor` gives), a PIL image or a list
-# of them. It refuses what it would misread, and says what to do instead.
+# It takes a PIL image or a list of them, a tensor `n 3 i j` of uint8, or one of floats in 0 … 1, as torchvision's `ToTensor` gives.
+# It refuses what it would misread, and says what to do instead.
 
 # %%
 two = cifar.test_images[:2]
@@ -111,9 +110,9 @@ for given in (two.float(), two[:, :1], photo, data.normalise(two)):
         print(error)
 
 # %% [markdown]
-# The scores are ordinary tensors, so they can be worked with. Shares of a network that was trained to the end are often too
-# sure; one number, the *temperature* {cite}`guo2017calibration`, corrects part of that. It is fitted on one half of the bundled
-# test images and judged on the other.
+# The scores are ordinary tensors, so you can work with them. A network that was trained to the end is often too sure of itself. One
+# number, the *temperature* {cite}`guo2017calibration`, corrects part of that. Here it is fitted on one half of the bundled test
+# images, and judged on the other.
 
 # %%
 scores, labels = evalib.predict(network, cifar.test_images), cifar.test_labels
@@ -142,10 +141,9 @@ print(f"loss on the other half: {before:.3f} before, {after:.3f} after")
 # (own-data)=
 # ## Data of your own
 #
-# `evalib.dataset` takes images and labels, and
-# `evalib.train` trains on them as it does on CIFAR-10: same augmentation, same
-# schedule, everything random a function of the seed. Here the data are the bundled test images, which no trained network has
-# learned from, under two labels of our own, *animal* and *vehicle*; the network is a trained one with a fresh classifier for
+# `evalib.dataset` takes images and labels. `evalib.train` trains on them as it does on CIFAR-10, with the same augmentation and
+# schedule, and everything random follows from the seed. Here the data are the bundled test images, which no trained network has
+# learned from. They get two labels of our own, *animal* and *vehicle*. The network is a trained one, with a fresh classifier for
 # two classes.
 
 # %%
@@ -159,8 +157,8 @@ right = (run.test_scores.argmax(dim=1) == mine.test_labels).sum().item()
 print(f"{right} of the {len(mine.test_labels)} images that were put aside are right")
 
 # %% [markdown]
-# Without `network=` a fresh network of the experiment is trained, with as many classes as the data have. Labels that do not
-# fit are named before anything is trained:
+# Without `network=`, a fresh network of the experiment is trained, with as many classes as the data have. Labels that do not fit are
+# named before any training begins:
 
 # %%
 for wrong in (vehicle + 1, vehicle[:-1], vehicle.float()):
@@ -170,11 +168,11 @@ for wrong in (vehicle + 1, vehicle[:-1], vehicle.float()):
         print(error)
 
 # %% [markdown]
-# A run on your own data writes no record, because records are for the networks of this book on CIFAR-10. `directory=` keeps
-# checkpoints, from which the same call resumes. Images of other sizes train too: any size in the ResNets and SANets, 32×32 or
-# 28×28 in the EVANets, which say so.
+# A run on your own data writes no record, because records are for the networks of this book on CIFAR-10. With `directory=` it keeps
+# checkpoints, and the same call resumes from them. Images of other sizes train too: ResNets and SANets take any size, EVANets
+# 32×32 or 28×28.
 #
-# CIFAR-100 is built in. It is fetched once, or read from the data folder if it is there already, and verified by its SHA-256:
+# CIFAR-100 is built in. It is fetched once, or read from the data folder, and verified by its SHA-256:
 #
 # ```python
 # settings = evalib.Settings("evanet20-small", tier="quick")
@@ -184,8 +182,7 @@ for wrong in (vehicle + 1, vehicle[:-1], vehicle.float()):
 # (own-weights)=
 # ## Weights of attention
 #
-# `evalib.trace` gives the output of an EVANet, or of the layer itself, and what each stage
-# looked at in that very pass.
+# `evalib.trace` gives the output of an EVANet, or of the layer itself. With it comes what each stage looked at in that very pass.
 
 # %%
 evanet = evalib.load_pretrained("evanet20-small")
@@ -203,8 +200,10 @@ picture(
 )
 
 # %% [markdown]
-# `evalib.trace_windows` does the same for window attention, in a SANet or in a layer of
-# your own: the weights of each window, which sum to one, and the two logits behind them.
+# `evalib.trace_windows` does the same for window attention, in a SANet or in a layer of your own. It gives the weights of each
+# window, which sum to one, and the two logits behind them.
+#
+# A word of care: the weights say from where a look took its values. They [hardly say what the answer hangs on](where-it-counts).
 
 # %%
 layer = evalib.RelativeSelfAttention(3, 16, kernel_size=5, num_heads=4)
@@ -217,8 +216,8 @@ assert torch.allclose(windows.weights.sum(dim=(-2, -1)), torch.ones(3, 4, 32, 32
 # (own-backbone)=
 # ## A backbone of your own
 #
-# EVA takes the place of global average pooling. It reads a 7×7 map: just what torchvision's ResNets make of 224×224
-# pixels. So one line puts it on a ResNet-18.
+# EVA takes the place of global average pooling. It reads a 7×7 map, and torchvision's ResNets make just that of 224×224 pixels. So
+# one line puts it on a ResNet-18:
 
 # %%
 from torchvision.models import resnet18
@@ -230,13 +229,14 @@ photographs = torch.randn(2, 3, 224, 224)
 F.cross_entropy(backbone(photographs), torch.tensor([3, 8])).backward()
 
 # %% [markdown]
-# Its second argument is how wide EVA is inside. In the EVANets it is as wide as the map has channels; on 512 channels
-# that is more than the rest of the network, and most of it lies in the 7×7 convolution of the first query.
+# Its second argument is how wide EVA is inside. In the EVANets it is as wide as the map has channels. On 512 channels that takes
+# more parameters than the rest of the network, most of them in the 7×7 convolution of the first query.
 #
-# Does it train at that width? EVA trained in every full run at 64 channels. At 256 channels, without the width rule
-# ([D15](#d15)), it [did not](the-large-network). A residual with a norm after each attention is no safe remedy: the one large
-# network that had it lost nearly all it had learnt on the way. Watch the training loss all the same. If it stays at the
-# logarithm of the number of classes, the network guesses.
+# Does it train at that width? EVA follows a width rule ([D15](#d15)): the more channels, the smaller the steps of its matrices. You
+# need to set nothing. [The width check](the-line-that-holds) shows the first steps at 64, 128, 256 and 512 channels. Whole runs
+# exist at 64 channels only. So watch the training loss: if it stays at the logarithm of the number of classes, the network
+# guesses. A residual with a norm after each attention is no remedy then. The one large network that had it fell nearly to chance
+# on the way.
 
 # %% tags=["hide-input"]
 wide = evalib.ExpandingVisualAttention(512, 512, 512)
@@ -250,8 +250,8 @@ with torch.no_grad():
 [tuple(weights.shape) for weights in trace.look_weights]
 
 # %% [markdown]
-# `weights="DEFAULT"` would bring trained weights, to be fine-tuned on images of 224×224: `evalib.train(settings, dataset=…,
-# network=backbone)`. For a map of another size give the layer an odd `extent=`, or pool first:
+# `weights="DEFAULT"` would bring trained weights. `evalib.train(settings, dataset=…, network=backbone)` fine-tunes them on images of
+# 224×224. For a map of another size give the layer an odd `extent=`, or pool first:
 
 # %%
 head = evalib.ExpandingVisualAttention(64, 64, 64, extent=5)
@@ -265,9 +265,9 @@ head(torch.randn(2, 64, 5, 5)).shape, anysize(torch.randn(2, 64, 12, 20)).shape
 # (own-export)=
 # ## Export
 #
-# A file for use without evalib: pixels, uint8 `n 3 i j` for any number of images, go in, scores come out; normalisation
-# is inside. `evalib.export` takes any network that `evalib.predict` takes, yours too. `pt2` needs PyTorch to run; `onnx` any
-# ONNX runtime (writing it needs `evalib[export]`).
+# `evalib.export` writes a file that runs without evalib. Pixels go in, uint8 `n 3 i j` for any number of images, and scores come
+# out; normalisation is inside. It takes any network that `evalib.predict` takes, yours too. The format `pt2` needs PyTorch to run,
+# `onnx` any ONNX runtime. To write `onnx` you need `evalib[export]`.
 
 # %% tags=["remove-stderr"]
 path = evalib.export(evanet, folder / "evanet.pt2", classes=evalib.CLASSES)

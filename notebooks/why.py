@@ -15,9 +15,8 @@
 # %% [markdown]
 # # Why look beyond convolution?
 #
-# What does a convolution miss, and what does it cost to let it see more? The paper begins with one layer (§1): it reads 128
-# channels, writes 256, and its window has 5×5 pixels. This page computes that layer's numbers, and those of attention beside
-# them.
+# What does a convolution miss, and what does it cost to let it see more? The paper begins with one layer (§1). It reads 128
+# channels, writes 256, and its window has 5×5 pixels. This page computes that layer's numbers, and attention's beside them.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -73,9 +72,9 @@ picture(
 # $$
 #
 # So convolutions scale poorly to large windows {cite}`ramachandran2019standalone`. Relative attention is the layer of
-# [a later chapter](relative_attention.ipynb). Its weights are three matrices, which do not grow with the window, and a short
-# table of offsets. A FLOP is one addition or multiplication of two numbers, here for one image. The figure counts layers
-# that were built for it, and these are its numbers:
+# [a later chapter](relative_attention.ipynb). Its weights are three matrices and a short table of offsets. The matrices do not grow
+# with the window: attention computes its weights from the picture, so a larger window needs hardly any more parameters. A FLOP is
+# one addition or multiplication of two numbers, here for one image. These are the numbers of the figure:
 
 # %% tags=["hide-input"]
 table(
@@ -84,18 +83,17 @@ table(
 )
 
 # %% [markdown]
-# At $k = 1$ the convolution is the lighter one: it is one matrix, and attention has three. From $k = 3$ on it is the other way
-# round, at stride 1. FLOPs are not seconds, though. The paper says so itself (§5), and [we measured](speed.ipynb): forward and
-# backward, a convolution with $k = 3$ takes less time than every form of attention that was timed in both directions, except
-# that our GPU kernel with 256 channels in and out takes the same.
+# At $k = 1$ the convolution is lighter, because it is one matrix and attention has three. From $k = 3$ on, at stride 1, attention
+# is lighter. But FLOPs are not seconds. The paper says so itself (§5), and [we measured it](speed.ipynb). A convolution with
+# $k = 3$ takes less time than every form of attention that we timed. There is one exception: our GPU kernel takes the same time
+# with 256 channels in and out.
 
 # %% [markdown]
 # ## The layer is a matrix
 #
-# At each of the 32×32 positions the layer takes the window around it: $5 \cdot 5$ pixels of 128 channels. Laid out in a
-# row, a window is one vector, a point in a space of $5 \cdot 5 \cdot 128$ dimensions. The layer multiplies it by one
-# matrix. Each row of the matrix is a *template*, and the product of a row with the window, a *dot product*, says how well
-# they match.
+# At each of the 32×32 positions the layer takes the window around it: $5 \cdot 5$ pixels of 128 channels. Laid out in a row, a
+# window is one vector, a point in a space of $5 \cdot 5 \cdot 128$ dimensions. The layer multiplies it by one matrix. Each row of
+# the matrix is a *template*. The *dot product* of a template and the window says how well they match.
 #
 # $$
 # y_{ij} = W \, \mathrm{window}_{ij}, \qquad W \in \Re^{256 \times (5 \cdot 5 \cdot 128)}
@@ -112,10 +110,10 @@ close(y, layer(x), atol=1e-4, rtol=1e-4)
 # %% [markdown]
 # ## What is lost
 #
-# The paper's first complaint: the layer compares a window with 256 points of a space that has many more dimensions. We
-# can make that exact. Add to a window a step whose dot product with every template is 0, and all outputs stay as they
-# were. Such steps exist: 256 templates span at most 256 directions, and the layer notices nothing of the others. Here are
-# two windows that are far apart and get the same 256 numbers.
+# This is the paper's first complaint: the layer compares a window with 256 points of a space that has many more dimensions. We can
+# make that exact. Add to a window a step whose dot product with every template is 0. All outputs stay as they were. Such steps
+# exist, because 256 templates span at most 256 directions. The layer notices nothing of the others. Here are two windows that are
+# far apart and get the same 256 numbers.
 
 # %% tags=["hide-input"]
 with torch.no_grad():
@@ -137,9 +135,10 @@ table(
 )
 
 # %% [markdown]
-# This does not show two things. Any layer with fewer outputs than inputs has to leave something out, attention too.
-# And whether a network suffers from it is a question for an experiment. What is particular to the convolution is that
-# the same directions are lost at every pixel of every image: the matrix is fixed once training ends.
+# Two things this does not show. It does not show a fault of convolutions alone: any layer with fewer outputs than inputs has to
+# leave something out, attention too. And it does not show that a network suffers from it, which is a question for an experiment.
+# Particular to the convolution is this: its matrix is fixed once training ends, so the same directions are lost at every pixel
+# of every image.
 
 # %% [markdown]
 # ## Exercises
