@@ -80,9 +80,7 @@ module = None
 out = None
 
 # %%
-notebook.refuse_injected(globals())
-names = ("experiment", "seed", "seeds", "tier", "epochs", "precision", "module")
-runs = notebook.checked({name: globals()[name] for name in names})
+runs = notebook.read_parameters(globals())
 runs
 
 # %% [markdown]

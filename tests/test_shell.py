@@ -1,6 +1,5 @@
 """The commands in a shell: whatever its code page, folders and faults, each says in one line what it has to."""
 
-import codecs
 import errno
 import importlib
 import io
@@ -18,8 +17,8 @@ from test_tables import made
 
 import evalib
 from evalib import experiments
-from evalib.__main__ import main, stand_in
-from evalib.batch import commands, faults, notebook, rows
+from evalib.batch import cli, notebook
+from evalib.batch.cli import main
 from evalib.results import records, runs
 from evalib.training import locks
 
@@ -46,7 +45,7 @@ def test_what_a_code_page_lacks_has_a_stand_in(tmp_path, monkeypatch, encoding, 
 
 
 def test_a_minus_stays_one():
-    codecs.register_error("stand-in", stand_in)
+    cli.serve_any_code_page()
     assert "0.63 − 1 ± 2".encode("ascii", "stand-in") == b"0.63 - 1 +/- 2"
     assert "Δ".encode("ascii", "stand-in") == b"?"
 
@@ -57,12 +56,19 @@ def test_every_help_says_where_data_and_results_lie(capsys, command):
         main([command, "--help"])
     assert ended.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert commands.MOVES in said
+    assert cli.FOLDERS in said
     assert "EVALIB_DATA" in said
 
 
 @pytest.mark.parametrize(
-    "command", ["table", "table --ablations", "claims", "evaluate --weights resnet20-small", "export resnet20-small"]
+    "command",
+    [
+        "table",
+        "table --ablations",
+        "claims",
+        "evaluate --weights resnet20-small",
+        "export resnet20-small",
+    ],
 )
 def test_a_folder_of_records_that_is_not_there_is_no_empty_table(tmp_path, capsys, command):
     assert main([*command.split(), "--out", str(tmp_path / "resluts")]) == 2
@@ -89,10 +95,16 @@ def test_what_a_stopped_run_printed_in_another_encoding_stops_no_table(tmp_path,
     folder = tmp_path / "unfinished"
     (folder / "sanet20-small-seed0.log").mkdir(parents=True)
     path = folder / "resnet20-small-seed0.log"
-    path.write_text("resnet20-small seed 0 epoch 1/150: loss 2.000, validation 30.00%", encoding="utf-16")
+    path.write_text(
+        "resnet20-small seed 0 epoch 1/150: loss 2.000, validation 30.00%", encoding="utf-16"
+    )
     assert main(["table", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr()
-    assert "ResNet-20 small" in shown.out and shown.err.count("is not a text in UTF-8") == 2 and str(path) in shown.err
+    assert (
+        "ResNet-20 small" in shown.out
+        and shown.err.count("is not a text in UTF-8") == 2
+        and str(path) in shown.err
+    )
 
 
 def test_a_lock_that_may_not_be_opened_stops_no_plan(tmp_path, monkeypatch):
@@ -112,13 +124,15 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     assert not runs.trusted("smoke", "~/out") and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("number", faults.REMEDIES)
+@pytest.mark.parametrize("number", cli.REMEDIES)
 def test_what_the_system_refuses_has_a_file_a_reason_and_a_remedy(number):
-    said = faults.said(OSError(number, os.strerror(number), "some/file"))
-    assert said == f"some/file: {os.strerror(number)}: {faults.REMEDIES[number]}"
+    said = cli.in_one_line(OSError(number, os.strerror(number), "some/file"))
+    assert said == f"some/file: {os.strerror(number)}: {cli.REMEDIES[number]}"
 
 
-def test_a_folder_that_may_not_be_written_to_is_one_line_with_a_remedy(tmp_path, capsys, monkeypatch):
+def test_a_folder_that_may_not_be_written_to_is_one_line_with_a_remedy(
+    tmp_path, capsys, monkeypatch
+):
     def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "smoke"))
 
@@ -150,7 +164,9 @@ def test_the_import_in_a_notebook_without_widgets_is_silent():
         "import evalib\n"
         "from evalib.training.progress import tqdm\n"
     )
-    done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "IProgress" not in done.stderr
 
@@ -158,7 +174,7 @@ def test_the_import_in_a_notebook_without_widgets_is_silent():
 def test_seeds_that_are_twice_there_are_refused(tmp_path, capsys):
     command = "train --experiment resnet20-small --seeds 0 1 1 --out"
     assert main([*command.split(), str(tmp_path)]) == 2
-    assert "seed 1 is there twice" in capsys.readouterr().err
+    assert "a seed is there twice in --seeds 0 1 1" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -182,7 +198,7 @@ evalib.register(evalib.Experiment("resnet20-mine", "ResNet-20, mine", head=Maxim
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
     """A file that registers a row, and no trace of it after the test."""
-    monkeypatch.setenv(rows.VARIABLE, "")
+    monkeypatch.setenv(cli.MODULE, "")
     monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
     path = tmp_path / "my_head.py"
     path.write_text(MINE)
@@ -201,25 +217,27 @@ def test_a_row_of_ones_own_trains_and_stands_in_the_table(mine, tmp_path, capsys
     wanted = tmp_path / "mine.csv"
     wanted.write_text("experiment,seeds\nresnet20-mine,0 1\n")
     assert main(["plan", "--manifest", str(wanted), *module]) == 0
-    assert "2 runs: 1 trained, 1 to do" in capsys.readouterr().out
+    assert "2 runs: 1 done, 1 to do" in capsys.readouterr().out
 
 
 def test_the_processes_of_a_batch_know_the_row(mine):
-    rows.load(mine)
-    code = "from evalib.batch import notebook; print(notebook.checked({'experiment': 'resnet20-mine', 'seed': 3}))"
+    cli.load_rows(mine)
+    code = "from evalib.batch import notebook; print(notebook.Parameters(experiment='resnet20-mine', seed=3).runs())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "seed=3" in done.stdout, done.stderr
-    assert notebook.checked({"experiment": "resnet20-mine", "module": str(mine)})[0].experiment == "resnet20-mine"
+    told = notebook.Parameters(experiment="resnet20-mine", module=str(mine))
+    assert told.runs()[0].experiment == "resnet20-mine"
 
 
 def test_a_file_of_rows_takes_the_name_of_no_module(mine):
     before = sys.modules["colorsys"] = importlib.import_module("colorsys")
-    rows.load(mine.rename(mine.with_name("colorsys.py")))
+    cli.load_rows(mine.rename(mine.with_name("colorsys.py")))
     assert sys.modules["colorsys"] is before and "resnet20-mine" in experiments.ROWS
 
 
 @pytest.mark.parametrize(
-    ("text", "named"), [(None, "is no Python file"), ("1 / 0", "my_head.py stops with ZeroDivisionError")]
+    ("text", "named"),
+    [(None, "is no Python file"), ("1 / 0", "my_head.py stops with ZeroDivisionError")],
 )
 def test_a_file_of_rows_that_fails_is_one_line(mine, tmp_path, capsys, text, named):
     mine.unlink() if text is None else mine.write_text(text)
@@ -235,7 +253,9 @@ def test_ctrl_c_twice_as_the_command_starts_gives_no_traceback(wait):
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a suite started with & ignores it, and so would the command
-    with subprocess.Popen([sys.executable, "-m", "evalib", "claims"], stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "evalib", "claims"], stderr=subprocess.PIPE
+    ) as process:
         for _ in range(2):
             time.sleep(wait)
             process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""A real one-node Slurm on loopback, started here, runs a manifest of three runs through the slurm profile."""
+"""A real one-node Slurm on loopback, started here, runs a manifest through the slurm profile."""
 
 import getpass
 import json
@@ -23,7 +23,9 @@ SBIN = f"{os.environ['PATH']}:/usr/sbin"
 ABSENT = [name for name in PROGRAMS if not shutil.which(name, path=SBIN)]
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(ABSENT), reason=f"no {', '.join(ABSENT)} here: apt-get install slurm-wlm munge"),
+    pytest.mark.skipif(
+        bool(ABSENT), reason=f"no {', '.join(ABSENT)} here: apt-get install slurm-wlm munge"
+    ),
 ]
 
 CONFIGURATION = """
@@ -71,22 +73,32 @@ def slurm(tmp_path):
     for folder in ("state", "spool", "bin"):
         (here / folder).mkdir(parents=True)
     host = socket.gethostname().partition(".")[0]
-    configuration = CONFIGURATION.format(here=here, host=host, user=getpass.getuser(), ports=free_ports(2))
+    configuration = CONFIGURATION.format(
+        here=here, host=host, user=getpass.getuser(), ports=free_ports(2)
+    )
     (here / "slurm.conf").write_text(configuration)
     gpus = [f"NodeName={host} Name=gpu File=/dev/{name}\n" for name in ("null", "zero", "full")]
     (here / "gres.conf").write_text("".join(gpus))
     (here / "munge.key").write_bytes(os.urandom(128))
     (here / "munge.key").chmod(0o600)
-    wrapper = here / "bin" / "srun"  # Snakemake takes SLURM_CONF out of the environment of the inner srun
-    wrapper.write_text(f'#!/bin/sh\nSLURM_CONF={here}/slurm.conf exec {shutil.which("srun")} "$@"\n')
+    wrapper = (
+        here / "bin" / "srun"
+    )  # Snakemake takes SLURM_CONF out of the environment of the inner srun
+    wrapper.write_text(
+        f'#!/bin/sh\nSLURM_CONF={here}/slurm.conf exec {shutil.which("srun")} "$@"\n'
+    )
     wrapper.chmod(0o755)
     environment = os.environ | {"SLURM_CONF": f"{here}/slurm.conf", "PATH": f"{here}/bin:{SBIN}"}
     munged = f"munged --foreground --force --key-file={here}/munge.key --socket={here}/munge.socket"
-    munged += f" --pid-file={here}/munged.pid --log-file={here}/munged.log --seed-file={here}/munged.seed"
+    munged += (
+        f" --pid-file={here}/munged.pid --log-file={here}/munged.log --seed-file={here}/munged.seed"
+    )
     daemons = []
     for command in (munged, "slurmctld -D -i", f"slurmd -D -N {host}"):
         with open(here / f"{command.split()[0]}.out", "w", encoding="utf-8") as output:
-            daemons.append(subprocess.Popen(command.split(), env=environment, stdout=output, stderr=output))
+            daemons.append(
+                subprocess.Popen(command.split(), env=environment, stdout=output, stderr=output)
+            )
     try:
         wait_until_idle(environment, here)
         yield environment
@@ -99,16 +111,30 @@ def slurm(tmp_path):
 
 def wait_until_idle(environment, here):
     for _ in range(100):
-        state = subprocess.run(["sinfo", "-h", "-o", "%t"], env=environment, capture_output=True, text=True).stdout
+        state = subprocess.run(
+            ["sinfo", "-h", "-o", "%t"], env=environment, capture_output=True, text=True
+        ).stdout
         if state.strip() == "idle":
             return
         time.sleep(0.2)
-    pytest.fail("\n".join(path.read_text(errors="replace")[-2000:] for path in here.glob("*.[ol][uo]*")))
+    pytest.fail(
+        "\n".join(path.read_text(errors="replace")[-2000:] for path in here.glob("*.[ol][uo]*"))
+    )
 
 
 def reproduced(wanted, out, environment, *options):
     """What ``reproduce`` printed, and each run's state; all are done, each leaves a record, a notebook, an evaluation."""
-    command = [sys.executable, "-m", "evalib", "reproduce", "--manifest", str(wanted), "--out", str(out), "--no-book"]
+    command = [
+        sys.executable,
+        "-m",
+        "evalib",
+        "reproduce",
+        "--manifest",
+        str(wanted),
+        "--out",
+        str(out),
+        "--no-book",
+    ]
     done = subprocess.run(
         [*command, *options], env=environment | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, timeout=7200,
@@ -116,22 +142,22 @@ def reproduced(wanted, out, environment, *options):
     print(done.stdout)
     assert done.returncode == 0, done.stdout
     found = list(Path(out).glob("smoke/*.json"))
-    assert f"done {len(found)}, failed 0, doubtful 0, skipped 0, running 0" in done.stdout
+    assert f"{len(found)} runs: {len(found)} done" in done.stdout
     for path in found:
         check(records.read(path))
-        assert (path.with_name(records.read(path)["experiment"]) / "train.ipynb").is_file()
+        assert (path.with_suffix("") / "train.ipynb").is_file()
         assert json.loads((path.with_suffix("") / "evaluation.json").read_text())["fault"] == ""
     return done.stdout, len(found)
 
 
-def test_a_manifest_of_three_runs_through_the_slurm_profile(tmp_path, slurm):
+def test_a_manifest_of_two_runs_through_the_slurm_profile(tmp_path, slurm):
     wanted = tmp_path / "manifest.csv"
-    wanted.write_text("experiment,seeds\nresnet20-small,0 1\nsanet20-small,0\n")
+    wanted.write_text("experiment,seeds\nresnet20-small,0 1\n")
     shown, runs = reproduced(
         wanted, tmp_path / "my results", slurm, "--epochs", "1", "--profile", "slurm", "--", *QUICK
     )
-    assert runs == 3
-    assert shown.count("SLURM jobid") >= 2  # one a row
+    assert runs == 2
+    assert shown.count("SLURM jobid") >= 2  # one a run
     logs = list(tmp_path.glob("my results/smoke/*/train.log"))
     assert len(logs) == 2
     for log in logs:
@@ -139,6 +165,10 @@ def test_a_manifest_of_three_runs_through_the_slurm_profile(tmp_path, slurm):
 
 
 @pytest.mark.skipif(not os.environ.get("EVALIB_WHOLE"), reason="an hour or so: make whole")
-@pytest.mark.parametrize("options", [["--profile", "slurm", "--", *QUICK], ["--profile", "local"]], ids=lambda o: o[1])
+@pytest.mark.parametrize(
+    "options", [["--profile", "slurm", "--", *QUICK], ["--profile", "local"]], ids=lambda o: o[1]
+)
 def test_the_whole_manifest_at_the_smoke_tier(tmp_path, slurm, options):
-    assert reproduced(manifest.MANIFEST, tmp_path / "results", slurm, *options)[1] == len(manifest.read_manifest())
+    assert reproduced(manifest.MANIFEST, tmp_path / "results", slurm, *options)[1] == len(
+        manifest.read_manifest()
+    )

@@ -1,44 +1,78 @@
-"""The papermill template: runs from any directory, and what it writes is the record of what it was told."""
+"""The papermill template: what it is told it trains and records, and what it leaves may be shown."""
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import Future
 from pathlib import Path
 
+import nbformat
 import pytest
 from test_tables import made
 
 import evalib
+from evalib.batch import notebook
 from evalib.results import records
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def papermill(directory, *arguments):
-    command = [sys.executable, "-m", "papermill", ROOT / "notebooks" / "train.ipynb", "out.ipynb", "-k", "python3"]
+    command = [sys.executable, "-m", "papermill", ROOT / notebook.TEMPLATE, "out.ipynb"]
+    command += ["-k", "python3", "--no-progress-bar", *arguments]
     return subprocess.run(
-        [*map(str, command), "--no-progress-bar", *arguments], cwd=directory, capture_output=True, text=True
+        [str(word) for word in command], cwd=directory, capture_output=True, text=True
     )
 
 
-def test_the_template_trains_what_its_parameters_say(tmp_path):
-    given = {"experiment": "evanet20-small", "seeds": "1 2", "epochs": "1", "out": "results"}
-    done = papermill(tmp_path, *(word for pair in given.items() for word in ("-p", *pair)))
+def test_a_notebook_of_seeds_records_each_and_holds_no_path(tmp_path):
+    command = "notebook -p experiment evanet20-small -p epochs 1 -p precision bf16 -p tier smoke"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "evalib",
+            *command.split(),
+            "-p",
+            "seeds",
+            "1 2",
+            "-p",
+            "out",
+            "my results",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
-    for seed in (1, 2):
-        settings = evalib.Settings("evanet20-small", seed, epochs=1)
-        record = records.read(records.record_path(settings, tmp_path / "results"))
-        assert (record["experiment"], record["seed"], record["tier"]) == ("evanet20-small", seed, "smoke")
-        assert (
-            f"EVANet-20 small, scaled, seed {seed}: **{record['test']['accuracy']:.2f} %**"
-            in (tmp_path / "out.ipynb").read_text()
-        )
-    cells = json.loads((tmp_path / "out.ipynb").read_text())["cells"]
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    pictures = [output for output in outputs if "<svg" in "".join(output.get("data", {}).get("text/html", ""))]
-    assert len(pictures) == 8  # curve, confusion, predictions, rings, slots; three of a network that trained for longer
+    shown = [Path(line) for line in done.stdout.splitlines()[-2:]]
+    for seed, path in zip((1, 2), shown, strict=True):
+        settings = evalib.Settings("evanet20-small", seed, epochs=1, precision="bf16")
+        assert path == records.record_path(settings, Path("my results"))
+        record = records.read_same(tmp_path / path, settings)
+        assert (record["seed"], record["precision"]) == (seed, "bf16")
+        assert (tmp_path / path.with_suffix("") / "evaluation.json").is_file()
+    page = tmp_path / shown[0].parent / settings.experiment / "train.ipynb"
+    text = page.read_text()
+    assert f"seed 2: **{record['test']['accuracy']:.2f} %**" in text
+    for folder in (tmp_path, ROOT, Path(sys.prefix), Path(tempfile.gettempdir()) / "ipykernel"):
+        assert str(folder) not in text
+    outputs = [output for cell in json.loads(text)["cells"] for output in cell.get("outputs", [])]
+    html = ["".join(output.get("data", {}).get("text/html", "")) for output in outputs]
+    assert sum("<svg" in each for each in html) == 8  # five of this run, three of a longer one
+
+
+def test_plain_papermill_is_refused_a_wrong_parameter_before_anything_is_trained(tmp_path):
+    for given, named in (
+        (("-p", "sede", "1"), "no parameter 'sede': allowed are"),
+        (("-p", "experiment", "resnet18"), "there is no experiment 'resnet18'"),
+    ):
+        done = papermill(tmp_path, *given, "-p", "out", "results")
+        assert done.returncode == 1
+        assert f"ValueError: {named}" in done.stderr or named in done.stderr
+        assert not (tmp_path / "results").exists()
 
 
 def test_the_template_shows_no_record_of_other_settings(tmp_path, monkeypatch):
@@ -49,15 +83,54 @@ def test_the_template_shows_no_record_of_other_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "run_side_by_side", lambda runs, out: [refused, done])
     made(tmp_path, epochs=5)
     made(tmp_path, seed=1)
-    cells = json.loads((ROOT / "notebooks" / "train.ipynb").read_text())["cells"]
-    (source,) = ["".join(cell["source"]) for cell in cells if "run_side_by_side" in "".join(cell["source"])]
+    cells = json.loads((ROOT / notebook.TEMPLATE).read_text())["cells"]
+    sources = ["".join(cell["source"]) for cell in cells]
+    (source,) = [each for each in sources if "run_side_by_side" in each]
     runs = [evalib.Settings("resnet20-small", seed) for seed in (0, 1)]
     with pytest.raises(ValueError, match="epochs was 5, is now 2"):
         exec(source, {"Path": Path, "os": os, "records": records, "runs": runs, "out": tmp_path})
 
 
-def test_a_bad_parameter_stops_the_template(tmp_path):
-    done = papermill(tmp_path, "-p", "experiment", "resnet18", "-p", "out", "results")
-    assert done.returncode != 0
-    assert "there is no experiment 'resnet18'" in done.stderr
-    assert not (tmp_path / "results").exists()
+# The kernel
+
+
+def executed(tmp_path, *sources):
+    """A process that executes a notebook of these cells into ran.ipynb, when it has ended."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    given, ran = tmp_path / "given.ipynb", tmp_path / "out" / "smoke" / "run" / "ran.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), given)
+    ran.parent.mkdir(parents=True)
+    code = "import sys; from pathlib import Path; from evalib.batch.notebook import execute\n"
+    code += "execute(Path(sys.argv[1]), Path(sys.argv[2]), {})"
+    command = [sys.executable, "-c", code, str(given), str(ran)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True), ran
+
+
+def test_a_cell_that_fails_is_named_and_what_ran_is_kept_without_paths(tmp_path):
+    code = f"import os, warnings\nwarnings.warn('in {tmp_path}/x')\n1 / 0"
+    done, ran = executed(tmp_path, "print('before')", code)
+    assert f"RuntimeError: {ran}, In [2] failed: ZeroDivisionError: division by" in done.stderr
+    assert "before" in done.stdout
+    outputs = json.dumps([cell.get("outputs", []) for cell in json.loads(ran.read_text())["cells"]])
+    assert "division by zero" in outputs
+    for folder in (tmp_path, sys.prefix, f"{tempfile.gettempdir()}/ipykernel"):
+        assert str(folder) not in outputs
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere kernels talk over ports")
+def test_a_kernel_needs_no_port_and_sees_the_chosen_gpu_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
+    source = "import os, ipykernel\nprint(ipykernel.get_connection_info())\n"
+    source += "print('sees', os.environ['CUDA_VISIBLE_DEVICES'])"
+    with notebook.one_gpu():
+        done, _ = executed(tmp_path, source)
+    assert done.returncode == 0, done.stderr
+    assert '"transport": "ipc"' in done.stdout and "sees 5" in done.stdout
+
+
+@pytest.mark.parametrize("folder", [r"C:\Users\someone\evalib", "/home/a user/my results"])
+def test_a_folder_is_taken_out_of_a_text_as_it_is_and_as_a_literal(monkeypatch, folder):
+    monkeypatch.setattr(os.path, "abspath", str)
+    text = f"{folder}/x.py:3: UserWarning, {folder!r}, {Path.home()}"
+    assert notebook.without_folders(text, folder) == "…/x.py:3: UserWarning, '…', …"

@@ -1,209 +1,313 @@
-"""Batch runs: papermill on the template, its parameters checked first."""
+"""A run, or the seeds of a row, as a notebook: papermill on the template, its parameters strict."""
 
 import difflib
 import os
 import re
 import sys
+import sysconfig
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import NoneType
-from typing import get_args
 
-from evalib.batch.gpus import one_gpu
+import torch
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from evalib.batch.cli import load_rows
 from evalib.batch.manifest import whole_numbers
-from evalib.batch.rows import load
 from evalib.experiments import TABLE_1
 from evalib.extras import need
 from evalib.results import evaluation
-from evalib.results.files import read_same
-from evalib.results.records import record_path
-from evalib.training.locks import waited
-from evalib.training.paths import in_checkout
+from evalib.results.files import read_same, record_path
+from evalib.training.paths import checkout, in_checkout
 from evalib.training.settings import Settings
 
 TEMPLATE = "notebooks/train.ipynb"
-KINDS = {
-    "experiment": str, "seed": int, "seeds": list | str | int | None, "tier": str, "epochs": int | None,
-    "precision": str | None, "module": str | None, "out": str | None,
-}  # fmt: skip
-"""The template's parameters and their types."""
-
-WORDS = {str: "text", int: "a whole number", list: "a list", NoneType: "None"}
-SHELL = re.compile(r"_+|_i+|_i?\d+|_[ido]h")
-"""Names that IPython itself changes from cell to cell."""
+OUT = "EVALIB_OUT"
+"""The environment variable that tells a kernel where records go: a parameter would be stored."""
 
 
-def parse(pairs: list[tuple[str, str]]) -> dict:
-    """Names and values as a shell gives them, each value read as what its parameter wants where it can be.
+class Parameters(BaseModel):
+    """The template's parameters. ``seeds``, as "0 1" or [0, 1], are several runs instead of one."""
 
-    ``ValueError`` if a name is there twice.
-    """
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    experiment: str
+    seed: int = 0
+    seeds: list[int] | None = None
+    tier: str = "smoke"
+    epochs: int | None = None
+    precision: str | None = None
+    module: str | None = None
+    out: str | None = None
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def read_seeds(cls, given):
+        """Seeds as a shell gives them."""
+        seeds = whole_numbers(given, "seeds") if isinstance(given, str) else given
+        seeds = [seeds] if type(seeds) is int else seeds
+        if isinstance(seeds, list) and (not seeds or len({*seeds}) < len(seeds)):
+            raise ValueError(f"seeds={given!r} must be different whole numbers, at least one")
+        return seeds
+
+    def runs(self) -> list[Settings]:
+        """The settings of each run; ``ValueError`` says what is impossible."""
+        load_rows(self.module)
+        return [
+            Settings(
+                experiment=self.experiment,
+                seed=seed,
+                tier=self.tier,
+                epochs=self.epochs,
+                precision=self.precision,
+            )
+            for seed in ([self.seed] if self.seeds is None else self.seeds)
+        ]
+
+
+def parse(pairs: list[tuple[str, str]]) -> Parameters:
+    """Parameters as a shell gives them, name by value; ``ValueError`` says what is wrong."""
     names = [name for name, _ in pairs]
-    if twice := sorted(name for name in {*names} if names.count(name) > 1):
-        raise ValueError(f'{twice[0]} is there twice: give it once; several seeds are -p seeds "0 1"')
-    return {name: value_of(KINDS.get(name, str), text) for name, text in pairs}
-
-
-def value_of(kind, text: str) -> str | int | None:
-    """``text`` as an int or ``None`` where ``kind`` has these, else as it is."""
-    kinds = get_args(kind) or (kind,)
-    if NoneType in kinds and text == "None":
-        return None
-    try:
-        return int(text) if int in kinds else text
-    except ValueError:
-        return text
-
-
-def checked(parameters: dict, allowed: list[str] | None = None) -> list[Settings]:
-    """The settings of each run that the parameters name; ``ValueError`` says what is unknown, ill-typed or impossible.
-
-    ``seeds``, such as "0 1 2" or [0, 1, 2], are those of several runs; without it ``seed`` is that of one. ``module`` is a
-    Python file that registers rows.
-    """
-    refuse_unknown(parameters, allowed or list(KINDS))
-    for name, value in parameters.items():
-        kinds = get_args(KINDS[name]) or (KINDS[name],)
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            raise ValueError(f"{name}={value!r} must be {' or '.join(WORDS[kind] for kind in kinds)}")
-    load(parameters.get("module"))
-    seeds = parameters.get("seeds")
-    if isinstance(seeds, str):
-        seeds = whole_numbers(seeds, "seeds")
-    elif not isinstance(seeds, list):
-        seeds = [parameters.get("seed", 0) if seeds is None else seeds]
-    if not seeds or len({*seeds}) < len(seeds):
-        raise ValueError(f"seeds={seeds!r} must be different whole numbers, at least one")
-    rest = {name: value for name, value in parameters.items() if name not in ("seed", "seeds", "module", "out")}
-    return [Settings(seed=seed, **rest) for seed in seeds]
-
-
-def refuse_unknown(names, allowed: list[str]) -> None:
-    """Raise ``ValueError`` at the first of ``names`` that is not ``allowed``."""
     for name in names:
-        if name not in allowed:
-            near = difflib.get_close_matches(name, allowed, 1)
+        if names.count(name) > 1:
+            raise ValueError(
+                f'{name} is there twice: give it once; several seeds are -p seeds "0 1"'
+            )
+    given = {name: text for name, text in pairs if text != "None"}
+    return checked(Parameters.model_validate_strings, given)
+
+
+def checked(validate, given: dict) -> Parameters:
+    """What ``validate`` makes of ``given``; ``ValueError``, in one line, of the first fault."""
+    for name in given:
+        if name not in Parameters.model_fields:
+            near = difflib.get_close_matches(name, Parameters.model_fields, 1)
             meant = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"there is no parameter {name!r}: allowed are {', '.join(allowed)}{meant}")
+            allowed = ", ".join(Parameters.model_fields)
+            raise ValueError(f"there is no parameter {name!r}: allowed are {allowed}{meant}")
+    if "experiment" not in given:
+        rows = ", ".join(row.name for row in TABLE_1)
+        raise ValueError(f"the parameter experiment is missing: give one of {rows}")
+    try:
+        return validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "value_error":
+            raise first["ctx"]["error"] from None
+        raise ValueError(f"{first['loc'][0]}={first['input']!r}: {first['msg']}") from None
 
 
-def refuse_injected(names: dict) -> None:
-    """Make plain papermill strict: the template calls this with its globals, right after its parameters.
+def read_parameters(names: dict) -> list[Settings]:
+    """The runs that the template is told to make: it calls this with its globals.
 
-    ``_before``, a copy of the globals before the parameters, is taken out of ``names``. What is new since or has another
-    value, and is no parameter, was injected. Where ``_before`` is gone, as when a person runs a cell again, nothing is
-    checked.
+    ``_before`` is a copy of the globals from before the parameters. What has another value since
+    was injected, by papermill or a person, and must be a parameter. Where ``_before`` is gone, as
+    when a person runs the cell again, that is not looked at.
     """
-    if "_before" in names:
-        before = names.pop("_before")
-        before = before if isinstance(before, dict) else {}
-        injected = (name for name, value in names.items() if name not in before or before[name] is not value)
-        refuse_unknown((name for name in injected if not SHELL.fullmatch(name)), list(KINDS))
+    before = names.pop("_before", names)
+    before = before if isinstance(before, dict) else {}
+    given = {name: names[name] for name in Parameters.model_fields}
+    for name, value in names.items():
+        own = re.fullmatch(r"_+|_i+|_i?\d+|_[ido]h", name)  # which IPython itself changes
+        if not own and (name not in before or before[name] is not value):
+            given[name] = value
+    return checked(Parameters.model_validate, given).runs()
 
 
-def run_notebook(parameters: dict, template: Path | None = None) -> list[Path]:
-    """Train through the template, and the paths of the records.
+def run_notebook(parameters: Parameters) -> list[Path]:
+    """Train through the template, and give the paths of the records.
 
-    The executed notebook lies in the run's folder; that of several ``seeds`` in a folder of the experiment's name. Records
-    of these settings that are there are kept, and nothing is trained where all are; weights are evaluated again here, by
-    another process than trained them. Another process that has a run in hand is waited for. ``ValueError`` before any
-    kernel starts if a parameter is wrong, ``RuntimeError`` naming the cell that failed and the weights at fault.
+    The executed notebook lies in the run's folder; that of several ``seeds`` in a folder of the
+    experiment's name. Nothing is trained where all records of these settings are there. The weights
+    are tested again here, by another process than trained them. ``RuntimeError`` names the cell
+    that failed, or the weights at fault.
     """
-    template = template or in_checkout(TEMPLATE)
+    template = in_checkout(TEMPLATE)
     need("batch", "papermill")
-    import papermill
-
-    known = papermill.inspect_notebook(str(template))
-    refuse_unknown(parameters, list(known))
-    if "experiment" not in parameters:
-        raise ValueError(f"the parameter experiment is missing: give one of {', '.join(row.name for row in TABLE_1)}")
-    runs = {record_path(each, parameters.get("out")): each for each in checked(parameters, list(known))}
-    folder = next(iter(runs)).with_suffix("")
-    if parameters.get("seeds") is not None:
-        folder = folder.with_name(parameters["experiment"])
-    with ExitStack() as locks:
-        for path in sorted(runs):
-            try:
-                locks.enter_context(only_runner(path))
-            except OSError:  # stops this run alone, as the notebook will say
-                if len(runs) == 1:
-                    raise
-        for path in (path for path in runs if path.exists()):
+    runs = {record_path(run, parameters.out): run for run in parameters.runs()}
+    first = next(iter(runs))
+    folder = first.with_suffix("")
+    if parameters.seeds is not None:
+        folder = folder.with_name(runs[first].experiment)
+    for path in runs:
+        wait_for_others(path)
+    to_train = [path for path in runs if not path.exists()]
+    for path in runs:
+        if path.exists():
             read_same(path, runs[path])
-        missing = not all(path.exists() for path in runs)
-        if not missing:
-            print(f"{', '.join(map(str, runs))}: there already", flush=True)
-        with one_gpu() if missing or any(map(unevaluated, runs)) else nullcontext():
-            faults = executed(template, made(folder), parameters) if missing else []
-            faults += [fault for path in runs if unevaluated(path) and (fault := evaluation.verify(path)["fault"])]
-    if faults:
-        raise RuntimeError("; ".join(faults))
+            print(f"{path}: there already", flush=True)
+    if to_train:
+        make(folder)
+        told = parameters.model_dump(exclude={"out", "module"}, exclude_unset=True)
+        with one_gpu(), environment({OUT: os.path.abspath(folder.parents[1])}):
+            execute(template, folder / "train.ipynb", told)
+            for path in to_train:
+                if fault := evaluation.verify(path)["fault"]:
+                    raise RuntimeError(fault)
     return list(runs)
 
 
-def executed(template: Path, folder: Path, parameters: dict) -> list[str]:
-    """What went wrong as the template was executed into ``folder``: one fault, or none."""
-    try:
-        execute(template, folder / "train.ipynb", parameters)
-        return []
-    except RuntimeError as error:
-        return [str(error)]
-
-
-def unevaluated(path: Path) -> bool:
-    """Whether there is a record at ``path`` whose weights are here, and were not found to agree with it yet."""
-    return path.exists() and evaluation.recorded_weights(path) is not None and evaluation.fault(path) != ""
-
-
-def made(folder: Path) -> Path:
-    """``folder``, made where it is not there."""
+def make(folder: Path) -> None:
+    """Make ``folder`` where it is not there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"{folder} cannot be made ({error.strerror}): choose another out") from None
-    return folder
+
+
+def wait_for_others(path: Path) -> None:
+    """Wait until no other process trains the run whose record belongs at ``path``."""
+    lock = path.with_suffix("") / ".lock"
+    if not lock.exists():
+        return
+    try:
+        FileLock(lock).acquire(timeout=0).lock.release()
+    except Timeout:
+        print(f"another process is making {path}: waiting for it", flush=True)
+        FileLock(lock).acquire().lock.release()
 
 
 @contextmanager
-def only_runner(path: Path) -> Iterator[None]:
-    """Wait until no other process runs this notebook or trains this run; then hold the notebook's lock."""
-    directory = made(path.with_suffix(""))
-    saying = f"another process is making {path}: waiting for it"
-    with waited(directory / ".runner", saying):
-        with waited(directory / ".lock", saying):
-            pass
+def environment(changes: dict[str, str]) -> Iterator[None]:
+    """Have these environment variables, for this process and those that it starts."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
         yield
-
-
-@contextmanager
-def sockets() -> Iterator[dict]:
-    """The configuration of a kernel that talks over sockets in a folder of its own, where the system has them.
-
-    A kernel's port is chosen before the kernel binds it, and another process may take it in between.
-    """
-    from traitlets.config import Config
-
-    with TemporaryDirectory(prefix="evalib-") as folder:
-        has_them = os.name == "posix" and len(folder) < 80  # a socket's path may have about 100 bytes
-        transport = {"transport": "ipc", "connection_file": f"{folder}/kernel.json"} if has_them else {}
-        yield Config(KernelManager=transport)
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def execute(template: Path, notebook: Path, parameters: dict) -> None:
-    """Execute the template into ``notebook``, what it prints going on to our own output."""
+    """Execute the template into ``notebook``; what it prints goes on to our own output."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
     try:
         with sockets() as config:
             papermill.execute_notebook(
-                str(template), str(notebook), parameters, kernel_name="python3", progress_bar=False, config=config,
-                stdout_file=sys.stdout, stderr_file=sys.stderr, extra_arguments=["--IPKernelApp.log_level=50"],
-            )  # fmt: skip
+                str(template),
+                str(notebook),
+                parameters,
+                kernel_name="python3",
+                progress_bar=False,
+                config=config,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stderr,
+                extra_arguments=["--IPKernelApp.log_level=50"],
+            )
     except papermill.PapermillExecutionError as error:
         first = (error.evalue.splitlines() or [""])[0]
-        raise RuntimeError(f"{notebook}, In [{error.exec_count}] failed: {error.ename}: {first}") from None
+        raise RuntimeError(
+            f"{notebook}, In [{error.exec_count}] failed: {error.ename}: {first}"
+        ) from None
     except DeadKernelError:
-        raise RuntimeError(f"{notebook}: the kernel died, as when memory runs out or something kills it") from None
+        raise RuntimeError(
+            f"{notebook}: the kernel died, as when memory runs out or something kills it"
+        ) from None
+    finally:
+        if notebook.exists():
+            remove_paths(notebook)
+
+
+@contextmanager
+def sockets() -> Iterator:
+    """The configuration of a kernel that talks over sockets in a folder of its own.
+
+    Over ports another process might take one between its choice and its use.
+    """
+    from traitlets.config import Config
+
+    with tempfile.TemporaryDirectory(prefix="evalib-") as folder:
+        if os.name == "posix" and len(folder) < 80:  # a socket's path may have about 100 bytes
+            ipc = {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}
+            yield Config(KernelManager=ipc)
+        else:
+            yield Config()
+
+
+def remove_paths(notebook: Path) -> None:
+    """Take the folders of this machine out of an executed notebook, which is there to be shown."""
+    import nbformat
+
+    page = nbformat.read(notebook, as_version=4)
+    for name in ("input_path", "output_path"):
+        page.metadata.get("papermill", {}).pop(name, None)
+    for cell in page.cells:
+        for output in cell.get("outputs", []):
+            for name in ("text", "evalue"):
+                if name in output:
+                    output[name] = without_folders(output[name], notebook.parents[2])
+            if "traceback" in output:
+                lines = output["traceback"]
+                output["traceback"] = [without_folders(line, notebook.parents[2]) for line in lines]
+    nbformat.write(page, notebook)
+
+
+def without_folders(text: str, *further: Path) -> str:
+    """``text`` with "…" for the folders of this machine, written as they are or as in a literal."""
+    here = [*further, checkout(), tempfile.gettempdir(), Path.home()]
+    here += [sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"), sys.prefix]
+    folders = {os.path.abspath(folder) for folder in here if folder}
+    for folder in sorted(folders, key=len, reverse=True):
+        text = text.replace(folder, "…").replace(folder.replace("\\", "\\\\"), "…")
+    return text
+
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""CUDA shows a process these GPUs alone; read once, when the process first uses CUDA."""
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use."""
+    if VISIBLE not in os.environ:
+        return [str(index) for index in range(torch.cuda.device_count())]
+    names = (name.strip() for name in os.environ[VISIBLE].split(","))
+    return list(takewhile(lambda name: name not in ("", "-1"), names))  # CUDA stops there too
+
+
+@contextmanager
+def one_gpu() -> Iterator[None]:
+    """Let this process and its children see one of the visible GPUs, which no other job has.
+
+    To be entered before CUDA is used. Where there is no GPU nothing is changed.
+    """
+    names = visible_gpus()
+    if not names:
+        yield
+        return
+    name, lock = take_free(names)
+    print(f"GPU {name} of {', '.join(names)}", flush=True)
+    with lock, environment({VISIBLE: name}):
+        yield
+
+
+def take_free(names: list[str]):
+    """The first GPU that no other job holds, and its lock, which the system frees in any case."""
+    waiting = False
+    while True:
+        for name in names:
+            try:
+                return name, FileLock(gpu_lock(name)).acquire(timeout=0)
+            except Timeout:
+                continue
+        if not waiting:
+            print(f"other jobs hold every GPU ({', '.join(names)}): waiting for one", flush=True)
+            waiting = True
+        time.sleep(1)
+
+
+def gpu_lock(name: str) -> Path:
+    """Where the lock of a GPU lies: of this machine, this user, and this Slurm job's numbering."""
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    folder = Path(tempfile.gettempdir()) / f"evalib-{user}"
+    folder.mkdir(exist_ok=True)
+    job = os.environ.get("SLURM_JOB_ID", "")
+    return folder / re.sub(r"\W", "_", f"gpu {name} {job}".strip())

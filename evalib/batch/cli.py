@@ -1,0 +1,444 @@
+"""``python -m evalib``: its commands with their options, what each calls, and how it ends."""
+
+import argparse
+import codecs
+import errno
+import os
+import re
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+from evalib.ablations import ABLATIONS
+from evalib.experiments import TABLE_1
+
+ABOUT = (
+    "Train, test and compare the networks, one command each; COMMAND --help explains its options."
+)
+FOLDERS = (
+    "The environment variable EVALIB_DATA names the folder of the data set (default: data/), "
+    "EVALIB_HOME the one that holds data/ and results/ (default: the checkout, or where the "
+    "command is given)."
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command, and give its exit status.
+
+    What the user can mend is one line on stderr and status 2. Ctrl-C, and the SIGTERM by which a
+    cluster ends a job, stop a run after the last checkpoint: status 130.
+    """
+    serve_any_code_page()
+    for notice in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(notice, signal.default_int_handler)
+    try:
+        arguments = parser().parse_args(argv)
+        load_rows(arguments.module)
+        status = arguments.call(arguments) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # as after `| head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except FAULTS as error:
+        print(f"evalib: {in_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C, while Python ends
+        print("evalib: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+# Options
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    main = argparse.ArgumentParser(prog="python -m evalib", description=ABOUT, epilog=FOLDERS)
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    add_training(commands)
+    add_results(commands)
+    add_batch(commands)
+    for command in commands.choices.values():
+        command.epilog = FOLDERS
+        command.add_argument(
+            "--module", type=Path, help="a Python file that registers rows of your own"
+        )
+    return main
+
+
+def add_training(commands) -> None:
+    """``train`` and ``data``."""
+    from evalib.training.settings import PRECISIONS, TIERS
+
+    rows = ", ".join(row.name for row in TABLE_1)
+    ablations = ", ".join(row.name for row in ABLATIONS)
+    tiers = "; ".join(
+        f"{name}: {tier.data} data, {tier.epochs} epochs" for name, tier in TIERS.items()
+    )
+
+    train = commands.add_parser("train", help="train a row of Table 1, or an ablation")
+    train.add_argument("--experiment", required=True, help=f"{rows}; or an ablation: {ablations}")
+    one_or_more = train.add_mutually_exclusive_group()
+    one_or_more.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    one_or_more.add_argument("--seeds", type=int, nargs="+", help="several runs, in turn")
+    train.add_argument("--tier", default="smoke", help=f"{tiers} (default: smoke)")
+    train.add_argument(
+        "--epochs", type=int, help="instead of the tier's; such a record stays out of the table"
+    )
+    train.add_argument(
+        "--batch-size",
+        type=int,
+        default=150,
+        help="images a step; the table has 150 (default: 150)",
+    )
+    train.add_argument(
+        "--learning-rate", type=float, help="instead of the recipe's; such a record stays out too"
+    )
+    train.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="(default: bf16 on a GPU that computes in it, else float32)",
+    )
+    train.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    train.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="torch.compile the training step (default: on a GPU above the smoke tier)",
+    )
+    train.add_argument(
+        "--overwrite", action="store_true", help="begin anew; what is there moves to superseded/"
+    )
+    train.add_argument(
+        "--longer",
+        action="store_true",
+        help="go on from a run of fewer epochs, whose record is kept",
+    )
+    train.add_argument(
+        "--log", choices=["tensorboard"], help="also write the curve for TensorBoard"
+    )
+    add_out(train)
+    train.set_defaults(call=call_train)
+
+    data = commands.add_parser("data", help="fetch the full CIFAR-10, or CIFAR-100, and verify it")
+    data.add_argument("which", nargs="?", choices=("full", "cifar100"), default="full")
+    data.add_argument("--directory", type=Path, help="where to keep it (default: data/)")
+    data.set_defaults(call=call_data)
+
+
+def add_results(commands) -> None:
+    """``evaluate``, ``table``, ``claims`` and ``export``."""
+    from evalib.results.export import FORMATS as FILES
+    from evalib.results.tables import FORMATS
+    from evalib.training.settings import TIERS
+
+    evaluate = commands.add_parser("evaluate", help="test trained weights again")
+    which = evaluate.add_mutually_exclusive_group(required=True)
+    which.add_argument("--weights", help="a weights file, or the name of an experiment")
+    which.add_argument("--record", type=Path, help="a record: its weights must give what it says")
+    evaluate.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    evaluate.set_defaults(call=call_evaluate)
+
+    table = commands.add_parser("table", help="print Table 1 as far as there are records")
+    table.add_argument("--ablations", action="store_true", help="the ablations instead")
+    table.add_argument(
+        "--tier", choices=TIERS, help="this tier alone (default: of each row the highest recorded)"
+    )
+    table.set_defaults(call=call_table)
+    claims = commands.add_parser("claims", help="the paper's claims, each with a verdict")
+    claims.set_defaults(call=call_claims)
+    for command in (table, claims):
+        command.add_argument("--format", choices=FORMATS, default="md", help="(default: md)")
+
+    export = commands.add_parser(
+        "export",
+        help="a trained network as one file, pixels in, scores out, for use without evalib",
+    )
+    export.add_argument("weights", help="a weights file, or the name of an experiment")
+    export.add_argument("--format", choices=FILES, help="(default: by the name of FILE, else onnx)")
+    export.add_argument(
+        "--to", type=Path, metavar="FILE", help="(default: the experiment's name, here)"
+    )
+    export.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    export.set_defaults(call=call_export)
+    for command in (evaluate, table, claims, export):
+        add_out(command)
+
+
+def add_batch(commands) -> None:
+    """``plan``, ``reproduce`` and ``notebook``."""
+    from evalib.batch.notebook import Parameters
+    from evalib.training.settings import TIERS
+
+    plan = commands.add_parser("plan", help="which runs are done, begun or to do, and the time")
+    plan.set_defaults(call=call_plan)
+    reproduce = commands.add_parser("reproduce", help="make all that the plan lists, by Snakemake")
+    reproduce.add_argument(
+        "--profile", default="local", help="local, slurm, or a profile's folder (default: local)"
+    )
+    reproduce.add_argument("--no-book", action="store_true", help="the runs and the table alone")
+    reproduce.add_argument("snakemake", nargs="*", help="after --, options that go on to Snakemake")
+    reproduce.set_defaults(call=call_reproduce)
+    for command in (plan, reproduce):
+        command.add_argument("--tier", default="smoke", help=f"{', '.join(TIERS)} (default: smoke)")
+        command.add_argument(
+            "--seeds", default="all", help='all, first (of each row), or as "0 1" (default: all)'
+        )
+        command.add_argument(
+            "--epochs", type=int, help="instead of the tier's; such records stay out of the table"
+        )
+        command.add_argument("--manifest", type=Path, help="(default: workflow/manifest.csv)")
+        add_out(command)
+
+    notebook = commands.add_parser("notebook", help="a run, or several seeds, as a notebook")
+    notebook.add_argument(
+        "-p",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help=", ".join(Parameters.model_fields),
+    )
+    notebook.set_defaults(call=call_notebook)
+
+
+def add_out(command) -> None:
+    command.add_argument("--out", type=Path, help="where records are kept (default: results/)")
+
+
+# What each command calls
+
+
+def call_train(arguments: argparse.Namespace) -> int:
+    """Train each seed. Status 1 if one of several was stopped by a fault, which is named on stderr."""
+    from evalib.results import records
+    from evalib.training.progress import tensorboard
+    from evalib.training.settings import Settings
+
+    seeds = arguments.seeds or [arguments.seed]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(
+            f"a seed is there twice in --seeds {' '.join(map(str, seeds))}: give each once"
+        )
+    runs = [
+        Settings(
+            experiment=arguments.experiment,
+            seed=seed,
+            tier=arguments.tier,
+            epochs=arguments.epochs,
+            batch_size=arguments.batch_size,
+            learning_rate=arguments.learning_rate,
+            precision=arguments.precision,
+        )
+        for seed in seeds
+    ]
+
+    def observer(settings: Settings) -> Callable[[dict], None]:
+        return tensorboard(records.record_path(settings, arguments.out).with_suffix(""))
+
+    outcomes = records.run_side_by_side(
+        runs,
+        arguments.out,
+        arguments.device,
+        observer if arguments.log else None,
+        overwrite=arguments.overwrite,
+        compile=arguments.compile,
+        longer=arguments.longer,
+    )
+    faults = 0
+    for settings, outcome in zip(runs, outcomes, strict=True):
+        path = records.record_path(settings, arguments.out)
+        error = outcome.exception()
+        if error is not None:
+            if len(runs) == 1 or not isinstance(error, FAULTS):
+                raise error
+            name = f"{settings.experiment} seed {settings.seed}"
+            print(f"evalib: {name}: {in_one_line(error)}", file=sys.stderr)
+            faults += 1
+            continue
+        record = records.read(path)
+        accuracy, source = record["test"]["accuracy"], record["data"]["source"]
+        print(f"{path}: test accuracy {accuracy:.2f} % ({source} data, {record['device']})")
+        if "warning" in record:
+            print(f"evalib: {path}: {record['warning']}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+def call_data(arguments: argparse.Namespace) -> None:
+    from evalib.training import data
+
+    print(data.describe(data.load(arguments.which, arguments.directory)))
+
+
+def call_evaluate(arguments: argparse.Namespace) -> None:
+    from evalib.results import evaluation, weights
+    from evalib.training import data
+
+    if arguments.record:
+        outcome = evaluation.verify(arguments.record, arguments.device)
+        if outcome["fault"]:
+            raise ValueError(f"{arguments.record}: {outcome['fault']}")
+        print(
+            f"{arguments.record}: its weights give {outcome['correct']} test images right, as recorded"
+        )
+        return
+    scores, record = weights.evaluate(arguments.weights, arguments.out, arguments.device)
+    labels = data.load(record["data"]["source"]).test_labels
+    correct = (scores.argmax(dim=1) == labels).sum().item()
+    print(
+        f"{record['experiment']} seed {record['seed']}: {correct} of {len(labels)} test images right "
+        f"({100 * correct / len(labels):.2f} %), recorded: {record['test']['correct']}"
+    )
+
+
+def call_table(arguments: argparse.Namespace) -> None:
+    from evalib.results import comparisons, tables
+    from evalib.results.files import check_folder
+    from evalib.training.settings import TIERS
+
+    check_folder(arguments.out)
+    tiers = (arguments.tier,) if arguments.tier else tuple(TIERS)
+    if arguments.ablations:
+        rows, as_markdown = comparisons.ablations, comparisons.markdown
+    else:
+        rows, as_markdown = tables.table, tables.markdown
+    show(lambda: tables.dumps(rows(arguments.out, tiers), arguments.format, as_markdown))
+
+
+def call_claims(arguments: argparse.Namespace) -> None:
+    from evalib.results import claims, tables
+    from evalib.results.files import check_folder
+
+    check_folder(arguments.out)
+
+    def text() -> str:
+        found = claims.claims(arguments.out)
+        return tables.dumps(claims.rows(found), arguments.format, lambda _: claims.markdown(found))
+
+    show(text)
+
+
+def call_export(arguments: argparse.Namespace) -> None:
+    from evalib.results.export import export_weights
+
+    path = export_weights(
+        arguments.weights, arguments.to, arguments.format, arguments.out, arguments.overwrite
+    )
+    print(f"{path}: images, uint8 n 3 32 32, in; scores, n 10, out")
+
+
+def call_plan(arguments: argparse.Namespace) -> None:
+    from evalib.batch import manifest
+
+    runs = manifest.read_manifest(
+        arguments.manifest, arguments.tier, arguments.seeds, arguments.epochs
+    )
+    print(manifest.describe(manifest.plan(runs, arguments.out), arguments.out))
+
+
+def call_reproduce(arguments: argparse.Namespace) -> int:
+    from evalib.batch.reproduce import reproduce
+
+    asked = {
+        name: getattr(arguments, name) for name in ("tier", "seeds", "epochs", "out", "manifest")
+    }
+    done = reproduce(asked, arguments.profile, not arguments.no_book, arguments.snakemake)
+    return 0 if done else 1
+
+
+def call_notebook(arguments: argparse.Namespace) -> None:
+    from evalib.batch.notebook import parse, run_notebook
+
+    print(*run_notebook(parse(arguments.p)), sep="\n")
+
+
+def show(text: Callable[[], str]) -> None:
+    """Print a text made of records; then, on stderr, each file that was left out of it."""
+    with warnings.catch_warnings(record=True, action="always") as left_out:
+        shown = text()
+    print(shown)
+    for line in dict.fromkeys(str(warning.message) for warning in left_out):
+        print(f"evalib: {line}", file=sys.stderr)
+
+
+# What a user can mend
+
+FAULTS = (ValueError, RuntimeError, ArithmeticError, MemoryError, OSError, ModuleNotFoundError)
+
+SPACE = "free some space, or choose another folder"
+RIGHTS = "choose a folder that you may write to, or change its permissions"
+FOLDER = "a file is where a folder should be: choose another path"
+REMEDIES = {
+    errno.ENOSPC: SPACE,
+    errno.EDQUOT: SPACE,
+    errno.EFBIG: SPACE,
+    errno.EACCES: RIGHTS,
+    errno.EPERM: RIGHTS,
+    errno.EROFS: RIGHTS,
+    errno.ENOENT: "check the path",
+    errno.EEXIST: FOLDER,
+    errno.ENOTDIR: FOLDER,
+    errno.EISDIR: "a folder is where a file should be: choose another path",
+}
+"""What to do where the system refuses a file."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """The error's own words; where the system gave it, the file, the reason and the remedy."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    parts = [error.filename, error.strerror, REMEDIES.get(error.errno or 0)]
+    return ": ".join(str(part) for part in parts if part)
+
+
+STAND_INS = {"−": "-", "–": "-", "±": "+/-", "×": "x", "…": "...", "≤": "<=", "≥": ">="}
+"""What is printed for a character that a code page lacks; for any other it is a question mark."""
+
+
+def serve_any_code_page() -> None:
+    """Let no character that the code page of a terminal or pipe lacks stop a command."""
+
+    def stand_in(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        lacking = error.object[error.start : error.end]
+        return "".join(STAND_INS.get(character, "?") for character in lacking), error.end
+
+    codecs.register_error("stand-in", stand_in)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="stand-in")
+
+
+# Rows of one's own
+
+MODULE = "EVALIB_MODULE"
+"""The environment variable that names the file for the processes of a batch."""
+
+
+def load_rows(path: str | Path | None = None) -> None:
+    """Run the Python file ``path``, or else the one that ``EVALIB_MODULE`` names, once.
+
+    It calls :func:`evalib.register`; its rows are there in this process and in those that it starts.
+    ``FileNotFoundError`` if there is no such file, ``RuntimeError`` with what it raises.
+    """
+    named = path or os.environ.get(MODULE)
+    if not named:
+        return
+    file = Path(named).expanduser().absolute()
+    name = "evalib_rows_" + re.sub(r"\W", "_", file.stem)  # which no other module has
+    spec = spec_from_file_location(name, file)
+    if not file.is_file() or spec is None or spec.loader is None:
+        raise FileNotFoundError(f"{file} is no Python file: give the one that registers your rows")
+    os.environ[MODULE] = str(file)
+    if getattr(sys.modules.get(name), "__file__", None) == str(file):
+        return
+    sys.modules[name] = module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise RuntimeError(f"{file} stops with {type(error).__name__}: {error}") from error
