@@ -135,7 +135,7 @@ for size in ("small", "large"):
 table(["gap", "paper, points", "in standard errors", "ours, points", "in standard errors"], lines)
 
 # %% tags=["hide-input"]
-points, errors = measured["evanet20-small", "resnet20-small"]
+points, errors = measured[TABLE_1[2].name, TABLE_1[0].name]
 Markdown(
     f"So the lead of EVANet over ResNet that we found, {points:.2f} points, is {errors:.1f} standard errors of one test. By this ruler "
     "alone it could be chance. That three seeds give it three times is what speaks for it, and [the answer](intro.ipynb) weighs both."
