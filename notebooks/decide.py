@@ -129,10 +129,10 @@ def scatter(title, values):
     for name, each in values.items():
         if not each:
             continue
-        axis.plot([parameters[name]] * len(each), each, "o", color=COLOURS[name], alpha=0.35, markersize=4, mew=0)
-        axis.plot(parameters[name], mean(each), "o", color=COLOURS[name], markersize=8, label=NETWORKS[name])
+        axis.plot([parameters[name] / 1e3] * len(each), each, "o", color=COLOURS[name], alpha=0.35, markersize=4, mew=0)
+        axis.plot(parameters[name] / 1e3, mean(each), "o", color=COLOURS[name], markersize=8, label=NETWORKS[name])
         told.append(f"{NETWORKS[name]} {mean(each):.1f} % with {parameters[name]:,}")
-    axis.set(xscale="log", xlabel="parameters", ylabel="test accuracy, %", xlim=(6e4, 8e5))
+    axis.set(xlabel="parameters, thousands", ylabel="test accuracy, %", xlim=(0, 560))
     axis.set_title(title, fontsize=9)
     axis.legend(frameon=False, fontsize=7.5)
     return described(figure, f"Test accuracy over parameters, {title}: {'; '.join(told)}.")
