@@ -4,7 +4,7 @@ import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from evalib.ablations import ABLATIONS
-from evalib.ablations.blocks import Bottleneck
+from evalib.ablations.layers import Bottleneck
 from evalib.attention import RelativeSelfAttention
 from evalib.equations import convolution, local_attention, relative_attention
 from evalib.eva import ExpandingVisualAttention

@@ -137,7 +137,8 @@ class ExpandingVisualAttention(nn.Module):
     ``q0 = FFN(7×7 convolution(x))``; then, for the rings of 1, 8, 16 and 24 pixels in turn, *Attention 2D* looks at
     ring s, ``attn_s = look(q_s, ring s)``, and *Attention 1D* recalls what was seen,
     ``q_{s+1} = recall(attn_s, [q0, attn0, …, attn_s])``; the output is the FFN of the last recall. Another odd
-    ``extent`` has another number of rings. Each matrix learns as one of 64 channels does
+    ``extent`` has another number of rings. With ``normed`` there is a LayerNorm of each pixel of the map, and one of
+    q0. Each matrix learns as one of 64 channels does
     (:class:`EqualisedLinear`), so that one rate serves every width. Under autocast it computes in the precision of
     its parameters, for logits of some hundreds leave bf16 no digits. ``ValueError`` if the map has another extent, or
     ``model_channels`` is not a multiple of ``2 · num_heads``. An ablation puts others in place of the class
@@ -156,6 +157,7 @@ class ExpandingVisualAttention(nn.Module):
         num_heads: int = 4,
         extent: int = EXTENT,
         Attention: type[nn.Module] = SingleQueryAttention,
+        normed: bool = False,
     ):
         super().__init__()
         self.extent, blocks = extent, self.memory_blocks(check_odd(extent, "extent") // 2)
@@ -164,6 +166,9 @@ class ExpandingVisualAttention(nn.Module):
         register_places(self, extent * row + column)
         self.convolution = self.Candidate(in_channels, model_channels, extent)
         self.first_query = feed_forward(model_channels, model_channels)
+        self.normed = normed
+        if normed:
+            self.pixel_norm, self.query_norm = nn.LayerNorm(in_channels), nn.LayerNorm(model_channels)
         self.looks, self.recalls = nn.ModuleList(), nn.ModuleList()
         for offsets in blocks:
             self.looks.append(Attention(in_channels, model_channels, num_heads, offsets if self.position else None))
@@ -177,7 +182,11 @@ class ExpandingVisualAttention(nn.Module):
         check_extent(x, self.extent)
         with torch.autocast(x.device.type if not x.is_meta else "cpu", enabled=False):
             x = x.to(self.first_query[0].bias.dtype)
+            if self.normed:
+                x = rearrange(self.pixel_norm(rearrange(x, "n c i j -> n i j c")), "n i j c -> n c i j")
             q = self.first_query(self.convolution(x))
+            if self.normed:
+                q = self.query_norm(q)
             slots = [q]
             for ring_pixels, look, recall in zip(self.rings(x), self.looks, self.recalls, strict=True):
                 attn, _ = look(q, ring_pixels)  # Attention 2D

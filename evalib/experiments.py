@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -16,6 +17,7 @@ from evalib.networks import (
     convolution_3x3,
     self_attention_3x3,
 )
+from evalib.variants import VARIANTS
 
 
 class Recipe(NamedTuple):
@@ -61,6 +63,31 @@ class Experiment:
         """What the row is called where an accuracy of it is shown."""
         return f"{self.model}, {self.variant}" if self.variant else self.model
 
+    def definition(self) -> str:
+        """All that decides what is trained, as text: two rows with the same one are trained in the same way.
+
+        A layer stands there by its name and its arguments, so a change in its code does not show.
+        """
+        recipe = ", ".join(f"{name} {value}" for name, value in self.recipe._asdict().items())
+        parts = ("blocks", "widths", "mix", "block", "shortcut", "head")
+        return "\n".join([f"recipe: {recipe}", *(f"{part}: {spelled(getattr(self, part))}" for part in parts)])
+
+
+def spelled(part: Any) -> str:
+    """A part of a row as text: functions and classes by their full names, with the arguments that they are given."""
+    if isinstance(part, partial):
+        given = [spelled(each) for each in part.args]
+        given += [f"{name}={spelled(value)}" for name, value in sorted(part.keywords.items())]
+        return f"{spelled(part.func)}({', '.join(given)})" if given else spelled(part.func)
+    if isinstance(part, tuple | list):
+        return f"({', '.join(map(spelled, part))})"
+    if isinstance(part, dict):
+        return f"{{{', '.join(f'{name}: {spelled(value)}' for name, value in sorted(part.items()))}}}"
+    if callable(part):
+        named = part if hasattr(part, "__qualname__") else type(part)
+        return f"{named.__module__}.{named.__qualname__}"
+    return repr(part)
+
 
 CONVOLUTION, SA_LAST = (convolution_3x3,) * 3, (convolution_3x3, convolution_3x3, self_attention_3x3)
 """The mixing layers of each stage (departure D7)."""
@@ -71,6 +98,7 @@ CHOSEN = "scaled"
 ``experiment("evanet20-small")`` is ``evanet20-small-scaled``; all that is recorded has the full name.
 """
 
+EVA = partial(EVASummary, **VARIANTS[CHOSEN].options)
 EVANET_SMALL, EVANET_LARGE = f"evanet20-small-{CHOSEN}", f"evanet20-large-{CHOSEN}"
 
 # fmt: off
@@ -78,10 +106,10 @@ TABLE_1 = (
     #          name              model              blocks     feature maps    layers       head          test acc. (%)
     Experiment("resnet20-small", "ResNet-20 small", (2, 2, 2), (16, 32, 64),   CONVOLUTION, average_pooling, 91.25),
     Experiment("sanet20-small",  "SANet-20 small",  (2, 2, 2), (16, 32, 64),   SA_LAST,     average_pooling, 92.45),
-    Experiment(EVANET_SMALL,     "EVANet-20 small", (2, 2, 2), (16, 32, 64),   CONVOLUTION, EVASummary,     93.00, variant=CHOSEN),
+    Experiment(EVANET_SMALL,     "EVANet-20 small", (2, 2, 2), (16, 32, 64),   CONVOLUTION, EVA,            93.00, variant=CHOSEN),
     Experiment("resnet20-large", "ResNet-20 large", (2, 2, 2), (64, 128, 256), CONVOLUTION, average_pooling, 94.53),
     Experiment("sanet20-large",  "SANet-20 large",  (2, 2, 2), (64, 128, 256), SA_LAST,     average_pooling, 94.88),
-    Experiment(EVANET_LARGE,     "EVANet-20 large", (2, 2, 2), (64, 128, 256), CONVOLUTION, EVASummary,     95.33, variant=CHOSEN),
+    Experiment(EVANET_LARGE,     "EVANet-20 large", (2, 2, 2), (64, 128, 256), CONVOLUTION, EVA,            95.33, variant=CHOSEN),
 )
 # fmt: on
 

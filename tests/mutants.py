@@ -240,7 +240,7 @@ MUTANTS = (
     ),
     Mutant(
         "zeros-shifted", "with zeros as keys, each query answers for its neighbour",
-        ABLATIONS + "test_zeros_of_the_border_are_keys_and_values", "ablations/variants.py",
+        ABLATIONS + "test_zeros_of_the_border_are_keys_and_values", "ablations/layers.py",
         "y[:, :, half : half + height,", "y[:, :, half - 1 : half - 1 + height,",
     ),
     Mutant(

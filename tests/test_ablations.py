@@ -11,24 +11,23 @@ from torch.nn import functional as F
 import evalib
 from evalib import equations, trace
 from evalib.ablations import ABLATIONS, KINDS, LETTER
-from evalib.ablations.blocks import UnpaddedBlock
-from evalib.ablations.published import PublishedEVA
-from evalib.ablations.variants import (
+from evalib.ablations.layers import (
     CentreQuery,
-    LetterAttention,
     NoPosition,
     NoRecall,
     OneBlock,
-    ResidualAttention,
     ReversedRings,
+    UnpaddedBlock,
     ZeroPaddedAttention,
 )
 from evalib.batch import manifest
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.experiments import ADAM, experiment
 from evalib.networks import EVASummary, convolution_3x3
+from evalib.published import PublishedEVA
 from evalib.training import data, loop
 from evalib.training.steps import sgd
+from evalib.variants import LetterAttention, ResidualAttention
 
 PARAMETERS = {
     "resnet20-small-mlp": 489_265,
@@ -59,6 +58,12 @@ PARAMETERS = {
     "evanet20-small-scaled-sgd": 489_242,
     "resnet20-small-test-curve": 172_506,
     "evanet20-small-scaled-test-curve": 489_242,
+    "evanet20-small-normed": 489_498,
+    "evanet20-large-normed": 7_788_618,
+    "evanet20-small-standard-normed": 523_290,
+    "evanet20-large-standard-normed": 8_317_002,
+    "evanet20-large-published": 5_373_258,
+    "sanet20-large-scaled": 1_362_762,
     "evanet20-small-letter-centre-query": 288_474,
     "evanet20-small-letter-no-recall": 440_090,
     "evanet20-small-letter-one-block": 414_938,

@@ -10,6 +10,8 @@ FLOORS = (
     *CORE,
     "extras",
     "tracing",
+    "published",
+    "variants",
     "experiments",
     "ablations",
     "training",

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import evalib
+from evalib.ablations import LADDER, STEPS
 from evalib.ablations.as_published import DROPOUT, AsPublishedEVA, Dropout
-from evalib.ablations.blocks import projected_shortcut
-from evalib.ablations.ladder import LADDER, RUNGS
+from evalib.ablations.layers import projected_shortcut
 from evalib.batch import manifest
 from evalib.experiments import experiment
 from evalib.training import data, steps
@@ -27,7 +27,7 @@ def test_a_rung_is_its_base_with_one_thing_changed(row):
     base = experiment(row.base)
     differing = {field.name for field in fields(row) if getattr(row, field.name) != getattr(base, field.name)} - SAID
     suffix = row.name.partition("-ladder-")[2]
-    assert len(differing) == 1 and differing == set({suffix: each for suffix, _, each in RUNGS}[suffix])
+    assert len(differing) == 1 and differing == set({suffix: each for suffix, *_, each in STEPS}[suffix])
 
 
 def test_the_ladders_manifest_has_every_rung():

@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 
 import evalib
 from evalib.ablations.as_published import AsPublishedEVA
-from evalib.ablations.published import PublishedEVA
+from evalib.published import PublishedEVA
 
 
 @pytest.fixture(autouse=True)

@@ -11,11 +11,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from evalib.ablations.variants import LetterAttention, ResidualAttention, StandardAttention
 from evalib.equations import relative_embedding
 from evalib.eva import EqualisedLinear, ExpandingVisualAttention, SingleQueryAttention, WholeMap
 from evalib.networks import BasicBlock, EVASummary, PaddedShortcut
 from evalib.training.data import CLASSES, MEAN, STD
+from evalib.variants import LetterAttention, ResidualAttention, StandardAttention
 
 SIZE = 32
 """Rows and columns of the image."""
@@ -96,6 +96,8 @@ def expanding_attention(block: Block, eva) -> dict:
     """The first query, the stages and the output of EVA. A ring is the places of its pixels in the map, row by row."""
     if type(eva).forward is not ExpandingVisualAttention.forward:
         raise ValueError(f"{type(eva).__name__} computes otherwise than ExpandingVisualAttention: not exported")
+    if eva.normed:
+        raise ValueError("norms of pixels and of the first query are not exported: the browser has none")
     known(eva.convolution, WholeMap)
     kernel = eva.convolution.gain * rearrange(eva.convolution.weight, "d c i j -> d (i j c)")
     rings = eva.pixels.split(eva.sizes)

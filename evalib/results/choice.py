@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evalib.ablations.as_published import AsPublishedEVA
-from evalib.ablations.published import PublishedEVA
-from evalib.ablations.variants import LetterAttention, ResidualAttention, StandardAttention
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.experiments import CHOSEN, Experiment, experiment
 from evalib.networks import EVASummary
+from evalib.published import PublishedEVA
 from evalib.results.runs import complete
 from evalib.results.schema import collapse
+from evalib.variants import LetterAttention, ResidualAttention, StandardAttention
 
 TIER, BASE = "paper", "evanet20-small"
 
@@ -103,9 +103,10 @@ def default() -> str:
 
 def reading(row: Experiment) -> str | None:
     """The candidate whose EVA a row has; ``None`` without EVA, or where layer or attention are no candidate's."""
-    options = row.head.keywords if isinstance(row.head, partial) and row.head.func is EVASummary else {}
-    if row.head is not EVASummary and not options:
+    head = row.head if isinstance(row.head, partial) else partial(row.head)
+    if head.func is not EVASummary:
         return None
+    options = head.keywords
     layer = options.get("layer", ExpandingVisualAttention)
     if not isinstance(layer, type):
         return None
@@ -113,7 +114,10 @@ def reading(row: Experiment) -> str | None:
         return "published"
     if not issubclass(layer, ExpandingVisualAttention):
         return None
-    return ATTENTIONS.get(options.get("Attention", SingleQueryAttention))
+    name = ATTENTIONS.get(options.get("Attention", SingleQueryAttention))
+    if options.get("normed"):
+        return {"scaled": "normed", "standard": "standard-normed"}.get(name or "")
+    return name
 
 
 def titled(row: Experiment) -> str:
