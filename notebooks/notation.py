@@ -78,7 +78,7 @@ for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
 #
 # | Word | Meaning | First used |
 # |---|---|---|
-# | reading | the text, and what is added to it to build EVA: *letter* (nothing), *scaled*, *residual*, *standard*, *published* | [first page](intro.ipynb) |
+# | variant | EVA with nothing added to the text, *letter*, or with something: *scaled*, *normed*, *residual*, *standard*, *published* | [the collapse](collapse.ipynb) |
 # | collapse | in training, validation accuracy falls to half its best or less, and stays there | [first page](intro.ipynb) |
 # | 95 % interval | made anew from other runs, it would hold the true mean in 95 of 100 cases | [first page](intro.ipynb) |
 # | seed | the number that random draws follow from | [first page](intro.ipynb) |
