@@ -112,10 +112,10 @@ def front(app, error) -> None:
     """The picture for sharing, and a page at the root and at the first page's old address that send on to the first page."""
     if error is not None or app.builder.format != "html":
         return
-    from evalib.pages import answer, plots
+    from evalib.pages import answer, figures
 
     out, first, title = Path(app.outdir), app.config.root_doc, app.config.html_title
-    (out / PICTURE).write_bytes(plots.share(answer.rows(), title))
+    (out / PICTURE).write_bytes(figures.share(answer.rows(), title))
     head = re.search(r"<head>.*?</head>", (out / f"{first}.html").read_text(encoding="utf-8"), re.S)
     tags = "".join(re.findall(r'<meta (?:property|name="(?:description|twitter)).*?>\n?', head[0] if head else ""))
     for place, target in (("index.html", f"{first}.html"), ("book/intro.html", f"../{first}.html")):

@@ -41,8 +41,8 @@ from torch.nn import functional as F
 
 from evalib import equations, local_attention
 from evalib.equations import inside, windows
-from evalib.pages import diagrams
 from evalib.pages.display import check, picture, source, symbols
+from evalib.pages.figures import grid, numbers, vectors, weighed
 
 torch.manual_seed(0)
 close = torch.testing.assert_close
@@ -119,16 +119,16 @@ weights[0, 0]  # of the corner's query
 places = {"centre": (2, 2), "edge": (0, 2), "corner": (0, 0)}
 picture(
     *(
-        diagrams.grid(
+        grid(
             f"{name}: {(weights[at] > 0).sum()} keys",
-            [[text if float(text) else "" for text in row] for row in diagrams.numbers(weights[at], ".2f")],
-            0.06 + 0.9 * weights[at] / weights.max(),
+            numbers(weights[at].masked_fill(weights[at] == 0, torch.nan), ".2f"),
+            weighed(weights[at]),
             {at},
             cell=0.42,
         )
         for name, at in places.items()
     ),
-    caption="Weights of three queries (orange frames) on a map of 5×5 pixels, for <i>k</i> = 3. Nine, six and four pixels of "
+    caption="Weights of three queries (framed) on a map of 5×5 pixels, for <i>k</i> = 3. Nine, six and four pixels of "
     "the window lie inside the map; whatever their number, their weights add up to one.",
 )
 
@@ -148,8 +148,14 @@ close(local_attention(q[None, None], k[None, None], v[None, None], 3)[0, 0, :, 2
 
 # %% tags=["hide-input"]
 best = int(weights_of_one.argmax())
+ink = weighed(weights_of_one)
 picture(
-    *diagrams.attended(q, k, v, pixel=(2, 2), kernel_size=3),
+    grid("query", vectors(q[:, 2:3, 2:3]), 0.6),
+    grid("keys", vectors(k[:, 1:4, 1:4])),
+    grid("logits: query · key", numbers(logits)),
+    grid("weights: softmax", numbers(weights_of_one, ".2f"), ink),
+    grid("values", vectors(v[:, 1:4, 1:4]), ink),
+    grid("output: Σ weight × value", vectors(output[:, None, None], ".1f"), 0.6),
     caption="The paper's Figure 3, with numbers. Query times keys gives logits, the softmax of the logits gives weights, and "
     f"weights times values, added up, give the output. The key in row {best // 3 + 1}, column {best % 3 + 1} fits the query "
     f"best and gets {weights_of_one.max():.2f} of the weight.",

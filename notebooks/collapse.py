@@ -33,6 +33,7 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     print(importlib.import_module("evalib.pages.display").here())
 
 import json
+from statistics import mean
 
 from IPython.display import Markdown, display
 

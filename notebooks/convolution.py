@@ -34,8 +34,8 @@ from einops import einsum, rearrange
 from torch.nn import functional as F
 
 from evalib import convolution, equations
-from evalib.pages import diagrams
 from evalib.pages.display import captioned, check, picture, source, symbols
+from evalib.pages.figures import grid, numbers
 
 torch.manual_seed(0)
 close = torch.testing.assert_close
@@ -101,9 +101,12 @@ symbols("Eq. 1")
 # symbols of the book are on [one page](notation.ipynb), each held to the code by a test.
 
 # %% tags=["hide-input"]
+seen = torch.zeros(5, 5)
+seen[1:4, 1:4] = 1
+texts = [[f"{row}, {column}" for column in range(1, 6)] for row in range(1, 6)]
 picture(
-    diagrams.local_window(5, 5, pixel=(2, 2), kernel_size=3),
-    caption="The paper's Figure 1: the window (blue) of the pixel in row 3, column 3 (orange), for extent 3. It reaches one "
+    grid("window of pixel 3, 3, k = 3", texts, 0.12 + 0.48 * seen, {(2, 2)}, numbered=True),
+    caption="The paper's Figure 1: the window (blue) of the pixel in row 3, column 3 (framed), for extent 3. It reaches one "
     "pixel to each side, so the output there depends on nine pixels and no others.",
 )
 
@@ -152,8 +155,14 @@ products = image[1:4, 1:4] * kernel
 close(convolution(image[None, None], kernel[None, None])[0, 0, 2, 2], products.sum())
 
 # %% tags=["hide-input"]
+here = torch.zeros(5, 5)
+here[2, 2] = 1
+output = convolution(image[None, None], kernel[None, None])[0, 0]
 picture(
-    *diagrams.convolved(image, kernel, pixel=(2, 2)),
+    grid("image and window", numbers(image), 0.12 + 0.48 * seen, {(2, 2)}, cell=0.4),
+    grid("weights", numbers(kernel), cell=0.4),
+    grid(f"products, sum {products.sum():g}", numbers(products), 0.6, cell=0.4),
+    grid("output", numbers(output), 0.12 + 0.48 * here, {(2, 2)}, cell=0.4),
     caption=f"The paper's Figure 2, with numbers: image, weights, their nine products, and the output. The products add up to "
     f"{products.sum():g}, which is the output's middle pixel. The same nine weights make every other pixel of the output.",
 )
@@ -172,7 +181,9 @@ from evalib.training import data
 
 cifar = data.load("subset")
 captioned(
-    explorer.convolution(load_pretrained("evanet20-small"), cifar.test_images[::200], cifar.test_labels[::200]),
+    explorer.convolution(
+        load_pretrained("evanet20-small"), cifar.test_images[::200], cifar.test_labels[::200]
+    ),
     "Eq. 1 at any pixel of a trained network's first layer. Move along an edge of the image: the products of one side cancel "
     "those of the other until the window crosses the edge.",
 )

@@ -53,8 +53,21 @@ from IPython.display import Markdown
 from evalib import ExpandingVisualAttention, count_parameters, trace
 from evalib.equations import relative_embedding, ring, single_query_attention
 from evalib.eva import EXTENT, RADII, SingleQueryAttention
-from evalib.pages import diagrams, figures, graphs
+from evalib.pages import figures
 from evalib.pages.display import captioned, check, picture, source, symbols, table
+from evalib.pages.figures import (
+    COLOURS,
+    GREY,
+    INK,
+    arrow,
+    box,
+    canvas,
+    described,
+    grid,
+    numbers,
+    styled,
+    weighed,
+)
 
 torch.manual_seed(0)
 close = torch.testing.assert_close
@@ -75,7 +88,7 @@ assert sum(counts) == EXTENT**2
 
 # %% tags=["hide-input"]
 picture(
-    diagrams.rings(),
+    figures.rings(),
     caption="The four rings of a 7×7 map, each pixel with the number of its ring. The paper calls them memory blocks. "
     f"Every pixel is in exactly one: {' + '.join(map(str, counts))} = {sum(counts)}.",
 )
@@ -117,9 +130,78 @@ symbols("§3.1")
 # Where each vector comes from, traced in one pass of the module. (The caption that the paper prints under its Figure 5 belongs to
 # another figure.)
 
+
 # %% tags=["hide-input"]
+@torch.no_grad()
+def stages():
+    """Query, pixels, look and slots of each stage, heard in one pass: vectors are known by their values."""
+    heard, small = [], ExpandingVisualAttention(4, 4, 4, num_heads=1)
+    for part in (*small.looks, *small.recalls):
+        part.register_forward_pre_hook(lambda module, inputs: heard.append(inputs))
+    _, seen = trace(small, torch.randn(1, 4, EXTENT, EXTENT))
+    known = {f"q{s}": q for s, q in enumerate(seen.queries)}
+    known |= {f"attn{s}": attn for s, attn in enumerate(seen.looks)}
+
+    def name(vector):
+        return next(name for name, value in known.items() if torch.equal(value, vector))
+
+    return [
+        (name(query), pixels.shape[1], name(attn), [name(slot) for slot in slots.unbind(1)])
+        for (query, pixels), (attn, slots) in zip(heard[::2], heard[1::2], strict=True)
+    ]
+
+
+@styled
+def graph(stages):
+    """The computation graph of EVA, with what each attention reads."""
+    left, middle, right, line = 0.42, 1.55, 3.2, 4.12
+    blue, ink = COLOURS["EVA"], INK
+    figure, axis = canvas(4.6, 8.2)
+    for y, text in ((0, "map, 7×7 pixels"), (0.8, "7×7 convolution"), (1.6, "FFN")):
+        box(axis, middle, y, 1.6, text)
+    arrow(axis, (middle, 0.22), (middle, 0.58))
+    arrow(axis, (middle, 1.02), (middle, 1.38), "q candidate", (0.48, 0))
+    top, rows = 1.82, [2.75 + 1.3 * s for s in range(4)]
+    axis.plot([middle, line, line], [2.1, 2.1, rows[-1]], color=GREY, linewidth=1)
+    axis.text(line, 1.98, "slots", ha="center", va="center", fontsize=9)
+    told = []
+    for s, ((query, pixels, attn, slots), y) in enumerate(zip(stages, rows, strict=True)):
+        box(axis, left, y, 0.8, f"ring {s}\n{pixels} px", ink)
+        box(axis, middle, y, 1.06, "look", blue)
+        box(axis, right, y, 1.06, f"recall\n{len(slots)} slots", blue)
+        arrow(axis, (left + 0.4, y), (middle - 0.53, y))
+        arrow(axis, (middle + 0.53, y), (right - 0.53, y), attn, (0, 0.13))
+        axis.plot([2.37, 2.37, line], [y, y - 0.42, y - 0.42], color=GREY, linewidth=1)
+        axis.plot([line], [y - 0.42], color=GREY, marker="o", markersize=3)
+        arrow(axis, (line, y), (right + 0.53, y), color=GREY)
+        arrow(axis, (middle, top), (middle, y - 0.22), query, (0.2, 0.1))
+        if s < 3:
+            axis.plot(
+                [right, right, middle], [y + 0.22, y + 0.62, y + 0.62], color=ink, linewidth=1.2
+            )
+        top = y + 0.62
+        told.append(
+            f"Stage {s}: the look with {query} reads the {pixels} px of ring {s} and gives {attn}; "
+            f"the recall with {attn} reads the slots {', '.join(slots)}."
+        )
+    end = rows[-1]
+    arrow(axis, (right, end + 0.22), (right, end + 0.7), "attn_out", (-0.38, 0))
+    box(axis, right, end + 0.92, 1.06, "FFN")
+    arrow(axis, (right, end + 1.14), (right, end + 1.5))
+    axis.text(right, end + 1.62, "output", ha="center", va="center", fontsize=9)
+    start = "The map goes through a 7×7 convolution and an FFN, which give q0."
+    return described(figure, f"{start} {' '.join(told)} The last result goes through an FFN.")
+
+
+heard = stages()
+assert heard == [
+    ("q0", 1, "attn0", ["q0", "attn0"]),
+    ("q1", 8, "attn1", ["q0", "attn0", "attn1"]),
+    ("q2", 16, "attn2", ["q0", "attn0", "attn1", "attn2"]),
+    ("q3", 24, "attn3", ["q0", "attn0", "attn1", "attn2", "attn3"]),
+]
 picture(
-    graphs.eva_graph(),
+    graph(heard),
     caption="The paper's Figure 5, recorded from a forward pass. Follow the black line: the result of each recall is the query of "
     "the next look. Grey lines: every slot stays available to all later recalls, so the last one chooses among five.",
 )
@@ -192,7 +274,9 @@ source(SingleQueryAttention, single_query_attention)
 
 # %%
 beak, wheel, feathers, tyre = torch.eye(4)
-asks = 6 * (torch.outer(feathers, beak) + torch.outer(tyre, wheel))  # W_Q; W_K and W_V change nothing
+asks = 6 * (
+    torch.outer(feathers, beak) + torch.outer(tyre, wheel)
+)  # W_Q; W_K and W_V change nothing
 around = torch.zeros(1, 8, 4)
 around[0, 0], around[0, 7] = feathers, tyre
 
@@ -212,11 +296,11 @@ for name, weights in weight.items():
     row, column = ring(1) + 1
     shown = torch.zeros(3, 3)
     shown[row, column] = weights
-    texts = diagrams.numbers(shown, ".2f")
+    texts = numbers(shown, ".2f")
     texts[1][1] = name
     texts[0][0] += "\nfeathers"
     texts[2][2] += "\ntyre"
-    drawings.append(diagrams.grid(f"the centre shows a {name}", texts, 0.05 + 0.9 * shown, {(1, 1)}, cell=0.75))
+    drawings.append(grid(f"the centre shows a {name}", texts, weighed(shown), {(1, 1)}, cell=0.75))
 picture(
     *drawings,
     caption="Weights of one look at the same ring of eight, for two centres. A beak sends "
@@ -339,7 +423,7 @@ with torch.no_grad():
 # %% tags=["hide-input"]
 table(
     ["Stage", "Query", "Pixels", "Look", "Slots"],
-    [[s, each.query, each.pixels, each.attn, ", ".join(each.slots)] for s, each in enumerate(graphs.stages())],
+    [[s, *rest, ", ".join(slots)] for s, (*rest, slots) in enumerate(heard)],
 )
 
 # %% [markdown]
@@ -353,13 +437,10 @@ maps = figures.ring_maps(seen)[:, 0].mean(dim=1)  # the first map, mean over the
 form = {0: ".0f", 1: ".2f", 2: ".2f", 3: ".2f"}
 picture(
     *(
-        diagrams.grid(
+        grid(
             f"look {stage}: {counts[stage]} px",
-            [
-                [text.replace("nan", "").removeprefix("0") for text in row]
-                for row in diagrams.numbers(weights, form[stage])
-            ],
-            0.05 + 0.9 * weights.nan_to_num() / weights.nan_to_num().max(),
+            [[text.removeprefix("0") for text in row] for row in numbers(weights, form[stage])],
+            weighed(weights),
             cell=0.42,
         )
         for stage, weights in enumerate(maps)
@@ -391,7 +472,9 @@ from evalib.training import data
 
 cifar = data.load("subset")
 captioned(
-    explorer.eva(load_pretrained("evanet20-small"), cifar.test_images[::50], cifar.test_labels[::50]),
+    explorer.eva(
+        load_pretrained("evanet20-small"), cifar.test_images[::50], cifar.test_labels[::50]
+    ),
     "Looks and recalls of a trained EVANet-20 small, scaled. Choose single heads: each asks for something else, and their mean "
     "hides it.",
 )
@@ -401,7 +484,9 @@ largest = {}
 for name in ("evanet20-small", "evanet20-small-letter"):
     with torch.no_grad():
         _, asked = trace(load_pretrained(name), data.normalise(cifar.test_images[::50]))
-    largest[name] = torch.cat([weights.amax(dim=-1).flatten() for weights in asked.look_weights[1:]])
+    largest[name] = torch.cat(
+        [weights.amax(dim=-1).flatten() for weights in asked.look_weights[1:]]
+    )
 scaled, letter = (int((each > 0.99).sum()) for each in largest.values())
 Markdown(
     f"Of its {len(largest['evanet20-small'])} looks at more than one pixel of these images, {scaled} put over 99 % of their weight on a "
@@ -419,7 +504,9 @@ for weights in (*seen.look_weights, *seen.recall_weights):
     close(weights.sum(dim=-1), torch.ones(2, 4))
 
 eva(x).square().sum().backward()
-idle = [name for name, weight in eva.named_parameters() if weight.grad is None or not weight.grad.any()]
+idle = [
+    name for name, weight in eva.named_parameters() if weight.grad is None or not weight.grad.any()
+]
 assert idle == [f"looks.0.{name}" for name in ("rows", "cols", "W_Q.weight", "W_K.weight")]
 
 # %% [markdown]
@@ -499,7 +586,10 @@ def expected_mask(radius):
 
 
 answers = [mask(radius) for radius in RADII]
-check(... if answers[0] is ... else torch.stack(answers), torch.stack([expected_mask(radius) for radius in RADII]))
+check(
+    ... if answers[0] is ... else torch.stack(answers),
+    torch.stack([expected_mask(radius) for radius in RADII]),
+)
 
 # %% [markdown]
 # <details><summary>Solution</summary>

@@ -36,7 +36,7 @@ from IPython.display import Markdown
 
 from evalib import TIERS
 from evalib.experiments import ROWS
-from evalib.pages import answer, plots
+from evalib.pages import answer, figures
 from evalib.pages.display import captioned, picture
 from evalib.pages.live import live, readings
 from evalib.results import choice, tables, weights
@@ -47,7 +47,7 @@ Markdown(f"**{answer.verdict()}** {answer.reported()} {answer.found()}")
 
 # %% tags=["remove-input"]
 picture(
-    plots.against_paper(answer.rows()),
+    figures.against_paper(answer.rows()),
     caption="Test accuracy on the full schedule; bars are 95&nbsp;% intervals of the mean. <i>Letter</i>: EVA as the text has it; "
     "<i>scaled</i>: with its logits scaled, <a href='collapse.html#the-choice'>the reading that a rule chose</a>.",
 )

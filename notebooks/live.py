@@ -36,8 +36,7 @@ from scipy.stats import spearmanr
 from evalib import trace
 from evalib.pages.display import captioned, table
 from evalib.pages.explorer import script
-from evalib.pages.live import SCRIPTS, live, readings
-from evalib.pages.packing import pack
+from evalib.pages.live import SCRIPTS, live, pack, readings
 from evalib.training import data
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
@@ -139,7 +138,7 @@ Markdown(
 # %% [markdown]
 # ## How it computes
 #
-# `evalib.pages.packing` writes the network as a structure and one block of float32. Batch norms are folded into the
+# `evalib.pages.live.pack` writes the network as a structure and one block of float32. Batch norms are folded into the
 # convolutions before them. The engine is a few loops over typed arrays in a worker of the page. On 50 test images its scores
 # equal PyTorch's to 0.0001, which a test checks. So do the weights, those of *letter* to 0.01: its logits are so large that the
 # last digit of a number of 32 bits moves them.

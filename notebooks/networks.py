@@ -32,20 +32,129 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
 from dataclasses import replace
 
 import torch
+from matplotlib.patches import Rectangle
 from torch import nn
 
-from evalib import TABLE_1, Bottleneck, RelativeSelfAttention, build, count_parameters, load_pretrained
+from evalib import (
+    TABLE_1,
+    Bottleneck,
+    RelativeSelfAttention,
+    build,
+    count_parameters,
+    load_pretrained,
+)
+from evalib.equations import ring
+from evalib.eva import EXTENT, RADII
 from evalib.networks import BasicBlock, EVASummary, Network, convolution_3x3, self_attention_3x3
-from evalib.pages import figures, graphs, plots
 from evalib.pages.display import check, picture, source, table
-from evalib.pages.figures import BLUE, GREY, ORANGE
+from evalib.pages.figures import (
+    COLOURS,
+    GREY,
+    INK,
+    arrow,
+    box,
+    canvas,
+    described,
+    framed,
+    panels,
+    styled,
+    tinted,
+)
 from evalib.training import data
 
 EVANET = TABLE_1[2].name
-torch.manual_seed(0)
+_ = torch.manual_seed(0)
+
+
 # %% tags=["hide-input"]
+@torch.no_grad()
+def shapes(name):
+    """The shape of one image after each part of a network, seen in one pass."""
+    network, image = build(name).eval(), torch.zeros(1, 3, 32, 32)
+    parts = {"stem": network.stem, "stage 1": network.stages[1], "stage 2": network.stages[3]}
+    parts |= {
+        "stage 3": network.stages[5],
+        "summary": network.summary,
+        "classifier": network.classifier,
+    }
+    seen = {"image": image[0].shape}
+
+    def note(part):
+        return lambda module, inputs, output: seen.update({part: output.shape[1:]})
+
+    for part, module in parts.items():
+        module.register_forward_hook(note(part))
+    network(image)
+    return seen
+
+
+MIDDLE, GAP = 0.2, 0.36  # inches: where the middle of each map lies, and how long an arrow is
+
+
+def below(axis, x, shape, words, color=INK):
+    """A shape, and what has it, below a part of the pipeline."""
+    axis.text(x, MIDDLE + 0.62, shape, ha="center", va="center", fontsize=9)
+    axis.text(x, MIDDLE + 0.78, words, ha="center", va="top", fontsize=8.5, color=color)
+
+
+@styled
+def backbone(sizes):
+    """From the image to the last map, each map as large as its rows."""
+    figure, axis = canvas(4.72, 1.75)
+    edge, told = 0.05, []
+    for part in ("image", "stem", "stage 1", "stage 2", "stage 3"):
+        channels, side, _ = sizes[part]
+        half = 0.012 * side
+        x = edge + half + (0 if part == "image" else GAP + 0.16 * (part == "stage 3"))
+        square = Rectangle((x - half, MIDDLE - half), 2 * half, 2 * half)
+        square.set(facecolor=COLOURS["convolution"], alpha=0.35)
+        axis.add_patch(square)
+        words = "stage 3\n(SANets:\nattention)" if part == "stage 3" else part
+        below(axis, x, f"{channels}×{side}×{side}", words)
+        if part != "image":
+            arrow(axis, (edge + 0.05, MIDDLE), (x - half - 0.05, MIDDLE))
+        edge = x + half
+        told.append(f"{part} {channels}×{side}×{side}")
+    return described(figure, f"From left to right, channels × rows × columns: {', '.join(told)}.")
+
+
+@styled
+def head(sizes):
+    """From the last map, read ring by ring, to the class scores."""
+    figure, axis = canvas(2.4, 1.75)
+    cell, left, blue = 0.1, 0.42, COLOURS["EVA"]
+    for stage, radius in enumerate(RADII):
+        for row, column in (ring(radius) + EXTENT // 2).T.tolist():
+            corner = (left + cell * column, MIDDLE + cell * (row - EXTENT / 2))
+            shade = 0.95 - 0.22 * stage
+            axis.add_patch(Rectangle(corner, 0.88 * cell, 0.88 * cell, facecolor=blue, alpha=shade))
+    last = f"{sizes['stage 3'][0]}×{EXTENT}×{EXTENT}"
+    below(axis, left + cell * EXTENT / 2, last, "EVA, ring by ring\n(others: mean)", blue)
+    arrow(axis, (0.05, MIDDLE), (left - 0.05, MIDDLE))
+    edge = left + cell * EXTENT
+    for part, words, height in (("summary", "vector", 0.8), ("classifier", "class\nscores", 0.45)):
+        x = edge + GAP + 0.12
+        bar = Rectangle((x - 0.06, MIDDLE - height / 2), 0.12, height, facecolor=INK, alpha=0.4)
+        axis.add_patch(bar)
+        below(axis, x, str(sizes[part][0]), words)
+        arrow(axis, (edge + 0.05, MIDDLE), (x - 0.1, MIDDLE))
+        edge = x + 0.06
+    vector, scores = sizes["summary"][0], sizes["classifier"][0]
+    told = (
+        f"EVA reads {last}, the others take the mean; a vector of {vector}, then {scores} scores."
+    )
+    return described(figure, told)
+
+
+sizes = shapes("evanet20-small")
+assert [tuple(sizes[part]) for part in ("image", "stage 3", "summary")] == [
+    (3, 32, 32),
+    (64, 8, 8),
+    (64,),
+]
 picture(
-    *graphs.pipeline(),
+    backbone(sizes),
+    head(sizes),
     caption="The small networks from image to answer, channels × rows × columns. Two strides of 2 shrink the map to 8×8. All "
     "three networks share the first two stages and the classifier; a SANet differs in stage 3, an EVANet in what makes one "
     "vector of the last map.",
@@ -104,23 +213,48 @@ table(
 # instead. A ReLU comes next, in the last layer after the sum.
 
 # %% tags=["hide-input"]
-mixing = {"3×3 convolution": (convolution_3x3, BLUE), "self-attention, k = 3": (self_attention_3x3, ORANGE)}
+mixing = {
+    "3×3 convolution": (convolution_3x3, COLOURS["convolution"]),
+    "self-attention, k = 3": (self_attention_3x3, COLOURS["attention"]),
+}
 kinds, x = (BasicBlock, Bottleneck), torch.randn(1, 64, 8, 8)
 built = {(kind, name): kind(64, 64, 1, mix) for kind in kinds for name, (mix, _) in mixing.items()}
-assert all(block(x).shape == x.shape for block in built.values())
+assert all(each(x).shape == x.shape for each in built.values())
 table(
     ["Block of 64 channels", *mixing],
-    [[kind.__name__, *(f"{count_parameters(built[kind, name]):,} parameters" for name in mixing)] for kind in kinds],
+    [
+        [kind.__name__, *(f"{count_parameters(built[kind, name]):,} parameters" for name in mixing)]
+        for kind in kinds
+    ],
 )
 
+
 # %% tags=["hide-input"]
+@styled
+def block(title, layers):
+    """A residual block: its layers, each a text and a colour, and the shortcut around them."""
+    figure, axis = canvas(1.76, 0.55 * len(layers) + 1.9)
+    axis.text(0.8, -0.15, title, ha="center", va="center", fontsize=10)
+    arrow(axis, (0.8, 0.1), (0.8, 0.48))
+    for y, (text, color) in enumerate(layers):
+        box(axis, 0.8, 0.7 + 0.55 * y, 1.4, text, color, 0.36)
+        arrow(axis, (0.8, 0.88 + 0.55 * y), (0.8, 1.07 + 0.55 * y))
+    end = 0.55 * len(layers) + 0.7
+    axis.text(0.8, end, "+", ha="center", va="center", fontsize=14)
+    axis.plot([0.8, 1.66, 1.66], [0.28, 0.28, end], color=GREY, linewidth=1.2)
+    arrow(axis, (1.66, end), (0.92, end), color=GREY)
+    arrow(axis, (0.8, end + 0.14), (0.8, end + 0.45), "ReLU", (0.3, 0))
+    told = ", ".join(text for text, _ in layers)
+    return described(
+        figure, f"{title}: {told}; a shortcut leads around them to a sum, which a ReLU follows."
+    )
+
+
+narrow = ("1×1 convolution", INK)
 picture(
-    *(graphs.block("BasicBlock", 2 * [(text, color)]) for text, (_, color) in mixing.items()),
-    *(
-        graphs.block("Bottleneck", [("1×1 convolution", GREY), (text, color), ("1×1 convolution", GREY)])
-        for text, (_, color) in mixing.items()
-    ),
-    caption="The four residual blocks of the paper. What mixes pixels is coloured: convolution in blue, self-attention in orange. "
+    *(block("BasicBlock", 2 * [(text, color)]) for text, (_, color) in mixing.items()),
+    *(block("Bottleneck", [narrow, (text, color), narrow]) for text, (_, color) in mixing.items()),
+    caption="The four residual blocks of the paper. What mixes pixels is coloured: convolution in grey, self-attention in green. "
     "A shortcut leads around the layers to a sum, so a block only has to learn a change.",
 )
 
@@ -187,7 +321,12 @@ def seen(network, size):
     image = torch.rand(1, 3, size, size, requires_grad=True)
     features = network.features(image)
     middle = features.shape[-1] // 2
-    return torch.autograd.grad(features[0, :, middle, middle].sum(), image)[0].abs().sum(dim=(0, 1, 3)).count_nonzero()
+    return (
+        torch.autograd.grad(features[0, :, middle, middle].sum(), image)[0]
+        .abs()
+        .sum(dim=(0, 1, 3))
+        .count_nonzero()
+    )
 
 
 assert seen(networks["resnet20-small"], 128) == 53
@@ -198,14 +337,46 @@ assert seen(networks["resnet20-small"], 32) == 32
 # counting for much: {cite:t}`luo2016understanding` show that the *effective* receptive field, where most of the gradient lies,
 # is a far smaller blob around the middle. Here it is measured on a trained network.
 
+
 # %% tags=["hide-input"]
-trained, images = load_pretrained("resnet20-small"), data.normalise(data.load("subset").test_images[::5])
-share = figures.effective_field(trained, images)
+def effective_field(network, images):
+    """The share of each pixel in the gradient of the middle pixel of the last map."""
+    x = images.clone().requires_grad_()
+    features = network.features(x)
+    middle = features.shape[-1] // 2
+    gradient = torch.autograd.grad(features[..., middle, middle].sum(), x)[0].abs().sum(dim=(0, 1))
+    return gradient / gradient.sum()
+
+
+def pixels_holding(share, part):
+    """The fewest pixels that have ``part`` of the whole together."""
+    return int((share.flatten().sort(descending=True).values.cumsum(dim=0) < part).sum()) + 1
+
+
+@styled
+def field(share):
+    """The share of each pixel, bluer where larger."""
+    figure, ((axis,),) = panels(1, 1, 2.4, 2.4)
+    axis.imshow(tinted(share / share.max()).numpy())
+    framed(axis)
+    half, most = pixels_holding(share, 0.5), pixels_holding(share, 0.95)
+    return described(
+        figure,
+        f"An image, blue in its middle: {half} pixels have half of the gradient, {most} have 95 %.",
+    )
+
+
+trained, images = (
+    load_pretrained("resnet20-small"),
+    data.normalise(data.load("subset").test_images[::5]),
+)
+share = effective_field(trained, images)
+assert [pixels_holding(torch.full((4, 4), 1 / 16), part) for part in (0.05, 0.5, 1.0)] == [1, 8, 16]
 picture(
-    figures.field(share),
+    field(share),
     caption="Where the middle pixel of the last map gets its gradient from, mean over "
-    f"{len(images)} test images, on the 32×32 image. Half of it comes from the {figures.pixels_holding(share, 0.5)} "
-    f"pixels that count most, of 1,024; 95 % from {figures.pixels_holding(share, 0.95)}.",
+    f"{len(images)} test images, on the 32×32 image. Half of it comes from the {pixels_holding(share, 0.5)} "
+    f"pixels that count most, of 1,024; 95 % from {pixels_holding(share, 0.95)}.",
 )
 
 # %% [markdown]
@@ -242,18 +413,53 @@ assert counts["resnet20-small"]["stage 3"] == 129_024 + 512
 assert counts["sanet20-small"]["stage 3"] == 43_776 + 512
 table(
     ["network", "all", *names],
-    [[name, *(f"{n:,}" for n in (sum(each.values()), *each.values()))] for name, each in counts.items()],
+    [
+        [name, *(f"{n:,}" for n in (sum(each.values()), *each.values()))]
+        for name, each in counts.items()
+    ],
 )
 
+
 # %% tags=["hide-input"]
+SHADES = dict(
+    zip(
+        names,
+        (INK, "#c5cad1", "#a9afb8", COLOURS["attention"], COLOURS["EVA"], "#444b54"),
+        strict=True,
+    )
+)
+
+
+@styled
+def stacked(counts):
+    """The parameters of each part of some networks, in millions."""
+    figure, ((axis,),) = panels(1, 1, 3.6, 2.4)
+    for y, each in enumerate(counts.values()):
+        left = 0.0
+        for part, count in each.items():
+            label = None if y else part
+            axis.barh(y, count / 1e6, left=left, color=SHADES[part], label=label)
+            left += count / 1e6
+    axis.set_yticks(range(len(counts)), counts)
+    axis.invert_yaxis()
+    axis.set(xlabel="parameters, millions")
+    handles = axis.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    told = "; ".join(
+        f"{name} {sum(each.values()) / 1e6:.2f}, its summary {each['summary'] / 1e6:.2f}"
+        for name, each in counts.items()
+    )
+    return described(figure, f"Parameters in millions: {told}.")
+
+
 share = counts[EVANET]["summary"] / sum(counts[EVANET].values())
 picture(
     *(
-        plots.parts({row.model: counts[row.name] for row in TABLE_1 if row.model.endswith(size)})
+        stacked({row.model: counts[row.name] for row in TABLE_1 if row.model.endswith(size)})
         for size in ("small", "large")
     ),
-    caption="Parameters of each part of the six networks. Self-attention makes the third stage (orange) lighter than convolution "
-    f"does. EVA (grey) holds {100 * share:.0f} % of the parameters of EVANet-20 small, most of them in the 7×7 convolution of "
+    caption="Parameters of each part of the six networks. Self-attention makes the third stage (green) lighter than convolution "
+    f"does. EVA (blue) holds {100 * share:.0f} % of the parameters of EVANet-20 small, most of them in the 7×7 convolution of "
     "the first query: the networks do not have equal budgets.",
 )
 
@@ -299,7 +505,10 @@ assert (layers(printed), layers(named)) == (14, 20)
 assert printed.paper_accuracy == 100 - 8.75
 table(
     ["blocks", "layers", "parameters"],
-    [[list(row.blocks), layers(row), f"{count_parameters(Network(row)):,}"] for row in (printed, named)],
+    [
+        [list(row.blocks), layers(row), f"{count_parameters(Network(row)):,}"]
+        for row in (printed, named)
+    ],
 )
 
 # %% [markdown]

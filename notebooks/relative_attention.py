@@ -32,9 +32,15 @@ import torch
 from einops import einsum
 from torch import nn
 
-from evalib import RelativeSelfAttention, count_parameters, equations, local_attention, relative_attention
-from evalib.pages import diagrams
+from evalib import (
+    RelativeSelfAttention,
+    count_parameters,
+    equations,
+    local_attention,
+    relative_attention,
+)
 from evalib.pages.display import captioned, check, picture, source, symbols
+from evalib.pages.figures import grid, numbers, vectors, weighed
 
 torch.manual_seed(0)
 close = torch.testing.assert_close
@@ -103,10 +109,12 @@ close(r[0, :, 0, 2], torch.cat([rows[0, :, 0], cols[0, :, 2]]))
 
 # %% tags=["hide-input"]
 weights = position.flatten().softmax(dim=0).reshape(3, 3)
+steps = torch.tensor([-1.0, 0.0, 1.0])
+offsets = torch.stack(torch.meshgrid(steps, steps, indexing="ij"))
 picture(
-    diagrams.offsets(3),
-    diagrams.grid("position logits of one query", diagrams.numbers(position, ".2f")),
-    diagrams.grid("their softmax", diagrams.numbers(weights, ".2f"), weights / weights.max()),
+    grid("row offset, column offset", vectors(offsets), marked={(1, 1)}),
+    grid("position logits of one query", numbers(position, ".2f")),
+    grid("their softmax", numbers(weights, ".2f"), weighed(weights)),
     caption="Left: the paper's Figure 4, row and column offsets of a 3×3 window from its centre. Middle and right: what position "
     "alone makes of one random query. Each logit is that of its row plus that of its column, so six numbers make the nine: "
     "the pattern is a sum, not a free table.",
@@ -149,7 +157,9 @@ from evalib.training import data
 
 cifar = data.load("subset")
 captioned(
-    explorer.relative_attention(load_pretrained("sanet20-small"), cifar.test_images[::125], cifar.test_labels[::125]),
+    explorer.relative_attention(
+        load_pretrained("sanet20-small"), cifar.test_images[::125], cifar.test_labels[::125]
+    ),
     "Eq. 3 at any query of a trained SANet's last attention. Compare two pixels: the logits of content change with the place, and "
     "so do those of position, because they too are products with the query.",
 )

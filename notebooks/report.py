@@ -41,7 +41,7 @@ from evalib.ablations import KINDS
 from evalib.equations import ring
 from evalib.eva import EXTENT, RADII
 from evalib.experiments import experiment
-from evalib.pages import plots
+from evalib.pages import figures
 from evalib.pages.display import picture, table
 from evalib.pages.figures import BLUE, INK, described, panels, styled
 from evalib.results import arithmetic, choice, claims, comparisons, files, reading, tables
@@ -173,7 +173,7 @@ for tier in ("paper", "quick"):
     if effects and seeds:
         display(
             picture(
-                plots.effects(effects, seeds.difference(1, 1)),
+                figures.effects(effects, seeds.difference(1, 1)),
                 caption=f"Effects at <code>{tier}</code>, in points of test accuracy, with 95&nbsp;% intervals. All bars use one "
                 f"standard deviation over seeds, {seeds.deviation:.2f} points ({seeds.freedom} degrees of freedom); the grey band is "
                 "what one seed against another does by itself. What stays in the band may be chance. EVANets are held against "

@@ -37,8 +37,8 @@ from pathlib import Path
 from IPython.display import Markdown, display
 
 from evalib import fast
-from evalib.pages import timings
 from evalib.pages.display import picture, source, table
+from evalib.pages.figures import COLOURS, GREY, INK, described, panels, styled
 from evalib.results import records
 from evalib.results.markdown import foreign
 from evalib.training import data, steps
@@ -223,7 +223,28 @@ display(Markdown("```python\n" + "\n\n\n".join(f"@triton.jit\ndef {each}" for ea
 # How long does a whole layer take, forward and backward? Times are shown over that of the literal einops form. All formulations of a
 # panel were timed in turn, in one process. On a CPU there is no kernel; there `fast` works on whole maps.
 
+
 # %% tags=["hide-input"]
+@styled
+def ratios(name, rows):
+    """Time of each formulation over the literal one's; forward passes alone stand apart, on top."""
+    timed = {label: row for label, row in rows.items() if row.get("seconds_ratio") is not None}
+    both = {label: "backward" in row["pass"] for label, row in timed.items()}
+    labels = sorted(timed, key=lambda label: (not both[label], -timed[label]["seconds_ratio"]))
+    values = [timed[label]["seconds_ratio"] for label in labels]
+    figure, ((axis,),) = panels(1, 1, 3.6, 0.7 + 0.21 * len(labels))
+    bars = axis.barh(labels, values, color=GREY)
+    for bar, label in zip(bars, labels, strict=True):
+        bar.set_color(COLOURS["attention"] if "fast" in label else INK if both[label] else GREY)
+        bar.set_alpha(1 if both[label] else 0.5)
+    axis.bar_label(bars, [f" {value:.2f}" for value in values], fontsize=8)
+    axis.margins(x=0.15)
+    axis.set_title(name, fontsize=10)
+    axis.tick_params(labelsize=8)
+    told = ", ".join(f"{label} {value:.2f}" for label, value in zip(labels, values, strict=True))
+    return described(figure, f"{name}: {told}.")
+
+
 attentions = {
     path.stem.partition("-")[2]: json.loads(path.read_text())
     for path in sorted((records.results() / "benchmarks").glob("attention-*.json"))
@@ -237,9 +258,9 @@ for attention in attentions.values():
     )
     display(
         picture(
-            *timings.ratios(attention["cases"]),
-            caption="Time of one layer over that of its literal einops form, a panel a case; shorter is faster. Orange: ours. "
-            "Blue: others and the convolution, forward and backward. Grey, on top: forward only, not to be ranked with them.",
+            *(ratios(name, rows) for name, rows in attention["cases"].items()),
+            caption="Time of one layer over that of its literal einops form, a panel a case; shorter is faster. Green: ours. "
+            "Dark: others and the convolution, forward and backward. Pale, on top: forward only, not to be ranked with them.",
         )
     )
     both = {
@@ -344,11 +365,31 @@ for case, timed in gpu.get("cases", {}).items():
         rows.append([case, name, *cells, f"{flops / seconds / 1e12:.1f}", f"{moved / seconds / 1e9:,.0f}"])
 table(["Case", "Layer", "GFLOP", "MB", "FLOPs a byte", "µs", "TFLOP/s", "GB/s"], rows)
 
+
 # %% tags=["hide-input"]
+@styled
+def roofline(points, flops, bandwidth):
+    """FLOPs a second over FLOPs a byte, under what a device's sheet says of it."""
+    figure, ((axis,),) = panels(1, 1, 4.6, 3.0)
+    reached = [x for each in points.values() for x, _ in each]
+    ridge = flops / bandwidth
+    span = [0.5 * min(reached), ridge, 2 * max(*reached, ridge)]
+    axis.plot(span, [min(flops, bandwidth * x) for x in span], color=INK, linewidth=1.2)
+    told = []
+    for name, each in points.items():
+        axis.plot(*zip(*each, strict=True), "o", color=COLOURS[name], label=name)
+        told.append(f"{name}: " + ", ".join(f"{y / 1e12:.0f} at {x:.0f}" for x, y in each))
+    axis.set(xscale="log", yscale="log", ylabel="FLOPs a second")
+    axis.set_xlabel("FLOPs a byte, at the fewest bytes")
+    axis.legend(frameon=False, fontsize=8.5)
+    roof = f"the roof is {flops / 1e12:.0f}"
+    return described(figure, f"TFLOP a second at FLOPs a byte, {'; '.join(told)}; {roof}.")
+
+
 if gpu.get("device") in SHEET:
     display(
         picture(
-            timings.roofline(points, *SHEET[gpu["device"]]),
+            roofline(points, *SHEET[gpu["device"]]),
             caption="The layers of the table under the roof of the device's data sheet: the slope is its memory, the level its "
             "matrix products in bf16. All lie below it, the layers of 256 channels nearest.",
         )

@@ -37,7 +37,7 @@ import torch
 from IPython.display import Markdown, display
 
 from evalib import TABLE_1
-from evalib.pages import answer, plots
+from evalib.pages import answer, figures
 from evalib.pages.display import check, picture, table
 from evalib.results import choice, tables
 from evalib.results.markdown import between, foreign, number
@@ -45,7 +45,7 @@ from evalib.results.tables import binomial_error
 
 # %% tags=["hide-input"]
 picture(
-    plots.against_paper([*answer.rows("small"), *answer.rows("large")]),
+    figures.against_paper([*answer.rows("small"), *answer.rows("large")]),
     caption="Test accuracies: the paper's, one number a network, and ours on the full schedule, a dot a seed. A bar is the 95 % "
     "interval of the mean. If the paper's order held here, the blue dots would climb from ResNet to EVANet as the grey diamonds do. The letter's "
     "run that collapsed computed EVA in 16 bits, which was our choice, and not the paper's.",
@@ -187,7 +187,7 @@ for tier in ("paper", "quick"):
         display(
             Markdown(f"Tier `{tier}`, {size}:"),
             picture(
-                *plots.curves({model: [each["curve"] for each in several] for model, several in found.items()}),
+                *figures.curves({model: [each["curve"] for each in several] for model, several in found.items()}),
                 caption=f"Training loss and validation accuracy at <code>{tier}</code>, {size} networks, a line a seed.",
             ),
         )

@@ -34,14 +34,29 @@ from torch import nn
 
 from evalib import RelativeSelfAttention, count_parameters
 from evalib.equations import windows
-from evalib.pages import plots
 from evalib.pages.display import check, picture, table
+from evalib.pages.figures import COLOURS, described, panels, styled
 from evalib.results.counts import flops
 
 torch.manual_seed(0)
 close = torch.testing.assert_close
 
+
 # %% tags=["hide-input"]
+@styled
+def drawn(cost, unit, column, divisor):
+    """Weights, column 0, or FLOPs, column 1, of one layer over the extent of its window."""
+    figure, ((axis,),) = panels(1, 1, 3.3, 2.5)
+    ends = []
+    for name in ("convolution", "attention"):
+        values = [each[name][column] / divisor for each in cost.values()]
+        axis.plot([*cost], values, color=COLOURS[name], marker="o", label=name)
+        ends.append(f"{name} from {values[0]:,.0f} to {values[-1]:,.0f}")
+    axis.set(xlabel="extent k of the window", ylabel=unit, xticks=[*cost], ylim=(0, None))
+    axis.legend(frameon=False)
+    return described(figure, f"{unit} over k = {min(cost)} to {max(cost)}: {', '.join(ends)}.")
+
+
 cin, cout, extents = 128, 256, (1, 3, 5, 7)
 image, cost = torch.zeros(1, cin, 32, 32), {}
 for k in extents:
@@ -54,7 +69,8 @@ for k in extents:
     cost[k] = {name: (count_parameters(layer), flops(layer, image)) for name, layer in layers.items()}
 weights_at_7, flops_at_7 = (cost[7]["convolution"][each] / cost[7]["attention"][each] for each in (0, 1))
 picture(
-    *plots.costs(cost),
+    drawn(cost, "weights, thousands", 0, 1e3),
+    drawn(cost, "FLOPs, millions", 1, 1e6),
     caption="Weights and floating-point operations (FLOPs) of one layer, from 128 to 256 channels on a 32×32 map. Those of a "
     "convolution grow with the square of its window, those of attention hardly grow. At <i>k</i> = 7 the convolution has "
     f"{weights_at_7:.0f} times the weights and {flops_at_7:.0f} times the FLOPs.",

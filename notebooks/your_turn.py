@@ -39,7 +39,7 @@ from torch import nn
 
 import evalib
 from evalib.experiments import ROWS, experiment
-from evalib.pages import answer, plots
+from evalib.pages import answer, figures
 from evalib.pages.display import picture, table
 from evalib.results import choice, comparisons, records, tables
 from evalib.results.markdown import p_value
@@ -152,7 +152,7 @@ for name in names:
     )
 lowest, highest = (pick(value for row in rows for value in row.accuracies) for pick in (min, max))
 picture(
-    plots.against_paper(rows, least=lowest - 5, most=highest + 5),
+    figures.against_paper(rows, least=lowest - 5, most=highest + 5),
     caption=f"Your head and its rivals at <code>{tier}</code>: a dot a seed, bars are 95 % intervals of the mean. Where bars "
     "overlap by much, more seeds are needed, not a better story.",
 )

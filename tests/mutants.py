@@ -290,17 +290,17 @@ MUTANTS = (
     # ── The network in the page ───────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "page-unscaled", "the page leaves the scale of the logits out",
-        PAGE + "test_an_attention_keeps_its_logits_and_what_follows_them", "pages/packing.py",
+        PAGE + "test_an_attention_keeps_its_logits_and_what_follows_them", "pages/live.py",
         "layer.scale * layer.W_Q.weight", "layer.W_Q.weight",
     ),
     Mutant(
         "page-uncentred", "the page forgets the running mean of a batch norm",
-        PAGE + "test_a_batch_norm_is_folded_into_the_convolution_before_it", "pages/packing.py",
+        PAGE + "test_a_batch_norm_is_folded_into_the_convolution_before_it", "pages/live.py",
         "norm.bias.double() - norm.running_mean.double() * factor", "norm.bias.double()",
     ),
     Mutant(
         "page-reversed", "the page looks from the border inwards",
-        PAGE + "test_the_rings_are_places_of_the_map_row_by_row", "pages/packing.py",
+        PAGE + "test_the_rings_are_places_of_the_map_row_by_row", "pages/live.py",
         "rings = eva.pixels.split(eva.sizes)", "rings = eva.pixels.split(eva.sizes)[::-1]",
     ),
 )  # fmt: skip

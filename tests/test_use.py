@@ -218,9 +218,9 @@ before = state()
 import evalib, evalib.pages
 for module in pkgutil.iter_modules(evalib.pages.__path__):
     importlib.import_module(f"evalib.pages.{module.name}")
-from evalib.pages import diagrams
+from evalib.pages import figures
 from evalib.pages.display import picture
-picture(diagrams.rings())
+picture(figures.rings())
 evalib.predict(evalib.load_pretrained("evanet20-small"), evalib.load_data("subset").test_images[:2])
 after = state()
 print([name for name in before if before[name] != after[name]])

@@ -1,20 +1,22 @@
 """The Explorer: what a trained network computed in one forward pass, on a page that can be touched.
 
-Each function runs the network once, keeps what PyTorch computed on the way, and returns an HTML element that shows it
-without a kernel and without another host. ``browser/`` has the rest. Where scripts are off, a
-static figure stays. Needs IPython.
+Each function runs the network once, keeps what PyTorch computed on the way, and returns an HTML
+element that shows it without a kernel and without another host. ``browser/`` has the rest. Where
+scripts are off, a static figure stays.
 """
 
 import base64
 import io
 import json
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 import torch
 from einops import rearrange
 from IPython.display import HTML
 from jaxtyping import Int, UInt8
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
@@ -22,7 +24,8 @@ from evalib.attention import RelativeSelfAttention
 from evalib.equations import inside
 from evalib.eva import ExpandingVisualAttention
 from evalib.networks import Network
-from evalib.pages import stills
+from evalib.pages import figures
+from evalib.pages.display import SIDE_BY_SIDE, svg
 from evalib.tracing import trace, trace_windows
 from evalib.training.data import CLASSES, normalise
 
@@ -36,77 +39,111 @@ FILTERS = 6
 """How many of the stem's filters are exported."""
 
 NOTE = (
-    "Attention weights say from where a layer took its values. They are not an explanation of the class: see "
-    '<a href="https://arxiv.org/abs/1902.10186">Jain and Wallace (2019)</a>, and for what they can still show '
-    '<a href="https://arxiv.org/abs/1908.04626">Wiegreffe and Pinter (2019)</a>.'
+    "Attention weights say from where a layer took its values. They are not an explanation of the "
+    'class: see <a href="https://arxiv.org/abs/1902.10186">Jain and Wallace (2019)</a>, and for '
+    'what they can still show <a href="https://arxiv.org/abs/1908.04626">Wiegreffe and Pinter '
+    "(2019)</a>."
 )
 
 
-def convolution(network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, " n"]) -> HTML:
-    """Eq. 1 in the network's stem: the products of each window and their sum, which is the layer's output there.
+def convolution(network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, " n"]):
+    """Eq. 1 in the network's stem: the products of each window, and their sum, the layer's output.
 
     ``ValueError`` if the network is in training mode.
     """
-    return element(export_convolution(network, images, labels), stills.convolution)
+    data = export_convolution(network, images, labels)
+    image, (i, j), half = data["images"][0], data["start"], data["k"] // 2
+    window = torch.tensor(image["x"])[:, i - half : i + half + 1, j - half : j + half + 1]
+    products = window * torch.tensor(data["weights"][0])
+    largest = products.abs().max()
+    drawings = [
+        figures.grid(f"{name}: weight × pixel", figures.numbers(each, ".3f"), each / largest)
+        for name, each in zip(data["channels"], products, strict=True)
+    ]
+    said = f"Filter 1, pixel at {place(i, j)}: all products add up to {image['y'][0][i][j]:.3f}."
+    return element(data, still(image, drawings, said))
 
 
-def relative_attention(network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, " n"]) -> HTML:
-    """Eq. 3 in the last attention of a SANet: content logits, position logits and softmax weights of each window.
+def relative_attention(
+    network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, " n"]
+):
+    """Eq. 3 in the last attention of a SANet: content and position logits and weights of a window.
 
     ``ValueError`` if the network is in training mode or has no such layer.
     """
-    return element(export_attention(network, images, labels), stills.attention)
+    data = export_attention(network, images, labels)
+    image, (i, j), k = data["images"][0], data["start"], data["k"]
+    parts = [torch.tensor(image[part][0][i][j]).reshape(k, k) for part in PARTS]
+    content, position, weights = parts
+    largest = max(content.abs().max(), position.abs().max())
+    drawings = [
+        figures.grid("content logits", figures.numbers(content, ".3f"), content / largest),
+        figures.grid("position logits", figures.numbers(position, ".3f"), position / largest),
+        figures.grid(
+            "softmax of their sum, %",
+            figures.numbers(100 * weights, ".1f"),
+            figures.weighed(weights),
+        ),
+    ]
+    return element(data, still(image, drawings, f"Head 1, query at {place(i, j)} of the map."))
 
 
-def eva(network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, " n"]) -> HTML:
+def eva(network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, " n"]):
     """The looks, the recalls and the class scores of an EVANet (§3.1).
 
     ``ValueError`` if the network is in training mode or has no EVA.
     """
-    return element(export_eva(network, images, labels), stills.eva)
+    data = export_eva(network, images, labels)
+    return element(data, still_of_eva(data))
+
+
+PARTS = ("content", "position", "weights")
 
 
 def export_convolution(network, images, labels) -> dict:
-    """What :func:`convolution` shows: ``x`` and ``y`` of the stem's convolution, and its weights."""
+    """What :func:`convolution` shows: ``x`` and ``y`` of the stem, and its weights."""
     layer, seen = network.stem[0], []
     hook = layer.register_forward_hook(lambda _, x, y: seen.extend((x[0], y[:, :FILTERS])))
     try:
         forward(network, images)
     finally:
         hook.remove()
-    (x, y), weight = seen, layer.weight.detach()
+    x, y = seen
     return {
         "kind": "convolution",
         "k": layer.kernel_size[0],
         "start": [images.shape[-2] // 2, images.shape[-1] // 2],
         "channels": ["red", "green", "blue"],
         "filters": [str(f + 1) for f in range(y.shape[1])],
-        "weights": numbers(weight[:FILTERS]),
+        "weights": numbers(layer.weight[:FILTERS]),
         "largest_output": rounded(y.abs().max()),
         "images": described(images, labels, x=numbers(x), y=numbers(y)),
     }
 
 
 def export_attention(network, images, labels) -> dict:
-    """What :func:`relative_attention` shows: both logits and the softmax, ``n h i j (a b)``, null outside the map."""
+    """What :func:`relative_attention` shows, each ``n h i j (a b)``, null outside the map."""
     layers = [module for module in network.modules() if isinstance(module, RelativeSelfAttention)]
     _, seen = forward(network, images, trace_windows)
-    layer, (i, j) = layers[-1], seen[-1].weights.shape[2:4]
-    within = inside(layer.stride * i, layer.stride * j, layer.rows.shape[-1], layer.stride, seen[-1].weights.device)
-    parts = [rearrange(part.masked_fill(~within, torch.nan), "n h i j a b -> n h i j (a b)") for part in seen[-1]]
+    layer, last = layers[-1], seen[-1]
+    i, j = last.weights.shape[2:4]
+    k, stride = layer.rows.shape[-1], layer.stride
+    within = inside(stride * i, stride * j, k, stride, last.weights.device)
+    parts = {}
+    for name in PARTS:
+        visible = getattr(last, name).masked_fill(~within, torch.nan)
+        parts[name] = numbers(rearrange(visible, "n h i j a b -> n h i j (a b)"))
     return {
         "kind": "attention",
-        "k": layer.rows.shape[-1],
-        "start": [size // 2 for size in parts[0].shape[2:4]],
+        "k": k,
+        "start": [i // 2, j // 2],
         "heads": [str(h + 1) for h in range(layer.num_heads)],
-        "images": described(
-            images, labels, **dict(zip(("content", "position", "weights"), map(numbers, parts), strict=True))
-        ),
+        "images": described(images, labels, **parts),
     }
 
 
 def export_eva(network, images, labels) -> dict:
-    """What :func:`eva` shows: the weights of :class:`evalib.Trace`, stage by stage, and the class scores."""
+    """What :func:`eva` shows: the weights of :class:`evalib.Trace` by stage, and the scores."""
     scores, seen = forward(network, images, trace)
     heads = seen.look_weights[0].shape[1]
     layer = next(each for each in network.modules() if isinstance(each, ExpandingVisualAttention))
@@ -115,7 +152,7 @@ def export_eva(network, images, labels) -> dict:
         "kind": "eva",
         "extent": layer.extent,
         "start": [layer.extent // 2, layer.extent // 2 - 1],
-        "rings": [[(ring // layer.extent).tolist(), (ring % layer.extent).tolist()] for ring in rings],
+        "rings": [[(m // layer.extent).tolist(), (m % layer.extent).tolist()] for m in rings],
         "heads": ["mean", *(str(h + 1) for h in range(heads))],
         "classes": CLASSES,
         "images": described(
@@ -129,20 +166,70 @@ def export_eva(network, images, labels) -> dict:
 
 
 @torch.no_grad()
-def forward(network: Network, images: UInt8[Tensor, "n 3 i j"], listen: Callable = nn.Module.__call__):
-    """What ``listen(network, images)`` gives for ``images``, normalised, in the network's precision and on its device."""
+def forward(network: Network, images: UInt8[Tensor, "n 3 i j"], run: Callable = nn.Module.__call__):
+    """``run(network, images)``, images normalised, in the network's precision, on its device."""
     if network.training:
-        raise ValueError("the network is in training mode, where batches change what it computes: call network.eval()")
+        raise ValueError(
+            "the network is in training mode, where batches change what it computes: "
+            "call network.eval()"
+        )
     parameter = next(network.parameters())
-    return listen(network, normalise(images).to(parameter.device, parameter.dtype))
+    return run(network, normalise(images).to(parameter.device, parameter.dtype))
 
 
-def element(data: dict, still: Callable[[dict], str]) -> HTML:
-    """The custom element: styles for its inside, the data, the static figure, the note; then its script."""
+# what stays where scripts are off
+
+
+def still(image: dict, drawings: list[Figure], text: str) -> str:
+    """The image, drawings beside it, a line of text."""
+    shown = (  # the theme would put white behind it on a dark page, but for this class
+        f'<img src="{image["src"]}" alt="{image["name"]}" width="126" height="126" '
+        'class="dark-light" style="image-rendering: pixelated">'
+    )
+    alt = escape(" ".join(drawing.get_label() for drawing in drawings))
+    panels = "".join(map(svg, drawings))
+    return (
+        f'<div class="still">{shown}<div role="img" aria-label="{alt}" {SIDE_BY_SIDE}>{panels}'
+        f"</div><p>{escape(text)}</p></div>"
+    )
+
+
+def still_of_eva(data: dict) -> str:
+    """Looks and recalls of the first image, mean over the heads, and its three highest scores."""
+    image, extent = data["images"][0], data["extent"]
+    rings = torch.full((extent, extent), torch.nan)
+    for (rows, columns), look in zip(data["rings"], image["looks"], strict=True):
+        rings[rows, columns] = torch.tensor(look).mean(dim=0)
+    stages = len(image["recalls"])
+    recalls = torch.full((stages, stages + 1), torch.nan)
+    for stage, recall in enumerate(image["recalls"]):
+        recalls[stage, : stage + 2] = torch.tensor(recall).mean(dim=0)
+    drawings = [
+        figures.grid(title, figures.numbers(100 * each, ".1f"), figures.weighed(each))
+        for title, each in (
+            ("look weights, %, each ring sums to 100", rings),
+            ("recall weights, %: q0, attn0, …", recalls),
+        )
+    ]
+    best = sorted(zip(image["scores"], data["classes"], strict=True), reverse=True)[:3]
+    scores = ", ".join(f"{name} {score:.2f}" for score, name in best)
+    return still(image, drawings, f"Mean over the heads. The highest class scores: {scores}.")
+
+
+def place(i: int, j: int) -> str:
+    """A pixel in words, counted from one."""
+    return f"row {i + 1}, column {j + 1}"
+
+
+# the parts of an element
+
+
+def element(data: dict, shown: str) -> HTML:
+    """The custom element: styles for its inside, the data, the still, the note; then its script."""
     note = "" if data["kind"] == "convolution" else f'<p slot="note"><small>{NOTE}</small></p>'
     return HTML(
-        f'<eva-explorer style="display: block">{styles("parts", "explorer")}{embedded(data)}{still(data)}{note}'
-        f"</eva-explorer>{script('eva-explorer', 'parts', 'grid', 'explorer')}"
+        f'<eva-explorer style="display: block">{styles("parts", "explorer")}{embedded(data)}{shown}'
+        f"{note}</eva-explorer>{script('eva-explorer', 'parts', 'grid', 'explorer')}"
     )
 
 
@@ -166,11 +253,11 @@ def script(tag: str, *names: str) -> str:
 
 def described(images, labels, **parts) -> list[dict]:
     """One entry an image: its class, its picture, and its share of each of the ``parts``."""
-    rows = zip(images, labels.tolist(), *parts.values(), strict=True)
-    return [
-        {"name": CLASSES[label], "label": label, "src": picture(image), **dict(zip(parts, own, strict=True))}
-        for image, label, *own in rows
-    ]
+    entries = []
+    for n, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+        entry = {"name": CLASSES[label], "label": label, "src": picture(image)}
+        entries.append(entry | {name: part[n] for name, part in parts.items()})
+    return entries
 
 
 def rounded(value) -> float | None:
@@ -188,5 +275,6 @@ def numbers(values) -> list:
 def picture(image: UInt8[Tensor, "3 i j"]) -> str:
     """An image as a PNG in a data address."""
     file = io.BytesIO()
-    Image.fromarray(rearrange(image, "c i j -> i j c").cpu().numpy()).save(file, "png", optimize=True)
+    pixels = rearrange(image, "c i j -> i j c").cpu().numpy()
+    Image.fromarray(pixels).save(file, "png", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

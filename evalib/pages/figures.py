@@ -1,8 +1,12 @@
-"""The figures of the book: one function a figure, one style, which each of them sets for as long as it draws.
+"""The figures that several pages share: one style, one colour a thing, and one function a figure.
 
-Letters, axes and lines are drawn in ``INK``, a grey that shows on white and on black; :func:`evalib.pages.display.picture` gives
-them the colour of the page's text. A share is blue ink, the more opaque the larger it is.
+Letters, axes and lines are drawn in ``INK``, a grey that shows on white and on black;
+:func:`evalib.pages.display.picture` gives them the colour of the page's text. A share is blue ink,
+the more opaque the larger it is.
 """
+
+from collections.abc import Mapping
+from io import BytesIO
 
 import matplotlib
 import torch
@@ -10,17 +14,47 @@ from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from evalib.equations import ring
 from evalib.eva import EXTENT, RADII
-from evalib.networks import Network
+from evalib.pages.answer import Row
+from evalib.results.comparisons import Comparison, shown
 from evalib.tracing import Trace
 from evalib.training.data import CLASSES
 
-BLUE, ORANGE, GREY, INK = "#2f6fb5", "#d9730d", "#8a8f98", "#6e737b"
+BLUE, GREEN, RED, ORANGE = "#2f6fb5", "#2b8a6e", "#c44536", "#d9730d"
+GREY, INK = "#8a8f98", "#6e737b"
+
+COLOURS = {
+    "ResNet": GREY,
+    "SANet": GREEN,
+    "EVANet": BLUE,
+    "convolution": GREY,
+    "attention": GREEN,
+    "EVA": BLUE,
+    "scaled": BLUE,
+    "letter": RED,
+    "normed": "#5b4fc4",
+    "standard": "#8661b5",
+    "standard-normed": "#1f8fa8",
+    "residual": "#b0569a",
+    "published": "#a07c1e",
+    "training": "#1f8fa8",
+    "validation": "#b0569a",
+    "weight": BLUE,
+    "positive": BLUE,
+    "negative": ORANGE,
+    "right": BLUE,
+    "wrong": RED,
+    "paper": GREY,
+}
+"""The colour of a thing, on every page. ``browser/parts.css`` has the same blue and orange."""
+
 STYLE = {
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), INK),
+    **dict.fromkeys(("xtick.color", "ytick.color"), INK),
     **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none"),
     "svg.hashsalt": "evalib",
     "font.size": 10,
@@ -32,13 +66,27 @@ STYLE = {
     "lines.linewidth": 1.8,
 }
 styled = matplotlib.rc_context(STYLE)  # type: ignore[arg-type]
-"""Put before a function that draws: it draws in this style, and leaves matplotlib's as it was."""
+"""Before a function that draws: it draws in this style, and leaves matplotlib's as it was."""
+
+
+def style():
+    """``with style():`` around lines that draw, for the same."""
+    return matplotlib.rc_context(STYLE)  # type: ignore[arg-type]
 
 
 def panels(rows: int, columns: int, width: float | int, height: float | int, **options):
     """A figure of ``width`` × ``height`` inches, known to no window, and its array of axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def canvas(width: float | int, height: float | int):
+    """A figure whose axes count in inches, downwards."""
+    figure = Figure(figsize=(width, height))
+    axis = figure.add_axes((0, 0, 1, 1))
+    bare(axis)
+    axis.set(xlim=(0, width), ylim=(height - 0.35, -0.35))
+    return figure, axis
 
 
 def described(figure: Figure, alt: str) -> Figure:
@@ -53,78 +101,162 @@ def bare(axis) -> None:
     axis.spines[:].set_visible(False)
 
 
+def framed(axis) -> None:
+    """No ticks, and a thin frame."""
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set(visible=True, color=GREY, alpha=0.4)
+
+
 def tinted(share: Float[Tensor, "*pixels"]) -> Float[Tensor, "*pixels 4"]:
-    """Blue ink, clear where ``share`` is 0 or NaN, and letters can still be read on it where it is 1."""
-    ink = torch.tensor(to_rgba(BLUE), dtype=share.dtype).expand(*share.shape, 4).clone()
-    ink[..., 3] = 0.65 * share.nan_to_num()
+    """Blue ink, orange where ``share`` is negative; clear at 0 and NaN.
+
+    Letters can still be read on it where the share is 1.
+    """
+    share = share.nan_to_num()
+    positive, negative = (
+        torch.tensor(to_rgba(COLOURS[sign]), dtype=share.dtype) for sign in ("positive", "negative")
+    )
+    ink = torch.where(share[..., None] < 0, negative, positive)
+    ink[..., 3] = 0.65 * share.abs()
     return ink
 
 
-@styled
-def curve(*runs: list[dict]) -> list[Figure]:
-    """Loss and accuracy by epoch, on the training and on the validation images; of several runs also the mean and a band.
+def weighed(weights: Float[Tensor, "*pixels"]) -> Float[Tensor, "*pixels"]:
+    """The ink of attention weights, the same in every figure: their square root."""
+    return weights.nan_to_num().sqrt()
 
-    The band goes from the least to the greatest of the runs.
+
+# grids of numbers
+
+
+@styled
+def grid(
+    title: str, texts: list[list[str]], share=0.25, marked=(), numbered=False, cell: float = 0.52
+) -> Figure:
+    """One text a cell, on ink as strong as its ``share``, 0 to 1; frames around ``marked``.
+
+    With ``numbered`` the rows and the columns carry their numbers, from one, as the paper counts.
+    ``cell`` is the distance of two cells in inches.
     """
-    drawings = []
-    epochs = [row["epoch"] for row in runs[0]]
-    for what, unit in (("loss", "cross-entropy, nats"), ("accuracy", "accuracy, %")):
-        figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
-        last: list[str] = []
-        for part, color, label in (("train", BLUE, "training"), ("validation", ORANGE, "validation")):
-            values = torch.tensor([[row[f"{part}_{what}"] for row in rows] for rows in runs])
-            if len(runs) > 1:
-                axis.fill_between(epochs, values.amin(dim=0), values.amax(dim=0), color=color, alpha=0.2, linewidth=0)
-                axis.plot(epochs, values.T, color=color, linewidth=0.5)
-            mean = values.mean(dim=0)
-            axis.plot(epochs, mean, color=color, marker=".", label=label)
-            last.append(f"{mean[-1]:.2f} on the {label} images")
-        axis.set(xlabel="epoch", ylabel=unit)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.legend(frameon=False)
-        of = f", the mean of {len(runs)} runs in a band that holds them" if len(runs) > 1 else ""
-        drawings.append(described(figure, f"{what} by epoch{of}; after epoch {epochs[-1]} {' and '.join(last)}."))
-    return drawings
+    rows, columns = len(texts), max(map(len, texts))
+    share = torch.as_tensor(share, dtype=torch.float64).expand(rows, columns)
+    figure = Figure(figsize=(cell * columns, cell * rows))
+    axis = figure.add_axes((0, 0, 1, 1))
+    bare(axis)
+    axis.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+    axis.set_title(title, loc="left", fontsize=10)
+    if numbered:
+        axis.set_xticks(range(columns), map(str, range(1, columns + 1)))
+        axis.set_yticks(range(rows), map(str, range(1, rows + 1)))
+        axis.tick_params(length=0)
+    for i, row in enumerate(texts):
+        for j, text in enumerate(row):
+            fill, edge = tinted(share[i, j]).tolist(), INK if (i, j) in marked else "none"
+            square = Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, facecolor=fill, edgecolor=edge)
+            square.set_linewidth(2)
+            axis.add_patch(square)
+            axis.text(j, i, text, ha="center", va="center", fontsize=9)
+    read = "; ".join(" | ".join(" ".join(text.split()) or "empty" for text in row) for row in texts)
+    return described(figure, f"{title}: {read}.")
+
+
+def numbers(values: Float[Tensor, "i j"], form: str = "g") -> list[list[str]]:
+    """Each number as a text, with a true minus sign; nothing for NaN."""
+    return [
+        ["" if value != value else format(value + 0.0, form).replace("-", "−") for value in row]
+        for row in values.tolist()
+    ]
+
+
+def vectors(values: Float[Tensor, "c i j"], form: str = "g") -> list[list[str]]:
+    """The channels of each pixel as one text."""
+    channels = [numbers(channel, form) for channel in values]
+    return [
+        [", ".join(parts) for parts in zip(*rows, strict=True)]
+        for rows in zip(*channels, strict=True)
+    ]
+
+
+def rings() -> Figure:
+    """The memory blocks of EVA: each pixel with the number of its ring, the inner rings darker."""
+    number = torch.zeros(EXTENT, EXTENT)
+    for stage, radius in enumerate(RADII):
+        row, column = ring(radius) + EXTENT // 2
+        number[row, column] = stage
+    title = f"rings of the {EXTENT}×{EXTENT} map"
+    return grid(title, numbers(number), 1 - number / len(RADII), {(EXTENT // 2, EXTENT // 2)})
+
+
+# boxes and arrows
+
+
+def box(axis, x, y, width, text: str, color=GREY, height=0.44) -> None:
+    """A text in a box around (x, y)."""
+    corner = (x - width / 2, y - height / 2)
+    axis.add_patch(Rectangle(corner, width, height, facecolor=color, alpha=0.3))
+    axis.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=color, linewidth=1.2))
+    axis.text(x, y, text, ha="center", va="center", fontsize=9)
+
+
+def arrow(axis, start, end, text: str = "", shift=(0.42, 0), color: str = INK) -> None:
+    """An arrow, with a text beside its middle."""
+    look = {"arrowstyle": "-|>", "color": color, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.2}
+    axis.annotate("", end, start, arrowprops=look, annotation_clip=False)
+    x, y = ((a + b) / 2 + d for a, b, d in zip(start, end, shift, strict=True))
+    axis.text(x, y, text, ha="center", va="center", fontsize=9)
+
+
+# what a network does
 
 
 @styled
 def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure:
     """How often (%) the images of each class, a row, were taken for each class, a column."""
-    counts = torch.zeros(len(CLASSES), len(CLASSES)).index_put_((labels, predicted), torch.ones(()), accumulate=True)
-    share = 100 * counts / counts.sum(dim=1, keepdim=True)
+    kinds = len(CLASSES)
+    counts = torch.bincount(kinds * labels + predicted, minlength=kinds**2).reshape(kinds, kinds)
+    share = counts / counts.sum(dim=1, keepdim=True)
     figure, ((axis,),) = panels(1, 1, 5, 4.6)
-    axis.imshow(tinted(share / 100))
-    for (i, j), value in zip(
-        torch.cartesian_prod(*[torch.arange(len(CLASSES))] * 2).tolist(), share.flatten(), strict=True
-    ):
-        axis.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=8)
-    axis.set_xticks(range(len(CLASSES)), CLASSES, rotation=60, ha="right")
-    axis.set_yticks(range(len(CLASSES)), CLASSES)
+    axis.imshow(tinted(share).numpy())
+    for i, row in enumerate((100 * share).tolist()):
+        for j, value in enumerate(row):
+            axis.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=8)
+    axis.set_xticks(range(kinds), CLASSES, rotation=60, ha="right")
+    axis.set_yticks(range(kinds), CLASSES)
     axis.set(xlabel="predicted", ylabel="class")
-    right = ", ".join(f"{name} {value:.0f}" for name, value in zip(CLASSES, share.diagonal(), strict=True))
-    return described(figure, f"Ten classes by ten classes, in percent of a row. Of each class is recognised: {right}.")
+    right = ", ".join(
+        f"{name} {100 * value:.0f}" for name, value in zip(CLASSES, share.diagonal(), strict=True)
+    )
+    return described(
+        figure,
+        f"Ten classes by ten classes, in percent of a row. Of each class is recognised: {right}.",
+    )
 
 
 @styled
-def predictions(images: UInt8[Tensor, "n 3 i j"], predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure:
-    """Images with the class that the network gives them; orange where it errs, with the right one below."""
+def predictions(
+    images: UInt8[Tensor, "n 3 i j"], predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]
+) -> Figure:
+    """Images with the class that the network gives them; red where it errs, the right one below."""
     figure, axes = panels(2, (len(images) + 1) // 2, 5.4, 2.7)
     for axis in axes.flat:
         axis.axis("off")
-    for axis, image, guess, label in zip(axes.flat, images, predicted.tolist(), labels.tolist(), strict=False):
-        axis.imshow(rearrange(image, "c i j -> i j c"))
-        right = guess == label
-        title = CLASSES[guess] if right else f"{CLASSES[guess]}\n({CLASSES[label]})"
-        axis.set_title(title, fontsize=8, color=BLUE if right else ORANGE)
-    pairs = zip(labels.tolist(), predicted.tolist(), strict=True)
-    shown = ", ".join(f"{CLASSES[label]} as {CLASSES[guess]}" for label, guess in pairs)
-    return described(figure, f"Test images, each with the class that the network gives it: {shown}.")
+    guesses = [CLASSES[guess] for guess in predicted.tolist()]
+    names = [CLASSES[label] for label in labels.tolist()]
+    for axis, image, guess, name in zip(axes.flat, images, guesses, names, strict=False):
+        axis.imshow(rearrange(image, "c i j -> i j c").numpy())
+        title = guess if guess == name else f"{guess}\n({name})"
+        color = COLOURS["right" if guess == name else "wrong"]
+        axis.set_title(title, fontsize=8, color=color)
+    pairs = zip(names, guesses, strict=True)
+    told = ", ".join(f"{name} as {guess}" for name, guess in pairs)
+    return described(figure, f"Test images, each with the class that the network gives it: {told}.")
 
 
 def ring_maps(trace: Trace) -> Tensor:
-    """The look weights of each stage laid back on the 7×7 map, ``stage n h 7 7``, NaN outside the stage's ring."""
+    """The look weights of each stage laid back on the map, ``stage n h 7 7``; NaN off the ring."""
     batch, heads, _ = trace.look_weights[0].shape
-    maps = torch.full((len(RADII), batch, heads, EXTENT, EXTENT), torch.nan)
+    shape = len(RADII), batch, heads, EXTENT, EXTENT
+    maps = torch.full(shape, torch.nan, dtype=torch.float32)
     for stage, (radius, weights) in enumerate(zip(RADII, trace.look_weights, strict=True)):
         row, column = ring(radius) + EXTENT // 2
         maps[stage][:, :, row, column] = weights.detach().cpu().float()
@@ -133,77 +265,186 @@ def ring_maps(trace: Trace) -> Tensor:
 
 @styled
 def ring_weights(images: UInt8[Tensor, "n 3 i j"], trace: Trace) -> Figure:
-    """EVA's look weights, mean over the heads, on each image's 7×7 map: one column a ring, one row an image.
+    """EVA's look weights, mean over the heads, on the 7×7 map: a column a ring, a row an image.
 
-    Blue is as strong as the weight over the largest of its ring, which stands below.
+    The largest weight of each ring stands below.
     """
     maps = ring_maps(trace).nanmean(dim=2)
+    largest = maps.nan_to_num().amax(dim=(2, 3))
     figure, axes = panels(len(images), 1 + len(RADII), 5.4, 1.2 * len(images))
     for n, (row, image) in enumerate(zip(axes, images, strict=True)):
-        row[0].imshow(rearrange(image, "c i j -> i j c"))
+        row[0].imshow(rearrange(image, "c i j -> i j c").numpy())
+        bare(row[0])
         for stage, axis in enumerate(row[1:]):
-            largest = maps[stage, n].nan_to_num().max()
-            axis.imshow(tinted(maps[stage, n] / largest))
-            axis.set_xlabel(f"up to {largest:.2f}", fontsize=8)
+            axis.imshow(tinted(weighed(maps[stage, n])).numpy())
+            axis.set_xlabel(f"up to {largest[stage, n]:.2f}", fontsize=8)
+            framed(axis)
             if n == 0:
                 axis.set_title(f"ring {stage}: {len(ring(RADII[stage])[0])} px", fontsize=9)
-        for axis in row:
-            bare(axis)
-        for axis in row[1:]:
-            for spine in axis.spines.values():
-                spine.set(visible=True, color=GREY, alpha=0.4)
-    peaks = [
-        ", ".join(f"{maps[stage, n].nan_to_num().max():.2f}" for n in range(len(images))) for stage in range(len(RADII))
-    ]
-    told = "; ".join(f"ring {stage}: {each}" for stage, each in enumerate(peaks))
+    told = "; ".join(
+        f"ring {stage}: {', '.join(f'{peak:.2f}' for peak in peaks)}"
+        for stage, peaks in enumerate(largest.tolist())
+    )
     return described(
-        figure, f"Images, a row each, and the weights of the four looks on the 7×7 map. Largest weights: {told}."
+        figure,
+        f"Images, a row each, and the weights of the four looks on the 7×7 map. "
+        f"Largest weights: {told}.",
     )
 
 
 @styled
 def slot_weights(trace: Trace) -> list[Figure]:
-    """The recall weights of each stage over the slots q0, attn0, …, mean over heads and images."""
+    """The recall weights of each stage over the slots, mean over heads and images."""
     drawings = []
     for stage, weights in enumerate(trace.recall_weights):
         mean = weights.detach().cpu().float().mean(dim=(0, 1)).tolist()
         figure, ((axis,),) = panels(1, 1, 1.7, 2)
-        axis.bar(["q0", *(f"attn{s}" for s in range(stage + 1))], mean, color=BLUE)
+        axis.bar(["q0", *(f"attn{s}" for s in range(stage + 1))], mean, color=COLOURS["weight"])
         axis.set_title(f"recall {stage}: weight", fontsize=9)
         axis.set(ylim=(0, 1), xlim=(-0.7, len(trace.recall_weights) + 0.7))
         axis.tick_params(axis="x", rotation=60)
-        drawings.append(
-            described(figure, f"Recall {stage}: {', '.join(f'{weight:.2f}' for weight in mean)} on its slots.")
-        )
+        told = ", ".join(f"{weight:.2f}" for weight in mean)
+        drawings.append(described(figure, f"Recall {stage}: {told} on its slots."))
     return drawings
 
 
-def effective_field(network: Network, images: Float[Tensor, "n 3 i j"]) -> Float[Tensor, "i j"]:
-    """The share that each pixel of the image has in the gradient of the middle pixel of the last map (Luo et al. 2016).
-
-    ``g_ij = Σ |∂ Σ_c y_c,middle / ∂ x_ij|`` over images and colours, divided by its sum, in evaluation mode.
-    """
-    x = images.clone().requires_grad_()
-    y = network.eval().features(x)
-    middle = y[..., y.shape[-2] // 2, y.shape[-1] // 2].sum()
-    gradient = torch.autograd.grad(middle, x)[0].abs().sum(dim=(0, 1))
-    return gradient / gradient.sum()
-
-
-def pixels_holding(share: Float[Tensor, "i j"], part: float) -> int:
-    """The fewest pixels that have ``part`` of the whole together."""
-    return int((share.flatten().sort(descending=True).values.cumsum(dim=0) < part).sum()) + 1
+# what records say
 
 
 @styled
-def field(share: Float[Tensor, "i j"]) -> Figure:
-    """The share of each pixel, bluer where larger."""
-    figure, ((axis,),) = panels(1, 1, 2.4, 2.4)
-    axis.imshow(tinted(share / share.max()).numpy())
-    axis.set(xticks=[], yticks=[])
-    for spine in axis.spines.values():
-        spine.set(visible=True, color=GREY, alpha=0.4)
-    half, most = (pixels_holding(share, part) for part in (0.5, 0.95))
-    return described(
-        figure, f"A square image, blue in its middle: {half} pixels have half of the gradient, {most} have 95 %."
-    )
+def curve(*runs: list[dict]) -> list[Figure]:
+    """Loss and accuracy by epoch, on training and validation images.
+
+    Of several runs, the mean in a band from the least to the greatest.
+    """
+    drawings = []
+    epochs = [row["epoch"] for row in runs[0]]
+    for what, unit in (("loss", "cross-entropy, nats"), ("accuracy", "accuracy, %")):
+        figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
+        last = []
+        for part, label in (("train", "training"), ("validation", "validation")):
+            color = COLOURS[label]
+            values = torch.tensor([[row[f"{part}_{what}"] for row in rows] for rows in runs])
+            if len(runs) > 1:
+                low, high = values.amin(dim=0), values.amax(dim=0)
+                axis.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
+                axis.plot(epochs, values.T, color=color, linewidth=0.5)
+            mean = values.mean(dim=0)
+            axis.plot(epochs, mean, color=color, marker=".", label=label)
+            last.append(f"{mean[-1]:.2f} on the {label} images")
+        axis.set(xlabel="epoch", ylabel=unit)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend(frameon=False)
+        of = f", the mean of {len(runs)} runs in a band that holds them" if len(runs) > 1 else ""
+        told = f"{what} by epoch{of}; after epoch {epochs[-1]} {' and '.join(last)}."
+        drawings.append(described(figure, told))
+    return drawings
+
+
+@styled
+def courses(
+    networks: Mapping[str, list[list[dict]]],
+    styles: Mapping[str, tuple[str, str]],
+    what: str = "validation_accuracy",
+    unit: str = "validation accuracy, %",
+    size: tuple[float, float] = (5.4, 3.6),
+) -> Figure:
+    """``what`` by epoch, a line a run; ``styles`` gives each name its colour and kind of line."""
+    figure, ((axis,),) = panels(1, 1, *size)
+    told = []
+    for name, runs in networks.items():
+        color, line = styles[name]
+        for number, rows in enumerate(runs):
+            epochs, values = [row["epoch"] for row in rows], [row[what] for row in rows]
+            label = None if number else name
+            axis.plot(epochs, values, line, color=color, linewidth=1.4, label=label)
+            told.append(
+                f"{name}: {values[-1]:.2f} after epoch {epochs[-1]}, best {best(what, values)}"
+            )
+    axis.set(xlabel="epoch", ylabel=unit, ylim=(0, 95) if "accuracy" in what else None)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    handles = axis.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=2, frameon=False, fontsize=8.5)
+    return described(figure, f"{unit.partition(',')[0]} by epoch. {'; '.join(told)}.")
+
+
+def best(what: str, values: list[float]) -> str:
+    """The best of a course: the greatest accuracy, or the least loss."""
+    return f"{max(values) if 'accuracy' in what else min(values):.2f}"
+
+
+def curves(networks: Mapping[str, list[list[dict]]]) -> list[Figure]:
+    """Training loss and validation accuracy by epoch, a line a run, a colour a network."""
+    styles = {name: (COLOURS[name.partition("-")[0]], "-") for name in networks}
+    ran = {name: runs for name, runs in networks.items() if runs}
+    return [
+        courses(ran, styles, "train_loss", "training loss, nats", (3.6, 2.8)),
+        courses(ran, styles, size=(3.6, 2.8)),
+    ]
+
+
+@styled
+def effects(found: Mapping[str, Comparison], reach: float) -> Figure:
+    """Differences of accuracy, their 95 % intervals, and a band of ``reach`` points either way."""
+    figure, ((axis,),) = panels(1, 1, 5.2, 0.8 + 0.22 * len(found))
+    axis.axvspan(-reach, reach, color=GREY, alpha=0.18, linewidth=0)
+    axis.axvline(0, color=INK, linewidth=0.8)
+    for y, each in enumerate(found.values()):
+        if each.low is not None:
+            axis.plot([each.low, each.high], [y, y], color=BLUE)
+        axis.plot(each.mean, y, "o", color=BLUE)
+    axis.set_yticks(range(len(found)), found, fontsize=8)
+    axis.set(xlabel="points of test accuracy", ylim=(len(found) - 0.5, -0.5))
+    told = "; ".join(f"{name} {shown(each)}" for name, each in found.items())
+    return described(figure, f"Effects in points, and a band of {reach:.1f} either way: {told}.")
+
+
+@styled
+def against_paper(rows: list[Row], least: float = 82.0, most: float = 96.2) -> Figure:
+    """The paper's accuracy of each network, and ours: a dot a seed, and the interval of their mean.
+
+    What lies below ``least`` is drawn at the left edge, with its number; a dash has no record.
+    """
+    figure, ((axis,),) = panels(1, 1, 5.4, 0.75 + 0.34 * len(rows))
+    return described(figure, f"Test accuracies in percent. {draw_rows(axis, rows, least, most)}.")
+
+
+def draw_rows(axis, rows: list[Row], least: float, most: float, size: float = 6) -> str:
+    """The figure of :func:`against_paper` on ``axis``, its dots ``size`` points wide; in words."""
+    ours, paper, told = COLOURS["EVANet"], COLOURS["paper"], []
+    for y, row in enumerate(rows):
+        if row.paper is not None:
+            label = None if y else "paper"
+            axis.plot(row.paper, y, "D", color=paper, markersize=size, label=label)
+        if row.low is not None and row.high is not None and row.high > least:
+            axis.plot([max(row.low, least), row.high], [y, y], color=ours, alpha=0.5, linewidth=4)
+        for value in row.accuracies:
+            mark = "o" if value >= least else "<"
+            axis.plot(max(value, least), y, mark, color=ours, alpha=0.8, markersize=size)
+        at_left = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": "small"}
+        if not row.accuracies:
+            axis.annotate(f"– {row.absent}", (0.01, y), **at_left)
+        if low := [f"{value:.1f}" for value in row.accuracies if value < least]:
+            axis.annotate(", ".join(low), (0.05, y), color=ours, **at_left)
+        papers = "–" if row.paper is None else f"{row.paper:.2f}"
+        found = ", ".join(f"{value:.2f}" for value in row.accuracies) or row.absent
+        told.append(f"{row.model}: paper {papers}, ours {found}")
+    axis.plot([], [], "o", color=ours, markersize=size, label="ours, a dot a seed")
+    axis.set_yticks(range(len(rows)), [row.model for row in rows])
+    axis.set(xlabel="test accuracy, %", ylim=(len(rows) - 0.5, -0.5), xlim=(least - 0.4, most))
+    corner = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
+    axis.legend(frameon=False, fontsize="small", ncols=2, **corner)
+    return "; ".join(told)
+
+
+def share(rows: list[Row], title: str) -> bytes:
+    """The picture of a shared link, a PNG of 1200 × 630 pixels: the figure under a title."""
+    file = BytesIO()
+    larger = STYLE | {"font.size": 22, "savefig.bbox": None}
+    with matplotlib.rc_context(larger):  # type: ignore[arg-type]
+        figure, ((axis,),) = panels(1, 1, 12, 6.3)
+        figure.set_facecolor("white")
+        draw_rows(axis, rows, 82.0, 96.2, 11)
+        figure.suptitle(title, x=0.02, ha="left", fontsize=34, fontweight="bold", color="#22262b")
+        figure.savefig(file, dpi=100)
+    return file.getvalue()

@@ -1,32 +1,54 @@
-"""A trained network that computes in the page: a custom element with its structure, its weights and its script.
+"""A trained network that computes in the page: its structure, its weights and a script.
 
-It needs no server, no kernel and no other host, from a folder as from a site. The weights lie in the page and are read
-only when a reader starts the network; the built book keeps them in files beside its pages (``book/slim.py``). Where
-scripts are off, a static figure of one image stays. Needs IPython.
+It needs no server, no kernel and no other host, from a folder as from a site. The weights lie in
+the page and are read only when a reader starts the network; the built book keeps them in files
+beside its pages (``book/slim.py``). Where scripts are off, a static figure of one image stays.
+
+:func:`pack` writes an EVANet as a structure and one block of float32. Batch norms are folded into
+the convolutions before them, the scale of logits into W_Q, and the relative embedding is the one of
+each ring's pixels. A layer that the browser does not know is refused, never left out.
 """
 
 import base64
+import hashlib
+import math
 from collections.abc import Mapping
 
+import torch
+from einops import rearrange
 from IPython.display import HTML
 from jaxtyping import Int, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
-from evalib.eva import ExpandingVisualAttention
-from evalib.networks import Network
-from evalib.pages import stills
-from evalib.pages.explorer import NOTE, described, embedded, export_eva, script, styles
-from evalib.pages.packing import pack
+from evalib.equations import relative_embedding
+from evalib.eva import EqualisedLinear, ExpandingVisualAttention, SingleQueryAttention, WholeMap
+from evalib.networks import BasicBlock, EVASummary, Network, PaddedShortcut
+from evalib.pages.explorer import (
+    NOTE,
+    described,
+    embedded,
+    export_eva,
+    script,
+    still_of_eva,
+    styles,
+)
 from evalib.results import choice, weights
+from evalib.training.data import CLASSES, MEAN, STD
+from evalib.variants import LetterAttention, ResidualAttention, StandardAttention
 
 SCRIPTS = "engine", "parts", "picture", "panels", "live"
 
+SIZE = 32
+"""Rows and columns of the image."""
 
-def live(networks: Mapping[str, Network], images: UInt8[Tensor, "n 3 32 32"], labels: Int[Tensor, " n"]) -> HTML:
-    """EVANets that answer to any image: ``networks`` gives each its name on the page, and the first one begins.
 
-    ``images`` are those to choose from; the static figure is of the first. ``ValueError`` if a network is in training
-    mode, or is one that the browser does not compute.
+def live(
+    networks: Mapping[str, Network], images: UInt8[Tensor, "n 3 32 32"], labels: Int[Tensor, " n"]
+) -> HTML:
+    """EVANets that answer to any image: ``networks`` names them on the page, the first one begins.
+
+    ``images`` are those to choose from; the static figure is of the first. ``ValueError`` if a
+    network is in training mode, or is one that the browser does not compute.
     """
     exported = [(name, *pack(network)) for name, network in networks.items()]
     data = {
@@ -35,26 +57,188 @@ def live(networks: Mapping[str, Network], images: UInt8[Tensor, "n 3 32 32"], la
         "megabytes": f"{max(len(block) for *_, block in exported) / 1e6:.1f}",
     }
     packed = "".join(
-        f'<script type="text/plain" data-digest="{structure["digest"]}">{base64.b64encode(block).decode()}</script>'
+        f'<script type="text/plain" data-digest="{structure["digest"]}">'
+        f"{base64.b64encode(block).decode()}</script>"
         for _, structure, block in exported
     )
     first = next(iter(networks.values()))
-    still = stills.network(export_eva(first, images[:1], labels[:1]), exported[0][1])
+    shown = still_of_eva(export_eva(first, images[:1], labels[:1]))
     return HTML(
-        f'<eva-live style="display: block">{styles("parts", "live")}{embedded(data)}{packed}{still}'
+        f'<eva-live style="display: block">{styles("parts", "live")}{embedded(data)}{packed}{shown}'
         f'<p slot="note"><small>{NOTE}</small></p></eva-live>{script("eva-live", *SCRIPTS)}'
     )
 
 
 def readings() -> dict[str, Network]:
-    """A reading of EVA that weighs, then the letter of the text, of the networks that come with the package.
+    """A reading of EVA that weighs, then the letter of the text, of the packaged networks.
 
-    The first is the library's own reading; where that is the letter, or is no stages of rings, the candidate that adds
-    most to it.
+    The first is the library's own reading; where that is the letter, or is no stages of rings, the
+    candidate that adds most to it.
     """
-    names = [name for name in dict.fromkeys((choice.default(), *reversed(choice.ADDED))) if name != "letter"]
-    there = {name: weights.packaged(choice.row_of(name).name) for name in (*names, "letter")}
-    networks = {name: weights.load_weights(path) for name, path in there.items() if path}
-    staged = [name for name, each in networks.items() if isinstance(each.summary.eva, ExpandingVisualAttention)]
-    weighing = [name for name in staged if name != "letter"][:1]
-    return {name: networks[name] for name in staged if name in (*weighing, "letter")}
+    names = [choice.default(), *reversed(choice.ADDED), "letter"]
+    found = {}
+    for name in dict.fromkeys(names):
+        path = weights.packaged(choice.row_of(name).name)
+        network = weights.load_weights(path) if path else None
+        if network and isinstance(network.summary.eva, ExpandingVisualAttention):
+            found[name] = network
+    weighing = [name for name in found if name != "letter"][:1]
+    return {name: found[name] for name in (*weighing, "letter") if name in found}
+
+
+# the structure and the numbers of a network
+
+
+class Block:
+    """A block of float32 that grows: :meth:`put` adds a tensor and says where it lies."""
+
+    def __init__(self):
+        self.parts: list[Tensor] = []
+        self.length = 0
+
+    def put(self, tensor: Tensor) -> dict:
+        """``{"at": first number, "shape": …}`` of a tensor that is added at the end."""
+        self.parts.append(tensor.detach().cpu().float().flatten())
+        place = {"at": self.length, "shape": list(tensor.shape)}
+        self.length += tensor.numel()
+        return place
+
+    def data(self) -> bytes:
+        """All that was put, little-endian."""
+        return torch.cat(self.parts).numpy().astype("<f4").tobytes()
+
+
+def pack(network) -> tuple[dict, bytes]:
+    """The structure of an EVANet, with the place of each tensor, and the tensors.
+
+    ``ValueError`` if the network is in training mode, is no EVANet, or has a layer that the
+    browser does not compute.
+    """
+    if network.training:
+        raise ValueError(
+            "the network is in training mode, where batches change what it computes: "
+            "call network.eval()"
+        )
+    if not isinstance(network.summary, EVASummary):
+        raise ValueError("the network has no Expanding Visual Attention: give an EVANet")
+    if (network.classifier.out_features, network.stem[0].in_channels) != (len(CLASSES), len(MEAN)):
+        raise ValueError(
+            "the page shows colour images and the classes of CIFAR-10: give a network of these"
+        )
+    block = Block()
+    for each in network.stages:
+        known(each, BasicBlock)
+        known(each.shortcut, PaddedShortcut)
+    strides = [network.stem[0].stride[0], *(each.mix1.stride[0] for each in network.stages)]
+    structure = {
+        "size": SIZE,
+        "step": math.prod(strides),  # pixels from one vector of the map to the next
+        "mean": MEAN,
+        "std": STD,
+        "classes": CLASSES,
+        "stem": convolution(block, network.stem[0], network.stem[1]),
+        "blocks": [basic_block(block, each) for each in network.stages],
+        **expanding_attention(block, network.summary.eva),
+        "classifier": linear(block, network.classifier),
+    }
+    data = block.data()
+    return {"digest": hashlib.sha256(data).hexdigest()[:16], **structure}, data
+
+
+def basic_block(block: Block, layer) -> dict:
+    """Two convolutions around a shortcut."""
+    return {
+        "first": convolution(block, layer.mix1, layer.norm1),
+        "second": convolution(block, layer.mix2, layer.norm2),
+    }
+
+
+def convolution(block: Block, layer, norm) -> dict:
+    """A 3×3 convolution and the batch norm after it, as one convolution with a bias."""
+    known(layer, nn.Conv2d)
+    if (layer.kernel_size, layer.padding, layer.bias) != (
+        (3, 3),
+        (1, 1),
+        None,
+    ) or norm.running_var is None:
+        raise ValueError(
+            f"{layer} is no padded 3×3 convolution without bias before a batch norm with running "
+            "values"
+        )
+    factor = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    weight = layer.weight.double() * rearrange(factor, "cout -> cout 1 1 1")
+    bias = norm.bias.double() - norm.running_mean.double() * factor
+    outputs, inputs = weight.shape[:2]
+    shape = {"inputs": inputs, "outputs": outputs, "stride": layer.stride[0]}
+    return {**shape, "weight": block.put(weight), "bias": block.put(bias)}
+
+
+def expanding_attention(block: Block, eva) -> dict:
+    """The first query, stages and output of EVA; a ring is the places of its pixels, row by row."""
+    if type(eva).forward is not ExpandingVisualAttention.forward:
+        raise ValueError(
+            f"{type(eva).__name__} computes otherwise than ExpandingVisualAttention: not exported"
+        )
+    if eva.normed:
+        raise ValueError(
+            "norms of pixels and of the first query are not exported: the browser has none"
+        )
+    known(eva.convolution, WholeMap)
+    kernel = eva.convolution.gain * rearrange(eva.convolution.weight, "d c i j -> d (i j c)")
+    rings = eva.pixels.split(eva.sizes)
+    return {
+        "extent": eva.extent,
+        "heads": eva.looks[0].num_heads,
+        "convolution": {"weight": block.put(kernel), "bias": block.put(eva.convolution.bias)},
+        "first_query": feed_forward(block, eva.first_query),
+        "stages": [
+            {
+                "ring": ring.tolist(),
+                "look": attention(block, look),
+                "recall": attention(block, recall),
+            }
+            for ring, look, recall in zip(rings, eva.looks, eva.recalls, strict=True)
+        ],
+        "output": feed_forward(block, eva.output),
+    }
+
+
+def attention(block: Block, layer) -> dict:
+    """W_Q, W_K, W_V; and, where there are any, r of each pixel (``h c m``), W_O, the LayerNorm."""
+    known(layer, SingleQueryAttention, LetterAttention, ResidualAttention, StandardAttention)
+    r = None
+    if layer.offsets is not None:
+        r = block.put(
+            relative_embedding(layer.rows, layer.cols).flatten(2).index_select(2, layer.pixels)
+        )
+    norm = getattr(layer, "norm", None)
+    return {
+        "W_Q": block.put(layer.scale * layer.W_Q.matrix()),
+        "W_K": block.put(layer.W_K.matrix()),
+        "W_V": block.put(layer.W_V.matrix()),
+        "r": r,
+        "W_O": block.put(layer.W_O.matrix()) if hasattr(layer, "W_O") else None,
+        "norm": norm
+        and {"weight": block.put(norm.weight), "bias": block.put(norm.bias), "epsilon": norm.eps},
+    }
+
+
+def feed_forward(block: Block, layers) -> list[dict]:
+    """Two linear maps with a ReLU between them."""
+    if [type(layer) for layer in layers] != [EqualisedLinear, nn.ReLU, EqualisedLinear]:
+        raise ValueError(f"{layers} is no feed-forward network of two layers with a ReLU")
+    return [linear(block, layers[0]), linear(block, layers[2])]
+
+
+def linear(block: Block, layer) -> dict:
+    matrix = layer.matrix() if isinstance(layer, EqualisedLinear) else layer.weight
+    return {"weight": block.put(matrix), "bias": block.put(layer.bias)}
+
+
+def known(layer: nn.Module, *types: type) -> None:
+    """``ValueError`` unless ``layer`` is of one of ``types``, and not of a class made from one."""
+    names = [each.__name__ for each in types]
+    if type(layer) not in types:
+        raise ValueError(
+            f"{type(layer).__name__} is not exported: the browser computes {', '.join(names)}"
+        )

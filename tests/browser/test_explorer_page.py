@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import evalib
 from evalib.attention import RelativeSelfAttention
-from evalib.pages import explorer, stills
+from evalib.pages import explorer
 from evalib.training import data
 
 NEAR = 1 / 255
@@ -132,7 +132,7 @@ def test_a_fault_in_the_rings_would_be_seen(fault, page, tmp_path, photographs):
     network = sharp("evanet20-small")
     exported = explorer.export_eva(network, *photographs)
     fault(exported)
-    page.goto(write(tmp_path, explorer.element(exported, stills.eva)))
+    page.goto(write(tmp_path, explorer.element(exported, "")))
     _, trace = evalib.trace(network, data.normalise(photographs[0]))
     off = (displayed_looks(page) - expected_looks(trace, image=0, head=0)).abs() > NEAR
     assert off.sum() > 10

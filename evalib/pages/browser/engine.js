@@ -1,4 +1,4 @@
-// A network of evalib in plain typed arrays: `read` takes what evalib/pages/packing.py wrote, `forward` is one pass.
+// A network of evalib in plain typed arrays: `read` takes what evalib/pages/live.py wrote, `forward` is one pass.
 // Maps are channels × rows × columns, vectors of pixels one after the other. It is one function of nothing outside
 // itself, so that a worker can be given its text.
 const engine = () => {

@@ -1,0 +1,201 @@
+"""What a figure says is read back from it: its numbers are the equations', its colours the page's."""
+
+import re
+from pathlib import Path
+
+import jupytext
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
+
+import evalib
+from evalib.equations import ring
+from evalib.pages import display, figures
+from evalib.pages.answer import Row
+from evalib.pages.display import picture
+from evalib.results.comparisons import Comparison
+from evalib.training.data import CLASSES
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.py"))
+
+
+def words(drawing):
+    """The texts of a drawing that are not empty, in the order in which they were drawn."""
+    return [text.get_text() for text in drawing.findobj(Text) if text.get_text()]
+
+
+def test_a_grid_shows_each_number_at_its_place_on_ink_of_its_share():
+    values = torch.tensor([[1.0, -2.5], [torch.nan, 0.0]])
+    drawing = figures.grid("title", figures.numbers(values), values / 5, {(0, 1)})
+    axis = drawing.axes[0]
+    shown = {text.get_position(): text.get_text() for text in axis.texts}
+    assert shown == {(0, 0): "1", (1, 0): "−2.5", (0, 1): "", (1, 1): "0"}
+    inks = [(to_hex(cell.get_facecolor()), cell.get_facecolor()[3]) for cell in axis.patches]
+    blue, orange = figures.COLOURS["positive"], figures.COLOURS["negative"]
+    assert inks == [(blue, 0.13), (orange, 0.325), (blue, 0), (blue, 0)]
+    assert [cell.get_edgecolor()[3] for cell in axis.patches] == [0, 1, 0, 0]
+    assert drawing.get_label() == "title: 1 | −2.5; empty | 0."
+
+
+def test_the_rings_are_drawn_where_they_are():
+    axis = figures.rings().axes[0]
+    for text in axis.texts:
+        column, row = text.get_position()
+        assert text.get_text() == str(max(abs(row - 3), abs(column - 3)))
+
+
+@pytest.fixture(scope="module")
+def traced():
+    """Three images through an EVANet whose looks prefer some pixels, and what it weighed."""
+    torch.manual_seed(0)
+    network = evalib.build("evanet20-small").eval().float()
+    with torch.no_grad():
+        for look in network.summary.eva.looks:
+            look.W_Q.weight *= 20
+        _, trace = evalib.trace(network, torch.randn(3, 3, 32, 32, dtype=torch.float32))
+    return torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8), trace
+
+
+def test_ring_weights_lie_on_their_pixels_of_the_map(traced):
+    images, trace = traced
+    axes = figures.ring_weights(images, trace).axes
+    for n in range(3):
+        assert (axes[5 * n].images[0].get_array() == images[n].permute(1, 2, 0).numpy()).all()
+        for stage in range(4):
+            axis = axes[5 * n + 1 + stage]
+            ink = torch.as_tensor(axis.images[0].get_array()[..., 3])
+            weights = trace.look_weights[stage][n].mean(dim=0)
+            expected = torch.zeros(7, 7)
+            for weight, (row, column) in zip(weights, ring(stage).T.tolist(), strict=True):
+                expected[row + 3, column + 3] = 0.65 * weight.sqrt()
+            torch.testing.assert_close(ink.double(), expected.double(), atol=1e-6, rtol=0)
+            assert axis.get_xlabel() == f"up to {weights.max():.2f}"
+
+
+def test_slot_weights_are_the_recalls_means(traced):
+    _, trace = traced
+    for drawing, weights in zip(figures.slot_weights(trace), trace.recall_weights, strict=True):
+        heights = [bar.get_height() for bar in drawing.axes[0].patches]
+        assert heights == pytest.approx(weights.mean(dim=(0, 1)).tolist())
+
+
+def test_a_confusion_counts_every_image_in_the_row_of_its_class():
+    labels = torch.tensor([0, 0, 0, 0, 3, 3, *range(10)])
+    predicted = torch.tensor([0, 0, 5, 5, 5, 3, *range(10)])
+    axis = figures.confusion(predicted, labels).axes[0]
+    shown = {text.get_position(): text.get_text() for text in axis.texts}
+    assert (shown[0, 0], shown[5, 0], shown[5, 3], shown[3, 3]) == ("60", "40", "33", "67")
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("predicted", "class")
+    assert [label.get_text() for label in axis.get_yticklabels()] == list(CLASSES)
+
+
+def test_a_prediction_that_errs_is_red_and_names_the_right_class():
+    images = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    axes = figures.predictions(images, torch.tensor([1, 2]), torch.tensor([1, 0])).axes
+    titles = [(axis.title.get_text(), axis.title.get_color()) for axis in axes[:2]]
+    right, wrong = figures.COLOURS["right"], figures.COLOURS["wrong"]
+    assert titles == [(CLASSES[1], right), (f"{CLASSES[2]}\n({CLASSES[0]})", wrong)]
+
+
+def test_a_curve_of_several_runs_is_their_mean_in_a_band_that_holds_them():
+    runs = [
+        [dict.fromkeys(("train_loss", "validation_loss", "train_accuracy", "validation_accuracy"), y)
+         | {"epoch": 1} for y in (value,)]
+        for value in (1.0, 2.0, 6.0)
+    ]  # fmt: skip
+    axis = figures.curve(*runs)[0].axes[0]
+    assert {line.get_label(): line.get_ydata()[0] for line in axis.lines if line.get_marker() == "."} == {
+        "training": 3.0, "validation": 3.0,
+    }  # fmt: skip
+    bands = [path.get_extents() for each in axis.collections for path in each.get_paths()]
+    assert [(band.ymin, band.ymax) for band in bands] == [(1, 6)] * 2
+
+
+def test_effects_stand_at_their_means_with_their_intervals():
+    found = {
+        "one seed": Comparison("quick", 1, -2.0),
+        "two": Comparison("quick", 2, 1.0, 0.5, -3.0, 5.0, 0.3),
+    }
+    axis = figures.effects(found, 2.5).axes[0]
+    lines = [list(line.get_xdata()) for line in axis.lines if line.get_color() == figures.BLUE]
+    assert lines == [[-2.0], [-3.0, 5.0], [1.0]]
+    assert [text.get_text() for text in axis.get_yticklabels()] == list(found)
+    band = axis.patches[0].get_extents().transformed(axis.transData.inverted())
+    assert band.intervalx == pytest.approx([-2.5, 2.5])
+
+
+def test_table_1_is_drawn_as_its_rows_say():
+    rows = [
+        Row("ResNet", 91.25, (88.0, 87.0), 86.9, 88.1),
+        Row("letter", 93.0, (34.3, 87.9), None, None),
+        Row("SANet", 92.45, (), None, None, "stopped"),
+    ]
+    axis = figures.against_paper(rows).axes[0]
+    marks = [
+        (line.get_marker(), line.get_xdata()[0], line.get_ydata()[0])
+        for line in axis.lines
+        if len(line.get_xdata()) == 1
+    ]
+    assert {(x, y) for mark, x, y in marks if mark == "D"} == {(91.25, 0), (93.0, 1), (92.45, 2)}
+    assert {(x, y) for mark, x, y in marks if mark == "o"} == {(88.0, 0), (87.0, 0), (87.9, 1)}
+    assert {(x, y) for mark, x, y in marks if mark == "<"} == {(82.0, 1)}
+    bars = [line for line in axis.lines if len(line.get_xdata()) == 2]
+    assert [(list(bar.get_xdata()), list(bar.get_ydata())) for bar in bars] == [
+        ([86.9, 88.1], [0, 0])
+    ]
+    assert "34.3" in words(axis.figure) and "– stopped" in words(axis.figure)
+
+
+def test_a_network_keeps_its_colour_where_another_was_not_run():
+    rows = [{"epoch": 1, "train_loss": 2.0, "validation_accuracy": 20.0}]
+    loss, accuracy = figures.curves(
+        {"ResNet-20": [rows, rows], "SANet-20": [], "EVANet-20": [rows]}
+    )
+    colours = [figures.COLOURS[name] for name in ("ResNet", "ResNet", "EVANet")]
+    for drawing, value in ((loss, 2.0), (accuracy, 20.0)):
+        assert [line.get_color() for line in drawing.axes[0].lines] == colours
+        assert {tuple(line.get_ydata()) for line in drawing.axes[0].lines} == {(value,)}
+
+
+def test_a_picture_takes_the_colour_of_the_page_and_leaves_nothing_behind():
+    drawings = [figures.rings(), figures.grid("one", [["1"]])]
+    text = picture(*drawings, alt='a "quoted" <word>').data
+    assert text.count("<svg") == 2 and "currentColor" in text
+    for unwanted in (figures.INK, "#000000", "#ffffff", "<style", "<metadata", "<?xml", "DOCTYPE"):
+        assert unwanted not in text
+    assert 'role="img" aria-label="a &quot;quoted&quot; &lt;word&gt;"' in text
+    named = re.findall(r'\bid="([^"]+)"', text)
+    used = re.findall(r'(?:href="#|url\(#)([^")]+)', text)
+    assert len(named) == len(set(named)) and set(used) <= set(named)
+
+
+def test_a_picture_reads_out_what_each_drawing_says_and_shows_its_caption():
+    drawings = figures.rings(), figures.grid("one", [["1"]])
+    text = picture(*drawings, caption="Look at <i>this</i>.").data
+    alt = re.search(r'aria-label="([^"]*)"', text)[1]
+    assert alt.startswith("rings of the 7×7 map: 3 | 3") and alt.endswith("one: 1.")
+    assert "<figcaption>Look at <i>this</i>.</figcaption></figure>" in text
+    with pytest.raises(ValueError, match="say in words"):
+        picture(figures.panels(1, 1, 2, 2)[0])
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=lambda page: page.stem)
+def test_a_page_shows_figures_by_picture_alone(page):
+    cells = jupytext.read(page, fmt="py:percent").cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    assert not re.search(r"pyplot|\bplt\.|savefig", code)
+
+
+def test_an_installed_package_lays_its_records_where_there_are_none(tmp_path, monkeypatch):
+    packaged = tmp_path / "package"
+    (packaged / "quick").mkdir(parents=True)
+    (packaged / "quick" / "one.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(display, "RECORDED", packaged)
+    monkeypatch.setenv("EVALIB_HOME", str(tmp_path))
+    assert display.here().startswith("evalib at commit")
+    laid = tmp_path / "results" / "quick" / "one.json"
+    assert laid.is_file()
+    laid.unlink()
+    display.here()
+    assert not laid.exists()  # what a reader has there is left alone
