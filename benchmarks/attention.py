@@ -29,7 +29,7 @@ from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations
 from evalib.eva import SingleQueryAttention
 from evalib.fast.maps import reach
 from evalib.results import records
-from evalib.training.loop import choose_device
+from evalib.training.environment import choose_device
 
 BATCH_SIZE, HEADS, NHWC = 150, 4, {"memory_format": torch.channels_last}
 

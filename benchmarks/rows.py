@@ -1,16 +1,14 @@
 """The rows of Table 1 on a GPU: how long a step takes to make, a step, an epoch; alone, and seeds side by side.
 
-Each step is captured, and compiled or eager. Seeds side by side have a thread and a stream each, as the trainer gives them;
-their seconds are those of all together over their number.
+Each step is captured, and compiled or eager. Seeds side by side take turns, a step each, each on a stream of its own, as the
+trainer has them; their seconds are those of all together over their number.
 """
 
 import gc
 import math
 import tempfile
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,9 +19,10 @@ from timing import seconds
 from torch import Tensor, nn
 
 from evalib.experiments import TABLE_1, experiment
-from evalib.training import checkpoints, data, loop
+from evalib.training import checkpoint, data
 from evalib.training.settings import TIERS, Settings
-from evalib.training.steps import Step, compiles, precision_of, training_step
+from evalib.training.step import Step, compiles, precision_of, training_step
+from evalib.training.train import begin, epoch_steps, evaluate
 
 
 class Amounts(NamedTuple):
@@ -67,42 +66,42 @@ def make(name: str, seed: int, images: Images, compile: bool) -> Run:
     device, settings = images.labels.device, Settings(name, seed, "paper")
     stream = torch.cuda.Stream() if device.type == "cuda" else None
     with torch.cuda.stream(stream):
-        network, optimiser = loop.begin(settings, device)
+        network, optimiser = begin(settings, device)
         inputs = images.padded, images.labels, settings.batch_size, precision_of(None, device)
         step = training_step(network.train(), optimiser, *inputs, compile)
     return Run(settings, network, optimiser, step, stream)
 
 
-def take_steps(plan: list[data.Plan], run: Run) -> None:
-    """One step a batch of ``plan``, and wait for them."""
-    with torch.cuda.stream(run.stream):
-        for batch in plan:
-            run.step(batch)
+def take_steps(plan: list[data.Plan], run: Run) -> Generator[None, None, None]:
+    """One step a batch of ``plan``, a step a turn."""
+    for batch in plan:
+        run.step(batch)
+        yield
+
+
+def take_epochs(images: Images, epochs: int, folder: Path, run: Run) -> Generator[None, None, None]:
+    """Epochs as the trainer has them, a step a turn: plan, steps, validation, checkpoint."""
+    bar = SimpleNamespace(update=lambda: None)
+    for epoch in range(epochs):
+        losses, _ = yield from epoch_steps(run.step, run.network, len(images.labels), run.settings, epoch, bar)
+        losses.mean().item()
+        run.network.eval()
+        evaluate(run.network, images.validation).cpu()
+        checkpoint.save_run(folder / f"{run.settings.seed}", epoch + 1, run.network, run.optimiser, {})
+
+
+def in_turn(function: Callable[[Run], Generator[None, None, None]], runs: list[Run]) -> None:
+    """What ``function`` gives for each run, a step each in turn, on the run's stream; and wait for all."""
+    waiting = [(run, function(run)) for run in runs]
+    while waiting:
+        for each in list(waiting):
+            run, steps = each
+            with torch.cuda.stream(run.stream):
+                if next(steps, "end") == "end":
+                    waiting.remove(each)
+    for run in runs:
         if run.stream:
             run.stream.synchronize()
-
-
-def take_epochs(images: Images, epochs: int, folder: Path, begin: threading.Barrier, run: Run) -> float:
-    """Seconds an epoch, as the trainer has it: plan, steps, validation, and the checkpoint, written beside the next.
-
-    A validation comes before, for what the first one takes once in each thread; then those who ``begin`` do so together.
-    """
-    bar = SimpleNamespace(update=lambda: None)
-    with torch.cuda.stream(run.stream), checkpoints.Writer(folder / f"{run.settings.seed}") as writer:
-        loop.evaluate(run.network, images.validation).cpu()
-        begin.wait()
-        start = time.perf_counter()
-        for epoch in range(epochs):
-            losses, _ = loop.train_epoch(run.step, run.network, len(images.labels), run.settings, epoch, bar)
-            losses.mean().item()
-            loop.evaluate(run.network, images.validation).cpu()
-            writer.save(epoch + 1, run.network, run.optimiser, {})
-        return (time.perf_counter() - start) / epochs
-
-
-def side_by_side(function: Callable, runs: list[Run]) -> list:
-    with ThreadPoolExecutor(len(runs)) as pool:
-        return list(pool.map(function, runs))
 
 
 def state(run: Run) -> list[Tensor]:
@@ -139,8 +138,8 @@ def alone(name: str, images: Images, amounts: Amounts, compile: bool) -> tuple[R
     plan = batches(amounts, Settings(name).batch_size, device)
     making = seconds(lambda: runs.append(make(name, 0, images, compile)), device)
     start = copied(runs[0])
-    take_steps(plan[:2], runs[0])
-    step = seconds(partial(take_steps, plan, runs[0]), device) / len(plan)
+    in_turn(partial(take_steps, plan[:2]), runs)
+    step = seconds(partial(in_turn, partial(take_steps, plan), runs), device) / len(plan)
     restore(runs[0], start)
     return runs[0], {"made_seconds": making, "step_seconds": step}
 
@@ -156,19 +155,20 @@ def whole_row(name: str, images: Images, amounts: Amounts, compile: bool) -> dic
     found["others_made_seconds"] = seconds(
         lambda: runs.extend(make(name, seed, images, compile) for seed in others), device
     )
-    side_by_side(partial(take_steps, plan[:2]), runs)
+    in_turn(partial(take_steps, plan[:2]), runs)
     restore(first, start)
-    together = seconds(partial(side_by_side, partial(take_steps, plan), runs), device)
+    together = seconds(partial(in_turn, partial(take_steps, plan), runs), device)
     found["step_seconds_side_by_side"] = together / len(plan) / len(runs)
     beside = copied(first)
     restore(first, start)
-    take_steps(plan, first)
+    in_turn(partial(take_steps, plan), [first])
     found["largest_difference"] = largest_difference(state(first), beside)
     with tempfile.TemporaryDirectory() as folder:
-        epochs = partial(take_epochs, images, amounts.epochs, Path(folder))
-        found["epoch_seconds"] = epochs(threading.Barrier(1), first)
-        together = partial(epochs, threading.Barrier(len(runs), timeout=60))  # of which one that fails never comes
-        found["epoch_seconds_side_by_side"] = max(side_by_side(together, runs)) / len(runs)
+        epochs = partial(in_turn, partial(take_epochs, images, amounts.epochs, Path(folder)))
+        epochs([first])  # a validation takes more the first time
+        found["epoch_seconds"] = seconds(partial(epochs, [first]), device) / amounts.epochs
+        together = seconds(partial(epochs, runs), device) / amounts.epochs
+        found["epoch_seconds_side_by_side"] = together / len(runs)
     return found
 
 

@@ -20,9 +20,10 @@ from evalib.networks import count_parameters
 from evalib.results import records
 from evalib.results.counts import flops
 from evalib.training import data
-from evalib.training.loop import begin, choose_device
+from evalib.training.environment import choose_device
 from evalib.training.settings import Settings
-from evalib.training.steps import eager_step, precision_of
+from evalib.training.step import eager_step, precision_of
+from evalib.training.train import begin
 
 BATCH_SIZE = 150
 TARGETS = {"pipeline": (">=", 15.0), "step": ("<=", 0.85), "overhead": ("<=", 0.05)}

@@ -18,9 +18,9 @@ if _TYPE_CHECKING:
     from evalib.results.weights import evaluate, load_pretrained, load_weights
     from evalib.training.data import CLASSES, dataset
     from evalib.training.data import load as load_data
-    from evalib.training.loop import train
-    from evalib.training.prediction import predict
+    from evalib.training.predict import predict
     from evalib.training.settings import TIERS, Settings
+    from evalib.training.train import train
 
 __all__ = [
     "ABLATIONS",
@@ -57,8 +57,8 @@ _LATER = {
     "run": "results.records",
     **dict.fromkeys(("evaluate", "load_pretrained", "load_weights"), "results.weights"),
     **dict.fromkeys(("CLASSES", "dataset", "load_data"), "training.data"),
-    "train": "training.loop",
-    "predict": "training.prediction",
+    "train": "training.train",
+    "predict": "training.predict",
     **dict.fromkeys(("TIERS", "Settings"), "training.settings"),
 }
 """What is imported when it is asked for: it needs more than ``pip install evalib`` brings, `evalib[train]`."""

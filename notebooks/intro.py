@@ -40,7 +40,7 @@ from evalib.pages import answer, figures
 from evalib.pages.display import captioned, picture
 from evalib.pages.live import live, readings
 from evalib.results import choice, tables, weights
-from evalib.training import data, paths
+from evalib.training import data, environment
 
 # %% tags=["remove-input"]
 Markdown(f"**{answer.verdict()}** {answer.reported()} {answer.found()}")
@@ -73,9 +73,9 @@ captioned(
 
 # %% tags=["remove-input"]
 runs = {tier: sum(len(tables.complete(row, tier)) for row in ROWS.values()) for tier in TIERS if tier != "smoke"}
-mutants = paths.root() / "tests" / "mutants.py"
+mutants = environment.root() / "tests" / "mutants.py"
 wrong = len(runpy.run_path(str(mutants))["MUTANTS"]) if mutants.is_file() else None
-departures = paths.root() / "book" / "departures.md"
+departures = environment.root() / "book" / "departures.md"
 choices = len(re.findall(r"^\(d\d+\)=$", departures.read_text("utf-8"), re.M)) if departures.is_file() else None
 Markdown(
     f"""- **Every result is read from a record**, a file that a run writes and nobody edits, with settings, seed, code, device and

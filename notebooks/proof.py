@@ -48,7 +48,7 @@ from evalib.networks import NUM_HEADS
 from evalib.pages.display import check, table
 from evalib.results.counts import flops
 from evalib.results.ledger import LEDGER
-from evalib.training import paths
+from evalib.training import environment
 
 torch.manual_seed(0)
 
@@ -86,7 +86,7 @@ table(
 # still runs. The test beside it must pass on the package as it is, and must fail on the changed one because of a wrong value.
 
 # %% tags=["hide-input"]
-mutants = paths.root() / "tests" / "mutants.py"
+mutants = environment.root() / "tests" / "mutants.py"
 wrong = runpy.run_path(str(mutants))["MUTANTS"] if mutants.is_file() else ()
 table(
     ["File", "What is wrong", "Test that fails"],

@@ -41,7 +41,7 @@ from evalib.pages.display import picture, source, table
 from evalib.pages.figures import COLOURS, GREY, INK, described, panels, styled
 from evalib.results import records
 from evalib.results.markdown import foreign
-from evalib.training import data, steps
+from evalib.training import data, step
 
 found = sorted((records.results() / "benchmarks").glob("training-*.json"))
 benchmarks = [json.loads(path.read_text()) for path in found]
@@ -59,7 +59,7 @@ def milliseconds(seconds):
 # bfloat16, numbers of 16 bits, but for EVA. Weights are kept in 32 bits.
 
 # %%
-source(steps.eager_step)
+source(step.eager_step)
 
 # %% [markdown]
 # On a GPU each operation is started by a *launch*. A step of these small networks has hundreds of short operations, and the launches
@@ -67,7 +67,7 @@ source(steps.eager_step)
 # step is one launch. The learning rate is a tensor, so that a replay reads it anew.
 
 # %%
-source(steps.captured)
+source(step.captured)
 
 # %% [markdown]
 # ## The pipeline

@@ -54,7 +54,8 @@ from evalib.pages.display import picture
 from evalib.results import records, weights
 from evalib.results.choice import titled
 from evalib.results.markdown import foreign
-from evalib.training import data, loop
+from evalib.training import data
+from evalib.training.predict import predict_traced
 
 _before = dict(globals())
 
@@ -208,7 +209,7 @@ picture(
 
 # %% tags=["hide-input"]
 if any(isinstance(module, evalib.ExpandingVisualAttention) for module in run.network.modules()):
-    scores, trace = loop.predict_traced(run.network, images[:4])
+    scores, trace = predict_traced(run.network, images[:4])
     look = "Weights of the four looks on the 7×7 map, mean over the heads, an image a row. Ring 0 is one pixel and has it all."
     recall = "Mean weights of the four recalls on their slots: the first query and the looks so far."
     display(
@@ -232,7 +233,7 @@ kept = weights.packaged(experiment) if tier == "smoke" else None  # a longer run
 if kept:
     trained, longer = weights.load_pretrained(experiment), weights.read_weights(kept)[1]
     cifar = data.load("subset")
-    scores = loop.predict(trained, cifar.test_images)
+    scores = evalib.predict(trained, cifar.test_images)
     guess, truth = scores.argmax(dim=1), cifar.test_labels
     sure = scores.softmax(dim=1).amax(dim=1).masked_fill(guess == truth, 0)
     worst = sure.argsort(descending=True)[:10]

@@ -37,7 +37,8 @@ from evalib.results import choice, weights
 from evalib.results.markdown import foreign
 from evalib.results.schema import collapse
 from evalib.results.tables import binomial_error
-from evalib.training import data, loop
+from evalib.training import data
+from evalib.training.train import accuracy
 
 files = sorted(weights.PRETRAINED.glob("*.safetensors"))
 cards = [weights.read_weights(path) for path in files]
@@ -133,8 +134,8 @@ cifar = data.load("subset")
 torch.set_num_threads(min(2, torch.get_num_threads()))
 lines = []
 for _, record in cards:
-    scores = loop.predict(evalib.load_pretrained(record["experiment"]), cifar.test_images)
-    lines.append([choice.coded(record["experiment"]), f"{loop.accuracy(scores, cifar.test_labels):.1f}", len(scores)])
+    scores = evalib.predict(evalib.load_pretrained(record["experiment"]), cifar.test_images)
+    lines.append([choice.coded(record["experiment"]), f"{accuracy(scores, cifar.test_labels):.1f}", len(scores)])
 table(["network", "right, %", "bundled images"], lines) if files else Markdown("–")
 
 # %% [markdown]

@@ -18,9 +18,11 @@ from torch import nn
 from evalib.networks import Network
 from evalib.results import records
 from evalib.results.schema import checksum
-from evalib.training import checkpoints, data, loop
+from evalib.training import checkpoint, data
+from evalib.training.environment import choose_device
 from evalib.training.settings import PRECISIONS, Settings
-from evalib.training.steps import precision_of, training_step
+from evalib.training.step import precision_of, training_step
+from evalib.training.train import accuracy, begin, evaluate
 
 QUARTER = 0.25
 """The small network has a quarter of the large one's channels, so each sum over them has a quarter of the inputs."""
@@ -71,7 +73,7 @@ def course(name: str, steps: int, asked: str | None, device: torch.device) -> di
     settings, cifar = Settings(experiment, 0, "paper", precision=asked), data.load("full")
     train, validation = (index.to(device) for index in data.split(len(cifar.train_labels)))
     images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
-    network, optimiser = loop.begin(settings, device)
+    network, optimiser = begin(settings, device)
     change(network, optimiser)
     inputs = data.pad(images[train]), labels[train], settings.batch_size, precision_of(asked, device)
     step, eva, seen, entries = training_step(network.train(), optimiser, *inputs), network.summary.eva, {}, []
@@ -90,11 +92,11 @@ def course(name: str, steps: int, asked: str | None, device: torch.device) -> di
                 "off": round(100 * (seen["hidden"] <= 0).all(dim=0).float().mean().item(), 2),
             }
         )
-    scores = loop.predict(network, images[validation])
+    scores = evaluate(network, images[validation])
     return {
         "experiment": experiment, "seed": 0, "precision": precision_of(asked, device), "commit": records.commit(),
         "device": records.device_name(device), "versions": records.versions(), "steps": entries,
-        "validation_accuracy": loop.accuracy(scores, labels[validation]),
+        "validation_accuracy": accuracy(scores, labels[validation]),
     }  # fmt: skip
 
 
@@ -111,10 +113,10 @@ def main() -> None:
         there = found["courses"].get(name)
         if there and len(there["steps"]) == asked.steps and there["commit"] == records.commit():
             continue
-        made = found["courses"][name] = course(name, asked.steps, asked.precision, loop.choose_device())
+        made = found["courses"][name] = course(name, asked.steps, asked.precision, choose_device())
         found["courses"] = {each: found["courses"][each] for each in COURSES if each in found["courses"]}
         found["sha256"] = checksum(found)
-        checkpoints.write_atomically(asked.out, (json.dumps(found) + "\n").encode())
+        checkpoint.write_atomically(asked.out, (json.dumps(found) + "\n").encode())
         last = made["steps"][-1]
         print(f"{name}: loss {last['loss']:.3f}, q0 {last['q0']:.1f}, validation {made['validation_accuracy']:.1f} %")
 

@@ -12,22 +12,24 @@ size of its step in learning rates. On a CPU each step's gradient norm and large
 import argparse
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from evalib.equations import relative_embedding
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.networks import Network, crop
 from evalib.results import records
 from evalib.results.schema import checksum
-from evalib.training import checkpoints, data, loop
+from evalib.training import data
+from evalib.training.checkpoint import read_tensors, restore, state_of, write_atomically
+from evalib.training.environment import choose_device
 from evalib.training.settings import PRECISIONS, TIERS, Settings, learning_rate
-from evalib.training.steps import precision_of, set_rate, training_step
+from evalib.training.step import precision_of, set_rate, training_step
+from evalib.training.train import accuracy, begin, epoch_steps, evaluate
 
 EXPERIMENT, IMAGES = "evanet20-small-letter", 1_000
 
@@ -184,26 +186,26 @@ def course(
     cifar = data.load(TIERS[settings.tier].data)
     train, validation = (index.to(device) for index in data.split(len(cifar.train_labels)))
     images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
-    network, optimiser = loop.begin(settings, device)
+    network, optimiser = begin(settings, device)
     if state is not None:
-        checkpoints.restore(state, network, optimiser)
+        restore(state, network, optimiser)
     CHANGES.get(change, unchanged)(network, optimiser)
     step = training_step(network, optimiser, data.pad(images[train]), labels[train], settings.batch_size, precision)
     entries, seen = [], []
     step = watched(step, network, optimiser, seen) if device.type == "cpu" else step
-    with loop.progress_bar(settings, len(train), epochs.start) as bar:
+    with tqdm(disable=None) as bar:
         for epoch in epochs:
             set_rate(optimiser, learning_rate(settings, epoch))
             seen.clear()
-            losses, _ = loop.train_epoch(step, network, len(train), settings, epoch, bar)
-            scores = loop.predict(network, images[validation])
+            losses = taken(epoch_steps(step, network, len(train), settings, epoch, bar))
+            scores = evaluate(network, images[validation])
             entries.append(
                 {
                     "epoch": epoch + 1,
                     "train_loss": losses.mean().item(),
                     "losses": [round(loss, 4) for loss in losses.tolist()],
                     "steps": list(seen),
-                    "validation_accuracy": loop.accuracy(scores, labels[validation]),
+                    "validation_accuracy": accuracy(scores, labels[validation]),
                     "attentions": attention_figures(network, images[validation][:IMAGES]),
                     "parts": step_figures(network, optimiser),
                 }
@@ -212,47 +214,48 @@ def course(
                 f"{change}: epoch {epoch + 1} loss {entries[-1]['train_loss']:.3f} "
                 f"{entries[-1]['validation_accuracy']:.1f} %"
             )
-    return entries, {name: t.detach().clone() for name, t in checkpoints.state_of(network, optimiser).items()}
+    return entries, {name: t.detach().clone() for name, t in state_of(network, optimiser).items()}
 
 
-def begun(checkpoint: Path, settings: Settings, start: int) -> dict[str, Tensor]:
+def taken(steps) -> Tensor:
+    """The losses of an epoch whose steps are taken one after the other."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value[0]
+
+
+def begun(path: Path, settings: Settings, start: int) -> dict[str, Tensor]:
     """The state in a checkpoint; ``ValueError`` unless it is the one of this very run after ``start`` epochs."""
-    state, said = checkpoints.read_tensors(checkpoint)
+    state, said = read_tensors(path)
     of = said["settings"]
     found = of["experiment"], of["tier"], of["seed"], len(said["curve"])
     if found != (settings.experiment, settings.tier, settings.seed, start):
         raise ValueError(
-            f"{checkpoint} is of {of['experiment']}, {of['tier']} tier, seed {of['seed']}, after {len(said['curve'])} epochs: give the one of "
+            f"{path} is of {of['experiment']}, {of['tier']} tier, seed {of['seed']}, after {len(said['curve'])} epochs: give the one of "
             f"{settings.experiment}, {settings.tier} tier, seed {settings.seed}, after --start {start}"
         )
     return state
 
 
-def mechanism(settings: Settings, start: int, until: int, checkpoint: Path | None, keep: Callable, say=print) -> dict:
-    """The beginning, and each change's course from there on, on CUDA side by side; ``keep`` is given all there is so far."""
-    device = loop.choose_device()
+def mechanism(settings: Settings, start: int, until: int, path: Path | None, keep: Callable, say=print) -> dict:
+    """The beginning, and each change's course from there on, ``keep`` is given all there is so far."""
+    device = choose_device()
     precision = precision_of(settings.precision, device)
     changes = [*CHANGES, *(PRECISION if precision == "bf16" else ())]
-
-    def one(change: str, epochs: range, state: dict | None):
-        with torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext():
-            return course(settings, change, epochs, state, device, say)
-
-    if checkpoint is None:
-        before, state = one("nothing", range(start), None)
+    if path is None:
+        before, state = course(settings, "nothing", range(start), None, device, say)
     else:
-        before, state = [], begun(checkpoint, settings, start)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+        before, state = [], begun(path, settings, start)
     found = {
         "experiment": settings.experiment, "tier": settings.tier, "seed": settings.seed, "precision": precision,
         "start": start, "commit": records.commit(), "device": records.device_name(device), "versions": records.versions(),
         "images": IMAGES, "before": before, "courses": {},
     }  # fmt: skip
-    with ThreadPoolExecutor(len(changes) if device.type == "cuda" else 1) as pool:
-        for change, future in [(change, pool.submit(one, change, range(start, until), state)) for change in changes]:
-            found["courses"][change] = future.result()[0]
-            keep(found | {"sha256": checksum(found)})
+    for change in changes:
+        found["courses"][change] = course(settings, change, range(start, until), state, device, say)[0]
+        keep(found | {"sha256": checksum(found)})
     return found
 
 
@@ -268,7 +271,7 @@ def main() -> None:
     asked = parser.parse_args()
 
     def keep(found: dict) -> None:
-        checkpoints.write_atomically(asked.out, (json.dumps(found, indent=1) + "\n").encode())
+        write_atomically(asked.out, (json.dumps(found, indent=1) + "\n").encode())
 
     settings = Settings(EXPERIMENT, 0, asked.tier, precision=asked.precision)
     mechanism(settings, asked.start, asked.until, asked.checkpoint, keep, lambda line: print(line, flush=True))

@@ -15,7 +15,7 @@ import torch
 
 from evalib.experiments import TABLE_1, Experiment, experiment
 from evalib.results import evaluation, records, tables, weights
-from evalib.training import checkpoints
+from evalib.training import checkpoint
 
 ROWS = (
     *TABLE_1,
@@ -52,7 +52,7 @@ def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Pa
     if large:
         target = rounded(row, source, into)
     else:
-        checkpoints.write_atomically(target, source.read_bytes())
+        checkpoint.write_atomically(target, source.read_bytes())
     for old in older - {target}:
         old.unlink()
     return target
@@ -60,10 +60,10 @@ def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Pa
 
 def rounded(row: Experiment, source: Path, into: Path) -> Path:
     """The weights in ``source`` in bfloat16, in ``into``; ``ValueError`` if they do not give the recorded count again."""
-    tensors, record = checkpoints.read_tensors(source)
+    tensors, record = checkpoint.read_tensors(source)
     half = {name: t.bfloat16() if t.is_floating_point() else t for name, t in tensors.items()}
     record |= {"stored": "bfloat16"}
-    target = checkpoints.write_tensors(into, row.name, half, record)
+    target = checkpoint.write_tensors(into, row.name, half, record)
     if fault := evaluation.difference(record, evaluation.counted(target, "cpu")):
         target.unlink()
         raise ValueError(f"{row.name}, in bfloat16: {fault}")

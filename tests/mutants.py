@@ -256,21 +256,21 @@ MUTANTS = (
     # ── Training and record ───────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "no-schedule", "the learning rate is never set",
-        RECIPE + "test_every_step_of_an_epoch_is_made_at_its_learning_rate", "training/steps.py",
+        RECIPE + "test_every_step_of_an_epoch_is_made_at_its_learning_rate", "training/step.py",
         'group["lr"] = rate', 'group["lr"] = group["lr"]',
     ),
     Mutant(
         "weight-decay", "Adam with a weight decay of 1e-4", RECIPE + "test_adam_is_its_equations_without_weight_decay",
-        "training/steps.py", "weight_decay=weight_decay,\n        fused=True,\n        capturable", "weight_decay=1e-4,\n        fused=True,\n        capturable",
+        "training/step.py", "weight_decay=weight_decay,\n        fused=True,\n        capturable", "weight_decay=1e-4,\n        fused=True,\n        capturable",
     ),
     Mutant(
         "validated-on-test", "validation is on test images", RECIPE + "test_validation_is_on_the_held_out_tenth",
-        "training/loop.py", "scores = evaluate(network, images[validation])",
+        "training/train.py", "scores = evaluate(network, images[validation])",
         "scores = evaluate(network, cifar.test_images[: len(validation)])",
     ),
     Mutant(
         "trained-on-validation", "the validation images are learned too",
-        RECIPE + "test_nothing_is_learned_from_the_held_out_tenth", "training/loop.py",
+        RECIPE + "test_nothing_is_learned_from_the_held_out_tenth", "training/train.py",
         "with (\n        progress_bar(", "training = torch.cat([training, validation])\n    with (\n        progress_bar(",
     ),
     Mutant(
@@ -280,7 +280,7 @@ MUTANTS = (
     ),
     Mutant(
         "oldest-first", "the newest checkpoints are deleted",
-        RECIPE + "test_the_newest_checkpoints_are_kept_and_the_newest_is_read", "training/checkpoints.py",
+        RECIPE + "test_the_newest_checkpoints_are_kept_and_the_newest_is_read", "training/checkpoint.py",
         "reverse=True)", "reverse=False)",
     ),
     Mutant(

@@ -1,7 +1,7 @@
 """The ablations: each one thing changed, and that thing is what its words say; Table 1 stays what it was."""
 
 import math
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import partial
 
 import pytest
@@ -25,8 +25,8 @@ from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.experiments import ADAM, experiment
 from evalib.networks import EVASummary, convolution_3x3
 from evalib.published import PublishedEVA
-from evalib.training import data, loop
-from evalib.training.steps import sgd
+from evalib.training import data, train
+from evalib.training.step import sgd
 from evalib.variants import LetterAttention, ResidualAttention
 
 PARAMETERS = {
@@ -298,7 +298,7 @@ def test_settings_take_the_recipe_of_the_row():
     ours, published = evalib.Settings("resnet20-small"), evalib.Settings("resnet20-small-sgd")
     assert (ours.learning_rate, ours.milestones) == (0.001, (0.5, 0.75)) == ADAM[1:3]
     assert (published.learning_rate, published.milestones) == (0.1, ())
-    assert evalib.Settings(**asdict(published)) == published
+    assert evalib.Settings(**published.model_dump()) == published
 
 
 def test_sgd_is_nesterov_momentum_of_the_published_code():
@@ -335,7 +335,7 @@ def test_a_stopped_run_of_an_ablation_ends_bitwise_as_the_run_never_stopped(few,
     settings = evalib.Settings(name, epochs=2, batch_size=25)
     whole = evalib.train(settings, device="cpu")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop, "announce", stopped)
+        patch.setattr(train, "show", stopped)
         evalib.train(settings, tmp_path, device="cpu")
     resumed = evalib.train(settings, tmp_path, device="cpu")
     assert torch.equal(whole.test_scores, resumed.test_scores)
@@ -346,18 +346,18 @@ def test_a_stopped_run_of_an_ablation_ends_bitwise_as_the_run_never_stopped(few,
     ("name", "reads"), [("resnet20-small", 1), ("resnet20-small-mlp", 1), ("resnet20-small-test-curve", 4)]
 )
 def test_only_a_row_that_asks_for_it_reads_the_test_set_more_than_once(few, monkeypatch, name, reads):
-    predict, seen = loop.predict, []
+    predict, seen = train.predict, []
 
     def counted(network, images, **options):
         seen.append(len(images))
         return predict(network, images, **options)
 
-    monkeypatch.setattr(loop, "predict", counted)
+    monkeypatch.setattr(train, "predict", counted)
     run = evalib.train(evalib.Settings(name, epochs=3, batch_size=30), device="cpu")
     assert seen.count(len(few.test_images)) == reads
     assert ["test_accuracy" in row for row in run.curve] == [reads > 1] * 3
     if reads > 1:
-        assert run.curve[-1]["test_accuracy"] == loop.accuracy(run.test_scores, few.test_labels)
+        assert run.curve[-1]["test_accuracy"] == train.accuracy(run.test_scores, few.test_labels)
 
 
 def test_only_rows_of_that_question_read_the_test_set_after_each_epoch():
@@ -366,7 +366,7 @@ def test_only_rows_of_that_question_read_the_test_set_after_each_epoch():
         "evanet20-small-scaled-test-curve",
         "evanet20-small-letter-test-curve",
     }
-    assert "test_each_epoch" not in asdict(evalib.Settings("resnet20-small"))
+    assert "test_each_epoch" not in evalib.Settings("resnet20-small").model_dump()
 
 
 # ── Table 1 ───────────────────────────────────────────────────────────────────────────────────────────────────────

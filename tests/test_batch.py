@@ -17,7 +17,7 @@ from evalib.batch import manifest, notebook
 from evalib.batch import reproduce as reproducing
 from evalib.batch.cli import main
 from evalib.results import records
-from evalib.training import paths
+from evalib.training import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = "experiment, seed, seeds, tier, epochs, precision, module, out"
@@ -217,7 +217,7 @@ def test_a_bad_option_is_one_line_and_leaves_nothing(tmp_path, capsys, monkeypat
 
 @pytest.mark.parametrize("command", ["plan", "reproduce", "notebook -p experiment resnet20-small"])
 def test_a_package_without_its_checkout_says_so(tmp_path, monkeypatch, capsys, command):
-    monkeypatch.setattr(paths, "checkout", lambda: None)
+    monkeypatch.setattr(environment, "checkout", lambda: None)
     monkeypatch.chdir(tmp_path)
     assert "installed here without it: git clone" in one_line(capsys, *command.split())
     assert not list(tmp_path.iterdir())

@@ -1,7 +1,6 @@
 """What `make bench` measures on a GPU, in small on a CPU, and how it judges the targets."""
 
 import importlib
-import threading
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from torch import nn
 
 from evalib.experiments import TABLE_1
 from evalib.training.settings import Settings
-from evalib.training.steps import adam
+from evalib.training.step import adam
 
 CPU = torch.device("cpu")
 NAMES = [row.name for row in TABLE_1]
@@ -54,15 +53,23 @@ def test_a_row_that_fails_stops_no_other(rows, amounts, monkeypatch):
     assert found[NAMES[1]]["eager"] == {"step_seconds": 1.0}
 
 
-def test_runs_side_by_side_begin_their_epochs_together_each_warmed_up_in_its_thread(rows, tmp_path, monkeypatch):
+def test_runs_side_by_side_take_turns_and_each_is_validated_and_saved(rows, tmp_path, monkeypatch):
     order = []
-    monkeypatch.setattr(rows.loop, "evaluate", lambda *_: order.append("validation") or torch.zeros(1))
-    monkeypatch.setattr(rows.loop, "train_epoch", lambda *_: order.append("epoch") or (torch.zeros(1), None))
-    networks = [nn.Linear(1, 1) for _ in range(4)]
+
+    def epoch(step, network, images, settings, epoch, bar):
+        for step in range(2):
+            order.append((settings.seed, step))
+            yield
+        return torch.zeros(1), None
+
+    monkeypatch.setattr(rows, "evaluate", lambda *_: order.append("validation") or torch.zeros(1))
+    monkeypatch.setattr(rows, "epoch_steps", epoch)
+    networks = [nn.Linear(1, 1) for _ in range(2)]
     runs = [rows.Run(Settings(NAMES[0], seed), each, adam(each, 0.1), None, None) for seed, each in enumerate(networks)]
     images = rows.Images(*torch.zeros(3, 1))
-    rows.side_by_side(partial(rows.take_epochs, images, 1, tmp_path, threading.Barrier(4)), runs)
-    assert order[:4] == ["validation"] * 4 and sorted(order[4:]) == ["epoch"] * 4 + ["validation"] * 4
+    rows.in_turn(partial(rows.take_epochs, images, 1, tmp_path), runs)
+    assert order == [(0, 0), (1, 0), (0, 1), (1, 1), "validation", "validation"]
+    assert len(list(tmp_path.glob("*/epoch-0001-*"))) == 2
 
 
 def test_weights_that_are_no_numbers_are_not_a_difference_of_zero(rows):

@@ -18,9 +18,9 @@ from evalib.networks import EVASummary
 from evalib.pages import answer, figures
 from evalib.results import choice, claims, comparisons, ladder, records, tables, unfinished
 from evalib.results.schema import checksum
-from evalib.training.checkpoints import save_run
+from evalib.training.checkpoint import write_tensors
 from evalib.training.settings import COMPUTATION, Settings
-from evalib.training.steps import adam
+from evalib.training.step import adam
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -225,11 +225,11 @@ def test_the_mechanism_goes_on_from_no_other_checkpoint(tmp_path):
     begun = runpy.run_path(str(ROOT / "scripts" / "mechanism.py"))["begun"]
     settings = Settings("evanet20-small-letter", tier="paper")
     said = {"settings": {"experiment": "evanet20-small-letter", "tier": "paper", "seed": 0}, "curve": [{}] * 24}
-    path = save_run(tmp_path, 24, {"network.a": torch.ones(1)}, said)
+    path = write_tensors(tmp_path, "epoch-0024", {"network.a": torch.ones(1)}, said)
     assert begun(path, settings, 24)["network.a"] == 1
     for other, start in (
         (settings, 10),
-        (replace(settings, seed=1), 24),
+        (settings.model_copy(update={"seed": 1}), 24),
         (Settings("evanet20-small", tier="paper"), 24),
     ):
         with pytest.raises(ValueError, match="is of evanet20-small-letter, paper tier, seed 0, after 24 epochs"):

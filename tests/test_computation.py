@@ -14,7 +14,8 @@ import torch
 import evalib
 from evalib import experiments
 from evalib.experiments import experiment
-from evalib.training import data, steps
+from evalib.training import data
+from evalib.training.step import OPTIMISERS, eager_step
 
 LOSSES = Path(__file__).with_name("losses.json")
 ROWS = list(experiments.ROWS)
@@ -28,9 +29,9 @@ def losses(name: str) -> list[float]:
     torch.manual_seed(0)
     network = evalib.build(name).double().train()
     network.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
-    optimiser = steps.OPTIMISERS[recipe.optimiser](network, recipe.learning_rate, recipe.weight_decay)
+    optimiser = OPTIMISERS[recipe.optimiser](network, recipe.learning_rate, recipe.weight_decay)
     padded, labels = data.pad(cifar.train_images[::25]), cifar.train_labels[::25]
-    step = steps.eager_step(network, optimiser, padded, labels)
+    step = eager_step(network, optimiser, padded, labels)
     batches = zip(*(part.split(BATCH) for part in data.epoch_plan(len(labels), seed=0, epoch=0)), strict=True)
     return [step(data.Plan(*batch))[0].item() for batch, _ in zip(batches, range(2), strict=False)]
 

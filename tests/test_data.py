@@ -21,7 +21,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 from torchvision.transforms import functional as TF
 
-from evalib.training import data, download, paths, sources
+from evalib.training import data, download, environment, sources
 
 NAMES = [*(f"package/data_batch_{batch}.png" for batch in range(1, 6)), "package/test_batch.png"]
 
@@ -406,13 +406,13 @@ def test_the_cache_is_found_by_argument_then_environment_then_root(tmp_path, mon
 def test_the_root_is_the_checkout_or_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.delenv("EVALIB_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(paths, "__file__", str(tmp_path / "checkout" / "evalib" / "training" / "paths.py"))
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "checkout" / "evalib" / "training" / "environment.py"))
     (tmp_path / "checkout" / "evalib").mkdir(parents=True)
-    assert paths.root() == tmp_path
+    assert environment.root() == tmp_path
     (tmp_path / "checkout" / "pyproject.toml").write_text('[project]\nname = "other"\n')
-    assert paths.root() == tmp_path
+    assert environment.root() == tmp_path
     (tmp_path / "checkout" / "pyproject.toml").write_text('[project]\nname = "evalib"\n')
-    assert paths.root() == tmp_path / "checkout"
+    assert environment.root() == tmp_path / "checkout"
 
 
 # ── The data themselves ───────────────────────────────────────────────────────────────────────────────────────────

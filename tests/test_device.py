@@ -8,7 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from evalib import ABLATIONS, TABLE_1, build
-from evalib.training import data, steps
+from evalib.training import data
+from evalib.training.step import PLAN_DTYPES, eager_step
 
 pytestmark = [
     pytest.mark.skipif(torch.version.cuda is None, reason="this PyTorch was built without CUDA"),
@@ -51,7 +52,7 @@ def forward(step_of, name):
     with FakeTensorMode(allow_non_fake_inputs=True):
         images = torch.empty(300, 3, 40, 40, dtype=torch.uint8, device="cuda")
         labels = torch.empty(300, dtype=torch.int64, device="cuda")
-        plan = data.Plan(*(torch.empty(150, dtype=dtype, device="cuda") for dtype in steps.PLAN_DTYPES))
+        plan = data.Plan(*(torch.empty(150, dtype=dtype, device="cuda") for dtype in PLAN_DTYPES))
         step = step_of(moved(network), NoUpdate(), images, labels)
         with OnTheDevice():
             step(plan)
@@ -66,15 +67,15 @@ def forward_alone_in_float32(monkeypatch):
 
 @pytest.mark.parametrize("name", [row.name for row in (*TABLE_1, *ABLATIONS)])
 def test_a_step_stays_on_the_gpu(name):
-    forward(steps.eager_step, name)
+    forward(eager_step, name)
 
 
 def test_a_number_read_back_and_a_visit_to_the_cpu_are_seen():
     def reading(network, *rest):
-        return steps.eager_step(lambda x: network(x) * x.max().item(), *rest)
+        return eager_step(lambda x: network(x) * x.max().item(), *rest)
 
     def visiting(network, *rest):
-        return steps.eager_step(lambda x: network(x.cpu().cuda()), *rest)
+        return eager_step(lambda x: network(x.cpu().cuda()), *rest)
 
     with pytest.raises(DataDependentOutputException):
         forward(reading, "resnet20-small")

@@ -9,7 +9,7 @@ import torch
 import evalib
 from evalib.__main__ import main
 from evalib.results import evaluation, records
-from evalib.training import checkpoints
+from evalib.training import checkpoint
 
 SETTINGS = [evalib.Settings("resnet20-small", seed, epochs=1) for seed in (0, 1)]
 pytestmark = pytest.mark.usefixtures("float32")
@@ -43,9 +43,9 @@ def evaluate(path):
 def with_weights(path, change=lambda tensors: None, **metadata):
     """Replace the weights of a record by a sound file of changed tensors or metadata."""
     record, directory = records.read(path), path.with_suffix("")
-    tensors, made = checkpoints.read_tensors(directory / record["weights"])
+    tensors, made = checkpoint.read_tensors(directory / record["weights"])
     change(tensors)
-    written = checkpoints.write_tensors(directory, "weights", tensors, made | metadata)
+    written = checkpoint.write_tensors(directory, "weights", tensors, made | metadata)
     records.write(record | {"weights": written.name}, path)
 
 

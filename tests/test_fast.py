@@ -12,9 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations, fast, trace
 from evalib.fast import operators, single_query, window
 from evalib.tracing import as_written
-from evalib.training import data, steps
-from evalib.training.loop import begin
+from evalib.training import data
 from evalib.training.settings import Settings
+from evalib.training.step import eager_step
+from evalib.training.train import begin
 
 MAPS = [(1, 1), (2, 5), (5, 4), (7, 7), (8, 8)]
 
@@ -230,7 +231,7 @@ def operations_of_a_step(name):
     torch.set_default_dtype(torch.float32)
     network, optimiser = begin(Settings(name), torch.device("cpu"))
     images, plan = torch.zeros(4, 3, 40, 40, dtype=torch.uint8), data.epoch_plan(4, 0, 0)
-    step = steps.eager_step(network.train(), optimiser, images, torch.zeros(4, dtype=int), "bf16")
+    step = eager_step(network.train(), optimiser, images, torch.zeros(4, dtype=int), "bf16")
     with Operations() as operations:
         step(plan)
     return operations.counts

@@ -14,7 +14,7 @@ import torch
 import evalib
 from evalib.__main__ import main
 from evalib.results import records
-from evalib.training import checkpoints, steps
+from evalib.training import checkpoint, step
 
 pytestmark = pytest.mark.usefixtures("float32")
 KILLS = int(os.environ.get("EVALIB_KILLS", "3"))
@@ -50,7 +50,7 @@ def run_directory(out):
 
 def wait_for_a_checkpoint(process, directory):
     deadline = time.monotonic() + 120
-    while not checkpoints.found(directory):
+    while not checkpoint.found(directory):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -87,7 +87,7 @@ def test_kill_9_at_random_moments_loses_and_doubles_nothing(tmp_path):
     assert whole["curve"] == killed["curve"]
     assert whole["test"] == killed["test"]
     tensors = [
-        checkpoints.read_tensors(checkpoints.found(run_directory(tmp_path / n))[0])[0] for n in ("whole", "killed")
+        checkpoint.read_tensors(checkpoint.found(run_directory(tmp_path / n))[0])[0] for n in ("whole", "killed")
     ]
     assert tensors[0].keys() == tensors[1].keys()
     assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
@@ -124,7 +124,7 @@ def test_too_little_memory_names_the_batch_size_to_try(tmp_path, monkeypatch, ca
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(steps.data, "normalise", full)
+    monkeypatch.setattr(step.data, "normalise", full)
     assert main(["train", "--experiment", "resnet20-small", "--device", "cpu", "--out", str(tmp_path)]) == 2
     assert "batch size 150: try 75" in capsys.readouterr().err
 
@@ -169,6 +169,6 @@ def test_weights_give_the_recorded_count_again_and_damage_is_refused(tmp_path, c
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a CUDA device, and there is none")
 def test_the_captured_step_is_the_eager_step(monkeypatch):
     captured = evalib.train(evalib.Settings("evanet20-small", epochs=1, batch_size=130), device="cuda")
-    monkeypatch.setattr(steps, "captured", lambda step, *_: step)
+    monkeypatch.setattr(step, "captured", lambda step, *_: step)
     eager = evalib.train(evalib.Settings("evanet20-small", epochs=1, batch_size=130), device="cuda")
     assert captured.curve[0]["train_loss"] == pytest.approx(eager.curve[0]["train_loss"], rel=1e-2)

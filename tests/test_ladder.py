@@ -12,7 +12,8 @@ from evalib.ablations.as_published import DROPOUT, AsPublishedEVA, Dropout
 from evalib.ablations.layers import projected_shortcut
 from evalib.batch import manifest
 from evalib.experiments import experiment
-from evalib.training import data, steps
+from evalib.training import data
+from evalib.training.step import OPTIMISERS
 
 SAID = {"name", "model", "variant", "paper_accuracy", "change", "base", "kind"}
 each_rung = pytest.mark.parametrize("row", [row for row in LADDER if "-ladder-" in row.name], ids=lambda row: row.name)
@@ -48,7 +49,7 @@ def test_the_optimiser_of_a_rung_is_torchs(rung, kind, options):
     ours, theirs = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
     theirs.load_state_dict(ours.state_dict())
     pair = (
-        (steps.OPTIMISERS[recipe.optimiser](ours, recipe.learning_rate, recipe.weight_decay), ours),
+        (OPTIMISERS[recipe.optimiser](ours, recipe.learning_rate, recipe.weight_decay), ours),
         (kind(theirs.parameters(), lr=recipe.learning_rate, **options), theirs),
     )
     for optimiser, network in pair:

@@ -14,7 +14,7 @@ from torchvision.datasets import CIFAR100
 from torchvision.models import VisionTransformer
 
 import evalib
-from evalib.training import cifar100, data, loop, sources
+from evalib.training import cifar100, data, sources, train
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_a_network_learns_the_classes_of_ones_own_images(size):
     settings = evalib.Settings("resnet20-small", epochs=6, batch_size=36)
     run = evalib.train(settings, device="cpu", dataset=mine)
     assert run.network.classifier.out_features == 3 and run.test_scores.shape == (40, 3)
-    assert loop.accuracy(run.test_scores, mine.test_labels) > 90
+    assert train.accuracy(run.test_scores, mine.test_labels) > 90
     images, labels = shades(6, size)
     names = evalib.predict(run.network, images, classes=mine.classes)[1]
     assert names == [mine.classes[label] for label in labels]
@@ -202,8 +202,8 @@ def test_a_last_batch_of_one_image_on_a_map_of_one_pixel_is_named():
 @pytest.mark.parametrize(("size", "most"), [(28, 500), (32, 500), (64, 125), (2000, 1)])
 def test_large_images_are_evaluated_in_small_batches(monkeypatch, size, most):
     asked = []
-    monkeypatch.setattr(loop, "predict", lambda network, images, batch_size: asked.append(batch_size))
-    loop.evaluate(nn.Identity(), torch.empty(1, 3, size, size, dtype=torch.uint8))
+    monkeypatch.setattr(train, "predict", lambda network, images, batch_size: asked.append(batch_size))
+    train.evaluate(nn.Identity(), torch.empty(1, 3, size, size, dtype=torch.uint8))
     assert asked == [most]
 
 
@@ -303,7 +303,7 @@ def test_who_gives_up_waiting_for_a_fetch_leaves_it_alone(official, monkeypatch)
     def interrupted(path, saying):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cifar100, "waited", interrupted)
+    monkeypatch.setattr(cifar100, "lock", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cifar100.fetch(official.parent)
     assert half.exists()

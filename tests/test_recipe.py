@@ -1,8 +1,8 @@
 """What the text and the departures say of schedule, optimiser, validation, selection and record is what a run does."""
 
 import json
+import os
 import subprocess
-import threading
 from types import SimpleNamespace
 
 import pytest
@@ -11,9 +11,10 @@ from torch import nn
 
 import evalib
 from evalib.results import records, schema
-from evalib.training import checkpoints, data, environment, loop, steps
-from evalib.training.prediction import predict
+from evalib.training import checkpoint, data, environment, train
+from evalib.training.predict import predict
 from evalib.training.settings import learning_rate
+from evalib.training.step import adam, eager_step, set_rate, sgd, training_step
 
 SETTINGS = evalib.Settings("resnet20-small", epochs=4, batch_size=36)
 
@@ -43,14 +44,14 @@ def weights_of(run):
 # ── Schedule and optimiser ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("optimiser", [steps.adam, steps.sgd])
+@pytest.mark.parametrize("optimiser", [adam, sgd])
 def test_a_step_at_rate_zero_changes_nothing_and_one_at_twice_the_rate_moves_twice_as_far(optimiser):
     moved = {}
     for rate in (0.0, 0.01, 0.02):
         layer = nn.Linear(3, 1, bias=False)
         nn.init.constant_(layer.weight, 0.5)
         made = optimiser(layer, 1.0)
-        steps.set_rate(made, rate)
+        set_rate(made, rate)
         layer(torch.ones(1, 3)).sum().backward()
         made.step()
         moved[rate] = (layer.weight.detach() - 0.5).abs().sum().item()
@@ -62,7 +63,7 @@ def test_every_step_of_an_epoch_is_made_at_its_learning_rate(few, monkeypatch):
     taken = []
 
     def watched(network, optimiser, *arguments):
-        step = steps.training_step(network, optimiser, *arguments)
+        step = training_step(network, optimiser, *arguments)
 
         def one(plan):
             taken.append(float(optimiser.param_groups[0]["lr"]))
@@ -70,7 +71,7 @@ def test_every_step_of_an_epoch_is_made_at_its_learning_rate(few, monkeypatch):
 
         return one
 
-    monkeypatch.setattr(loop, "training_step", watched)
+    monkeypatch.setattr(train, "training_step", watched)
     run = evalib.train(SETTINGS, device="cpu")
     rates = [learning_rate(SETTINGS, epoch) for epoch in range(4)]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5])
@@ -83,7 +84,7 @@ def test_adam_is_its_equations_without_weight_decay():
     torch.set_default_dtype(torch.float64)
     layer = nn.Linear(4, 1, bias=False)
     nn.init.constant_(layer.weight, 100.0)
-    made, w, m, v = steps.adam(layer, 1e-3), layer.weight.detach().clone(), 0.0, 0.0
+    made, w, m, v = adam(layer, 1e-3), layer.weight.detach().clone(), 0.0, 0.0
     for t in range(1, 6):
         x = torch.randn(1, 4)
         made.zero_grad()
@@ -99,7 +100,7 @@ def test_the_loss_of_a_step_is_the_mean_cross_entropy_of_its_batch():
     padded, labels = torch.randint(256, (6, 3, 40, 40), dtype=torch.uint8), torch.arange(6)
     plan = data.Plan(torch.tensor([5, 0, 3]), *torch.tensor([[4, 0, 8], [4, 8, 1]]), torch.tensor([False, True, False]))
     scores = network(data.normalise(data.crop_and_flip(padded, *plan)))
-    loss, right = steps.eager_step(network, steps.adam(network, 1e-3), padded, labels)(plan)
+    loss, right = eager_step(network, adam(network, 1e-3), padded, labels)(plan)
     by_hand = -scores.log_softmax(1)[range(3), labels[plan.order]].mean()
     torch.testing.assert_close(loss, by_hand.detach())
     assert right == (scores.argmax(1) == labels[plan.order]).sum()
@@ -134,7 +135,7 @@ def test_the_last_epoch_counts_whatever_the_best_was(few, tmp_path):
     record = records.record(run._replace(curve=curve))
     assert record["validation_accuracy"] == 12.5
     assert record["test"]["correct"] == (predict(run.network, few.test_images).argmax(1) == few.test_labels).sum()
-    last = checkpoints.part(checkpoints.newest(tmp_path)[0], "network.")
+    last = checkpoint.part(checkpoint.newest(tmp_path)[0], "network.")
     assert all(torch.equal(tensor, last[name]) for name, tensor in run.network.state_dict().items())
 
 
@@ -143,61 +144,29 @@ def test_the_last_epoch_counts_whatever_the_best_was(few, tmp_path):
 
 def test_the_newest_checkpoints_are_kept_and_the_newest_is_read(tmp_path):
     for epoch in (1, 2, 9, 10, 9_999, 10_000):
-        checkpoints.save_run(tmp_path, epoch, {"network.a": torch.full((2,), float(epoch))}, {"epoch": epoch})
-        tensors, metadata = checkpoints.newest(tmp_path)
-        assert metadata["epoch"] == tensors["network.a"][0] == epoch
-    assert [checkpoints.epochs_of(path) for path in checkpoints.found(tmp_path)] == [10_000, 9_999]
-
-
-@pytest.fixture
-def slow(monkeypatch):
-    """A disk that writes when it is told to, and the files that it began to write."""
-    go, began, write = threading.Event(), [], checkpoints.write_atomically
-
-    def waiting(path, content):
-        began.append(path)
-        assert go.wait(30)
-        return write(path, content)
-
-    monkeypatch.setattr(checkpoints, "write_atomically", waiting)
-    return go, began
-
-
-def test_training_does_not_wait_for_the_disk_and_what_is_written_is_what_was_saved(tmp_path, slow):
-    layer = nn.Linear(2, 2)
-    optimiser, before = steps.adam(layer, 1e-3), layer.weight.detach().clone()
-    with checkpoints.Writer(tmp_path) as writer:
-        writer.save(1, layer, optimiser, {"epoch": 1})
-        with torch.no_grad():
-            layer.weight.add_(1)
-        assert not checkpoints.found(tmp_path)
-        slow[0].set()
-    tensors, metadata = checkpoints.newest(tmp_path)
-    assert torch.equal(tensors["network.weight"], before) and metadata == {"epoch": 1}
-
-
-def test_an_interrupted_run_ends_with_the_checkpoint_in_hand_on_disk(tmp_path):
-    layer = nn.Linear(2, 2)
-    with pytest.raises(KeyboardInterrupt), checkpoints.Writer(tmp_path) as writer:
-        writer.save(1, layer, steps.adam(layer, 1e-3), {})
-        raise KeyboardInterrupt
-    assert len(checkpoints.found(tmp_path)) == 1
+        layer = nn.Linear(1, 1)
+        nn.init.constant_(layer.weight, epoch)
+        path = checkpoint.save_run(tmp_path, epoch, layer, adam(layer, 0.1), {"epoch": epoch})
+        os.utime(path, (20_000 - epoch, 20_000 - epoch))  # as a copy may leave them
+        tensors, metadata = checkpoint.newest(tmp_path)
+        assert metadata["epoch"] == tensors["network.weight"] == epoch
+    assert [checkpoint.epochs_of(path) for path in checkpoint.found(tmp_path)] == [10_000, 9_999]
 
 
 def test_a_write_that_fails_stops_the_run(few, tmp_path, monkeypatch):
     def full(path, content):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(checkpoints, "write_atomically", full)
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
     with pytest.raises(OSError, match="the disk is full"):
         evalib.train(SETTINGS, tmp_path, device="cpu")
 
 
 def test_a_metadata_that_is_no_json_is_refused_before_it_is_written(tmp_path):
     layer = nn.Linear(2, 2)
-    with pytest.raises(ValueError), checkpoints.Writer(tmp_path) as writer:
-        writer.save(1, layer, steps.adam(layer, 1e-3), {"loss": float("nan")})
-    assert not checkpoints.found(tmp_path)
+    with pytest.raises(ValueError):
+        checkpoint.save_run(tmp_path, 1, layer, adam(layer, 1e-3), {"loss": float("nan")})
+    assert not checkpoint.found(tmp_path)
 
 
 @pytest.mark.parametrize(("status", "mark"), [("", ""), (" M evalib/eva.py", "-dirty")])
@@ -227,7 +196,7 @@ def test_a_record_says_by_what_each_sitting_was_made(few, tmp_path, monkeypatch)
 
     with pytest.raises(KeyboardInterrupt):
         evalib.run(SETTINGS, tmp_path, device="cpu", observe=stop)
-    monkeypatch.setattr(loop, "commit", lambda: "another")
+    monkeypatch.setattr(train, "commit", lambda: "another")
     evalib.run(SETTINGS, tmp_path, device="cpu")
     record = json.loads(records.record_path(SETTINGS, tmp_path).read_text())
     first, second = record["sittings"]

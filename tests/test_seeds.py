@@ -12,7 +12,7 @@ from evalib.__main__ import main
 from evalib.batch import notebook
 from evalib.pages import figures
 from evalib.results import records
-from evalib.training import checkpoints, loop
+from evalib.training import checkpoint, train
 
 SETTINGS = [evalib.Settings("resnet20-small", seed, epochs=1) for seed in (0, 1, 2)]
 pytestmark = pytest.mark.usefixtures("float32")
@@ -25,7 +25,7 @@ def float32():
 
 @pytest.fixture
 def seed_1_diverges(monkeypatch):
-    begin = loop.begin
+    begin = train.begin
 
     def broken(settings, *arguments):
         network, optimiser = begin(settings, *arguments)
@@ -33,14 +33,14 @@ def seed_1_diverges(monkeypatch):
             torch.nn.init.constant_(network.classifier.bias, torch.nan)
         return network, optimiser
 
-    monkeypatch.setattr(loop, "begin", broken)
+    monkeypatch.setattr(train, "begin", broken)
 
 
 def outcome(path):
     """What a record and its weights say, without what the clock and the files' names do."""
     record = records.read(path)
     curve = [{name: value for name, value in row.items() if name != "seconds"} for row in record["curve"]]
-    return curve, record["test"], checkpoints.read_tensors(path.with_suffix("") / record["weights"])[0]
+    return curve, record["test"], checkpoint.read_tensors(path.with_suffix("") / record["weights"])[0]
 
 
 def test_each_seed_is_bitwise_what_it_is_alone(tmp_path):

@@ -20,7 +20,7 @@ from evalib import experiments
 from evalib.batch import cli, notebook
 from evalib.batch.cli import main
 from evalib.results import records, runs
-from evalib.training import locks
+from evalib.training import environment
 
 COMMANDS = ("train", "evaluate", "table", "claims", "data", "plan", "reproduce", "notebook")
 
@@ -112,8 +112,8 @@ def test_a_lock_that_may_not_be_opened_stops_no_plan(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     (tmp_path / ".lock").touch()
-    monkeypatch.setattr(locks, "FileLock", refuse)
-    assert not locks.held(tmp_path / ".lock")
+    monkeypatch.setattr(environment, "FileLock", refuse)
+    assert not environment.is_locked(tmp_path / ".lock")
 
 
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
@@ -162,7 +162,7 @@ def test_the_import_in_a_notebook_without_widgets_is_silent():
         "sys.modules['IPython'].version_info = (8, 0)\n"
         "sys.modules['ipywidgets'] = None\n"
         "import evalib\n"
-        "from evalib.training.progress import tqdm\n"
+        "from evalib.training.train import tqdm\n"
     )
     done = subprocess.run(
         [sys.executable, "-W", "always", "-c", code], capture_output=True, text=True

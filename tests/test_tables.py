@@ -6,7 +6,6 @@ import io
 import json
 import re
 import statistics
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,7 @@ def made(
     if experiments.experiment(experiment).test_each_epoch:
         flat["test_accuracy"] = 10.0
     record = {
-        "schema": 3, "experiment": experiment, "tier": tier, "seed": seed, "settings": records.asdict(settings),
+        "schema": 3, "experiment": experiment, "tier": tier, "seed": seed, "settings": settings.model_dump(),
         "commit": None, "computation": COMPUTATION, "finished": "2026-01-01T00:00:00+00:00",
         "device": device, "versions": {"torch": "2.14.1"},
         "data": {"source": source, "sha256": manifest.FINGERPRINTS[source]}, "parameters": 1000,
@@ -261,11 +260,11 @@ def test_a_run_on_two_devices_says_nothing_of_time_and_names_both(tmp_path):
 @pytest.mark.parametrize("precision", ["bf16", "float32"])
 def test_a_run_whose_precision_was_asked_for_counts_and_is_not_stale(tmp_path, precision):
     settings = evalib.Settings("resnet20-small")
-    path = made(tmp_path, settings=records.asdict(replace(settings, precision=precision)), precision=precision)
+    path = made(tmp_path, settings=(settings.model_dump() | {"precision": precision}), precision=precision)
     (row,) = runs.complete(ROWS["resnet20-small"], "smoke", tmp_path)
     assert row["precision"] == precision
     assert manifest.staleness(settings, path) == ""
-    other = replace(settings, precision="float32" if precision == "bf16" else "bf16")
+    other = settings.model_copy(update={"precision": "float32" if precision == "bf16" else "bf16"})
     assert "precision was" in manifest.staleness(other, path)
 
 
@@ -273,7 +272,7 @@ def test_a_run_whose_precision_was_asked_for_counts_and_is_not_stale(tmp_path, p
 def test_the_minutes_of_a_row_are_of_one_device_and_precision(tmp_path, other):
     made(tmp_path, seconds=120.0)
     assert tables.table(tmp_path)[0]["minutes"] == 2.0
-    asked = records.asdict(replace(evalib.Settings("resnet20-small", 1), precision=other.get("precision")))
+    asked = evalib.Settings("resnet20-small", 1, precision=other.get("precision")).model_dump()
     made(tmp_path, seed=1, seconds=60.0, settings=asked, **other)
     row = tables.table(tmp_path)[0]
     assert (row["seeds"], row["minutes"]) == (2, None)

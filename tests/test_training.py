@@ -1,10 +1,10 @@
 """Training: pure in (seed, epoch), resumable bit by bit, and honest about what it cannot do."""
 
+import copy
 import json
 import os
 import subprocess
 import sys
-import threading
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,24 +12,26 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from test_tables import made
+from torch import nn
 from torch.nn import functional as F
 
 import evalib
 from evalib import experiments
 from evalib.__main__ import main
-from evalib.networks import Network
 from evalib.results import evaluation, records, runs, schema, tables
-from evalib.training import checkpoints, data, loop, steps
+from evalib.training import checkpoint, data, step, train
 from evalib.training.settings import learning_rate
 
-pytestmark = pytest.mark.usefixtures("float32")
+TINY = evalib.Experiment("tiny", "Tiny", blocks=(1,), widths=(4,))
+"""A row whose epochs take no time."""
 
 COMPILED = """
 import functools
 import torch
 from evalib.networks import EVASummary
-from evalib.training import steps
+from evalib.training import step
 
 torch.compile = functools.partial(torch.compile, backend="aot_eager")
 torch.manual_seed(0)
@@ -42,13 +44,14 @@ def gradients(network):
     return torch.autograd.grad(y.square().sum(), list(eva.parameters()))
 
 
-torch.testing.assert_close(gradients(steps.compiled(eva)), gradients(eva), rtol=1e-4, atol=1e-7)
+torch.testing.assert_close(gradients(step.compiled(eva)), gradients(eva), rtol=1e-4, atol=1e-7)
 """
 
 
-@pytest.fixture
-def float32():
+@pytest.fixture(autouse=True)
+def float32_and_a_tiny_row(monkeypatch):
     torch.set_default_dtype(torch.float32)
+    monkeypatch.setitem(experiments.ROWS, TINY.name, TINY)
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ def small(monkeypatch):
 
 
 def settings(**changes):
-    return evalib.Settings(**{"experiment": "evanet20-small", "epochs": 3, "batch_size": 25} | changes)
+    return evalib.Settings(**{"experiment": "tiny", "epochs": 3, "batch_size": 25} | changes)
 
 
 def state(run):
@@ -84,23 +87,73 @@ def without_seconds(curve):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in curve]
 
 
-def test_a_stopped_run_ends_bitwise_as_the_run_never_stopped(small, tmp_path, monkeypatch):
-    whole = evalib.train(settings(), device="cpu")
+def stopped(after, *given, **options):
+    """A run whose steps end after so many."""
+    running = train.steps(*given, **options)
+    for _ in range(after):
+        next(running)
+    running.close()
 
-    def stop(settings, row, images, bar):
-        if row["epoch"] == 2:
-            raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "announce", stop)
-        with pytest.raises(KeyboardInterrupt):
-            evalib.train(settings(), tmp_path, device="cpu")
+class Dropping(nn.Module):
+    """A network that draws as it trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.Flatten(), nn.Dropout(), nn.Linear(256, 10))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("given", [None, Dropping])
+@pytest.mark.parametrize("after", [1, 3, 4, 7])  # three steps and the entry of an epoch
+def test_a_stopped_run_ends_bitwise_as_the_run_never_stopped(small, tmp_path, given, after):
+    torch.manual_seed(7)
+    networks = [given and given() for _ in range(2)]
+    if given:
+        networks[1].load_state_dict(networks[0].state_dict())
+    begun = [network and copy.deepcopy(network) for network in networks]
+    whole = evalib.train(settings(), device="cpu", network=networks[0])
+    stopped(after, settings(), tmp_path, device="cpu", network=begun[0])
+    assert len(checkpoint.found(tmp_path)) == min(after // 4, checkpoint.KEPT)
     torch.manual_seed(99)
-    resumed = evalib.train(settings(), tmp_path, device="cpu")
+    resumed = evalib.train(settings(), tmp_path, device="cpu", network=begun[1])
     assert_equal(whole, resumed)
     assert torch.equal(whole.test_scores, resumed.test_scores)
     assert without_seconds(whole.curve) == without_seconds(resumed.curve)
-    assert len(checkpoints.found(tmp_path)) == checkpoints.KEPT
+    assert len(checkpoint.found(tmp_path)) == checkpoint.KEPT
+
+
+def test_runs_advanced_in_turn_are_bitwise_what_each_is_alone(small):
+    """Of several networks and seeds, one of which draws as it trains, and other programs draw between the turns."""
+    torch.manual_seed(7)
+    given = [
+        (settings(), None),
+        (settings(experiment="evanet20-small", epochs=1), None),
+        (settings(batch_size=9), Dropping()),
+        (settings(batch_size=9, seed=1), Dropping()),
+    ]
+    alone = [evalib.train(each, device="cpu", network=copy.deepcopy(network)) for each, network in given]
+    waiting = {which: train.steps(each, device="cpu", network=network) for which, (each, network) in enumerate(given)}
+    together = {}
+    while waiting:
+        for which, running in list(waiting.items()):
+            torch.rand(3)
+            try:
+                next(running)
+            except StopIteration as end:
+                together[which] = end.value
+                del waiting[which]
+    for which, run in enumerate(alone):
+        assert_equal(run, together[which])
+        assert without_seconds(run.curve) == without_seconds(together[which].curve)
+
+
+def test_training_leaves_the_random_state_as_it_was(small):
+    before = torch.get_rng_state()
+    evalib.train(settings(epochs=1), device="cpu")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_seed_decides_the_run(small):
@@ -137,39 +190,18 @@ def test_gradients_of_a_compiled_eva_are_those_of_the_eager_one_under_autocast()
 
 
 def test_a_torch_that_would_compile_gradients_in_bf16_compiles_nothing(monkeypatch):
-    assert steps.compiles(None, "paper", torch.device("cuda")) == steps.has_triton()
-    monkeypatch.setattr(steps, "functorch", SimpleNamespace())
-    assert not steps.compiles(None, "paper", torch.device("cuda"))
+    assert step.compiles(None, "paper", torch.device("cuda")) == step.has_triton()
+    monkeypatch.setattr(step, "functorch", SimpleNamespace())
+    assert not step.compiles(None, "paper", torch.device("cuda"))
     with pytest.raises(RuntimeError, match=r"torch 2\.9 or later.*--no-compile"):
-        steps.compiled(torch.nn.Linear(1, 1))
-
-
-def test_a_network_is_drawn_while_no_other_is_compiled(small, monkeypatch):
-    """For torch has one random state, which a compilation puts back to what it was at its beginning."""
-    held = []
-    monkeypatch.setattr(loop, "build", lambda *row: held.append(steps.CAPTURE._is_owned()) or evalib.build(*row))
-    monkeypatch.setattr(torch, "compile", lambda part, dynamic: held.append(steps.CAPTURE._is_owned()) or part)
-    evalib.train(settings(epochs=1), device="cpu", compile=True)
-    assert held == [True] * 3  # the network, body, head
-
-
-def test_a_network_may_load_the_weights_of_a_part_as_it_is_drawn(monkeypatch):
-    def build(*row):
-        evalib.load_pretrained("resnet20-small")
-        return evalib.build(*row)
-
-    monkeypatch.setattr(loop, "build", build)
-    thread = threading.Thread(target=loop.begin, args=(settings(), torch.device("cpu")), daemon=True)
-    thread.start()
-    thread.join(120)
-    assert not thread.is_alive()
+        step.compiled(torch.nn.Linear(1, 1))
 
 
 def test_a_step_that_cannot_be_compiled_is_said_in_one_line_with_the_remedy(small, monkeypatch):
     def broken(graph, inputs):
         raise RuntimeError("no compiler here")
 
-    monkeypatch.setattr(steps, "compiled", lambda network: torch.compile(network, backend=broken))
+    monkeypatch.setattr(step, "compiled", lambda network: torch.compile(network, backend=broken))
     with pytest.raises(RuntimeError, match=r"could not be compiled \(.*no compiler here.*--no-compile$") as caught:
         evalib.train(settings(), device="cpu", compile=True)
     assert "\n" not in str(caught.value)
@@ -198,7 +230,7 @@ def test_the_test_images_decide_nothing(small, monkeypatch):
 @pytest.mark.parametrize("harm", [lambda b: b[: len(b) // 2], lambda b: b[:-100] + bytes([b[-100] ^ 1]) + b[-99:]])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(small, tmp_path, harm):
     whole = evalib.train(settings(), tmp_path, device="cpu")
-    newest = checkpoints.found(tmp_path)[0]
+    newest = checkpoint.found(tmp_path)[0]
     newest.write_bytes(harm(newest.read_bytes()))
     with pytest.warns(UserWarning, match=newest.name):
         again = evalib.train(settings(), tmp_path, device="cpu")
@@ -215,18 +247,18 @@ def test_a_loss_that_is_not_finite_stops_the_run(small, tmp_path, monkeypatch):
     monkeypatch.setattr(F, "cross_entropy", lambda scores, labels: scores.sum() * float("nan"))
     with pytest.raises(FloatingPointError, match=r"nan at epoch 1, step 1, learning rate 0.001"):
         evalib.train(settings(), tmp_path, device="cpu")
-    assert not checkpoints.found(tmp_path)
+    assert not checkpoint.found(tmp_path)
 
 
 @pytest.mark.parametrize(("which", "validation"), [("validation", True), ("test", False)])
 def test_scores_that_are_not_finite_stop_the_run(small, tmp_path, monkeypatch, which, validation):
-    true = loop.predict
+    true = train.predict
 
     def spoiled(network, images, **options):
         scores = true(network, images, **options)
         return scores * float("nan") if (len(images) != 20) is validation else scores
 
-    monkeypatch.setattr(loop, "predict", spoiled)
+    monkeypatch.setattr(train, "predict", spoiled)
     with pytest.raises(FloatingPointError, match=f"the {which} loss is nan after epoch 1.*--learning-rate"):
         evalib.run(settings(epochs=1), tmp_path, device="cpu")
     assert not records.record_path(settings(), tmp_path).exists()
@@ -286,7 +318,7 @@ def test_bad_settings_are_named(changes, named):
 def test_a_device_that_is_not_there_is_named():
     for name in ("cuda:99", "tpu", "nonsense"):
         with pytest.raises(ValueError, match=f"no device '{name}' here"):
-            loop.choose_device(name)
+            train.choose_device(name)
 
 
 def test_record_tells_everything_and_is_not_overwritten(small, tmp_path):
@@ -310,7 +342,7 @@ def test_record_tells_everything_and_is_not_overwritten(small, tmp_path):
     assert path.read_bytes() == kept
     evalib.run(settings(epochs=4), tmp_path, device="cpu", overwrite=True)
     assert len(records.read(path)["curve"]) == 4
-    (earlier,) = (tmp_path / "superseded" / "smoke").glob("evanet20-small-seed0-*.json")
+    (earlier,) = (tmp_path / "superseded" / "smoke").glob("tiny-seed0-*.json")
     assert earlier.read_bytes() == kept
     assert (earlier.with_suffix("") / record["weights"]).exists()
 
@@ -333,7 +365,7 @@ def test_overwriting_checks_the_device_and_the_data_before_anything_moves(small,
 def test_overwriting_an_unfinished_run_keeps_its_checkpoints(small, tmp_path):
     path = records.record_path(settings(), tmp_path)
     evalib.train(settings(), path.with_suffix(""), device="cpu")
-    names = {each.name for each in checkpoints.found(path.with_suffix(""))}
+    names = {each.name for each in checkpoint.found(path.with_suffix(""))}
     evalib.run(settings(), tmp_path, device="cpu", overwrite=True)
     (folder,) = (tmp_path / "superseded" / "smoke").iterdir()
     assert {each.name for each in folder.iterdir()} == names
@@ -356,7 +388,7 @@ def test_a_record_alone_stops_at_once_and_names_what_to_do(small, tmp_path, monk
     before = path.read_bytes()
     for each in path.with_suffix("").glob("*.safetensors"):
         each.unlink()
-    monkeypatch.setattr(records, "train", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(records, "steps", lambda *_: pytest.fail("it trained"))
     with pytest.raises(FileExistsError, match=f"{path.name} is the record of this run .*--overwrite"):
         evalib.run(plan, tmp_path, device="cpu")
     assert path.read_bytes() == before
@@ -364,28 +396,20 @@ def test_a_record_alone_stops_at_once_and_names_what_to_do(small, tmp_path, monk
 
 def test_a_recorded_run_is_read_from_its_weights(small, tmp_path, monkeypatch):
     first = evalib.run(settings(epochs=1), tmp_path, device="cpu")
-    monkeypatch.setattr(records, "train", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(records, "steps", lambda *_: pytest.fail("it trained"))
     again = evalib.run(settings(epochs=1), tmp_path, device="cpu")
     assert_equal(first, again)
     assert torch.equal(first.test_scores, again.test_scores)
     assert again.curve == first.curve
 
 
-def test_a_recorded_run_is_read_without_a_draw_beside_that_of_another(small, tmp_path, monkeypatch):
-    """Side by side runs share torch's random stream: who draws from it holds the lock."""
-    evalib.run(settings(epochs=1), tmp_path, device="cpu")
-    held = []
-    monkeypatch.setattr(experiments, "Network", lambda *of: held.append(steps.CAPTURE._is_owned()) or Network(*of))
-    evalib.run(settings(epochs=1), tmp_path, device="cpu")
-    assert held == [True]
-
-
 def test_weights_are_evaluated_in_the_batches_in_which_their_run_was(small, tmp_path, monkeypatch):
     """On a GPU other batches are other kernels, and there the counts of run and evaluation must be equal."""
     evalib.run(settings(epochs=1), tmp_path, device="cpu")
     path, seen = records.record_path(settings(epochs=1), tmp_path), []
-    evaluate = loop.evaluate
-    monkeypatch.setattr(loop, "evaluate", lambda *given: seen.append(given) or evaluate(*given))
+    evaluate = train.evaluate
+    for module in (train, records):
+        monkeypatch.setattr(module, "evaluate", lambda *given: seen.append(given) or evaluate(*given))
     assert evalib.run(settings(epochs=1), tmp_path, device="cpu").test_scores is not None
     assert evaluation.verify(path, "cpu")["fault"] == ""
     assert len(seen) == 2
@@ -406,12 +430,12 @@ def test_a_run_goes_on_for_longer_and_says_where_it_came_from(small, tmp_path):
     assert records.read(earlier) == short
     with pytest.raises(ValueError, match=r"learning_rate was 0\.001, is now 0\.01"):
         evalib.run(settings(epochs=6, learning_rate=0.01), tmp_path, device="cpu", longer=True)
-    last = checkpoints.found(path.with_suffix(""))[0]
+    last = checkpoint.found(path.with_suffix(""))[0]
     last.write_bytes(last.read_bytes()[:-1])
     with pytest.raises(ValueError, match=f"{last.name} is damaged"):
         evalib.run(settings(epochs=6), tmp_path, device="cpu", longer=True)
     assert records.read(path) == long
-    for each in checkpoints.found(path.with_suffix("")):
+    for each in checkpoint.found(path.with_suffix("")):
         each.unlink()
     with pytest.raises(FileNotFoundError, match="last checkpoint"):
         evalib.run(settings(epochs=6), tmp_path, device="cpu", longer=True)
@@ -421,7 +445,7 @@ def test_a_run_goes_on_for_longer_and_says_where_it_came_from(small, tmp_path):
 def test_a_run_of_another_computation_is_not_made_longer_and_nothing_moves(small, tmp_path, monkeypatch):
     evalib.run(settings(epochs=2), tmp_path, device="cpu")
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr(loop, "COMPUTATION", loop.COMPUTATION + 1)
+    monkeypatch.setattr(train, "COMPUTATION", train.COMPUTATION + 1)
     with pytest.raises(ValueError, match="finish them with the evalib that made them"):
         evalib.run(settings(epochs=4), tmp_path, device="cpu", longer=True)
     assert sorted(tmp_path.rglob("*")) == before
@@ -430,7 +454,7 @@ def test_a_run_of_another_computation_is_not_made_longer_and_nothing_moves(small
 def test_checkpoints_of_a_name_that_is_no_more_are_of_another_computation(small, tmp_path):
     """As those of the former ablation *scaled*, whose folder has today's name."""
     said = {"settings": {"experiment": "evanet20-small-scaled"}, "curve": [{}], "sittings": []}
-    checkpoints.save_run(tmp_path, 1, {}, said)
+    checkpoint.write_tensors(tmp_path, "epoch-0001", {}, said)
     with pytest.raises(ValueError, match="checkpoints of computation 1"):
         evalib.train(settings(), tmp_path, device="cpu")
 
@@ -444,8 +468,8 @@ def test_a_run_made_longer_is_not_one_of_its_tier(tmp_path):
 
 def test_checkpoints_of_another_computation_are_refused(small, tmp_path, monkeypatch):
     evalib.train(settings(), tmp_path, device="cpu")
-    before = loop.COMPUTATION
-    monkeypatch.setattr(loop, "COMPUTATION", before + 1)
+    before = train.COMPUTATION
+    monkeypatch.setattr(train, "COMPUTATION", before + 1)
     with pytest.raises(ValueError, match=f"checkpoints of computation {before}, and this evalib has {before + 1}"):
         evalib.train(settings(), tmp_path, device="cpu")
 
@@ -459,7 +483,7 @@ def test_weights_left_without_a_record_are_not_kept_twice(small, tmp_path, monke
         with pytest.raises(KeyboardInterrupt):
             evalib.run(settings(epochs=1), tmp_path, device="cpu")
     path = records.record_path(settings(), tmp_path)
-    foreign = checkpoints.write_tensors(path.with_suffix(""), "weights", {"a": torch.zeros(1)}, {"curve": []})
+    foreign = checkpoint.write_tensors(path.with_suffix(""), "weights", {"a": torch.zeros(1)}, {"curve": []})
     monkeypatch.setattr(records, "datetime", Later)
     evalib.run(settings(epochs=1), tmp_path, device="cpu")
     assert set(path.with_suffix("").glob("weights-*")) == {
@@ -493,7 +517,7 @@ def test_a_collapse_is_a_fall_by_half_that_stays(since, last, warns):
 
 def test_a_collapse_is_in_the_record_and_said(small, tmp_path, monkeypatch, capsys):
     values = iter([80.0, 30.0, 20.0])
-    monkeypatch.setattr(loop, "accuracy", lambda scores, labels: next(values))
+    monkeypatch.setattr(train, "accuracy", lambda scores, labels: next(values))
     given = ["train", "--experiment", "resnet20-small", "--epochs", "2", "--device", "cpu", "--out", str(tmp_path)]
     assert main(given) == 0
     warning = records.read(tmp_path / "smoke" / "resnet20-small-seed0.json")["warning"]
@@ -510,7 +534,7 @@ def test_a_second_process_does_not_write(small, tmp_path):
     plan = settings()
     directory = records.record_path(plan, tmp_path).with_suffix("")
     directory.mkdir(parents=True)
-    with records.FileLock(directory / ".lock"), pytest.raises(RuntimeError, match="another process"):
+    with FileLock(directory / ".lock"), pytest.raises(RuntimeError, match="another process"):
         evalib.run(plan, tmp_path, device="cpu")
     assert not records.record_path(plan, tmp_path).exists()
 

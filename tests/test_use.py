@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet18
 
 import evalib
-from evalib.training import data, prediction
+from evalib.training import data
 
 
 @pytest.fixture(autouse=True)
@@ -197,7 +197,7 @@ def test_a_trained_network_is_in_evaluation_mode():
     run = evalib.train(evalib.Settings("resnet20-small", epochs=1, batch_size=450), device="cpu")
     assert not any(module.training for module in run.network.modules())
     assert not run.test_scores.is_inference()
-    assert torch.equal(prediction.predict(run.network, run.cifar.test_images), run.test_scores)
+    assert torch.equal(evalib.predict(run.network, run.cifar.test_images), run.test_scores)
 
 
 STATE = """

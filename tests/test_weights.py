@@ -17,7 +17,7 @@ from evalib import experiments
 from evalib.__main__ import main
 from evalib.experiments import experiment
 from evalib.results import evaluation, records, weights
-from evalib.training import checkpoints, data
+from evalib.training import checkpoint, data
 
 ROOT = Path(__file__).resolve().parent.parent
 ROW = experiment("resnet20-small")
@@ -48,12 +48,12 @@ def put(out):
 
 def test_published_weights_load_by_name_and_give_the_recorded_count(out, capsys):
     path = put(out)
-    assert checkpoints.CHECKED.fullmatch(path.name) and path.name.startswith("resnet20-small-")
+    assert checkpoint.CHECKED.fullmatch(path.name) and path.name.startswith("resnet20-small-")
     record = records.read(out / "smoke" / "resnet20-small-seed0.json")
     network = evalib.load_pretrained(ROW.name)
     assert not network.training
     cifar = data.load("subset")
-    correct = evalib.training.loop.predict(network, cifar.test_images).argmax(dim=1) == cifar.test_labels
+    correct = evalib.predict(network, cifar.test_images).argmax(dim=1) == cifar.test_labels
     assert correct.sum().item() == record["test"]["correct"]
     shutil.rmtree(out / "smoke")
     assert main(["evaluate", "--weights", ROW.name, "--out", str(out)]) == 0
@@ -100,9 +100,9 @@ def other_count(out):
     path = out / "smoke" / "resnet20-small-seed0.json"
     record = json.loads(path.read_text())
     del record["sha256"]
-    tensors, inside = checkpoints.read_tensors(path.with_suffix("") / record["weights"])
+    tensors, inside = checkpoint.read_tensors(path.with_suffix("") / record["weights"])
     test = inside["test"] | {"correct": 499, "accuracy": 99.8}
-    made = checkpoints.write_tensors(path.with_suffix(""), "weights", tensors, inside | {"test": test})
+    made = checkpoint.write_tensors(path.with_suffix(""), "weights", tensors, inside | {"test": test})
     records.write(record | {"test": test, "weights": made.name}, path)
 
 
@@ -125,8 +125,8 @@ def test_other_weights_are_refused(out, harm, named):
 def test_weights_of_a_large_row_are_rounded_to_bfloat16_and_say_so(tmp_path, trained):
     torch.set_default_dtype(torch.float32)
     source = next((trained / "smoke" / "resnet20-small-seed0").glob("weights-*"))
-    (before, record), target = checkpoints.read_tensors(source), rounded(ROW, source, tmp_path)
-    _, inside = checkpoints.read_tensors(target)
+    (before, record), target = checkpoint.read_tensors(source), rounded(ROW, source, tmp_path)
+    _, inside = checkpoint.read_tensors(target)
     assert inside == record | {"stored": "bfloat16"}
     assert target.stat().st_size < 0.6 * source.stat().st_size
     for name, value in weights.load_weights(target).state_dict().items():
@@ -182,13 +182,13 @@ def test_tied_and_computed_weights_are_written_and_read_back(tmp_path, monkeypat
     evalib.register(evalib.Experiment("mine", "Mine", head=Head))
     network, x = evalib.build("mine").eval(), torch.randn(2, 3, 32, 32)
     made = {"experiment": "mine", "computation": 2, "settings": {}}
-    path = checkpoints.write_tensors(tmp_path, "weights", network.state_dict(), made)
+    path = checkpoint.write_tensors(tmp_path, "weights", network.state_dict(), made)
     torch.testing.assert_close(evalib.load_weights(path)(x), network(x))
 
 
 def test_a_checkpoint_and_the_file_of_another_program_are_no_weights(tmp_path):
     settings = {"settings": {"experiment": ROW.name}, "curve": []}
-    path = checkpoints.write_tensors(tmp_path, "epoch-0001", {"network.a": torch.ones(2)}, settings)
+    path = checkpoint.write_tensors(tmp_path, "epoch-0001", {"network.a": torch.ones(2)}, settings)
     with pytest.raises(
         ValueError, match=r"epoch-0001-\w+.safetensors is a checkpoint.*name the weights-… file beside it"
     ):

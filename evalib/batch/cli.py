@@ -216,7 +216,6 @@ def add_out(command) -> None:
 def call_train(arguments: argparse.Namespace) -> int:
     """Train each seed. Status 1 if one of several was stopped by a fault, which is named on stderr."""
     from evalib.results import records
-    from evalib.training.progress import tensorboard
     from evalib.training.settings import Settings
 
     seeds = arguments.seeds or [arguments.seed]
@@ -266,6 +265,22 @@ def call_train(arguments: argparse.Namespace) -> int:
         if "warning" in record:
             print(f"evalib: {path}: {record['warning']}", file=sys.stderr)
     return 1 if faults else 0
+
+
+def tensorboard(directory: Path) -> Callable[[dict], None]:
+    """An observer that writes each entry of a curve for TensorBoard; ``ValueError`` if that is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError("--log tensorboard needs the package tensorboard: pip install tensorboard") from None
+    writer = SummaryWriter(directory)
+
+    def observe(row: dict) -> None:
+        for name, value in row.items():
+            writer.add_scalar(name, value, row["epoch"])
+        writer.flush()
+
+    return observe
 
 
 def call_data(arguments: argparse.Namespace) -> None:

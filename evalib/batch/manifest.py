@@ -11,9 +11,8 @@ from typing import NamedTuple
 from evalib.experiments import TABLE_1
 from evalib.results.files import read_same, record_path
 from evalib.results.runs import epoch_seconds, timed, trusted
-from evalib.training import checkpoints, data
-from evalib.training.environment import choose_device, device_name
-from evalib.training.paths import in_checkout
+from evalib.training import checkpoint, data
+from evalib.training.environment import choose_device, device_name, in_checkout
 from evalib.training.settings import TIERS, Settings
 
 MANIFEST = "workflow/manifest.csv"
@@ -124,10 +123,10 @@ def plan_run(settings: Settings, path: Path) -> Planned:
         if fault:
             return Planned(settings, "to do", fault, settings.epochs)
         return Planned(settings, "done", "", 0)
-    saved = checkpoints.found(path.with_suffix(""))
+    saved = checkpoint.found(path.with_suffix(""))
     if not saved:
         return Planned(settings, "to do", "", settings.epochs)
-    epochs = checkpoints.epochs_of(saved[0])
+    epochs = checkpoint.epochs_of(saved[0])
     note = f"{epochs} of {settings.epochs} epochs"
     return Planned(settings, "begun", note, max(settings.epochs - epochs, 0))
 

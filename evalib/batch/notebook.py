@@ -22,7 +22,7 @@ from evalib.experiments import TABLE_1
 from evalib.extras import need
 from evalib.results import evaluation
 from evalib.results.files import read_same, record_path
-from evalib.training.paths import checkout, in_checkout
+from evalib.training.environment import checkout, in_checkout
 from evalib.training.settings import Settings
 
 TEMPLATE = "notebooks/train.ipynb"

@@ -14,8 +14,8 @@ from evalib.batch.notebook import make, visible_gpus
 from evalib.extras import need
 from evalib.results import tables
 from evalib.results.files import record_path, results
-from evalib.training import checkpoints
-from evalib.training.paths import in_checkout
+from evalib.training import checkpoint
+from evalib.training.environment import in_checkout
 
 
 def reproduce(
@@ -67,7 +67,7 @@ def write_config(asked: dict, out: Path, source: Path, state: Path) -> Path:
     wanted |= {"out": str(out), "manifest": str(source)}
     content = json.dumps(wanted).encode()
     path = state / f"config-{hashlib.sha256(content).hexdigest()[:8]}.json"
-    return checkpoints.write_atomically(path, content)
+    return checkpoint.write_atomically(path, content)
 
 
 def profile_directory(profile: str) -> Path:

@@ -19,7 +19,7 @@ from evalib.pages.figures import INK, styled
 from evalib.results import markdown
 from evalib.results.records import commit, device_name, results
 from evalib.training.download import is_there
-from evalib.training.loop import choose_device
+from evalib.training.environment import choose_device
 
 SIDE_BY_SIDE = 'style="display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0.8rem 1.2rem"'
 

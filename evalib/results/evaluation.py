@@ -7,8 +7,8 @@ from evalib.results import tables
 from evalib.results.records import device_name, read, versions
 from evalib.results.schema import dumps
 from evalib.results.weights import evaluate, read_weights
-from evalib.training import checkpoints, data
-from evalib.training.loop import choose_device
+from evalib.training import checkpoint, data
+from evalib.training.environment import choose_device
 
 EVALUATION = "evaluation.json"
 
@@ -40,7 +40,7 @@ def verify(path: Path, device: str | None = None) -> dict:
         outcome["fault"] = difference(record, outcome)
     except ValueError as error:
         outcome["fault"] = str(error)
-    checkpoints.write_atomically(weights.with_name(EVALUATION), f"{dumps(outcome, indent=1)}\n".encode())
+    checkpoint.write_atomically(weights.with_name(EVALUATION), f"{dumps(outcome, indent=1)}\n".encode())
     return outcome
 
 

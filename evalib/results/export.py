@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from evalib.attention import RelativeSelfAttention
 from evalib.extras import need
 from evalib.results.weights import find_weights, load_weights, read_weights
-from evalib.training import checkpoints, data
-from evalib.training.prediction import predict, trained_on
+from evalib.training import checkpoint, data
+from evalib.training.predict import predict, trained_on
 
 FORMATS = {"onnx": ".onnx", "pt2": ".pt2"}
 EXAMPLES = 2
@@ -75,7 +75,7 @@ def export(
     program = torch.export.export(Deployed(network), (images,), dynamic_shapes=batch)
     names = json.dumps(None if classes is None else [*map(str, classes)])
     content = (as_onnx if kind == "onnx" else as_pt2)(program, names)
-    return checkpoints.write_atomically(path, content)
+    return checkpoint.write_atomically(path, content)
 
 
 def as_pt2(program, classes: str) -> bytes:

@@ -1,12 +1,11 @@
 """Where records lie, and how they are written, read and set aside: nothing is ever overwritten."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from evalib.results.schema import check, checksum, dumps, loads, settings_of
-from evalib.training import checkpoints
-from evalib.training.paths import root
+from evalib.training import checkpoint
+from evalib.training.environment import root
 from evalib.training.settings import TIERS, Settings, check_same
 
 SUPERSEDED = "superseded"
@@ -36,7 +35,7 @@ def record_path(settings: Settings, out: Path | None = None) -> Path:
 def write(record: dict, path: Path) -> Path:
     """Write a record atomically, with the SHA-256 of what it says."""
     text = dumps(record | {"sha256": checksum(record)}, indent=1) + "\n"
-    return checkpoints.write_atomically(path, text.encode())
+    return checkpoint.write_atomically(path, text.encode())
 
 
 def read(path: Path) -> dict:
@@ -60,7 +59,7 @@ def read_same(path: Path, settings: Settings) -> dict:
     """
     record = read(path)
     saved = settings_of(record)
-    check_same(settings, saved if settings.precision else replace(saved, precision=None), path)
+    check_same(settings, saved if settings.precision else saved.model_copy(update={"precision": None}), path)
     return record
 
 

@@ -50,7 +50,7 @@ LEDGER = (
           ("D6", "D7", "D8", "D9", "D13", "D14")),
     Entry("§4.1 augmentation", "evalib.training.data.crop_and_flip", None,
           ("tests/test_data.py::test_crop_and_flip_is_torchvision_image_by_image",), "notebooks/train", ("D12",)),
-    Entry("§4.1 training", "evalib.training.loop.train", None,
+    Entry("§4.1 training", "evalib.training.train.train", None,
           ("tests/test_training.py::test_learning_rate_falls_tenfold_at_half_and_three_quarters",
            "tests/test_training.py::test_the_test_images_decide_nothing"), "notebooks/train", ("D10", "D11", "D13")),
     Entry("Table 1", "evalib.experiments.TABLE_1", None,

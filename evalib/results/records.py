@@ -1,15 +1,13 @@
 """A result is a file that nobody edits: one JSON record a run."""
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from torch.nn import functional as F
 
 from evalib.networks import count_parameters
@@ -17,12 +15,11 @@ from evalib.results.files import read, read_same, record_path, set_aside, write
 from evalib.results.files import results as results
 from evalib.results.schema import SCHEMA, collapse, settings_of
 from evalib.results.weights import load_weights
-from evalib.training import checkpoints, data, loop
-from evalib.training.checks import check_kinds
-from evalib.training.environment import commit, device_name, versions
-from evalib.training.loop import Run, accuracy, check_computation, choose_device, train
+from evalib.training import checkpoint, data
+from evalib.training.environment import choose_device, commit, device_name, lock, versions
 from evalib.training.settings import COMPUTATION, TIERS, Settings
-from evalib.training.steps import precision_of
+from evalib.training.step import precision_of
+from evalib.training.train import Run, accuracy, check_computation, check_kinds, evaluate, steps
 
 
 def run(
@@ -32,7 +29,6 @@ def run(
     overwrite: bool = False,
     observe: Callable[[dict], None] | None = None,
     compile: bool | None = None,
-    shared: int = 1,
     longer: bool = False,
 ) -> Run:
     """Train, or go on training, and write the record; checkpoints and weights lie in a folder beside it.
@@ -40,8 +36,30 @@ def run(
     A record of these settings that is already there is kept, and its run read from the weights beside it:
     ``FileExistsError`` if these are not there. Other settings are a ``ValueError`` that names them. With ``overwrite`` the
     run begins anew, with ``longer`` it goes on from the last checkpoint of a run of fewer epochs; the record that was
-    there moves into ``superseded/``. ``RuntimeError`` if another process has the run in hand. ``shared`` is how many runs
-    share the device, this one included: the record says so beside its seconds.
+    there moves into ``superseded/``. ``RuntimeError`` if another process has the run in hand.
+    """
+    running = begun(settings, out, device, overwrite, compile, longer=longer)
+    while True:
+        try:
+            entry = next(running)
+        except StopIteration as end:
+            return end.value
+        if entry is not None and observe is not None:
+            observe(entry)
+
+
+def begun(
+    settings: Settings,
+    out: Path | None = None,
+    device: str | None = None,
+    overwrite: bool = False,
+    compile: bool | None = None,
+    shared: int = 1,
+    longer: bool = False,
+) -> Generator[dict | None, None, Run]:
+    """:func:`run`, a training step a turn, as :func:`evalib.training.train.steps` has it.
+
+    ``shared`` is how many runs take turns, this one included: the record says so beside its seconds.
     """
     check_kinds(settings, None)
     path = record_path(settings, out)
@@ -52,14 +70,14 @@ def run(
             data.load(TIERS[settings.tier].data)  # what stops the run stops it before anything is moved
             set_aside(path)
         elif longer and path.exists() and (epochs := settings_of(read(path)).epochs) < settings.epochs:
-            check_last_checkpoint(path, read_same(path, replace(settings, epochs=epochs)))
+            check_last_checkpoint(path, read_same(path, settings.model_copy(update={"epochs": epochs})))
             set_aside(path, checkpoints_too=False)
         elif path.exists():
             read_same(path, settings)
             return finished_run(path, settings, device)
-        finished = train(settings, directory, device, observe, compile, longer)
+        finished = yield from steps(settings, directory, device, compile, longer)
         made = record(finished) | {"shared": shared}
-        weights = checkpoints.write_tensors(directory, "weights", finished.network.state_dict(), made)
+        weights = checkpoint.write_tensors(directory, "weights", finished.network.state_dict(), made)
         write(made | {"weights": weights.name}, path)
         drop_doubles(weights, made["curve"])
         return finished
@@ -71,13 +89,13 @@ def check_last_checkpoint(path: Path, record: dict) -> None:
     ``ValueError`` if another computation made it, or it is damaged.
     """
     check_computation(path, record["computation"])
-    saved, epochs = checkpoints.found(path.with_suffix("")), settings_of(record).epochs
-    if not saved or checkpoints.epochs_of(saved[0]) != epochs:
+    saved, epochs = checkpoint.found(path.with_suffix("")), settings_of(record).epochs
+    if not saved or checkpoint.epochs_of(saved[0]) != epochs:
         raise FileNotFoundError(
             f"the last checkpoint of {path} is not beside it, so there is nothing to go on from: copy it from where the run "
             "was made, or begin anew with --overwrite"
         )
-    checkpoints.read_tensors(saved[0])
+    checkpoint.read_tensors(saved[0])
 
 
 def finished_run(path: Path, settings: Settings, device: str | None = None) -> Run:
@@ -91,14 +109,14 @@ def finished_run(path: Path, settings: Settings, device: str | None = None) -> R
         )
     where, cifar = choose_device(device), data.load(known["data"]["source"])
     network = load_weights(weights).to(where)
-    scores = loop.evaluate(network, cifar.test_images.to(where)).cpu()
+    scores = evaluate(network, cifar.test_images.to(where)).cpu()
     return Run(settings, network, known["curve"], cifar, scores, where, known["seconds"], known.get("sittings", []))
 
 
 def drop_doubles(weights: Path, curve: list[dict]) -> None:
     """Remove other weights of this very run, left by one that was stopped between its weights and its record."""
     for other in weights.parent.glob("weights-*.safetensors"):
-        if other != weights and checkpoints.read_tensors(other)[1].get("curve") == curve:
+        if other != weights and checkpoint.read_tensors(other)[1].get("curve") == curve:
             other.unlink()
 
 
@@ -111,45 +129,33 @@ def run_side_by_side(
 ) -> list[Future[Run]]:
     """Each of several runs as :func:`run` makes it alone, with its ``options``; what one of them raises stops it alone.
 
-    On CUDA they run side by side, a thread and a stream each: one GPU holds many small runs at once in less time than one
-    after the other. Elsewhere one follows the other. ``observer`` gives each run its own ``observe``. When this
-    thread is interrupted, each run stops after the epoch that it is in, whose checkpoint is kept.
+    On CUDA they take turns, a step each, each on a stream of its own: one GPU holds many small runs at once in less time
+    than one after the other. Elsewhere one follows the other. ``observer`` gives each run its own ``observe``.
     """
-    where, stopped = choose_device(device), threading.Event()
-    workers = len(settings) if where.type == "cuda" else 1
-
-    def one(each: Settings) -> Run:
-        observe = observer(each) if observer else lambda row: None
-
-        def watch(row: dict) -> None:
-            observe(row)
-            if stopped.is_set():
-                raise InterruptedError("stopped; the same command goes on from the last checkpoint")
-
-        with torch.cuda.stream(torch.cuda.Stream(where)) if where.type == "cuda" else nullcontext():
-            return run(each, out, device, observe=watch, shared=workers, **options)
-
-    if workers == 1:
-        return [at_once(one, each) for each in settings]
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(one, each) for each in settings]
-        try:
-            wait(futures)
-        except KeyboardInterrupt:
-            stopped.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    where = choose_device(device)
+    together = len(settings) if where.type == "cuda" else 1
+    futures: list[Future[Run]] = [Future() for _ in settings]
+    waiting = []
+    for each, future in zip(settings, futures, strict=True):
+        running = begun(each, out, device, shared=together, **options)
+        stream = torch.cuda.Stream(where) if where.type == "cuda" else None
+        waiting.append((running, stream, observer(each) if observer else None, future))
+    while waiting:
+        taking_turns = waiting[:together]
+        for run_in_hand in taking_turns:
+            running, stream, observe, future = run_in_hand
+            try:
+                with torch.cuda.stream(stream):
+                    entry = next(running)
+                if entry is not None and observe is not None:
+                    observe(entry)
+                continue
+            except StopIteration as end:
+                future.set_result(end.value)
+            except Exception as error:
+                future.set_exception(error)
+            waiting.remove(run_in_hand)
     return futures
-
-
-def at_once(function: Callable[[Settings], Run], settings: Settings) -> Future[Run]:
-    """What ``function`` gives or raises, as a future that is done."""
-    future: Future[Run] = Future()
-    try:
-        future.set_result(function(settings))
-    except Exception as error:
-        future.set_exception(error)
-    return future
 
 
 @contextmanager
@@ -162,17 +168,13 @@ def only_writer(directory: Path, path: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"{directory} cannot be made ({error.strerror}): choose another --out") from None
-    lock = FileLock(directory / ".lock", timeout=0.2)  # one that only looks holds it for less
     try:
-        lock.acquire()
+        with lock(directory / ".lock", timeout=0.2):  # one that only looks holds it for less
+            for left in (*directory.glob(".*.tmp"), *path.parent.glob(f".{path.name}.*.tmp")):
+                left.unlink()
+            yield
     except Timeout:
         raise RuntimeError(f"another process is making {path}: wait for it, or choose another seed or --out") from None
-    try:
-        for left in (*directory.glob(".*.tmp"), *path.parent.glob(f".{path.name}.*.tmp")):
-            left.unlink()
-        yield
-    finally:
-        lock.release()
 
 
 def record(finished: Run) -> dict:
@@ -183,7 +185,7 @@ def record(finished: Run) -> dict:
         "experiment": settings.experiment,
         "tier": settings.tier,
         "seed": settings.seed,
-        "settings": asdict(settings),
+        "settings": settings.model_dump(),
         "commit": commit(),
         "computation": COMPUTATION,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -3,7 +3,6 @@
 import statistics
 import warnings
 from collections import defaultdict
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def whole(record: dict) -> bool:
 
     In whatever precision: it is the device's where none is asked for, and asking for that one changes nothing.
     """
-    settings = replace(settings_of(record), precision=None)
+    settings = settings_of(record).model_copy(update={"precision": None})
     longer = any(sitting["epochs"] != settings.epochs for sitting in record.get("sittings", []))
     return not longer and settings == Settings(settings.experiment, settings.seed, settings.tier)
 

@@ -10,10 +10,8 @@ from evalib.experiments import build, experiment
 from evalib.networks import Network
 from evalib.results import tables
 from evalib.results.files import check_folder
-from evalib.training import checkpoints, data, loop
+from evalib.training import checkpoint, data, train
 from evalib.training.environment import choose_device
-from evalib.training.settings import whole_number
-from evalib.training.steps import CAPTURE
 
 PRETRAINED = Path(__file__).with_name("pretrained")
 """The weights that come with the package, each ``<experiment>-<16 digits of its SHA-256>.safetensors``."""
@@ -39,8 +37,9 @@ def load_pretrained(name: str, num_classes: int | None = None) -> Network:
         )
     network = load_weights(path)
     if num_classes is not None:
-        classes = whole_number("num_classes", num_classes, 1)
-        network.classifier = nn.Linear(network.classifier.in_features, classes)
+        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(f"num_classes={num_classes!r} must be a whole number, 1 or more")
+        network.classifier = nn.Linear(network.classifier.in_features, num_classes)
     return network
 
 
@@ -49,7 +48,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
 
     ``ValueError`` if it is a checkpoint, which has no record yet.
     """
-    tensors, record = checkpoints.read_tensors(path)
+    tensors, record = checkpoint.read_tensors(path)
     if "experiment" not in record:
         raise ValueError(
             f"{path} is a checkpoint, not the weights of a finished run: name the weights-… file beside it, or go on with the run"
@@ -90,11 +89,11 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
     Nothing is unpickled. ``ValueError`` if the bytes do not have the SHA-256 that the file's name gives.
     """
     tensors, record = read_weights(find_weights(name_or_path, out))
-    with CAPTURE, torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
+    with torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
         network = build(record["experiment"])
     network.load_state_dict(tensors)
     network.image_size = (32, 32)
-    return network.to(memory_format=torch.channels_last).eval()
+    return network.eval()
 
 
 def evaluate(
@@ -107,4 +106,4 @@ def evaluate(
     path, chosen = find_weights(name_or_path, out), choose_device(device)
     _, record = read_weights(path)
     cifar = data.load(record["data"]["source"])
-    return loop.evaluate(load_weights(path).to(chosen), cifar.test_images.to(chosen)).cpu(), record
+    return train.evaluate(load_weights(path).to(chosen), cifar.test_images.to(chosen)).cpu(), record

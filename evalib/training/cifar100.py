@@ -7,7 +7,7 @@ import numpy as np
 
 from evalib.training.dataset import Dataset, from_arrays
 from evalib.training.download import data_folder, fingerprint
-from evalib.training.locks import waited
+from evalib.training.environment import lock
 from evalib.training.sources import Arrays, patience, sha256
 
 UNPACKED, ARCHIVE = "cifar-100-python", "cifar-100-python.tar.gz"
@@ -51,7 +51,7 @@ def fetch(folder: Path) -> None:
     """Unpack the archive that lies in ``folder``, or one that torchvision fetches; whole or not at all."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with waited(folder / ".lock", "Another process is fetching data: waiting for it."):
+        with lock(folder / ".lock", "Another process is fetching data: waiting for it."):
             if not (folder / UNPACKED).exists():
                 unpack(folder, folder / ".partial" / "cifar100")
     except Exception as error:  # network, tar and file errors alike

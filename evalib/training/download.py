@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from evalib.training.locks import waited
-from evalib.training.paths import root
+from evalib.training.environment import lock, root
 from evalib.training.sources import SOURCES, Arrays, on_disk
 
 FULL_SHA256 = "80387ddb9a0edf3fc4a964ee3770296169bb26a651050df20035579673099660"
@@ -119,7 +118,7 @@ def download(directory: str | Path | None = None) -> Path:
     partial = path.parent / ".partial"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with waited(path.parent / ".lock", "Another process is fetching CIFAR-10: waiting for it."):
+        with lock(path.parent / ".lock", "Another process is fetching CIFAR-10: waiting for it."):
             if not _sound(path):
                 _write(path, _fetch(partial))
             shutil.rmtree(partial, ignore_errors=True)

@@ -1,29 +1,113 @@
-"""What a run is made with: the device, the commit of the code, the versions of what computes."""
+"""Where the project lies and what a run is made with: folders, locks, the device, the commit, the versions."""
 
 import importlib.metadata
 import json
+import os
 import platform
+import re
 import subprocess
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+REPOSITORY = "https://github.com/expanding-visual-attention/evalib"
 PACKAGES = ("evalib", "torch", "torchvision", "einops", "numpy")
 
 
+def checkout() -> Path | None:
+    """The checkout that the package lies in (a ``pyproject.toml`` beside it names evalib); ``None`` if installed alone."""
+    project = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    named = project.is_file() and re.search(r'^name\s*=\s*"evalib"', project.read_text("utf-8"), re.MULTILINE)
+    return project.parent if named else None
+
+
+def in_checkout(name: str) -> Path:
+    """A file of the repository that is no part of the package; ``FileNotFoundError`` if evalib is installed alone."""
+    folder = checkout()
+    if folder is None or not (folder / name).exists():
+        raise FileNotFoundError(
+            f"{name} is in the repository, and evalib is installed here without it: git clone {REPOSITORY}, "
+            "and give the command in that checkout"
+        )
+    return folder / name
+
+
+def root() -> Path:
+    """The folder that holds ``data/`` and ``results/``.
+
+    ``EVALIB_HOME`` if it is set, else the checkout that the package lies in, else the current working directory.
+    """
+    if home := os.environ.get("EVALIB_HOME"):
+        return Path(home).expanduser()
+    return checkout() or Path.cwd()
+
+
+@contextmanager
+def lock(path: Path, saying: str | None = None, timeout: float = 0) -> Iterator[None]:
+    """Hold the lock file ``path``, which the system frees however its holder ends.
+
+    ``Timeout`` if another process holds it for longer than ``timeout`` seconds; with ``saying`` that is printed, and the
+    lock is waited for. On a disk without such locks (Lustre, NFS, a mounted Drive) a file that names its holder is one.
+    """
+    held: BaseFileLock = FileLock(path)
+    try:
+        try:
+            held.acquire(timeout=timeout)
+        except Timeout:
+            raise
+        except (OSError, NotImplementedError):  # by whatever number; a folder that is not there says so again
+            held = SoftFileLock(f"{path}.held")
+            held.acquire(timeout=timeout)
+    except Timeout:
+        if saying is None:
+            raise
+        print(saying, flush=True)
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock file ``path``; of one that we may not open nothing is known, so no."""
+    if not path.exists():
+        return False
+    try:
+        with lock(path):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
 def commit() -> str | None:
-    """The commit of the running code, marked ``-dirty`` if the package differs from it; ``None`` if unknown."""
+    """The commit of the running code, marked ``-dirty`` if the package differs from it; ``None`` if unknown.
+
+    Warns where there is a repository and git does not tell, as of a checkout of another owner.
+    """
     package = Path(__file__).parent.parent
     try:
         git(package, "ls-files", "--error-unmatch", "__init__.py")  # or the repository around it is another's
         head = git(package, "rev-parse", "HEAD")
         return head + ("-dirty" if git(package, "status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        try:
-            origin = importlib.metadata.distribution("evalib").read_text("direct_url.json")
-        except importlib.metadata.PackageNotFoundError:
-            origin = None
-        return json.loads(origin or "{}").get("vcs_info", {}).get("commit_id")
+    except (OSError, subprocess.CalledProcessError) as error:
+        folder = checkout()
+        if folder is not None and (folder / ".git").exists():
+            said = " ".join((getattr(error, "stderr", None) or str(error)).split())
+            warnings.warn(
+                f"the record will have no commit, for git does not tell that of {folder}: {said}", stacklevel=2
+            )
+    try:
+        origin = importlib.metadata.distribution("evalib").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        origin = None
+    return json.loads(origin or "{}").get("vcs_info", {}).get("commit_id")
 
 
 def git(directory: Path, *arguments: str) -> str:

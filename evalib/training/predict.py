@@ -1,7 +1,7 @@
 """The way in for images: whatever they come as, checked and normalised as in training, then the network's scores."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import copy
+from collections.abc import Sequence
 from typing import overload
 
 import numpy as np
@@ -11,9 +11,11 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from evalib.networks import Network
+from evalib.tracing import Trace, trace
 from evalib.training import data
+from evalib.training.checkpoint import plain
 from evalib.training.dataset import check_names
-from evalib.training.settings import whole_number
 
 Pixels = UInt8[Tensor, "n 3 i j"] | Float[Tensor, "n 3 i j"]
 Given = Pixels | Image.Image | Sequence[Image.Image]
@@ -45,18 +47,16 @@ def predict(
 
     The result is an ordinary tensor without gradient, where ``images`` lie (for PIL images where the network lies).
     """
-    batch_size = whole_number("batch_size", batch_size, 1)
     names = None if classes is None else check_names(classes)
     parameter = next((each for each in network.parameters() if each.is_floating_point()), torch.empty(0))
     pixels = as_pixels(images, trained_on(network))
     where = images.device if isinstance(images, Tensor) else parameter.device
-    with evaluating(network):
-        scores = torch.cat(
-            [
-                tensor(network(data.normalise(batch.to(parameter.device)).to(parameter.dtype))).to(where)
-                for batch in pixels.split(batch_size)
-            ]
-        )
+    network, layout = in_evaluation_mode(network), layout_of(network)
+    parts = []
+    for batch in pixels.split(batch_size):
+        normal = data.normalise(batch.to(parameter.device)).to(parameter.dtype, memory_format=layout)
+        parts.append(tensor(network(normal)).to(where))
+    scores = torch.cat(parts)
     result = scores.softmax(dim=1) if probabilities else scores
     if names is None:
         return result
@@ -66,8 +66,8 @@ def predict(
 
 
 def trained_on(network: nn.Module) -> tuple[int, int] | None:
-    """Height and width of the images that a network was trained on, where it knows; one in a wrapper, as DataParallel, too."""
-    size = getattr(network, "image_size", getattr(getattr(network, "module", None), "image_size", None))
+    """Height and width of the images that a network was trained on, where it knows."""
+    size = getattr(plain(network), "image_size", None)
     return size if isinstance(size, tuple) else None
 
 
@@ -123,13 +123,24 @@ def from_pictures(pictures: Sequence[Image.Image], size: tuple[int, int] | None)
     )
 
 
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; after it each module is in the mode in which it was."""
-    training = [module for module in network.modules() if module.training]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
+def in_evaluation_mode(network: nn.Module) -> nn.Module:
+    """``network``, or where a part of it is in training mode a copy in evaluation mode that shares its tensors.
+
+    So the mode of what another thread, or the trainer, has in hand does not change.
+    """
+    if not any(module.training for module in network.modules()):
+        return network
+    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    return copy.deepcopy(network, shared).eval()
+
+
+def layout_of(network: nn.Module) -> torch.memory_format:
+    """How images lie in memory for a network: channels last, which is faster, for evalib's own; others may view them flat."""
+    return torch.channels_last if isinstance(plain(network), Network) else torch.contiguous_format
+
+
+@torch.no_grad()
+def predict_traced(network: Network, images: UInt8[Tensor, "n 3 i j"]) -> tuple[Float[Tensor, "n classes"], Trace]:
+    """The scores of an EVANet for raw images, and the trace of the very pass that gave them."""
+    device = next(network.parameters()).device
+    return trace(in_evaluation_mode(network), data.normalise(images.to(device)))

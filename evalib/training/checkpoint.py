@@ -5,12 +5,11 @@ import json
 import os
 import re
 import warnings
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 KEPT = 2
 """How many checkpoints of a run stay on disk."""
@@ -40,13 +39,11 @@ def write_atomically(path: Path, content: bytes) -> Path:
     return path
 
 
-def write_tensors(directory: Path, stem: str, tensors: dict, metadata: dict) -> Path:
-    """Write ``<stem>-<first 16 digits of the SHA-256>.safetensors`` into ``directory``."""
-    content = save(
-        # tied tensors become two
-        {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()},
-        {"evalib": json.dumps(metadata, allow_nan=False)},
-    )
+def write_tensors(directory: Path, stem: str, tensors: dict[str, Tensor], metadata: dict) -> Path:
+    """Write ``<stem>-<first 16 digits of the SHA-256>.safetensors`` into ``directory``; tied tensors become two."""
+    said = json.dumps(metadata, allow_nan=False)
+    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    content = save(copies, {"evalib": said})
     return write_atomically(Path(directory) / f"{stem}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors", content)
 
 
@@ -66,10 +63,20 @@ def read_tensors(path: Path) -> tuple[dict, dict]:
         raise ValueError(
             f"{path} is damaged: its SHA-256 begins with {found[:16]}, its name says {named[1]}; fetch or make it again"
         )
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    if "evalib" not in header.get("__metadata__", {}):
-        raise ValueError(f"{path} was not written by evalib, which keeps in it what made it: give a file of a run")
-    return load(content), json.loads(header["__metadata__"]["evalib"])
+    try:
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = json.loads(header["__metadata__"]["evalib"])
+    except (SafetensorError, ValueError, LookupError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(
+            f"{path} was not written by evalib, which keeps in it what made it ({type(error).__name__}: {error}): "
+            "give a file of a run"
+        ) from None
+    if not isinstance(metadata, dict):
+        raise ValueError(
+            f"{path} was not written by evalib: what made it is a {type(metadata).__name__}; give a file of a run"
+        )
+    return tensors, metadata
 
 
 def found(directory: Path) -> list[Path]:
@@ -83,59 +90,34 @@ def epochs_of(path: Path) -> int:
     return int(path.name.split("-")[1])
 
 
-class Writer:
-    """Writes the checkpoints of a run beside its training, in a thread, one at a time; nothing where there is no directory.
-
-    A context: when it ends, the newest checkpoint is on disk. A write that fails raises its ``OSError`` at the next
-    :meth:`save`, or at the end.
-    """
-
-    def __init__(self, directory: Path | None):
-        self.directory = directory
-        self.thread = ThreadPoolExecutor(1, "checkpoints")
-        self.writing: Future | None = None
-
-    def __enter__(self) -> "Writer":
-        return self
-
-    def save(self, epoch: int, network: nn.Module, optimiser, metadata: dict) -> None:
-        """Take a copy of the state after ``epoch`` epochs, and have it written."""
-        if self.directory is None:
-            return
-        tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state_of(network, optimiser).items()}
-        said = json.dumps(metadata, allow_nan=False)
-        self.wait()
-        self.writing = self.thread.submit(save_run, self.directory, epoch, tensors, json.loads(said))
-
-    def wait(self) -> None:
-        """Until the checkpoint in hand is on disk."""
-        writing, self.writing = self.writing, None
-        if writing is not None:
-            writing.result()
-
-    def __exit__(self, kind, error, trace) -> None:
-        self.thread.shutdown(wait=True)
-        if error is None:
-            self.wait()
+def plain(network: nn.Module) -> nn.Module:
+    """The network inside what torch.compile, DataParallel or DistributedDataParallel made of it; any other as it is."""
+    while True:
+        if hasattr(network, "_orig_mod"):
+            network = network._orig_mod
+        elif isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            network = network.module
+        else:
+            return network
 
 
-def state_of(network: nn.Module, optimiser) -> dict[str, torch.Tensor]:
+def state_of(network: nn.Module, optimiser) -> dict[str, Tensor]:
     """The tensors of a network and of its optimiser, by names that :func:`restore` reads."""
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors = {f"network.{name}": tensor for name, tensor in plain(network).state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": tensor for name, tensor in state.items()}
     return tensors
 
 
-def save_run(directory: Path, epoch: int, tensors: dict[str, torch.Tensor], metadata: dict) -> Path:
+def save_run(directory: Path, epoch: int, network: nn.Module, optimiser, metadata: dict) -> Path:
     """Write the state after ``epoch`` epochs, and keep only the newest ``KEPT``."""
-    path = write_tensors(directory, f"epoch-{epoch:04d}", tensors, metadata)
+    path = write_tensors(directory, f"epoch-{epoch:04d}", state_of(network, optimiser), metadata)
     for old in found(directory)[KEPT:]:
         old.unlink()
     return path
 
 
-def newest(directory: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
+def newest(directory: Path) -> tuple[dict[str, Tensor], dict] | None:
     """The tensors and the metadata of the newest whole checkpoint; ``None`` if there is none.
 
     A damaged checkpoint is warned of, set aside, and the one before is taken.
@@ -149,14 +131,14 @@ def newest(directory: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
     return None
 
 
-def restore(tensors: dict[str, torch.Tensor], network: nn.Module, optimiser) -> None:
+def restore(tensors: dict[str, Tensor], network: nn.Module, optimiser) -> None:
     """Load the tensors of a checkpoint into ``network`` and ``optimiser`` in place."""
-    network.load_state_dict(part(tensors, "network."))
+    plain(network).load_state_dict(part(tensors, "network."))
     for index, parameter in enumerate(network.parameters()):
         for name, tensor in part(tensors, f"optimiser.{index}.").items():
             optimiser.state[parameter][name].copy_(tensor)
 
 
-def part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The entries whose names begin with ``prefix``, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,6 +1,5 @@
 """One training step, from the uint8 images to the updated weights: run eagerly, or captured as one CUDA graph."""
 
-import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -13,16 +12,10 @@ from torch.nn import functional as F
 from evalib.fast.operators import has_triton
 from evalib.networks import Network
 from evalib.training import data
+from evalib.training.predict import layout_of
 
 WARM_UP = 3
 """Eager steps on a side stream before a capture, as PyTorch asks for; what they change is put back."""
-
-CAPTURE = threading.RLock()
-"""Held by the thread that draws a network, compiles or captures, so that runs side by side do so one after the other.
-
-torch has one random state for all threads, and a compilation puts it back to what it was at its beginning. The thread that
-holds it may take it again: a network of your own may load the weights of a part as it is drawn.
-"""
 
 Step = Callable[[data.Plan], tuple[Tensor, Tensor]]
 PLAN_DTYPES = data.Plan(order=torch.int64, rows=torch.int64, cols=torch.int64, flips=torch.bool)
@@ -91,21 +84,38 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 def training_step(
-    network: nn.Module, optimiser, padded: Tensor, labels: Tensor, batch_size: int, precision: str = "float32",
+    network: nn.Module,
+    optimiser,
+    padded: Tensor,
+    labels: Tensor,
+    batch_size: int,
+    precision: str = "float32",
     compile: bool = False,
-) -> Step:  # fmt: skip
+) -> Step:
     """:func:`eager_step`, captured as one graph on CUDA.
 
     With ``compile`` whole batches go through the :func:`compiled` network, which is compiled during the capture; an epoch's
     last batch, where it is smaller, and every evaluation go through ``network`` itself.
     """
-    inputs = optimiser, padded, labels, precision
-    step = eager_step(network, *inputs)
-    with CAPTURE:
-        whole = eager_step(compiled(network), *inputs) if compile else step
-        if padded.is_cuda:
-            return captured(whole, step, network, optimiser, batch_size)
-    return lambda plan: (whole if len(plan.order) == batch_size else step)(plan)
+    inputs = optimiser, padded, labels, precision, layout_of(network)
+    part = eager_step(network, *inputs)
+    whole = eager_step(compiled(network), *inputs) if compile else part
+    if padded.is_cuda:
+        return captured(whole, part, network, optimiser, batch_size)
+
+    def step(plan: data.Plan) -> tuple[Tensor, Tensor]:
+        return whole(plan) if len(plan.order) == batch_size else part(plan)
+
+    return step
+
+
+def training_mode(network: nn.Module) -> None:
+    """Training mode for all but what is frozen: where no parameter of a module learns, its batch statistics stay too."""
+    network.train()
+    for module in network.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
 
 
 def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -154,6 +164,7 @@ def eager_step(
     padded: UInt8[Tensor, "n 3 40 40"],
     labels: Int64[Tensor, " n"],
     precision: str = "float32",
+    layout: torch.memory_format = torch.channels_last,
 ) -> Step:
     """The function of a batch's plan that does the whole step and gives its mean loss and number of right answers.
 
@@ -165,7 +176,7 @@ def eager_step(
     def step(plan: data.Plan) -> tuple[Tensor, Tensor]:
         images, label = data.normalise(data.crop_and_flip(padded, *plan)), labels[plan.order]
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
-            scores = network(images.contiguous(memory_format=torch.channels_last))
+            scores = network(images.contiguous(memory_format=layout))
         loss = F.cross_entropy(scores.to(torch.promote_types(scores.dtype, torch.float32)), label)
         optimiser.zero_grad()
         loss.backward()
@@ -179,14 +190,17 @@ def captured(step: Step, rest: Step, network: nn.Module, optimiser, batch_size: 
     """``step`` as one CUDA graph for batches of ``batch_size``; a smaller one, an epoch's last, runs ``rest``.
 
     The outputs are overwritten by the next call. The warm-up leaves weights, statistics and optimiser as they were.
-    Warm-up and capture take the current stream where it is not the default one: cuBLAS has a workspace for each stream, and
-    graphs captured on one stream share it, so that replayed side by side they overwrite each other's products.
+    Warm-up and capture take the current stream where it is not the default one, as each run's own among several: cuBLAS has
+    a workspace for each stream, and graphs captured on one stream share it, so that replayed side by side they overwrite
+    each other's products.
     """
-    state = [*network.parameters(), *network.buffers(), *(t for s in optimiser.state.values() for t in s.values())]
+    state = [*network.parameters(), *network.buffers()]
+    for each in optimiser.state.values():
+        state += each.values()
     before = [tensor.detach().clone() for tensor in state]
     device = next(network.parameters()).device
     inputs = data.Plan(*(torch.zeros(batch_size, dtype=dtype, device=device) for dtype in PLAN_DTYPES))
-    network.train()
+    training_mode(network)
     current = torch.cuda.current_stream(device)
     side = torch.cuda.Stream(device) if current == torch.cuda.default_stream(device) else current
     side.wait_stream(current)
