@@ -88,9 +88,9 @@ picture(
 # $$
 #
 # So convolutions scale poorly to large windows {cite}`ramachandran2019standalone`. Relative attention is the layer of
-# [a later chapter](relative_attention.ipynb). Its weights are three matrices and a short table of offsets. The matrices do not grow
-# with the window: attention computes its weights from the picture, so a larger window needs hardly any more parameters. A FLOP is
-# one addition or multiplication of two numbers, here for one image. These are the numbers of the figure:
+# [a later chapter](relative_attention.ipynb). Its weights are three matrices, which do not grow with the window, and a
+# short table of offsets. A FLOP is one addition or multiplication of two numbers, here for one image. These are the numbers of the
+# figure:
 
 # %% tags=["hide-input"]
 table(
@@ -217,5 +217,6 @@ check(... if window is ... else [*(templates @ window), window.norm() > 0], [0, 
 # %% [markdown]
 # ## In short
 #
-# The paper's layer sees 256 of the 3,200 directions of its window, the same 256 everywhere, and a window of twice the extent
-# would cost four times as much. Attention pays for neither with weights: it computes them. Next: [how](attention.ipynb).
+# The paper's layer sees 256 of the 3,200 directions of its window, and the same 256 everywhere. A window of twice the extent would
+# cost four times as much. Attention's weights are computed from the picture, so a larger window needs hardly any more parameters.
+# Next: [how](attention.ipynb).
