@@ -33,21 +33,16 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     print(importlib.import_module("evalib.pages.display").here())
 
 import json
-from statistics import mean
 
-from IPython.display import Markdown, display
+from IPython.display import Markdown
 
 from evalib import TABLE_1
 from evalib.eva import EqualisedLinear
 from evalib.experiments import ROWS, experiment
 from evalib.pages.display import picture, source, table
-from evalib.pages.figures import INK, described, panels, styled
+from evalib.pages.figures import COLOURS, INK, described, panels, styled
 from evalib.results import choice, reading, records, tables, unfinished
 
-COLOURS = {
-    "ResNet": "#8a8f98", "SANet": "#2b8a6e", "letter": "#c44536", "scaled": "#2f6fb5", "normed": "#5b4fc4", "residual": "#b0569a",
-    "standard": "#8661b5", "standard-normed": "#1f8fa8", "published": "#a07c1e",
-}  # fmt: skip
 results = records.results()
 small = {name: tables.complete(choice.row_of(name), "paper") for name in ("letter", "scaled")}
 

@@ -37,7 +37,7 @@ from evalib import build, count_parameters
 from evalib.experiments import experiment
 from evalib.pages import answer
 from evalib.pages.display import picture, table
-from evalib.pages.figures import described, panels, styled
+from evalib.pages.figures import COLOURS, INK, ORANGE, described, panels, styled
 from evalib.results import records, tables
 from evalib.results.counts import flops
 
@@ -48,7 +48,7 @@ NETWORKS = {
     "sanet20-small": "SANet, mean",
     "evanet20-small": "EVA",
 }
-COLOURS = dict(zip(NETWORKS, ("#8a8f98", "#a07c1e", "#1f8fa8", "#2b8a6e", "#2f6fb5"), strict=True))
+DOTS = dict(zip(NETWORKS, (COLOURS["ResNet"], INK, ORANGE, COLOURS["SANet"], COLOURS["EVANet"]), strict=True))
 results, image = records.results(), torch.zeros(1, 3, 32, 32)
 full = {name: answer.row(experiment(name), label) for name, label in NETWORKS.items()}
 short = {
@@ -129,8 +129,8 @@ def scatter(title, values):
     for name, each in values.items():
         if not each:
             continue
-        axis.plot([parameters[name] / 1e3] * len(each), each, "o", color=COLOURS[name], alpha=0.35, markersize=4, mew=0)
-        axis.plot(parameters[name] / 1e3, mean(each), "o", color=COLOURS[name], markersize=8, label=NETWORKS[name])
+        axis.plot([parameters[name] / 1e3] * len(each), each, "o", color=DOTS[name], alpha=0.35, markersize=4, mew=0)
+        axis.plot(parameters[name] / 1e3, mean(each), "o", color=DOTS[name], markersize=8, label=NETWORKS[name])
         told.append(f"{NETWORKS[name]} {mean(each):.1f} % with {parameters[name]:,}")
     axis.set(xlabel="parameters, thousands", ylabel="test accuracy, %", xlim=(0, 560))
     axis.set_title(title, fontsize=9)

@@ -461,9 +461,8 @@ picture(
 #
 # EVANet-20 small on ten test images, one of each class. Choose an image and a head, then a pixel of the four rings. Each
 # ring's weights sum to 100 %, and the centre, alone in its ring, always gets the whole weight. The table of recalls says how
-# much each stage relies on $q_0$ and on the looks so far. {cite:t}`jain2019attention` found attention weights that could be
-# replaced by very different ones without changing the output; {cite:t}`wiegreffe2019attention` show when they are
-# informative nonetheless. So read them as what the layer did, not as why it chose the class.
+# much each stage relies on $q_0$ and on the looks so far. Read them as what the layer did, and
+# [not as why it chose the class](where-it-counts).
 
 # %% tags=["hide-input"]
 from evalib import load_pretrained

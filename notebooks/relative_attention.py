@@ -147,8 +147,7 @@ layers = {"attention": layer, "convolution": nn.Conv2d(64, 64, 3, bias=False)}
 #
 # The last attention of a trained SANet-20 small, on four test images. Choose a head and a query: each cell has its row and
 # column offset, its logit of content, its logit of position, and what the softmax makes of their sum. At the border the
-# window is cut. Weights say from where a layer takes its values; whether they explain its output is disputed
-# {cite}`jain2019attention,wiegreffe2019attention`.
+# window is cut. Weights say from where a layer takes its values, and [hardly what its answer hangs on](where-it-counts).
 
 # %% tags=["hide-input"]
 from evalib import load_pretrained

@@ -43,7 +43,7 @@ from evalib.eva import EXTENT, RADII
 from evalib.experiments import experiment
 from evalib.pages import figures
 from evalib.pages.display import picture, table
-from evalib.pages.figures import BLUE, INK, described, panels, styled
+from evalib.pages.figures import BLUE, COLOURS, INK, described, panels, styled
 from evalib.results import arithmetic, choice, claims, comparisons, files, reading, tables
 from evalib.results.markdown import foreign, p_value
 from evalib.results.schema import collapse
@@ -263,7 +263,10 @@ overfit = {row.model: [record["curve"] for record in tables.complete(row, "paper
 def losses(model, curves):
     """The loss on the training and on the validation images by epoch, a line a seed."""
     figure, ((axis,),) = panels(1, 1, 2.7, 2.4)
-    for what, label, colour in (("train_loss", "training", "#1f8fa8"), ("validation_loss", "validation", "#b0569a")):
+    for what, label, colour in (
+        ("train_loss", "training", COLOURS["training"]),
+        ("validation_loss", "validation", COLOURS["validation"]),
+    ):
         for number, curve in enumerate(curves):
             epochs, values = [row["epoch"] for row in curve], [row[what] for row in curve]
             axis.plot(epochs, values, color=colour, lw=1.1, label=None if number else label)
@@ -471,7 +474,7 @@ picture(
 means = [sum(each) / len(each) for each in agreement.values()]
 Markdown(
     f"The correlations are {', '.join(f'{mean:.2f}' for mean in means)}, from the ring of 8 to that of 24. So a bright square in a picture of "
-    "attention says little about what decides the answer. This is known of attention in general: weights need not tell what counts "
+    "attention says little about what decides the answer. This is known of attention in general: weights could be replaced by very different ones without changing the output "
     "{cite}`jain2019attention`, and whether they explain anything depends on the question {cite}`wiegreffe2019attention`. In EVA there is a plain "
     "reason: each vector has seen more of the picture than the pixels under it, and $q_0$ reads the whole map before any look is taken."
 )

@@ -203,9 +203,7 @@ picture(
 #
 # Only an EVANet has something to show here: the weights of the four rings, mean over the heads, and the weights
 # with which each stage recalls the first query and the looks so far. The weights are those of the pass that gave the
-# scores. They tell what was read, not why the network decides: {cite:t}`jain2019attention` found attention weights that could be
-# replaced by very different ones without changing the output; {cite:t}`wiegreffe2019attention` show when they are informative
-# nonetheless.
+# scores. They tell what was read, and [not why the network decides](where-it-counts).
 
 # %% tags=["hide-input"]
 if any(isinstance(module, evalib.ExpandingVisualAttention) for module in run.network.modules()):
