@@ -27,7 +27,7 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations
 from evalib.eva import SingleQueryAttention
-from evalib.fast.maps import reach
+from evalib.fast import cpu
 from evalib.results import records
 from evalib.training.environment import choose_device
 
@@ -110,7 +110,7 @@ def position(layer: RelativeSelfAttention, q: Tensor, extent: int) -> tuple[Tens
     k = layer.rows.shape[-1]
     r = equations.relative_embedding(layer.rows, layer.cols)
     logits = rearrange(einsum(q, r, "n h c i j, h c a b -> n h i j a b"), "n h i j a b -> n h (i j) (a b)")
-    axis = reach(extent, q.shape[-1], k, layer.stride, q.device).T
+    axis = cpu.position(extent, k, layer.stride, q)
     a, b = axis[:, None, :, None], axis[None, :, None, :]
     offset = torch.where((a < k) & (b < k), a * k + b, k * k)
     return logits, rearrange(offset, "i j a b -> (i j) (a b)")

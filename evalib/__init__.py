@@ -10,7 +10,7 @@ from evalib.equations import convolution, local_attention, relative_attention
 from evalib.eva import ExpandingVisualAttention
 from evalib.experiments import TABLE_1, Experiment, build, register
 from evalib.networks import count_parameters
-from evalib.tracing import Trace, trace, trace_windows
+from evalib.tracing import Trace, check_attention, trace, trace_windows
 
 if _TYPE_CHECKING:
     from evalib.results.export import export
@@ -34,6 +34,7 @@ __all__ = [
     "Settings",
     "Trace",
     "build",
+    "check_attention",
     "convolution",
     "count_parameters",
     "dataset",

@@ -110,10 +110,7 @@ class SingleQueryAttention(nn.Module):
             register_places(self, extent * row + column)
 
     def forward(self, query: Vector, memory: Memory) -> tuple[Vector, Weights]:
-        r_m = None
-        if self.offsets is not None:
-            r_m = relative_embedding(self.rows, self.cols).flatten(2).index_select(2, self.pixels)
-        W_Q, W_K, W_V = self.W_Q, self.W_K, self.W_V
+        W_Q, W_K, W_V, r_m = self.W_Q, self.W_K, self.W_V, self.embedding()
         if self.fast and all(is_bare(W, EqualisedLinear) for W in (W_Q, W_K, W_V)):  # not every pixel is projected
             W = W_Q.matrix(), W_K.matrix(), W_V.matrix()
             return fast.single_query_attention(query, memory, *W, self.num_heads, r_m, self.scale)
@@ -122,6 +119,12 @@ class SingleQueryAttention(nn.Module):
         v_m = rearrange(W_V(memory), "n m (h c) -> n h m c", h=self.num_heads)
         y, weights = single_query_attention(q, k_m, v_m, r_m, self.scale)
         return rearrange(y, "n h c -> n (h c)"), weights
+
+    def embedding(self) -> Float[Tensor, "h c m"] | None:
+        """r_m of each pixel of the ring; none for slots."""
+        if self.offsets is None:
+            return None
+        return relative_embedding(self.rows, self.cols).flatten(2).index_select(2, self.pixels)
 
     def reset_parameters(self) -> None:
         """Draw the tables anew, as the projections are by their own, and place the pixels."""

@@ -3,10 +3,14 @@
 import copy
 from typing import NamedTuple
 
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from evalib.attention import RelativeSelfAttention
-from evalib.eva import ExpandingVisualAttention
+from evalib.equations import Memory, Vector
+from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 
 
 class Trace(NamedTuple):
@@ -63,6 +67,75 @@ def trace_windows(module: nn.Module, x: Tensor) -> tuple[Tensor, list[Windows]]:
         layer.kept = kept
     y = traced(x)
     return y, [Windows(*each) for each in kept]
+
+
+class AttentionHealth(NamedTuple):
+    """Whether the attention of an EVA is alive; ``print`` it for a line on each figure and what to do."""
+
+    largest_logit: float  # of all looks and recalls
+    pixels: tuple[float, ...]  # in effect, of each look: e to the entropy of its weights, the mean of images and heads
+    sizes: tuple[int, ...]  # the pixels that each look may choose from
+    sameness: float  # of q0 over the images: 1 if all have one direction, near 0 if each has its own
+
+    def __str__(self) -> str:
+        logit = f"largest logit {self.largest_logit:.0f}: "
+        if self.largest_logit <= LARGE:
+            logit += "moderate"
+        else:
+            logit += f"above {LARGE}, a softmax of such picks one pixel; lower EVA's learning rate, or norm its map"
+        shares = [(e, m) for e, m in zip(self.pixels, self.sizes, strict=True) if m > 1]
+        looks = "pixels in effect " + ", ".join(f"{e:.1f} of {m}" for e, m in shares) + ": "
+        if all(e >= m / 4 for e, m in shares):
+            looks += "soft"
+        else:
+            looks += (
+                "a look at less than a quarter of its ring learns little; begin again at a lower rate, or norm the map"
+            )
+        query = f"sameness of q0 {self.sameness:.3f}: "
+        if self.sameness <= SAME:
+            query += "it tells images apart"
+        else:
+            query += "q0 is one vector for all images, and drowns the looks in each recall; norm q0, or lower the rate"
+        return "\n".join([logit, looks, query])
+
+
+LARGE, SAME = 500, 0.99
+"""Beyond these an attention is not healthy: three times the logits of a small network at the end of its schedule (191), and q0
+without an image in it (0.95 when it is drawn)."""
+
+
+def check_attention(module: nn.Module, x: Tensor) -> AttentionHealth:
+    """The :class:`AttentionHealth` of the EVA within ``module`` on a batch x of several images, as ``module`` takes them.
+
+    The network is left as it was, and read in evaluation mode. ``ValueError`` as for :func:`trace`, or for one image.
+    """
+    if len(x) < 2:
+        raise ValueError(f"{len(x)} image tells nothing of q0 over images: give a batch of 16 or more")
+    traced = twin(module).eval()
+    heard: list[float] = []
+
+    def hear(layer: SingleQueryAttention, inputs, _) -> None:
+        heard.append(logits(layer, *inputs).abs().amax().item())
+
+    for part in traced.modules():
+        if isinstance(part, SingleQueryAttention):
+            part.register_forward_hook(hear)
+    with torch.no_grad():
+        _, seen = trace(traced, x)
+    effect = [torch.special.entr(weights.float()).sum(dim=-1).exp().mean().item() for weights in seen.look_weights]
+    sizes = [weights.shape[-1] for weights in seen.look_weights]
+    directions = nn.functional.normalize(seen.queries[0].float(), dim=-1)
+    return AttentionHealth(max(heard, default=0.0), tuple(effect), tuple(sizes), directions.mean(dim=0).norm().item())
+
+
+def logits(layer: SingleQueryAttention, query: Vector, memory: Memory) -> Float[Tensor, "n h m"]:
+    """What the softmax of ``layer`` is given."""
+    q = rearrange(layer.W_Q(query), "n (h c) -> n h c", h=layer.num_heads)
+    k_m = rearrange(layer.W_K(memory), "n m (h c) -> n h m c", h=layer.num_heads)
+    found, r_m = einsum(q, k_m, "n h c, n h m c -> n h m"), layer.embedding()
+    if r_m is not None:
+        found = found + einsum(q, r_m, "n h c, h c m -> n h m")
+    return layer.scale * found
 
 
 def as_written(module: nn.Module) -> nn.Module:

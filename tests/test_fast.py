@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations, fast, trace
-from evalib.fast import operators, single_query, window
+from evalib.fast import cpu
 from evalib.tracing import as_written
 from evalib.training import data
 from evalib.training.settings import Settings
@@ -22,11 +22,10 @@ MAPS = [(1, 1), (2, 5), (5, 4), (7, 7), (8, 8)]
 each_formulation = pytest.mark.usefixtures("formulation")
 
 
-@pytest.fixture(params=["SHIFTED", "DENSE"])
+@pytest.fixture(params=[False, True], ids=["offsets", "whole map"])
 def formulation(request, monkeypatch):
     """Window attention by one formulation, whatever the rule would choose."""
-    chosen = getattr(operators, request.param)
-    monkeypatch.setattr(operators, "implementation", lambda x, size: chosen)
+    monkeypatch.setattr(fast, "attends_over_the_map", lambda x, size: request.param)
 
 
 def leaves(*shapes):
@@ -106,13 +105,12 @@ def test_logits_of_any_size_stay_in_the_window(size):
     torch.testing.assert_close(fast.relative_attention(*inputs), equations.relative_attention(*inputs))
 
 
-@each_formulation
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("which", [0, 1, 2])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_value_that_is_not_finite_reaches_the_queries_that_see_it(bad, which, stride):
-    qkv, tables = torch.randn(3, 1, 2, 4, 5, 5), torch.randn(2, 2, 2, 3)
-    qkv[which, 0, 0, 0, 4, 4] = bad
+    qkv, tables = torch.randn(3, 1, 2, 4, 7, 7), torch.randn(2, 2, 2, 3)
+    qkv[which, 0, 0, 0, 6, 6] = bad
     found = []
     for module in (equations, fast):
         inputs = qkv.clone().requires_grad_()
@@ -120,8 +118,8 @@ def test_a_value_that_is_not_finite_reaches_the_queries_that_see_it(bad, which, 
         found.append((y.detach(), *torch.autograd.grad(y.sum(), inputs)))
     (y, literal), (quick, gradient) = found
     torch.testing.assert_close(quick, y, equal_nan=True)
-    torch.testing.assert_close(gradient[..., :2, :], literal[..., :2, :])  # no query there sees the pixel
-    assert literal[..., :2, :].isfinite().all()
+    torch.testing.assert_close(gradient[..., :4, :], literal[..., :4, :])  # no query there sees the pixel
+    assert literal[..., :4, :].isfinite().all()
 
 
 @each_formulation
@@ -136,16 +134,15 @@ def test_other_precisions(dtype, tolerance):
 
 def test_offsets_of_half_precision_are_summed_in_single_precision():
     inputs = [torch.randn(shape).bfloat16() for shape in [*[(2, 2, 4, 8, 8)] * 3, *[(2, 2, 3)] * 2]]
-    assert operators.implementation(inputs[0], 3) is operators.SHIFTED
+    assert not fast.attends_over_the_map(inputs[0], 3)
     exact = equations.relative_attention(*(t.double() for t in inputs))
     torch.testing.assert_close(fast.relative_attention(*inputs).double(), exact, rtol=2**-8, atol=1e-6)
 
 
 def test_the_rule_looks_at_window_and_map():
     small, large = torch.empty(1, 1, 8, 8), torch.empty(1, 1, 16, 16)
-    assert [operators.implementation(small, k) for k in (1, 3, 5, 7)] == [operators.SHIFTED] * 2 + [operators.DENSE] * 2
-    assert [operators.implementation(large, k) for k in (3, 7, 9)] == [operators.SHIFTED] * 2 + [operators.DENSE]
-    assert operators.implementation(torch.empty(1, 1, 16, 16, device="meta"), 3) is operators.DENSE
+    assert [fast.attends_over_the_map(small, k) for k in (1, 3, 5, 7)] == [False, False, True, True]
+    assert [fast.attends_over_the_map(large, k) for k in (3, 7, 9)] == [False, False, True]
 
 
 def test_wrong_extents_are_named():
@@ -166,7 +163,7 @@ def literal_single_query(query, memory, W_Q, W_K, W_V, heads, r_m, scale):
     return y.flatten(1), weights
 
 
-each_form = pytest.mark.parametrize("form", [single_query.absorbed, single_query.projected])
+each_form = pytest.mark.parametrize("form", [fast.absorbed, fast.projected])
 
 
 @each_form
@@ -182,8 +179,8 @@ def test_single_query_attention_is_the_literal_one(heads, m, with_r, scale, dtyp
 
 
 def test_a_cpu_projects_a_head_and_any_other_device_the_memory(monkeypatch):
-    monkeypatch.setattr(single_query, "projected", lambda *_: "projected")
-    monkeypatch.setattr(single_query, "absorbed", lambda *_: "absorbed")
+    monkeypatch.setattr(fast, "projected", lambda *_: "projected")
+    monkeypatch.setattr(fast, "absorbed", lambda *_: "absorbed")
     shapes = (3, 8), (3, 5, 6), (8, 8), (8, 6), (8, 6)
     for device, form in (("cpu", "absorbed"), ("meta", "projected")):
         assert inspect.unwrap(fast.single_query_attention)(*(torch.empty(s, device=device) for s in shapes), 2) == form
@@ -191,11 +188,11 @@ def test_a_cpu_projects_a_head_and_any_other_device_the_memory(monkeypatch):
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("n", "size", "k"), [(1, 8, 3), (window.CHUNK + 2, 7, 3), (3, 8, 7), (2, 4, 5)])
+@pytest.mark.parametrize(("n", "size", "k"), [(1, 8, 3), (cpu.CHUNK + 2, 7, 3), (3, 8, 7), (2, 4, 5)])
 def test_self_attention_is_the_literal_module(monkeypatch, n, size, k, stride, layout):
     layer = RelativeSelfAttention(6, 8, k, num_heads=2, stride=stride)
     x = torch.randn(n, 6, size, size).to(memory_format=layout).requires_grad_()
-    monkeypatch.setattr(window, "CACHED", 1)  # the fewest images a time
+    monkeypatch.setattr(cpu, "CACHED", 1)  # the fewest images a time
     quick = layer(x)
     layer.fast = False
     assert_same(layer(x), quick, [x, *layer.parameters()])
@@ -238,7 +235,7 @@ def operations_of_a_step(name):
 
 
 def test_an_evanet_on_a_gpu_has_few_operations_more_than_a_resnet(monkeypatch):
-    monkeypatch.setattr(fast, "single_query_attention", single_query.projected)
+    monkeypatch.setattr(fast, "single_query_attention", fast.projected)
     evanet, resnet = (operations_of_a_step(name) for name in ("evanet20-small", "resnet20-small"))
     more, aten = evanet - resnet, torch.ops.aten
     assert more[aten.mm] + more[aten.addmm] == 3 * (2 * 8 + 5)  # a query and a memory each, and the layers around them

@@ -7,16 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 import evalib
 from evalib.equations import relative_attention
-from evalib.fast import operators, window
+from evalib.fast import window_attention
 
 ROOT = Path(__file__).resolve().parent.parent
-K = {"shifted": 3, "dense": 5}
-"""A window size for which the rule chooses each formulation on a 7×6 map."""
-
 COMPILED = """
 import torch
 import evalib
@@ -29,10 +27,8 @@ pair = (torch.autograd.grad(form(x).square().sum(), list(network.parameters())) 
 torch.testing.assert_close(*pair)
 """
 
-each_formulation = pytest.mark.parametrize("k", K.values(), ids=K)
 
-
-def inputs(k, n=2):
+def inputs(k=3, n=2):
     shapes = (n, 3, 2, 4, 7, 6), (2, 2, k), (2, 2, k)
     return [torch.randn(shape, requires_grad=True) for shape in shapes]
 
@@ -79,7 +75,7 @@ def test_threads_launch_one_after_the_other(monkeypatch):
 
     monkeypatch.setattr(gpu, "forward_kernel", Kernel())
     monkeypatch.setattr(gpu, "backward_kernel", Kernel())
-    given = [each.detach() for each in inputs(K["shifted"])]
+    given = [each.detach() for each in inputs()]
     y, lse = gpu.forward(*given, 1, 1.0)
     gpu.backward(y, *given, y, lse, 1, 1.0)
     assert held == [True, True] and not gpu.LAUNCH.locked()
@@ -92,48 +88,46 @@ def test_a_launch_with_too_many_warps_is_refused():
         gpu.check_launch(gpu.Launch(8, 8, 256, 8))
 
 
-@each_formulation
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of the check itself
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_the_operator_keeps_its_promises(k, stride, dtype):
-    tensors = [t.detach().to(dtype).requires_grad_() for t in inputs(k)]
-    torch.library.opcheck(operators.window_attention, (*tensors, stride, 0.5))
+def test_the_operator_keeps_its_promises(stride, dtype):
+    tensors = [t.detach().to(dtype).requires_grad_() for t in inputs()]
+    torch.library.opcheck(window_attention, (*tensors, stride, 0.5))
 
 
-@each_formulation
-def test_per_sample_gradients_are_those_of_each_sample(k):
-    qkv, rows, cols = (t.detach() for t in inputs(k, n=3))
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own way to forward mode
+def test_under_torch_func_the_operator_is_the_equation():
+    """Also where a graph that was recorded holds it; so vmap, jvp, hessian … have what the equation has."""
 
-    def loss(rows, cols, qkv):
-        return window.joint_attention(qkv[None], rows, cols).square().sum()
+    class Attention(torch.nn.Module):
+        def forward(self, *tensors):
+            return window_attention(*tensors, 1, 0.5)[0].square().sum()
 
-    found = torch.func.vmap(torch.func.grad(loss, argnums=(0, 1, 2)), in_dims=(None, None, 0))(rows, cols, qkv)
-    each = [torch.func.grad(loss, argnums=(0, 1, 2))(rows, cols, one) for one in qkv]
-    for gradients, expected in zip(found, zip(*each, strict=True), strict=True):
-        torch.testing.assert_close(gradients, torch.stack(expected))
-    many = torch.func.vmap(loss, in_dims=(0, None, 0))(torch.stack([rows, -rows, 2 * rows]), cols, qkv)
-    torch.testing.assert_close(
-        many, torch.stack([loss(f * rows, cols, one) for f, one in zip((1, -1, 2), qkv, strict=True)])
-    )
-
-
-@each_formulation
-@pytest.mark.parametrize("attend", [window.joint_attention, lambda *t: operators.window_attention(*t, 1, 1.0)[0]])
-def test_derivatives_of_second_and_third_order_are_those_of_the_equation(k, attend):
     def literal(qkv, rows, cols):
-        return relative_attention(*qkv.unbind(1), rows, cols)
+        return relative_attention(*qkv.unbind(1), rows, cols, 0.5).square().sum()
 
-    given, orders = inputs(k), []
-    for form in (attend, literal):
-        total, found = form(*given).square().sum(), []
-        for _ in range(3):
-            gradients = torch.autograd.grad(total, given, create_graph=True)
-            total = sum(gradient.square().sum() for gradient in gradients)
-            found.extend(gradients)
-        orders.append(found)
-    for gradient, expected in zip(*orders, strict=True):
-        torch.testing.assert_close(gradient, expected)
+    given = [t.detach() for t in inputs(n=1)]
+    tangents = tuple(torch.randn_like(t) for t in given)
+    samples = [torch.stack([t, 2 * t, -t]) for t in given]
+    recorded = torch.export.export(Attention(), tuple(given)).module()
+    for form in (Attention(), recorded):
+        for transform in (
+            lambda f: torch.func.jvp(f, tuple(given), tangents)[1],
+            lambda f: torch.func.hessian(f, argnums=1)(*given),
+            lambda f: torch.func.vmap(torch.func.grad(f, argnums=(0, 1, 2)))(*samples),
+        ):
+            torch.testing.assert_close(transform(form), transform(literal))
+
+
+def test_a_derivative_that_the_operator_lacks_is_refused_with_the_form_that_has_it():
+    qkv, rows, cols = inputs()
+    (gradient,) = torch.autograd.grad(window_attention(qkv, rows, cols, 1, 1.0)[0].sum(), rows, create_graph=True)
+    with pytest.raises(NotImplementedError, match=r"no second derivative: layer\.fast = False"):
+        gradient.sum().backward()
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match=r"forward mode here: layer\.fast = False"):
+        dual = forward_ad.make_dual(qkv.detach(), torch.ones_like(qkv))
+        window_attention(dual, rows.detach(), cols.detach(), 1, 1.0)
 
 
 @pytest.fixture(scope="module")

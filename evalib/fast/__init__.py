@@ -1,10 +1,258 @@
-"""Equations 2 and 3 and EVA's attention again: the functions of equations.py, arranged for speed.
+"""Equations 2 and 3 and EVA's attention again, arranged for speed: which form computes where.
 
-``window`` has the operator that window attention is, and the rule that chooses how: ``kernels`` on a GPU, ``maps`` on a
-CPU. ``single_query`` has EVA's attention and its rule. Each is tested equal to the literal form, at every shape.
+On a GPU with Triton Eq. 3 is the kernels of :mod:`~evalib.fast.kernels`, elsewhere products of whole maps
+(:mod:`~evalib.fast.cpu`). Each is held by tests to :mod:`evalib.equations`, at every shape. The operator
+``evalib::window_attention`` is opaque to ``torch.compile`` and ``torch.export``; its derivative is an operator too.
+Under ``torch.func`` it is the equation as it is written, which has every derivative.
 """
 
-from evalib.fast.single_query import single_query_attention
-from evalib.fast.window import local_attention, relative_attention, self_attention
+from functools import cache
 
-__all__ = ["local_attention", "relative_attention", "self_attention", "single_query_attention"]
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import functional as F
+
+from evalib import equations
+from evalib.equations import Heads, HeadsOut, Map, Memory, Out, Vector, Weights, check_odd
+from evalib.fast import cpu
+
+REMEDY = "layer.fast = False makes each RelativeSelfAttention attend by Eq. 3 as it is written, which has it"
+
+
+# ── Eq. 2 and 3 ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def local_attention(
+    q: Heads, k: Heads, v: Heads, kernel_size: int, scale: float | int | Tensor = 1.0, stride: int = 1
+) -> HeadsOut:
+    """Eq. 2, as :func:`evalib.equations.local_attention`: Eq. 3 with r = 0."""
+    h, c = q.shape[1:3]
+    half = -(-c // 2)
+    qkv = F.pad(torch.stack([q, k, v], dim=1), (0, 0, 0, 0, 0, 2 * half - c))  # r needs an even c
+    rows = cols = q.new_zeros(h, half, check_odd(kernel_size))
+    return joint_attention(qkv, rows, cols, scale, stride)[:, :, :c]
+
+
+def relative_attention(
+    q: Heads,
+    k: Heads,
+    v: Heads,
+    rows: Float[Tensor, "h half k"],
+    cols: Float[Tensor, "h half k"],
+    scale: float | int | Tensor = 1.0,
+    stride: int = 1,
+) -> HeadsOut:
+    """Eq. 3, as :func:`evalib.equations.relative_attention`."""
+    check_odd(rows.shape[-1])
+    return joint_attention(torch.stack([q, k, v], dim=1), rows, cols, scale, stride)
+
+
+def self_attention(
+    x: Map,
+    W_Q: Float[Tensor, "cout cin 1 1"],
+    W_K: Float[Tensor, "cout cin 1 1"],
+    W_V: Float[Tensor, "cout cin 1 1"],
+    rows: Float[Tensor, "h half k"],
+    cols: Float[Tensor, "h half k"],
+    num_heads: int,
+    stride: int = 1,
+    scale: float | int | Tensor = 1.0,
+) -> Out:
+    """Eq. 3 of ``q = W_Q x``, ``k = W_K x`` and ``v = W_V x``, by one product, for as many images at a time as fit."""
+    weight = torch.cat([W_Q, W_K, W_V]).flatten(1)
+
+    def mix(images: Tensor) -> Tensor:
+        if x.device.type != "cpu":  # channels last in memory, in x as in the product
+            projected = F.linear(rearrange(images, "n c i j -> n i j c"), weight)
+            qkv = rearrange(projected, "n i j (three h c) -> n three h c i j", three=3, h=num_heads)
+        elif attends_over_the_map(images, rows.shape[-1]):
+            projected = F.conv2d(images, rearrange(weight, "cout cin -> cout cin 1 1"))
+            qkv = rearrange(projected, "n (three h c) i j -> n three h c i j", three=3, h=num_heads)
+        else:  # the batch last in memory
+            qkv = rearrange(cpu.project(images, weight), "n (three h c) i j -> n three h c i j", three=3, h=num_heads)
+        y = rearrange(joint_attention(qkv, rows, cols, scale, stride), "n h c i j -> n (h c) i j")
+        return y.contiguous() if x.device.type == "cpu" else y
+
+    return torch.cat([mix(images) for images in cpu.chunks(x, len(W_Q))])
+
+
+def joint_attention(
+    qkv: Float[Tensor, "n 3 h c i j"],
+    rows: Float[Tensor, "h half k"],
+    cols: Float[Tensor, "h half k"],
+    scale: float | int | Tensor,
+    stride: int,
+) -> HeadsOut:
+    """Eq. 3 of q, k and v in one tensor: they are read where they lie, and so are their gradients written."""
+    if stride < 1:
+        raise ValueError(f"stride={stride} must be 1 or more")
+    if rows.shape != cols.shape:
+        raise ValueError(f"rows {tuple(rows.shape)} and cols {tuple(cols.shape)} must have one shape, (h, c/2, k)")
+    if isinstance(scale, Tensor):  # one that is learned has its gradient here, for the operator takes a number
+        qkv, scale = torch.cat([scale * qkv[:, :1], qkv[:, 1:]], dim=1), 1.0
+    if qkv.device.type == "cpu" and attends_over_the_map(qkv, rows.shape[-1]):
+        return cpu.over_the_map(qkv, rows, cols, stride, scale)
+    return window_attention(qkv, rows, cols, stride, float(scale))[0]
+
+
+def attends_over_the_map(x: Tensor, size: int) -> bool:
+    """On a CPU: whether the window is so great a part of the map that attention over all pixels is faster."""
+    return 4 * size**2 >= x.shape[-2] * x.shape[-1]
+
+
+# ── Eq. 3 as an operator ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@torch.library.custom_op("evalib::window_attention", mutates_args=())
+def window_attention(qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float) -> tuple[Tensor, Tensor]:
+    """y of Eq. 3, ``n h c i' j'``, for qkv, ``n 3 h c i j``, at every ``stride``-th pixel; and what its derivative keeps."""
+    if any(forward_ad.unpack_dual(t).tangent is not None for t in (qkv, rows, cols)):
+        raise NotImplementedError(f"window attention has no derivative in forward mode here: {REMEDY}")
+    if by_kernels(qkv):
+        from evalib.fast import gpu
+
+        return gpu.forward(qkv, rows, cols, stride, scale)
+    return cpu.shifted(qkv, rows, cols, stride, scale)
+
+
+@torch.library.custom_op("evalib::window_attention_backward", mutates_args=())
+def window_attention_backward(
+    dy: Tensor, qkv: Tensor, rows: Tensor, cols: Tensor, y: Tensor, kept: Tensor, stride: int, scale: float
+) -> tuple[Tensor, Tensor]:
+    """The gradient of qkv, and in one vector those of rows and cols."""
+    if by_kernels(qkv):
+        from evalib.fast import gpu
+
+        return gpu.backward(dy, qkv, rows, cols, y, kept, stride, scale)
+    dqkv, d_rows, d_cols = cpu.shifted_backward(dy, qkv, rows, cols, y, kept, stride, scale)
+    return dqkv, torch.cat([d_rows.flatten(), d_cols.flatten()])
+
+
+@window_attention.register_fake
+def empty_outputs(qkv, rows, cols, stride, scale):
+    (n, _, h, c, height, width), k = qkv.shape, rows.shape[-1]
+    high, wide = -(-height // stride), -(-width // stride)
+    if by_kernels(qkv):
+        y = rearrange(qkv.new_empty(n, high, wide, h, c), "n i j h c -> n h c i j")
+        return y, qkv.new_empty(n, h, high, wide, dtype=torch.float32)
+    weights = qkv.new_empty(k, k, h, high, wide, n, dtype=torch.promote_types(qkv.dtype, torch.float32))
+    return qkv.new_empty(h, c, high, wide, n).movedim(-1, 0), weights.movedim(-1, 0)
+
+
+@window_attention_backward.register_fake
+def empty_gradients(dy, qkv, rows, cols, y, kept, stride, scale):
+    dqkv = torch.empty_like(qkv) if by_kernels(qkv) else qkv.new_empty(*qkv.shape[1:], len(qkv)).movedim(-1, 0)
+    return dqkv, kept.new_empty(rows.numel() + cols.numel())
+
+
+def save(ctx, inputs, output) -> None:
+    qkv, rows, cols, ctx.stride, ctx.scale = inputs
+    ctx.save_for_backward(qkv, rows, cols, *output)
+
+
+def differentiate(ctx, dy, _):
+    qkv, rows, cols, y, kept = ctx.saved_tensors
+    dqkv, tables = window_attention_backward(dy, qkv, rows, cols, y, kept, ctx.stride, ctx.scale)
+    d_rows, d_cols = tables.split([rows.numel(), cols.numel()])
+    return dqkv, d_rows.view_as(rows).to(rows.dtype), d_cols.view_as(cols).to(cols.dtype), None, None
+
+
+def refuse(ctx, *_):
+    raise NotImplementedError(f"window attention has no second derivative: {REMEDY}")
+
+
+def as_written(qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float) -> tuple[Tensor, Tensor]:
+    """The operator under ``torch.func``, and nothing for the derivative to keep."""
+    q, k, v = qkv.unbind(1)
+    return equations.relative_attention(q, k, v, rows, cols, scale, stride), qkv.new_empty(0)
+
+
+window_attention.register_autograd(differentiate, setup_context=save)
+window_attention_backward.register_autograd(refuse, setup_context=lambda ctx, inputs, output: None)
+LIBRARY = torch.library.Library("evalib", "FRAGMENT")
+LIBRARY.impl("window_attention", as_written, "FuncTorchDynamicLayerFrontMode")  # whenever a transform is at work
+
+
+def by_kernels(x: Tensor) -> bool:
+    """Whether Eq. 3 is computed by the kernels."""
+    return x.device.type == "cuda" and x.dtype != torch.float64 and has_triton()
+
+
+@cache
+def has_triton() -> bool:
+    """Whether Triton is installed."""
+    try:
+        import triton  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+# ── EVA's attention ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def single_query_attention(
+    query: Vector,
+    memory: Memory,
+    W_Q: Float[Tensor, "d d"],
+    W_K: Float[Tensor, "d cin"],
+    W_V: Float[Tensor, "d cin"],
+    num_heads: int,
+    r_m: Float[Tensor, "h c m"] | None = None,
+    scale: float | int | Tensor = 1.0,
+) -> tuple[Vector, Weights]:
+    """:func:`evalib.equations.single_query_attention` of ``q = W_Q query``, ``k_m = W_K x_m`` and ``v_m = W_V x_m``."""
+    form = absorbed if query.device.type == "cpu" else projected
+    return form(query, memory, W_Q, W_K, W_V, num_heads, r_m, scale)
+
+
+def absorbed(
+    query: Vector,
+    memory: Memory,
+    W_Q: Float[Tensor, "d d"],
+    W_K: Float[Tensor, "d cin"],
+    W_V: Float[Tensor, "d cin"],
+    num_heads: int,
+    r_m: Float[Tensor, "h c m"] | None,
+    scale: float | int | Tensor,
+) -> tuple[Vector, Weights]:
+    """The fewest FLOPs, for a CPU: one projection a head, not one a pixel.
+
+    ``qᵀ(W_K x_m) = (W_Kᵀq)ᵀ x_m`` and ``Σ_m a_m W_V x_m = W_V Σ_m a_m x_m``.
+    """
+    q = rearrange(F.linear(query, W_Q), "n (h c) -> h n c", h=num_heads)
+    q_x = rearrange(q @ rearrange(W_K, "(h c) cin -> h c cin", h=num_heads), "h n cin -> n h cin")
+    logits = q_x @ rearrange(memory, "n m cin -> n cin m")
+    if r_m is not None:
+        logits = logits + rearrange(q @ r_m, "h n m -> n h m")
+    weights = (scale * logits).softmax(dim=-1)
+    seen = rearrange(weights @ memory, "n h cin -> h n cin")
+    y = seen @ rearrange(W_V, "(h c) cin -> h cin c", h=num_heads)
+    return rearrange(y, "h n c -> n (h c)"), weights
+
+
+def projected(
+    query: Vector,
+    memory: Memory,
+    W_Q: Float[Tensor, "d d"],
+    W_K: Float[Tensor, "d cin"],
+    W_V: Float[Tensor, "d cin"],
+    num_heads: int,
+    r_m: Float[Tensor, "h c m"] | None,
+    scale: float | int | Tensor,
+) -> tuple[Vector, Weights]:
+    """The fewest kernels, for a GPU: two products, of the query and of the memory; the rest a compiler joins.
+
+    ``qᵀk_m + qᵀr_m = qᵀ(k_m + r_m)``. A memory comes pixel by pixel, as EVA lays it out, so that nothing is copied.
+    """
+    q = rearrange(F.linear(query, W_Q), "n (h c) -> n h c", h=num_heads)
+    both = F.linear(rearrange(memory, "n m cin -> m n cin"), torch.cat([W_K, W_V]))
+    k_m, v_m = rearrange(both, "m n (two h c) -> m n two h c", two=2, h=num_heads).unbind(2)
+    if r_m is not None:
+        k_m = k_m + rearrange(r_m, "h c m -> m 1 h c")
+    weights = (scale * (q * k_m).sum(dim=-1)).softmax(dim=0)
+    y = (rearrange(weights, "m n h -> m n h 1") * v_m).sum(dim=0)
+    return rearrange(y, "n h c -> n (h c)"), rearrange(weights, "m n h -> n h m")

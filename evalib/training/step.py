@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch._functorch import config as functorch
 from torch.nn import functional as F
 
-from evalib.fast.operators import has_triton
+from evalib.fast import has_triton
 from evalib.networks import Network
 from evalib.training import data
 from evalib.training.predict import layout_of

@@ -1,0 +1,150 @@
+"""The health of an attention: what a user is told, and that the layer keeps it in a network of another's making."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision.models import resnet18
+
+import evalib
+from evalib.ablations.layers import CentreQuery
+from evalib.eva import EqualisedLinear, WholeMap, without_gain
+from evalib.training import data
+
+WIDTHS = (16, 64, 256)
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    torch.set_default_dtype(torch.float32)
+
+
+def eva(width=64):
+    return evalib.ExpandingVisualAttention(width, width, width)
+
+
+def test_a_layer_as_it_is_drawn_is_healthy():
+    found = evalib.check_attention(eva(), torch.randn(16, 64, 7, 7))
+    assert found.largest_logit < 20 and found.sizes == (1, 8, 16, 24)
+    assert all(effect > 0.9 * size for effect, size in zip(found.pixels, found.sizes, strict=True))
+    assert [line.rpartition(": ")[2] for line in str(found).splitlines()] == [
+        "moderate",
+        "soft",
+        "it tells images apart",
+    ]
+
+
+def test_what_is_ill_is_said_with_a_remedy():
+    layer, x = eva(), torch.randn(16, 64, 7, 7)
+    for part in (*layer.looks, *layer.recalls):
+        part.W_Q.weight.data *= 1e5
+    nn.init.zeros_(layer.convolution.weight)
+    logit, looks, query = str(evalib.check_attention(layer, x)).splitlines()
+    assert "above" in logit and "lower EVA's learning rate" in logit
+    assert "less than a quarter" in looks and "1.0 of 24" in looks
+    assert query.startswith("sameness of q0 1.000: q0 is one vector for all images")
+
+
+def test_the_figures_are_those_of_the_weights_and_logits():
+    layer, x = CentreQuery(8, 8, 8, num_heads=2), torch.randn(3, 8, 7, 7)
+    found, (_, seen) = evalib.check_attention(layer, x), evalib.trace(layer, x)
+    for effect, weights in zip(found.pixels, seen.look_weights, strict=True):
+        assert effect == pytest.approx((weights * -weights.log()).sum(-1).exp().mean().item(), rel=1e-4)
+    look, (row, column) = layer.looks[3], layer.looks[3].offsets + 3
+    keys = look.W_K(x[:, :, row, column].mT)  # n m d
+    r = torch.cat([look.rows[:, :, row], look.cols[:, :, column]], dim=1).flatten(0, 1)  # d m
+    logits = (look.W_Q(seen.queries[3])[:, None] * (keys + r.T)).unflatten(2, (2, 4)).sum(-1) / 2
+    torch.testing.assert_close(logits.softmax(dim=1).mT, seen.look_weights[3])
+    assert found.largest_logit >= logits.abs().max().item() * (1 - 1e-5)
+
+
+def test_the_network_is_left_as_it_was_and_one_image_is_refused():
+    network = evalib.build("evanet20-small").train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    evalib.check_attention(network, torch.randn(4, 3, 32, 32))
+    assert network.training and not any(part._forward_hooks for part in network.modules())
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    with pytest.raises(ValueError, match="give a batch of 16"):
+        evalib.check_attention(network, torch.randn(1, 3, 32, 32))
+    with pytest.raises(ValueError, match="no layers of Expanding Visual Attention"):
+        evalib.check_attention(evalib.build("resnet20-small"), torch.randn(4, 3, 32, 32))
+
+
+# ── The width rule ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_layer_is_drawn_as_torch_draws_it_at_every_width(width):
+    torch.manual_seed(0)
+    layer, x = EqualisedLinear(width, 8), torch.randn(3, width)
+    torch.manual_seed(0)
+    plain = nn.Linear(width, 8)
+    torch.testing.assert_close(layer(x), plain(x))
+    torch.testing.assert_close(F.linear(x, layer.matrix(), layer.bias), plain(x))
+    layer.reset_parameters()
+    torch.testing.assert_close(layer.matrix().abs().max().item(), width**-0.5, rtol=0.2, atol=0)
+    torch.manual_seed(0)
+    whole, y = WholeMap(width, 8, 3), torch.randn(3, width, 3, 3)
+    torch.manual_seed(0)
+    torch.testing.assert_close(whole(y), nn.Conv2d(width, 8, 3)(y).flatten(1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_step_of_adam_moves_every_matrix_as_far_as_with_64_channels(width):
+    """And without the rule by the whole rate; tables and biases are moved by the rate."""
+    for module, gain in ((eva(width), 64 / width), (without_gain(eva(width)), 1.0)):
+        before = {name: value.clone() for name, value in module.state_dict().items()}
+        optimiser = torch.optim.Adam(module.parameters(), lr=1e-3)
+        module(torch.randn(4, width, 7, 7)).square().sum().backward()
+        optimiser.step()
+        matrices = 0
+        for name, part in module.named_modules():
+            if isinstance(part, EqualisedLinear | WholeMap) and part.weight.grad.any():
+                moved = part.gain * (part.weight - before[f"{name}.weight"])
+                assert moved.abs().max().item() == pytest.approx(1e-3 * gain, rel=0.01), name
+                matrices += 1
+        assert matrices == 1 + 4 + 7 * 3 + 1  # without W_Q and W_K of the look at one pixel
+        assert (module.looks[3].rows - before["looks.3.rows"]).abs().max().item() == pytest.approx(1e-3, rel=0.01)
+
+
+def test_without_the_rule_a_layer_computes_what_it_did():
+    layer, x = eva(128), torch.randn(2, 128, 7, 7)
+    y = layer(x)
+    assert layer.convolution.gain == layer.looks[0].W_K.gain == layer.output[0].gain == 0.5
+    torch.testing.assert_close(without_gain(layer)(x), y)
+    assert {part.gain for part in layer.modules() if hasattr(part, "gain")} == {1.0}
+
+
+def backbone(seed=0):
+    """torchvision's ResNet-18 with EVA in place of its mean, and strides for images of 28×28 pixels."""
+    torch.manual_seed(seed)
+    network = resnet18(weights=None, num_classes=10)
+    for stage in (network.layer2, network.layer3, network.layer4):
+        stage[0].conv1.stride = stage[0].downsample[0].stride = 1
+    network.avgpool = evalib.ExpandingVisualAttention(512, 512, 512)
+    return network
+
+
+OPTIMISERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_a_resnet_18_with_eva_trains_by_the_usual_rate_and_its_attention_stays_soft(optimiser, precision, steps=40):
+    cifar, network = data.load("subset"), backbone()
+    images, labels = data.normalise(cifar.train_images)[:, :, 2:30, 2:30], cifar.train_labels.long()
+    optimise = OPTIMISERS[optimiser](network.parameters(), lr=1e-3)
+    losses = []
+    for batch in torch.randperm(len(images))[: 16 * steps].split(16):
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            loss = F.cross_entropy(network(images[batch]), labels[batch])
+        optimise.zero_grad()
+        loss.backward()
+        optimise.step()
+        losses.append(loss.item())
+    found = evalib.check_attention(network, images[:64])
+    assert sum(losses[-10:]) < sum(losses[:10]) and sum(losses[-10:]) < 10 * 2.3
+    assert found.largest_logit < 200 and found.sameness < 0.99
+    assert all(effect > size / 4 for effect, size in zip(found.pixels, found.sizes, strict=True)), found
