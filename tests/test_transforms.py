@@ -12,6 +12,10 @@ from torch.nn import functional as F
 
 import evalib
 
+pytestmark = [  # what PyTorch says of torch.func on itself
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script"),
+    pytest.mark.filterwarnings("ignore:There is a performance drop"),
+]
 ROOT = Path(__file__).resolve().parent.parent
 each_kind = pytest.mark.parametrize("name", ["resnet20-small", "sanet20-small", "evanet20-small"])
 

@@ -14,6 +14,10 @@ import evalib
 from evalib.equations import relative_attention
 from evalib.fast import window_attention
 
+pytestmark = [  # what PyTorch says of torch.func on itself
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script"),
+    pytest.mark.filterwarnings("ignore:There is a performance drop"),
+]
 ROOT = Path(__file__).resolve().parent.parent
 COMPILED = """
 import torch
@@ -96,7 +100,6 @@ def test_the_operator_keeps_its_promises(stride, dtype):
     torch.library.opcheck(window_attention, (*tensors, stride, 0.5))
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own way to forward mode
 def test_under_torch_func_the_operator_is_the_equation():
     """Also where a graph that was recorded holds it; so vmap, jvp, hessian … have what the equation has."""
 
