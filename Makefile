@@ -23,7 +23,7 @@ help: ## what there is to make
 reproduce: $(READY) ## the runs of MANIFEST, the table, the book; TIER=smoke|quick|paper SEEDS="0 1" or ALL=1 PROFILE=slurm
 	@$(BIN)/python -m evalib reproduce --tier $(TIER) --seeds "$(SEEDS)" --manifest "$(MANIFEST)" --profile "$(PROFILE)"
 
-plan: $(READY) ## which of these runs are done, stale, begun or to do, and the time
+plan: $(READY) ## which of these runs are done, begun or to do, and the time
 	@$(BIN)/python -m evalib plan --tier $(TIER) --seeds "$(SEEDS)" --manifest "$(MANIFEST)"
 
 book: $(READY) ## the book, warnings as errors, into _build/html

@@ -28,12 +28,13 @@ FOLDERS = (
 def main(argv: list[str] | None = None) -> int:
     """Run one command, and give its exit status.
 
-    What the user can mend is one line on stderr and status 2. Ctrl-C, and the SIGTERM by which a
-    cluster ends a job, stop a run after the last checkpoint: status 130.
+    What the user can mend is one line on stderr and status 2. Ctrl-C, a terminal that is closed,
+    and the SIGTERM by which a cluster ends a job stop a run at its last checkpoint: status 130.
     """
     serve_any_code_page()
-    for notice in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(notice, signal.default_int_handler)
+    for notice in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(notice) != signal.SIG_IGN:  # as after nohup
+            signal.signal(notice, signal.default_int_handler)
     try:
         arguments = parser().parse_args(argv)
         load_rows(arguments.module)
@@ -267,17 +268,17 @@ def call_train(arguments: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def tensorboard(directory: Path) -> Callable[[dict], None]:
-    """An observer that writes each entry of a curve for TensorBoard; ``ValueError`` if that is not installed."""
+def tensorboard(folder: Path) -> Callable[[dict], None]:
+    """An observer that writes each entry of a curve for TensorBoard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ValueError("--log tensorboard needs the package tensorboard: pip install tensorboard") from None
-    writer = SummaryWriter(directory)
+        raise ModuleNotFoundError("--log tensorboard needs: pip install tensorboard") from None
+    writer = SummaryWriter(folder)
 
-    def observe(row: dict) -> None:
-        for name, value in row.items():
-            writer.add_scalar(name, value, row["epoch"])
+    def observe(entry: dict) -> None:
+        for name, value in entry.items():
+            writer.add_scalar(name, value, entry["epoch"])
         writer.flush()
 
     return observe

@@ -14,8 +14,9 @@ from evalib.batch.notebook import make, visible_gpus
 from evalib.extras import need
 from evalib.results import tables
 from evalib.results.files import record_path, results
-from evalib.training import checkpoint
+from evalib.training import checkpoint, data
 from evalib.training.environment import in_checkout
+from evalib.training.settings import TIERS
 
 
 def reproduce(
@@ -42,13 +43,21 @@ def reproduce(
     for name in ("EVALIB_HOME", "EVALIB_DATA"):  # a job begins in another folder
         if folder := os.environ.get(name):
             os.environ[name] = str(Path(folder).expanduser().absolute())
-    print(manifest.describe(manifest.plan(runs, out), out), flush=True)
+    before = manifest.plan(runs, out)
+    print(manifest.describe(before, out), flush=True)
+    if any(run.state != "done" for run in before):
+        data.load(
+            TIERS[asked["tier"]].data
+        )  # once, and here: a node of a cluster may have no internet
 
     state = out / asked["tier"] / ".batch"
     make(state)
+    if not os.access(Path.home(), os.W_OK):  # as on some clusters
+        os.environ["XDG_CACHE_HOME"] = str(state)  # where Snakemake keeps its own
     target = "book" if book and out == workflow.parents[1] / "results" else "table"
     command = [sys.executable, "-m", "snakemake", "--snakefile", workflow, "--directory", state]
     command += ["--profile", directory, "--configfile", write_config(asked, out, source, state)]
+    command += ["--rerun-triggers", "mtime"]  # no edit of a rule deletes a record
     if profile == "local":
         command += ["--resources", f"gpu={max(1, len(visible_gpus()))}"]  # jobs at a time
     status = call([*command, *further, "--", target])
@@ -84,7 +93,6 @@ def profile_directory(profile: str) -> Path:
 
 def call(command: list) -> int:
     """Run Snakemake to its end. Ctrl-C goes on to it, and is raised once its jobs have stopped."""
-    signal.signal(signal.SIGHUP, signal.default_int_handler)  # a terminal that is closed
     process = subprocess.Popen([str(part) for part in command], start_new_session=True)
     try:
         return process.wait()
