@@ -162,13 +162,17 @@ def main() -> None:
     wanted = parser.parse_args().candidates or names
     cifar, path = data.load("full"), results() / "width.json"
     known = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
-    means = {width: check("mean", width, cifar) for width in WIDTHS}
+    means = {(row["width"], row["step"]): row["mean_loss"] for row in known}
+    for width in WIDTHS:
+        if (width, STEPS) not in means:
+            means |= {(width, row["step"]): row["loss"] for row in check("mean", width, cifar)}
     for name, width in itertools.product(wanted, WIDTHS):
         begun = time.perf_counter()
         rows = check(name, width, cifar)
         known = [row for row in known if (row["candidate"], row["width"]) != (name, width)]
-        for row, mean in zip(rows, means[width], strict=True):
-            known.append({"candidate": name, "width": width} | row | {"mean_loss": mean["loss"]})
+        for row in rows:
+            mean = {"mean_loss": means[width, row["step"]]}
+            known.append({"candidate": name, "width": width} | row | mean)
         seconds = time.perf_counter() - begun
         print(f"{name} {width}: {known[-1]} ({seconds:.0f} s)", flush=True)
         made = {"commit": commit(), "torch": torch.__version__, "device": device_name(torch.device("cpu"))}
