@@ -20,7 +20,6 @@ import time
 import torch
 from torch import nn
 from torch.nn import functional as F
-
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from evalib.ablations import SCALED_3x3
