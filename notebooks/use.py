@@ -235,8 +235,14 @@ F.cross_entropy(backbone(photographs), torch.tensor([3, 8])).backward()
 # Does it train at that width? EVA follows a width rule ([D15](#d15)): the more channels, the smaller the steps of its matrices. You
 # need to set nothing. [The width check](the-line-that-holds) shows the first steps at 64, 128, 256 and 512 channels. Whole runs
 # exist at 64 channels only. So watch the training loss: if it stays at the logarithm of the number of classes, the network
-# guesses. A residual with a norm after each attention is no remedy then. The one large network that had it fell nearly to chance
-# on the way.
+# guesses. And look at the attention itself, before and during training:
+
+# %%
+print(evalib.check_attention(backbone, photographs))
+
+# %% [markdown]
+# If it is not sound, a residual with a norm after each attention is no remedy. The one large network that had it fell nearly to
+# chance on the way. This is how much EVA adds to a ResNet-18:
 
 # %% tags=["hide-input"]
 wide = evalib.ExpandingVisualAttention(512, 512, 512)
