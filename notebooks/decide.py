@@ -35,11 +35,11 @@ from IPython.display import Markdown
 
 from evalib import build, count_parameters
 from evalib.experiments import experiment
-from evalib.pages import answer
 from evalib.pages.display import picture, table
 from evalib.pages.figures import COLOURS, INK, ORANGE, described, panels, styled
-from evalib.results import records, tables
+from evalib.results import records, statistics
 from evalib.results.counts import flops
+from evalib.results.runs import complete, load_records
 
 NETWORKS = {
     "resnet20-small": "mean",
@@ -50,9 +50,9 @@ NETWORKS = {
 }
 DOTS = dict(zip(NETWORKS, (COLOURS["ResNet"], INK, ORANGE, COLOURS["SANet"], COLOURS["EVANet"]), strict=True))
 results, image = records.results(), torch.zeros(1, 3, 32, 32)
-full = {name: answer.row(experiment(name), label) for name, label in NETWORKS.items()}
+full = {name: [record["test"]["accuracy"] for record in complete(experiment(name), "paper")] for name in NETWORKS}
 short = {
-    name: [record["test"]["accuracy"] for record in tables.complete(experiment(name), "quick")] for name in NETWORKS
+    name: [record["test"]["accuracy"] for record in complete(experiment(name), "quick")] for name in NETWORKS
 }
 networks = {name: build(name).eval() for name in NETWORKS}
 parameters = {name: count_parameters(network) for name, network in networks.items()}
@@ -74,9 +74,9 @@ def step(kind, name):
 
 # %% tags=["remove-input"]
 eva, resnet, mlp = "evanet20-small", "resnet20-small", "resnet20-small-mlp"
-lead = mean(full[eva].accuracies) - mean(full[resnet].accuracies)
-runs, when = (full, "on the full schedule") if full[mlp].accuracies else (short, "after 15 epochs")
-rival, own = (mean(getattr(runs[name], "accuracies", runs[name])) for name in (mlp, eva))
+lead = mean(full[eva]) - mean(full[resnet])
+runs, when = (full, "on the full schedule") if full[mlp] else (short, "after 15 epochs")
+rival, own = (mean(runs[name]) for name in (mlp, eva))
 Markdown(
     f"**In a line: not for accuracy alone, by what is known today.** EVA leads a mean by {lead:.1f} points on CIFAR-10, for "
     f"{parameters[eva] / parameters[resnet]:.1f} times the parameters. A mean with a small MLP of as many parameters is cheaper to run, and had "
@@ -91,11 +91,14 @@ Markdown(
 
 
 # %% tags=["hide-input"]
-def accuracy(row):
-    if not row.accuracies:
-        return row.absent
-    interval = "" if row.low is None else f" [{row.low:.1f}, {row.high:.1f}]"
-    return f"{mean(row.accuracies):.1f}{interval} ({len(row.accuracies)})"
+chance = statistics.noise(load_records())
+
+
+def accuracy(seeds):
+    if not seeds:
+        return "not run"
+    reach = chance.of_mean(len(seeds))
+    return f"{mean(seeds):.1f} [{mean(seeds) - reach:.1f}, {mean(seeds) + reach:.1f}] ({len(seeds)})"
 
 
 def cell(value, form):
@@ -139,7 +142,7 @@ def scatter(title, values):
 
 
 picture(
-    scatter("full schedule, 150 epochs", {name: list(row.accuracies) for name, row in full.items()}),
+    scatter("full schedule, 150 epochs", full),
     scatter("short runs, 15 epochs", short),
     caption="Accuracy over parameters. A large dot is the mean, a small one a seed. Left, what counts; right, the short runs, in which "
     "the rivals have run too. Higher is better, further left is cheaper.",

@@ -9,9 +9,9 @@ from evalib.attention import RelativeSelfAttention
 from evalib.eva import EXTENT, ExpandingVisualAttention
 from evalib.experiments import TABLE_1, build
 from evalib.networks import KERNEL_SIZE, NUM_HEADS, EVASummary, count_parameters
-from evalib.results.claims import NOT_SUPPORTED, SUPPORTED, Claim
-from evalib.results.comparisons import Comparison
+from evalib.results.claims import Claim
 from evalib.results.counts import flops
+from evalib.results.statistics import NOT_SUPPORTED, SUPPORTED
 
 
 def claims() -> list[Claim]:
@@ -59,9 +59,7 @@ def cheaper(statement: str, ours: tuple[int, int], theirs: tuple[int, int], wher
     text = f"{ours[0]:,} against {theirs[0]:,} parameters, {ours[1] / 1e6:,.2f} against {theirs[1] / 1e6:,.2f} MFLOPs"
     fewer = [one < other for one, other in zip(ours, theirs, strict=True)]
     why = "" if fewer[0] == fewer[1] else f"only the {'parameters' if fewer[0] else 'FLOPs'} are fewer"
-    return Claim(
-        "arithmetic", where, statement, text, Comparison(), None, SUPPORTED if all(fewer) else NOT_SUPPORTED, why
-    )
+    return Claim("arithmetic", where, statement, text, SUPPORTED if all(fewer) else NOT_SUPPORTED, why)
 
 
 def example() -> Claim:
@@ -74,6 +72,6 @@ def example() -> Claim:
         "§1",
         "a convolution [128, 256, 5, 5] on 128×32×32 matches 256 templates in 5 × 5 × 128 dimensions",
         f"{templates} templates in {dimensions:,} dimensions: {layer.weight.numel():,} weights, {cost / 1e6:,.0f} MFLOPs",
-        Comparison(), None, SUPPORTED if (templates, dimensions) == (256, 5 * 5 * 128) else NOT_SUPPORTED,
+        SUPPORTED if (templates, dimensions) == (256, 5 * 5 * 128) else NOT_SUPPORTED,
         "as arithmetic; that this limits what deep convolutions express is not tested",
     )  # fmt: skip

@@ -1,28 +1,24 @@
 """The paper's claims, one by one: its statement, what we measured, and a verdict that the rule of its kind gives."""
 
-import math
+import json
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from evalib.experiments import TABLE_1, Experiment
+from evalib.experiments import TABLE_1, experiment
+from evalib.results import statistics
 from evalib.results.choice import reading, titled
-from evalib.results.comparisons import Comparison, compare, holm, paired, shown, signed
-from evalib.results.markdown import p_value
-from evalib.results.markdown import table as write
-from evalib.results.runs import complete, epoch_seconds, timed, trusted, warned, whole
+from evalib.results.files import results
+from evalib.results.runs import complete, epoch_seconds, load_records, stood_still, timed, trusted, warned, whole
+from evalib.results.statistics import Difference, Judged, NOT_DISTINGUISHABLE, NOT_SUPPORTED, NOT_YET_DECIDED, SUPPORTED
+from evalib.results.words import difference, foreign, number, p_value, signed, table
 from evalib.training.settings import TIERS
 
-SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
-NOT_DISTINGUISHABLE, NOT_TESTED = "not distinguishable", "not tested"
-LEVEL, TIER = 0.05, "paper"
-"""A test is made at this level, after Holm's correction; an accuracy is held against the paper's at this tier alone."""
-
 RULES = {
-    "accuracy": "paired t-test over the seeds that both networks have, at the paper tier; six tests, corrected by Holm: supported "
-    "if p < 0.05 and the sign is the paper's, not supported if p < 0.05 and it is the other, else not distinguishable",
-    "time": "t-test of the logarithm of the ratio of an epoch's median seconds, over pairs of one seed and size, by one "
-    "commit on one device with as many threads, which no other run shared, in one precision, both compiled or neither; "
-    "two tests, corrected by Holm; verdicts as for an accuracy",
+    "accuracy": statistics.RULE,
+    "control": "as for an accuracy, in a family of its own, of two",
+    "time": "measured, not tested: a training step's seconds in the benchmarks, or an epoch's by one commit on one device that no "
+    "other run shared, over ResNet's: supported if every ratio is above 1, not supported if none is",
     "arithmetic": "counted, not run: supported if parameters and FLOPs are both fewer",
     "construction": "follows from how the parts are made, whatever is counted or run",
 }
@@ -30,155 +26,174 @@ RULES = {
 
 
 class Claim(NamedTuple):
-    """``found`` is a comparison over seeds, empty where nothing is run; ``p`` is after Holm; ``kind`` one of ``RULES``."""
+    """``found`` is the difference in test accuracy and ``validation`` that beside it, both empty where nothing is run.
+
+    ``p`` is after Holm's correction; ``kind`` is one of ``RULES``.
+    """
 
     kind: str
     where: str
-    paper: str
+    statement: str
     ours: str
-    found: Comparison
-    p: float | None
     verdict: str
-    why: str
+    why: str = ""
+    found: Difference = Difference()
+    validation: Difference = Difference()
+    p: float | None = None
 
 
-def claims(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[Claim]:
-    """The eight claims that runs of ``tiers`` judge: each difference of accuracy once, and the time of either attention."""
-    return [*accuracies(out, tiers), *times(out, tiers)]
+def claims(out: Path | None = None) -> list[Claim]:
+    """The claims that runs judge: the paper's six differences, the time of either attention, and our two controls."""
+    return [*accuracies(out), *controls(out), *times(out)]
 
 
-def pairs() -> list[tuple[Experiment, Experiment]]:
-    """The rows of Table 1, the one that the paper has ahead first: three pairs a size."""
-    found = []
-    for size in (TABLE_1[:3], TABLE_1[3:]):
-        resnet, sanet, evanet = size
-        found += [(evanet, sanet), (sanet, resnet), (evanet, resnet)]
-    return found
-
-
-def accuracies(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[Claim]:
-    """Each difference of Table 1: six paired tests, one family; of its size only whether our interval holds the paper's."""
-    found = [compare(one.name, other.name, out, tiers) for one, other in pairs()]
-    corrected = holm([each.p if each.tier == TIER else None for each in found])
+def accuracies(out: Path | None = None) -> list[Claim]:
+    """Each difference of Table 1 by the rule; of its size only whether our interval holds the paper's."""
     made = []
-    for (one, other), each, p in zip(pairs(), found, corrected, strict=True):
+    for each in statistics.judge(statistics.PAPER, load_records(out)):
+        one, other = experiment(each.one), experiment(each.other)
         assert one.paper_accuracy is not None and other.paper_accuracy is not None  # they are rows of Table 1
         gap = one.paper_accuracy - other.paper_accuracy
         statement = f"{one.model} − {other.model} is {signed(gap)} points"
-        why = "; ".join([missing(each) if p is None else size(gap, each), *falls((one, other), each.tier, out)])
-        ours = f"{titled(one)}: {points(each)}" if reading(one) and each.n else points(each)
-        made.append(Claim("accuracy", "Table 1", statement, ours, each, p, judged(p, each.mean), why))
+        made.append(tested("accuracy", "Table 1", statement, each, out, size(gap, each.difference)))
     return made
 
 
-def falls(rows: tuple[Experiment, ...], tier: str | None, out: Path | None = None) -> list[str]:
-    """For each of the rows of which runs collapsed at ``tier``, how many of them did."""
+def controls(out: Path | None = None) -> list[Claim]:
+    """Whether EVANet is ahead of the two networks that do not look, by the rule."""
+    made = []
+    for each in statistics.judge(statistics.EXPLAINING, load_records(out)):
+        statement = f"{experiment(each.one).model} is ahead of {experiment(each.other).model}"
+        made.append(tested("control", "ours", statement, each, out))
+    return made
+
+
+def tested(kind: str, where: str, statement: str, each: Judged, out: Path | None, size: str = "") -> Claim:
+    """The claim of a member of a family."""
+    why = [missing(each.difference), size, *collapses((each.one, each.other), out)]
+    found, read = each.difference, reading(experiment(each.one))
+    ours = difference(found)
+    if read and found.n:
+        ours = f"{titled(experiment(each.one))}: {ours}"
+    p = None if each.verdict == NOT_YET_DECIDED else each.p
+    return Claim(kind, where, statement, ours, each.verdict, "; ".join(filter(None, why)), found, each.validation, p)
+
+
+def missing(found: Difference) -> str:
+    """What a verdict still needs; empty if nothing."""
+    if found.n == len(statistics.SEEDS):
+        return ""
+    return f"{found.n} of {len(statistics.SEEDS)} seeds have run with both"
+
+
+def size(gap: float, found: Difference) -> str:
+    """Whether our 95 % interval holds the paper's gap; empty without one."""
+    if found.low is None or found.high is None:
+        return ""
+    inside = found.low <= gap <= found.high
+    return f"the paper's {signed(gap)} lies {'in' if inside else 'outside'} our interval"
+
+
+def collapses(names: tuple[str, ...], out: Path | None = None) -> list[str]:
+    """For each of the rows of which runs collapsed on the full schedule, how many of them did."""
     told = []
-    for row in rows:
-        records = complete(row, tier, out) if tier else []
+    for row in map(experiment, names):
+        records = complete(row, statistics.TIER, out)
         if fallen := len(warned(records)):
             told.append(f"{row.model}: {fallen} of {len(records)} runs collapsed")
     return told
 
 
-def judged(p: float | None, mean: float | None) -> str:
-    """The verdict of a two-sided test, if one was made, on a difference that is claimed to be positive."""
-    if p is None or mean is None:
-        return NOT_TESTED
-    if p >= LEVEL:
-        return NOT_DISTINGUISHABLE
-    return SUPPORTED if mean > 0 else NOT_SUPPORTED
-
-
-def size(gap: float, found: Comparison) -> str:
-    """Whether our 95 % interval holds the paper's gap."""
-    inside = found.low is not None and found.high is not None and found.low <= gap <= found.high
-    return f"the paper's {signed(gap)} lies {'in' if inside else 'outside'} our interval"
-
-
-def missing(found: Comparison) -> str:
-    """Why accuracies were not tested; empty if they were."""
-    if not found.n:
-        return "no seed was run with both"
-    reasons = [f"n = {found.n}: one seed has no spread"] if found.n < 2 else []
-    reasons += ["the differences are equal, so they have no spread"] if found.n > 1 and found.p is None else []
-    reasons += [f"{found.tier} tier: not the full schedule"] if found.tier != TIER else []
-    return "; ".join(reasons)
-
-
-def points(found: Comparison) -> str:
-    """A difference of accuracies in words."""
-    return "–" if found.mean is None else f"{signed(found.mean)} points"
-
-
-def times(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[Claim]:
-    """Slower in wall-clock time (§4.1, §5): either attention against the convolutions, small and large, at whatever tier."""
-    sizes = TABLE_1[:3], TABLE_1[3:]
-    found = [slower([(size[which], size[0]) for size in sizes], out, tiers) for which in (1, 2)]
+def times(out: Path | None = None) -> list[Claim]:
+    """Slower in wall-clock time (§4.1, §5): either attention against the convolutions, wherever both were timed."""
     made = []
-    for name, each, p in zip(("SANet", "EVANet"), found, holm([each.p for each in found]), strict=True):
-        ours = "–" if each.mean is None else f"{math.exp(each.mean):.2f} times the seconds of an epoch"
-        why = (
-            ""
-            if p is not None
-            else f"pairs by one commit on one device that no other run shared: {each.n}, and two at least are needed"
-        )
-        made.append(
-            Claim(
-                "time", "§4.1, §5", f"{name} trains more slowly than ResNet", ours, each, p, judged(p, each.mean), why
-            )
-        )
+    for which, name in ((1, "SANet"), (2, "EVANet")):
+        ratios = [*steps(which, out), *epochs(which, out)]
+        shown = "; ".join(f"{number(ratio)} ({of_what})" for of_what, ratio in ratios)
+        statement = f"{name} trains more slowly than ResNet"
+        made.append(Claim("time", "§4.1, §5", statement, shown or "–", slower([ratio for _, ratio in ratios])))
     return made
 
 
-def slower(
-    rows: list[tuple[Experiment, Experiment]], out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)
-) -> Comparison:
-    """The logarithm of the ratio of an epoch's seconds, over pairs of one tier, seed, commit, device and precision.
+def slower(ratios: list[float]) -> str:
+    """The verdict on measured ratios of time."""
+    if not ratios:
+        return NOT_YET_DECIDED
+    above = [ratio > 1 for ratio in ratios]
+    return SUPPORTED if all(above) else NOT_DISTINGUISHABLE if any(above) else NOT_SUPPORTED
 
-    Both are compiled, or neither. Reruns take part: a time is not what anyone would run a seed again for.
-    """
-    ones, others, paired_at = [], [], []
-    for tier in tiers:
-        seconds: dict[str, dict] = {row.name: {} for pair in rows for row in pair}
-        for record in timed([record for record in trusted(tier, out) if whole(record)]):
+
+def steps(which: int, out: Path | None = None) -> list[tuple[str, float]]:
+    """The ratio of a training step's seconds in each kept benchmark, by size: compiled where both were, else as they are."""
+    found = []
+    for path in sorted((results(out) / "benchmarks").glob("training-*.json")):
+        try:
+            said = json.loads(path.read_text("utf-8"))
+            seconds, device = said["step_seconds"], said["device"]
+            for size in ("small", "large"):
+                resnet = seconds.get(f"resnet20-{size}", {})
+                prefix = f"{('sanet20', 'evanet20')[which - 1]}-{size}"
+                for name, ours in seconds.items():
+                    ways = [way for way in ("evalib, compiled", "evalib, captured", "evalib") if way in ours and way in resnet]
+                    if name.startswith(prefix) and ways:
+                        found.append((f"a step of {name}, {device}", ours[ways[0]] / resnet[ways[0]]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+            warnings.warn(f"{path} is no benchmark and is left out ({error})", stacklevel=2)
+    return found
+
+
+def epochs(which: int, out: Path | None = None) -> list[tuple[str, float]]:
+    """The ratio of an epoch's median seconds, over pairs of one tier, seed, commit, device and precision."""
+    found = []
+    for tier in TIERS:
+        seconds: dict[tuple, dict[str, float]] = {}
+        for record in timed([record for record in trusted(tier, out) if whole(record) and not stood_still(record)]):
             compiled = any(sitting.get("compiled") for sitting in record.get("sittings", []))
-            made_by = record["seed"], record["device"], record["commit"], record.get("precision"), compiled
-            seconds.get(record["experiment"], {}).setdefault(made_by, math.log(epoch_seconds(record)))
-        for one, other in rows:
-            shared = [made_by for made_by in seconds[one.name] if made_by in seconds[other.name]]
-            ones += [seconds[one.name][made_by] for made_by in shared]
-            others += [seconds[other.name][made_by] for made_by in shared]
-            paired_at += [tier] * len(shared)
-    return paired(", ".join(dict.fromkeys(paired_at)), ones, others) if paired_at else Comparison()
+            by = record["seed"], record["device"], record["commit"], record.get("precision"), compiled
+            seconds.setdefault(by, {})[record["experiment"]] = epoch_seconds(record)
+        for size in (TABLE_1[:3], TABLE_1[3:]):
+            one, other = size[which].name, size[0].name
+            for by, each in seconds.items():
+                if one in each and other in each:
+                    found.append((f"an epoch of {one}, {by[1]}", each[one] / each[other]))
+    return found
 
 
 def rows(found: list[Claim]) -> list[dict]:
     """The claims as flat dictionaries."""
-    return [
-        {name: value for name, value in claim._asdict().items() if name not in ("found", "p")}
-        | {name: value for name, value in claim.found._asdict().items() if name != "p"}
-        | {"p_holm": claim.p}
-        for claim in found
-    ]
+    lines = []
+    for claim in found:
+        beside = claim.validation
+        lines.append(
+            {
+                "kind": claim.kind,
+                "where": claim.where,
+                "claim": claim.statement,
+                "ours": claim.ours,
+                "n": claim.found.n,
+                "mean": claim.found.mean,
+                "low": claim.found.low,
+                "high": claim.found.high,
+                "p_holm": claim.p,
+                "validation": beside.mean,
+                "validation_low": beside.low,
+                "validation_high": beside.high,
+                "verdict": claim.verdict,
+                "why": claim.why,
+            }
+        )
+    return lines
 
 
 def markdown(found: list[Claim]) -> str:
     """The claims as a table in Markdown, with the columns of tests where there are any; a dash stands for what was not run."""
-    run = any(claim.kind in ("accuracy", "time") for claim in found)
-    heads = ["In the paper", "Claim", "Ours", *(["n", "Mean ± sd [95 %]", "p, Holm"] if run else ["Kind"]), "Verdict"]
+    run = any(claim.kind in ("accuracy", "control", "time") for claim in found)
+    tests = ["Seeds", "p, Holm", "Validation"] if run else ["Kind"]
     cells = []
     for claim in found:
-        tested = [claim.found.n or None, spread_of(claim), p_value(claim.p)] if run else [claim.kind]
+        beside = [claim.kind]
+        if run:
+            beside = [claim.found.n or None, p_value(claim.p), difference(claim.validation)]
         verdict = f"**{claim.verdict}**" + (f" ({claim.why})" if claim.why else "")
-        cells.append([claim.where, claim.paper, claim.ours, *tested, verdict])
-    return write(heads, cells)
-
-
-def spread_of(claim: Claim) -> str | None:
-    """The spread and the interval of what was tested: differences in points, ratios of time as such."""
-    if claim.found.n < 2:
-        return None
-    if claim.kind != "time" or claim.found.low is None or claim.found.high is None:
-        return shown(claim.found)
-    return f"× [{math.exp(claim.found.low):.2f}, {math.exp(claim.found.high):.2f}]"
+        cells.append([claim.where, claim.statement, foreign(claim.ours), *beside, verdict])
+    return table(["Where", "Claim", "Ours", *tests, "Verdict"], cells)

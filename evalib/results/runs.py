@@ -6,6 +6,8 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
+
 from evalib.experiments import TABLE_1, Experiment, experiment
 from evalib.results.files import SUPERSEDED, read, record_path, results
 from evalib.results.schema import collapse, settings_of
@@ -13,6 +15,46 @@ from evalib.training.settings import TIERS, Settings
 
 TO_THE_LETTER = ("evanet20-small-letter", "evanet20-large-letter")
 """EVANet as the text has it and nothing else: beside the paper's number in the table too."""
+
+
+COLUMNS = ["experiment", "tier", "seed", "counts", "test_accuracy", "validation_accuracy", "collapsed", "parameters", "epochs",
+           "epoch_seconds", "device", "precision", "shared", "commit", "finished", "curve"]  # fmt: skip
+"""What :func:`load_records` says of a run."""
+
+
+def load_records(out: Path | None = None) -> pd.DataFrame:
+    """All sound records, a line a run: what made it and what it gave; ``counts`` is true of the first of each seed.
+
+    Accuracies are percent, ``epoch_seconds`` the median of an epoch, ``curve`` one dictionary an epoch.
+    """
+    lines = []
+    for tier in TIERS:
+        counted = set()
+        for record in trusted(tier, out):
+            counts = whole(record) and (record["experiment"], record["seed"]) not in counted
+            if counts:
+                counted.add((record["experiment"], record["seed"]))
+            lines.append(
+                {
+                    "experiment": record["experiment"],
+                    "tier": tier,
+                    "seed": record["seed"],
+                    "counts": counts,
+                    "test_accuracy": record["test"]["accuracy"],
+                    "validation_accuracy": record["validation_accuracy"],
+                    "collapsed": bool(collapse(record["curve"])),
+                    "parameters": record["parameters"],
+                    "epochs": record["settings"]["epochs"],
+                    "epoch_seconds": epoch_seconds(record),
+                    "device": record["device"],
+                    "precision": record.get("precision"),
+                    "shared": record["shared"],
+                    "commit": record["commit"],
+                    "finished": record["finished"],
+                    "curve": record["curve"],
+                }
+            )
+    return pd.DataFrame(lines, columns=COLUMNS)
 
 
 def complete(row: Experiment, tier: str, out: Path | None = None) -> list[dict]:
@@ -133,6 +175,18 @@ def timed(records: list[dict]) -> list[dict]:
     """
     alone = [(record, [*spent(record)]) for record in records if record["shared"] == 1]
     return [record | {"device": devices[0]} for record, devices in alone if len(devices) == 1]
+
+
+def stood_still(record: dict) -> str:
+    """Of a run that lay still, suspended, in the middle of an epoch, which one; empty for any other.
+
+    Such an epoch took over ten times the median. The first one is not judged: a compilation is in it.
+    """
+    median = epoch_seconds(record)
+    for epoch in record["curve"][1:]:
+        if epoch["seconds"] > 10 * median:
+            return f"lay still in epoch {epoch['epoch']}, which took {epoch['seconds'] / 60:.0f} minutes"
+    return ""
 
 
 def spent(record: dict) -> dict[str, float]:

@@ -1,77 +1,71 @@
-"""Table 1, made of the records and of nothing else."""
+"""Table 1, the ablations, the gaps and the ladder, made of the records and of nothing else."""
 
 import csv
 import io
+import json
 import math
-import statistics
+import statistics as plain
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
-from evalib.experiments import experiment
-from evalib.results import unfinished
-from evalib.results.choice import titled
-from evalib.results.markdown import between, each_or_mean, foreign, number
-from evalib.results.markdown import table as write
+import torch
+
+from evalib.ablations import LETTER
+from evalib.experiments import ROWS, TABLE_1, Experiment, build, experiment
+from evalib.networks import count_parameters
+from evalib.results import statistics, unfinished
+from evalib.results.choice import coded, titled
 from evalib.results.runs import (
-    complete,
-    epoch_seconds,
-    highest,
-    minutes,
-    mixed,
-    place,
-    reruns,
-    rows_of,
-    spent,
-    timed,
-    trusted,
-    warned,
-)
+    complete, highest, load_records, minutes, mixed, place, rows_of, spent, stood_still, timed, warned,
+)  # fmt: skip
 from evalib.results.schema import dumps as strict
-from evalib.results.spread import spread
+from evalib.results.statistics import Difference
+from evalib.results.words import between, difference, foreign, mean_or_each, number, p_value, signed
+from evalib.results.words import table as write
 from evalib.training.settings import TIERS
 
-__all__ = [
-    "FORMATS", "binomial_error", "complete", "dumps", "epoch_seconds", "highest", "markdown", "minutes", "reruns",
-    "rows_of", "spread", "table", "timed", "trusted",
-]  # fmt: skip
 FORMATS = ("md", "csv", "json")
-WHY_FIRST = "Rerunning a seed changes no table."
 
 
 def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[dict]:
     """Table 1, a dictionary a row: the paper's accuracy beside ours at the highest of ``tiers`` that has records.
 
-    ``low`` and ``high`` bound the 95 % interval of the mean accuracy over the seeds, ``deviation`` is the pooled one of the
-    tier (:func:`spread`); 95 of 100 further seeds would fall within ``another`` points of the mean. None of them where a
-    run collapsed, and no mean where only some did. ``minutes`` are there where all were on one device, in one precision.
-    ``stopped`` says what is known of runs without a record.
+    ``low`` and ``high`` bound the 95 % interval of the mean test accuracy, by the deviation of :func:`.statistics.noise`:
+    only at the ``paper`` tier, and not where a run collapsed. There is no mean where only some collapsed. ``minutes`` are
+    there where all were on one device, in one precision. ``stopped`` says what is known of runs without a record.
     """
+    by = statistics.noise(load_records(out))
     rows = []
     for row in rows_of(out, tiers):
         tier, records = highest(row, out, tiers)
         accuracies = [record["test"]["accuracy"] for record in records]
-        mean = statistics.mean(accuracies) if accuracies and not mixed(records) else None
+        validations = [record["validation_accuracy"] for record in records]
         warnings, clocked = warned(records), timed(records)
+        whole = bool(records) and not mixed(records)
+        mean = plain.mean(accuracies) if whole else None
+        judged = tier == statistics.TIER and by is not None and mean is not None and not warnings
+        reach = by.of_mean(len(records)) if judged else None
         devices = sorted({device for record in records for device in spent(record)})
         alike = len(devices) == len({*map(place, clocked)}) == 1
-        seeds = spread(tier, out) if tier and not warnings else None
         rows.append(
             {
                 "experiment": row.name,
                 "model": titled(row),
-                "parameters": records[0]["parameters"] if records else None,
+                "parameters": parameters(row.name),
                 "paper": (experiment(row.base) if row.base else row).paper_accuracy,
                 "accuracy": mean,
                 "accuracies": accuracies,
-                "deviation": seeds and seeds.deviation,
+                "low": mean - reach if judged else None,
+                "high": mean + reach if judged else None,
+                "deviation": by.deviation if judged else None,
+                "validation": plain.mean(validations) if whole else None,
+                "validations": validations,
                 "seeds": len(records),
-                "low": mean - seeds.mean(len(records)) if mean is not None and seeds else None,
-                "high": mean + seeds.mean(len(records)) if mean is not None and seeds else None,
-                "another": seeds and seeds.another(len(records)),
                 "tier": tier,
                 "epochs": TIERS[tier].epochs if tier else None,
                 "device": ", ".join(devices) or None,
-                "minutes": statistics.mean(map(minutes, clocked)) if alike else None,
+                "minutes": plain.mean(map(minutes, clocked)) if alike else None,
                 "warnings": warnings,
                 "stopped": [] if records else unfinished.told(row.name, out),
             }
@@ -79,17 +73,11 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
     return rows
 
 
-def dumps(rows: list[dict], format: str, as_markdown: Callable[[list[dict]], str] | None = None) -> str:
-    """The rows of :func:`table`, or of another table that ``as_markdown`` can write, as text in one of ``FORMATS``."""
-    if format == "md":
-        return (as_markdown or markdown)(rows)
-    if format == "json":
-        return strict(rows, indent=1)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().rstrip("\n")
+@cache
+def parameters(name: str) -> int:
+    """How many parameters the network of a row has, whether it has run or not."""
+    with torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
+        return count_parameters(build(name))
 
 
 def markdown(rows: list[dict]) -> str:
@@ -98,38 +86,204 @@ def markdown(rows: list[dict]) -> str:
     Ours is the mean over the seeds, with its 95 % interval in brackets; below the table what the interval is made of, and
     each warning.
     """
-    heads = [
-        "Model",
-        "Parameters",
-        "Paper, test %",
-        "Ours, test %",
-        "Seeds",
-        "Tier",
-        "Epochs",
-        "Device",
-        "Minutes a run",
-    ]
+    heads = ["Model", "Parameters", "Paper, test %", "Ours, test %", "Ours, validation %", "Seeds", "Tier", "Device",
+             "Minutes a run"]  # fmt: skip
     cells = [
         [
             row["model"], number(row["parameters"], 0), number(row["paper"]),
-            each_or_mean(row) + between(row["low"], row["high"]), row["seeds"] or None, row["tier"] or ("stopped" if row["stopped"] else "not run"),
-            row["epochs"], foreign(row["device"]), number(row["minutes"], 1),
+            mean_or_each(row["accuracy"], row["accuracies"]) + between(row["low"], row["high"]),
+            mean_or_each(row["validation"], row["validations"]), row["seeds"] or None, tier_of(row),
+            foreign(row["device"]), number(row["minutes"], 1),
         ]
         for row in rows
     ]  # fmt: skip
-    spreads = {
-        row["tier"]: f"{row['deviation']:.2f} points at `{row['tier']}`" for row in rows if row["low"] is not None
-    }
-    notes = [f"Ours is the mean over the seeds; of each seed its first run counts. {WHY_FIRST}"]
-    if spreads:
+    notes = ["Ours is the mean over the seeds; of each seed its first run counts."]
+    if deviations := {row["deviation"] for row in rows if row["deviation"] is not None}:
         notes.append(
-            "In brackets its 95 % interval, by one standard deviation over seeds, pooled over the networks of a tier: "
-            f"{', '.join(spreads.values())}."
+            "In brackets its 95 % interval, by one standard deviation for all networks of the full schedule, seeds as blocks: "
+            f"{deviations.pop():.2f} points."
         )
     notes += [f"{row['model']}, {said}." for row in rows for said in (*row["warnings"], *row["stopped"])]
+    return "\n\n".join([write(heads, cells), *notes])
+
+
+def tier_of(row: dict) -> str:
+    """The tier of a row, or why it has none."""
+    return row["tier"] or ("stopped" if row["stopped"] else "not run")
+
+
+def ablations(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[dict]:
+    """A dictionary an ablation: its accuracy at the highest of ``tiers`` that has records, and its effect, in points.
+
+    The effect is its test accuracy minus that of the row that it changes, over the seeds that both have, at the highest tier
+    that both have run at. It is shown and not tested, but for the two controls, whose family :mod:`.claims` judges.
+    """
+    runs = load_records(out)
+    rows = []
+    for row in ROWS.values():
+        if not row.base or row.kind == "ladder" or (row in LETTER and not highest(row, out, tiers)[1]):
+            continue
+        tier, records = highest(row, out, tiers)
+        effect_tier, found = effect(row, out, tiers, runs)
+        accuracies = [record["test"]["accuracy"] for record in records]
+        rows.append(
+            {
+                "experiment": row.name,
+                "base": row.base,
+                "kind": row.kind,
+                "change": row.change,
+                "parameters": parameters(row.name),
+                "accuracy": plain.mean(accuracies) if records and not mixed(records) else None,
+                "accuracies": accuracies,
+                "seeds": len(records),
+                "tier": tier,
+                "effect": found.mean,
+                "effect_low": found.low,
+                "effect_high": found.high,
+                "effect_seeds": found.n,
+                "effect_tier": effect_tier,
+                "warnings": warned(records),
+                "stopped": [] if records else unfinished.told(row.name, out),
+            }
+        )
+    return rows
+
+
+def effect(row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS), runs=None) -> tuple[str | None, Difference]:
+    """The tier and the difference of an ablation from its base, with an interval at the ``paper`` tier alone.
+
+    Without a mean where some runs of either collapsed and some did not, without an interval where any did. For a row that
+    reads the test set after each epoch it is the best of these accuracies minus the last one, run by run.
+    """
+    runs = load_records(out) if runs is None else runs
+    if row.test_each_epoch:
+        tier, records = highest(row, out, tiers)
+        gains = [max(entry["test_accuracy"] for entry in each["curve"]) - each["test"]["accuracy"] for each in records]
+        return tier, Difference(len(gains), plain.mean(gains), each=tuple(gains)) if gains else Difference()
+    for tier in reversed(tiers):
+        found = statistics.difference(statistics.by_seed(runs, tier=tier), row.name, row.base, None)
+        if found.n == 0:
+            continue
+        ours, theirs = (complete(experiment(name), tier, out) for name in (row.name, row.base))
+        if mixed(ours) or mixed(theirs):
+            return tier, Difference(found.n)
+        if tier == statistics.TIER and not warned(ours + theirs):
+            found = statistics.difference(statistics.by_seed(runs), row.name, row.base, statistics.noise(runs))
+        return tier, found
+    return None, Difference()
+
+
+def ablations_markdown(rows: list[dict]) -> str:
+    """The table of :func:`ablations` as Markdown; a dash stands for what was not run."""
+    heads = ["Experiment", "Changed", "Asked by", "Parameters", "Test %", "Effect, points", "Seeds", "Tier"]
+    cells = [
+        [
+            coded(row["experiment"]), row["change"], row["kind"], number(row["parameters"], 0),
+            mean_or_each(row["accuracy"], row["accuracies"]),
+            signed(row["effect"]) + between(row["effect_low"], row["effect_high"], signed=True),
+            row["seeds"] or None, tier_of(row),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    notes = [f"{coded(row['experiment'])}, {said}." for row in rows for said in (*row["warnings"], *row["stopped"])]
     return "\n\n".join([write(heads, cells), *notes])
 
 
 def binomial_error(accuracy: float, images: int) -> float:
     """The standard error, in points, of an accuracy in percent measured on ``images`` test images."""
     return math.sqrt(accuracy * (100 - accuracy) / images)
+
+
+def gaps(out: Path | None = None, images: int = 10_000) -> list[dict]:
+    """The six differences of Table 1, the paper's and ours, in points and by the same ruler, and the rule's verdict on ours.
+
+    The ruler is the standard error of a difference by the draw of the test images alone: from two accuracies on
+    ``images`` each, ``√(SE² + SE²)``. ``ratio`` is the paper's gap in such errors, ``our_ratio`` ours.
+    """
+    rows = []
+    accuracies = statistics.by_seed(load_records(out))
+    for each in statistics.judge(statistics.PAPER, load_records(out)):
+        one, other = experiment(each.one), experiment(each.other)
+        error = math.hypot(binomial_error(one.paper_accuracy, images), binomial_error(other.paper_accuracy, images))
+        found, ours = each.difference, None
+        if found.n:
+            both = accuracies.loc[[each.one, each.other]].dropna(axis="columns").mean(axis="columns")
+            ours = math.hypot(*(binomial_error(accuracy, images) for accuracy in both))
+        rows.append(
+            {
+                "one": each.one,
+                "other": each.other,
+                "paper": one.paper_accuracy - other.paper_accuracy,
+                "error": error,
+                "ratio": (one.paper_accuracy - other.paper_accuracy) / error,
+                "ours": found.mean,
+                "our_error": ours,
+                "our_ratio": found.mean / ours if ours else None,
+                "low": found.low,
+                "high": found.high,
+                "seeds": found.n,
+                "p_holm": each.p,
+                "verdict": each.verdict,
+            }
+        )
+    return rows
+
+
+def gaps_markdown(rows: list[dict]) -> str:
+    """The table of :func:`gaps` as Markdown."""
+    heads = ["Difference", "Paper, points", "in standard errors", "Ours, points [95 %]", "in standard errors", "Seeds",
+             "p, Holm", "Verdict"]  # fmt: skip
+    cells = [
+        [
+            f"{experiment(row['one']).model} − {experiment(row['other']).model}", signed(row["paper"]), number(row["ratio"], 1),
+            signed(row["ours"]) + between(row["low"], row["high"], signed=True), number(row["our_ratio"], 1),
+            row["seeds"] or None, None if row["verdict"] == statistics.NOT_YET_DECIDED else p_value(row["p_holm"]),
+            row["verdict"],
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return write(heads, cells)
+
+
+RUNGS = {
+    "our row": "",
+    "L2": "ladder-l2",
+    "weight decay": "ladder-decay",
+    "SGD": "ladder-sgd",
+    "option B": "ladder-option-b",
+    "[3, 3, 3]": "ladder-333",
+    "50k images": "ladder-50k",
+    "best epoch": "ladder-best",
+}
+"""The ladder to the numbers of Table 1, one change on top of another: each rung and the end of its experiments' names."""
+
+
+def rungs(out: Path | None = None) -> dict[str, list[list[float]]]:
+    """For each small network, its accuracies on each rung of :data:`RUNGS`, one a seed.
+
+    Where a rung reads the test set after each epoch it is the best of them, as the published code reports it.
+    """
+    found: dict[str, list[list[float]]] = {}
+    for base in TABLE_1[:3]:
+        found[base.model] = []
+        for suffix in RUNGS.values():
+            row = experiment(f"{base.name}-{suffix}" if suffix else base.name)
+            accuracies = []
+            for record in complete(row, statistics.TIER, out):
+                read = [epoch["test_accuracy"] for epoch in record["curve"]] if row.test_each_epoch else []
+                accuracies.append(max([record["test"]["accuracy"], *read]))
+            found[base.model].append(accuracies)
+    return found
+
+
+def dumps(rows: list[dict], format: str, as_markdown: Callable[[list[dict]], str] = markdown) -> str:
+    """The rows of a table, which ``as_markdown`` can write, as text in one of ``FORMATS``."""
+    if format == "md":
+        return as_markdown(rows)
+    if format == "json":
+        return strict(rows, indent=1)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().rstrip("\n")
