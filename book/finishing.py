@@ -85,9 +85,9 @@ def finish(app, page: str, template: str, context: dict, doctree) -> None:
         )
     about = description(doctree) or f"{context.get('title', '')}: {app.config.html_title or app.config.project}"
     if page == app.config.root_doc:  # the answer, not the question
-        from evalib.pages import answer
+        from evalib.results import answer
 
-        about = re.sub(r"[*]", "", f"{answer.reported()} {answer.found()}")
+        about = re.sub(r"[*]", "", f"{answer.REPORTED} {answer.text()}")
     context["metatags"] = context.get("metatags", "") + f'\n<meta name="description" content="{escape(about)}" />'
     context["metatags"] += shared(app, page, context.get("title", ""), about)
     if path := source_of(page):
@@ -112,10 +112,11 @@ def front(app, error) -> None:
     """The picture for sharing, and a page at the root and at the first page's old address that send on to the first page."""
     if error is not None or app.builder.format != "html":
         return
-    from evalib.pages import answer, figures
+    from evalib.pages import figures
+    from evalib.results import tables
 
     out, first, title = Path(app.outdir), app.config.root_doc, app.config.html_title
-    (out / PICTURE).write_bytes(figures.share(answer.rows(), title))
+    (out / PICTURE).write_bytes(figures.share(tables.of_size("small"), title))
     head = re.search(r"<head>.*?</head>", (out / f"{first}.html").read_text(encoding="utf-8"), re.S)
     tags = "".join(re.findall(r'<meta (?:property|name="(?:description|twitter)).*?>\n?', head[0] if head else ""))
     for place, target in (("index.html", f"{first}.html"), ("book/intro.html", f"../{first}.html")):

@@ -41,10 +41,11 @@ from evalib.eva import EqualisedLinear
 from evalib.experiments import ROWS, experiment
 from evalib.pages.display import picture, source, table
 from evalib.pages.figures import COLOURS, INK, described, panels, styled
-from evalib.results import choice, reading, records, tables, unfinished
+from evalib.results import choice, reading, records, unfinished
+from evalib.results.runs import complete
 
 results = records.results()
-small = {name: tables.complete(choice.row_of(name), "paper") for name in ("letter", "scaled")}
+small = {name: complete(choice.row_of(name), "paper") for name in ("letter", "scaled")}
 
 
 @styled
@@ -218,7 +219,7 @@ Markdown(
 
 # %% tags=["hide-input"]
 residual, sanet = (unfinished.curve(f"{name}-seed0") for name in ("evanet20-large-residual", "sanet20-large"))
-resnet = tables.complete(TABLE_1[3], "paper")[0]
+resnet = complete(TABLE_1[3], "paper")[0]
 low = min(residual[5:], key=lambda row: row["validation_accuracy"])
 picture(
     by_epoch(
@@ -360,7 +361,7 @@ for name, row in ROWS.items():
     if not name.startswith("evanet20-large"):
         continue
     for tier in ("quick", "paper"):
-        for record in tables.complete(row, tier):
+        for record in complete(row, tier):
             best = max(epoch["validation_accuracy"] for epoch in record["curve"])
             last_one = record["validation_accuracy"]
             lines.append([f"`{name}`", tier, record["seed"], f"{best:.1f}", f"{last_one:.1f}", f"{record['test']['accuracy']:.2f}"])  # fmt: skip

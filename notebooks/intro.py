@@ -36,18 +36,19 @@ from IPython.display import Markdown
 
 from evalib import TIERS
 from evalib.experiments import ROWS
-from evalib.pages import answer, figures
+from evalib.pages import figures
 from evalib.pages.display import captioned, picture
 from evalib.pages.live import live, readings
-from evalib.results import choice, tables, weights
+from evalib.results import answer, choice, tables, weights
+from evalib.results.runs import complete
 from evalib.training import data, environment
 
 # %% tags=["remove-input"]
-Markdown(f"**{answer.verdict()}** {answer.reported()} {answer.found()}")
+Markdown(f"{answer.text()} {answer.REPORTED}")
 
 # %% tags=["remove-input"]
 picture(
-    figures.against_paper(answer.rows()),
+    figures.against_paper(tables.of_size("small")),
     caption="Test accuracy on the full schedule; bars are 95&nbsp;% intervals of the mean. <i>Letter</i>: EVA as the text has it; "
     "<i>scaled</i>: with its logits scaled, <a href='collapse.html#the-choice'>the reading that a rule chose</a>.",
 )
@@ -72,7 +73,7 @@ captioned(
 # built.
 
 # %% tags=["remove-input"]
-runs = {tier: sum(len(tables.complete(row, tier)) for row in ROWS.values()) for tier in TIERS if tier != "smoke"}
+runs = {tier: sum(len(complete(row, tier)) for row in ROWS.values()) for tier in TIERS if tier != "smoke"}
 mutants = environment.root() / "tests" / "mutants.py"
 wrong = len(runpy.run_path(str(mutants))["MUTANTS"]) if mutants.is_file() else None
 departures = environment.root() / "book" / "departures.md"

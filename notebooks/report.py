@@ -29,7 +29,6 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
     print(importlib.import_module("evalib.pages.display").here())
 
-import json
 from collections import Counter, defaultdict
 
 import torch
@@ -44,9 +43,10 @@ from evalib.experiments import experiment
 from evalib.pages import figures
 from evalib.pages.display import picture, table
 from evalib.pages.figures import BLUE, COLOURS, INK, described, panels, styled
-from evalib.results import arithmetic, choice, claims, comparisons, files, reading, tables
-from evalib.results.markdown import foreign, p_value
+from evalib.results import answer, arithmetic, choice, claims, reading, statistics, tables
+from evalib.results.runs import complete, highest, load_records, minutes, reruns, spent, trusted
 from evalib.results.schema import collapse
+from evalib.results.words import difference, foreign, signed
 from evalib.training.data import MEAN, normalise
 
 # %% [markdown]
@@ -54,29 +54,17 @@ from evalib.training.data import MEAN, normalise
 
 # %% tags=["remove-input"]
 SHOWN = ("quick", "paper")  # smoke runs say nothing, and stay out of what is published
-found, counted = claims.claims(tiers=SHOWN), arithmetic.claims()
-full = tables.table(tiers=("paper",))
+found, counted = claims.claims(), arithmetic.claims()
+full = [row for row in tables.table(tiers=("paper",)) if row["experiment"] in {row.name for row in TABLE_1}]
 verdicts = Counter(claim.verdict for claim in found)
-tried = {row: effect for row in ABLATIONS if (effect := comparisons.effect(row, tiers=SHOWN)).n}
-changed = comparisons.ablations(tiers=SHOWN)
-ran = [row for row in changed if row["effect_n"]]
-
-
-def shifted(sign):
-    """The changes whose effect has this sign and is more than seeds alone do."""
-    return [
-        f"{choice.coded(row['experiment'])} ({comparisons.signed(row['effect_mean'])}, `{row['effect_tier']}`)"
-        for row in ran
-        if row["p_holm"] is not None and row["p_holm"] < claims.LEVEL and row["effect_mean"] * sign > 0
-    ]
-
-
-helps, hurts = shifted(1), shifted(-1)
+changed = tables.ablations(tiers=SHOWN)
+ran = [row for row in changed if row["effect_seeds"]]
 full_schedule = sum(row["effect_tier"] == "paper" for row in ran)
-whole = sum(row["seeds"] > 0 for row in full if row["experiment"] in {each.name for each in TABLE_1})
+whole = sum(row["seeds"] > 0 for row in full)
 judged = ", ".join(f"*{verdict}*: {number}" for verdict, number in verdicts.items())
 Markdown(
-    f"{whole} of the six rows of Table 1 have run the full schedule. Runs can judge {len(found)} of the paper's claims ({judged}). "
+    f"{answer.text()} {answer.REPORTED} {answer.letter()}\n\n"
+    f"{whole} of the six rows of Table 1 have run the full schedule. Runs can judge {len(found)} claims ({judged}). "
     f"Of {len(changed)} changes to a network {len(ran)} were tried, {full_schedule} of them on the full schedule. Self-attention at stride 1 "
     "needs fewer parameters and FLOPs than the convolution that it replaces, as claimed; EVA does not. Every network overfits, which is "
     "the likeliest reason why all of them stay below the paper. Where a trained EVA looks is hardly where it counts."
@@ -100,25 +88,11 @@ Markdown(
 Markdown(claims.markdown(found))
 
 # %% [markdown]
-# "Ours" is the mean difference over the seeds that both networks have, and n is their number. The interval in brackets would hold
-# the true mean in 95 of 100 repetitions of all this. Suppose there were no difference: p is the chance to see one at least this
-# large, of either sign. It is corrected for having made several tests, by the method of {cite:t}`holm1979simple`. The interval is
-# not corrected, so it may exclude zero where p finds nothing.
-
-# %% tags=["hide-input"]
-steps = json.loads((files.results() / "benchmarks" / "training-cuda.json").read_text("utf-8"))["step_seconds"]
-small, large = (
-    steps[evanet][how] / steps[resnet][how]
-    for evanet, resnet, how in (
-        ("evanet20-small-residual", "resnet20-small", "evalib, compiled"),
-        ("evanet20-large-letter", "resnet20-large", "evalib, captured"),
-    )
-)
-Markdown(
-    "On time: no two whole runs can be compared, because no pair of networks ran alone on one device by one commit. Single steps can "
-    f"be. On a GPU a step of EVANet takes {small:.2f} times as long as one of ResNet in the small network, and {large:.2f} times in the "
-    "large one ([speed](speed.ipynb)). So EVANet does train more slowly, as the paper says."
-)
+# "Ours" is the mean difference over the seeds that both networks have. The interval in brackets would hold the true mean in 95 of
+# 100 repetitions of all this; it is that of one difference, uncorrected. p is the chance of a difference at least as large, of
+# either sign, if there were none, after the correction of {cite:t}`holm1979simple` for the six tests of the paper, and for the
+# two of our controls. A pair without all three seeds counts in its family as p = 1, and is *not yet decided*. Validation
+# accuracies stand beside, by the same model, and decide nothing.
 
 # %% [markdown]
 # How a verdict is found:
@@ -163,26 +137,27 @@ Markdown(claims.markdown(counted))
 # out another reason for a difference. Its effect is its accuracy minus that of the row that it changes.
 
 # %% tags=["hide-input"]
-for tier in ("paper", "quick"):
-    seeds = tables.spread(tier)
-    effects = {
-        f"{row.model.split('-')[0]} {row.name.partition('20-')[2].removeprefix('small-')}": effect
-        for row, effect in tried.items()
-        if not row.test_each_epoch and effect.tier == tier and effect.low is not None
-    }
-    if effects and seeds:
-        display(
-            picture(
-                figures.effects(effects, seeds.difference(1, 1)),
-                caption=f"Effects at <code>{tier}</code>, in points of test accuracy, with 95&nbsp;% intervals. All bars use one "
-                f"standard deviation over seeds, {seeds.deviation:.2f} points ({seeds.freedom} degrees of freedom); the grey band is "
-                "what one seed against another does by itself. What stays in the band may be chance. EVANets are held against "
-                f"<i>{choice.default()}</i>, changes of the letter (<i>letter-…</i>) against the letter; a change of which a run collapsed has no interval, and is left out.",
-            )
+chance = statistics.noise(load_records())
+effects = {}
+for row in changed:
+    if row["effect_low"] is not None:
+        label = row["experiment"].split("20-")[0] + " " + row["experiment"].split("20-")[1].removeprefix("small-")
+        effects[label] = tables.effect(experiment(row["experiment"]), tiers=("paper",))[1]
+if effects and chance:
+    display(
+        picture(
+            figures.effects(effects, chance.of_difference(1)),
+            caption="Effects on the full schedule, in points of test accuracy, with 95&nbsp;% intervals, uncorrected. All bars use one "
+            f"standard deviation over seeds, {chance.deviation:.2f} points ({chance.freedom} degrees of freedom); the grey band is "
+            "what one seed against another does by itself. A change of which a run collapsed has no interval, and is left out.",
         )
+    )
 
 # %% [markdown]
-# All networks that ran with several seeds give one deviation. Networks of which a run collapsed are left out.
+# The accuracies of seeds 0, 1 and 2 are taken as a network's mean plus a seed's effect plus noise. What least squares leave over, of
+# all networks together, is the deviation $s$; networks of which a run collapsed are left out. A difference over $n$ common seeds
+# has the standard error $s \sqrt{2/n}$. Effects are shown, and not tested: only the paper's six differences and our two controls
+# are. The short runs of the tier `quick` explain nothing, and have no interval.
 #
 # All changes, run or not:
 
@@ -190,7 +165,7 @@ for tier in ("paper", "quick"):
 table(["asked by", "question"], [[f"`{kind}`", question] for kind, question in KINDS.items()])
 
 # %% tags=["hide-cell"]
-Markdown(comparisons.markdown(changed))
+Markdown(tables.ablations_markdown(changed))
 
 # %% [markdown]
 # <details><summary>What the rows mean, where the words are too short</summary>
@@ -227,28 +202,15 @@ pairs = [
     ("evanet20-small-published", "resnet20-small-mlp"),
     ("evanet20-small-published", "evanet20-small-query-alone"),
 ]
-against = {(one, other): comparisons.contrast(one, other, tiers=SHOWN) for one, other in pairs}
-held = comparisons.holm([each.p for each in against.values()])
-table(
-    ["difference", "points", "seeds of the first", "tier", "p, Holm"],
-    [
-        [
-            f"{choice.coded(one)} − {choice.coded(other)}", comparisons.shown(each), each.n or "–", each.tier or "not run",
-            p_value(p),
-        ]
-        for ((one, other), each), p in zip(against.items(), held, strict=True)
-    ],
-)  # fmt: skip
+lines = []
+for one, other in pairs:
+    tier, found_there = tables.contrast(one, other, tiers=SHOWN)
+    lines.append([f"{choice.coded(one)} − {choice.coded(other)}", difference(found_there), found_there.n or "–", tier or "not run"])
+table(["difference", "points", "common seeds", "tier"], lines)
 
-# %% tags=["hide-input"]
-full_controls = any(row.kind == "control" and effect.tier == "paper" for row, effect in tried.items())
-apart = [pair for pair, p in zip(against, held, strict=True) if p is not None and p < claims.LEVEL]
-Markdown(
-    "Of these differences "
-    + (" and ".join(f"{one} − {other}" for one, other in apart) if apart else "none")
-    + " is more than seeds alone explain. "
-    + ("" if full_controls else "The controls have run at `quick` only, where nothing is decided.")
-)
+# %% [markdown]
+# The first page's answer needs two of these, EVANet minus the query alone and minus the MLP, on the full schedule. Short runs decide
+# nothing.
 
 # %% [markdown]
 # (the-networks-overfit)=
@@ -256,7 +218,7 @@ Markdown(
 
 # %% tags=["hide-input"]
 FALLS = 76  # the first epoch at the lower rate
-overfit = {row.model: [record["curve"] for record in tables.complete(row, "paper")] for row in TABLE_1[:3]}
+overfit = {row.model: [record["curve"] for record in complete(row, "paper")] for row in TABLE_1[:3]}
 
 
 @styled
@@ -308,12 +270,12 @@ Markdown(
 # %% tags=["hide-input"]
 chosen = []
 for row in ABLATIONS:
-    tier, records = tables.highest(row, tiers=SHOWN) if row.test_each_epoch or row.kind == "D10" else (None, [])
+    tier, records = highest(row, tiers=SHOWN) if row.test_each_epoch or row.kind == "D10" else (None, [])
     for record in records:
         gains = []
         for accuracy in ("test_accuracy", "validation_accuracy"):
             values = [epoch.get(accuracy) for epoch in record["curve"]]
-            gains.append("–" if None in values else comparisons.signed(max(values) - values[-1]))
+            gains.append("–" if None in values else signed(max(values) - values[-1]))
         chosen.append([choice.coded(row.name), tier, record["seed"], *gains])
 heads = ["run", "tier", "seed", "best − last, test", "best − last, validation"]
 table(heads, chosen) if chosen else Markdown("Neither was run.")
@@ -489,7 +451,7 @@ Markdown(
 again = [
     [choice.coded(each["experiment"]), each["tier"], each["seed"], each["finished"][:16].replace("T", " "), f"{each['accuracy']:.2f}",
      foreign(each["device"]), each["commit"], "yes" if each["counts"] else "no"]
-    for each in tables.reruns()
+    for each in reruns()
     if each["tier"] in SHOWN
 ]  # fmt: skip
 heads = ["run", "tier", "seed", "finished (UTC)", "test %", "device", "commit", "counts"]
@@ -521,16 +483,16 @@ table(heads, again) if again else Markdown("No seed was run more than once.")
 # %% tags=["hide-input"]
 hours, runs = defaultdict(float), Counter()
 for tier in ("quick", "paper"):
-    for record in tables.trusted(tier):
-        share = tables.minutes(record) / 60 / record["shared"] / sum(tables.spent(record).values())
-        for device, seconds in tables.spent(record).items():
+    for record in trusted(tier):
+        share = minutes(record) / 60 / record["shared"] / sum(spent(record).values())
+        for device, seconds in spent(record).items():
             hours[tier, device] += share * seconds
             runs[tier, device] += 1
-spent = [
+lines = [
     [tier, foreign(device), "CPU-hours" if device.startswith("CPU") else "GPU-hours", runs[tier, device], f"{time:.2f}"]
     for (tier, device), time in hours.items()
 ]
-table(["tier", "device", "unit", "runs", "hours"], spent) if spent else Markdown("No run has been recorded here.")
+table(["tier", "device", "unit", "runs", "hours"], lines) if lines else Markdown("No run has been recorded here.")
 
 # %% [markdown]
 # ## Limits
@@ -557,7 +519,7 @@ table(["tier", "device", "unit", "runs", "hours"], spent) if spent else Markdown
 
 # %% tags=["remove-input"]
 Markdown(
-    f"Of {len(found)} claims about accuracy and time, runs have decided {len(found) - verdicts[claims.NOT_TESTED]}. Counted without a run: "
+    f"Of {len(found)} claims about accuracy and time, runs have decided {len(found) - verdicts[statistics.NOT_YET_DECIDED]}. Counted without a run: "
     "self-attention at stride 1 is lighter than the convolution that it replaces; EVA is heavier than the mean. What we found beside the "
     f"claims: the networks overfit, with {averaged(evanets, 'train_accuracy'):.1f} % right in training and "
     f"{averaged(evanets, 'validation_accuracy'):.1f} % in validation; the ring of 8 counts most; and where EVA looks is hardly where it counts. "

@@ -40,7 +40,7 @@ from evalib import fast
 from evalib.pages.display import picture, source, table
 from evalib.pages.figures import COLOURS, GREY, INK, described, panels, styled
 from evalib.results import records
-from evalib.results.markdown import foreign
+from evalib.results.words import foreign
 from evalib.training import data, step
 
 found = sorted((records.results() / "benchmarks").glob("training-*.json"))

@@ -53,7 +53,7 @@ from evalib.pages import figures
 from evalib.pages.display import picture
 from evalib.results import records, weights
 from evalib.results.choice import titled
-from evalib.results.markdown import foreign
+from evalib.results.words import foreign
 from evalib.training import data
 from evalib.training.predict import predict_traced
 

@@ -34,9 +34,9 @@ from IPython.display import Markdown
 import evalib
 from evalib.pages.display import source, table
 from evalib.results import choice, weights
-from evalib.results.markdown import foreign
 from evalib.results.schema import collapse
 from evalib.results.tables import binomial_error
+from evalib.results.words import foreign
 from evalib.training import data
 from evalib.training.train import accuracy
 

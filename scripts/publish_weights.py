@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 from evalib.experiments import TABLE_1, Experiment, experiment
-from evalib.results import evaluation, records, tables, weights
+from evalib.results import evaluation, records, weights
+from evalib.results.runs import highest
 from evalib.training import checkpoint
 
 ROWS = (
@@ -29,7 +30,7 @@ LIMIT = 12_000_000
 
 def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Path = weights.PRETRAINED) -> Path:
     """The weights of a row in ``into``, where they may be already; ``ValueError`` says why they are not taken."""
-    tier, found = tables.highest(row, out, tiers)
+    tier, found = highest(row, out, tiers)
     if tier is None or found[0]["seed"] != 0:
         raise ValueError(f"{row.name}: seed 0 has no record of the {' or '.join(tiers)} tier in {out}: train it first")
     source = out / tier / f"{row.name}-seed0" / found[0].get("weights", "weights")

@@ -11,10 +11,10 @@ from pathlib import Path
 from evalib.ablations import ABLATIONS
 from evalib.batch.manifest import duration
 from evalib.experiments import TABLE_1
-from evalib.pages import answer
-from evalib.results import comparisons, markdown, tables, unfinished
+from evalib.results import answer, tables, unfinished
 from evalib.results.choice import titled
-from evalib.results.runs import place
+from evalib.results.runs import complete, epoch_seconds, place, stood_still, timed, warned
+from evalib.results.words import difference, foreign, table
 from evalib.training.settings import TIERS as ALL_TIERS
 
 ROOT = Path(__file__).parent.parent
@@ -27,9 +27,7 @@ EFFECT = re.compile(r"^(\| \[(D\d+)\]\(#d\d+\) \|.*?\|.*?\|).*\|$", re.MULTILINE
 
 def updated(text: str) -> str:
     """The README with the answer and the table between their marks: the `paper` tier alone, which may be held against it."""
-    told = f"Does it help? **{answer.verdict(ROOT / 'results')}** {answer.reported()} {answer.found(ROOT / 'results')}".replace(
-        "\u00a0", " "
-    )
+    told = f"{answer.text(ROOT / 'results')} {answer.REPORTED}"
     rows = tables.table(ROOT / "results", ("paper",))
     text = ANSWER.sub(lambda found: f"{found[1]}{told}\n{found[2]}", text)
     return BLOCK.sub(lambda found: f"{found[1]}{tables.markdown(rows)}\n{found[2]}", text)
@@ -44,13 +42,13 @@ def effects(departure: str) -> str:
     """The effect of each ablation of a departure, in points; a dash if there is none."""
     lines = []
     for row in (row for row in ABLATIONS if row.kind == departure):
-        found = comparisons.effect(row, ROOT / "results", TIERS)
+        tier, found = tables.effect(row, ROOT / "results", TIERS)
         absent = "stopped" if unfinished.told(row.name, ROOT / "results") else "not run"
-        shown = f"{comparisons.shown(found)} (n = {found.n}, {found.tier})" if found.n else absent
+        shown = f"{difference(found)} (n = {found.n}, {tier})" if found.n else absent
         if found.n and found.mean is None:  # some runs collapsed and some did not
-            runs = tables.highest(row, ROOT / "results", TIERS)[1]
+            runs = complete(row, tier, ROOT / "results")
             each = " and ".join(f"{run['test']['accuracy']:.2f} %" for run in runs)
-            shown = f"{each} ({len(tables.warned(runs))} of {len(runs)} collapsed, so no mean; {found.tier})"
+            shown = f"{each} ({len(warned(runs))} of {len(runs)} collapsed, so no mean; {tier})"
         lines.append(f"{titled(row)}: {shown}")
     return "<br>".join(lines) or "–"
 
@@ -58,20 +56,22 @@ def effects(departure: str) -> str:
 def with_costs(text: str) -> str:
     """Running it, with the time of an epoch and of a whole run by row, device and precision, between its two marks."""
     heads = ["Network", "Device", "Records", "Seconds an epoch", *(f"A run, `{tier}`" for tier in TIERS)]
-    lines = []
+    lines, still = [], []
     for row in TABLE_1:
         times = defaultdict(list)
-        for record in tables.timed(
-            [record for tier in TIERS for record in tables.complete(row, tier, ROOT / "results")]
-        ):
-            times[place(record)].append(tables.epoch_seconds(record))
+        for record in timed([record for tier in TIERS for record in complete(row, tier, ROOT / "results")]):
+            if said := stood_still(record):
+                still.append(f"{row.model}, seed {record['seed']} at `{record['tier']}`, {said}, and is left out.")
+            else:
+                times[place(record)].append(epoch_seconds(record))
         for device, seconds in sorted(times.items()):
             each = statistics.mean(seconds)
             whole = [duration(each * ALL_TIERS[tier].epochs) for tier in TIERS]
-            lines.append([row.model, markdown.foreign(device), str(len(seconds)), f"{each:.1f}", *whole])
+            lines.append([row.model, foreign(device), str(len(seconds)), f"{each:.1f}", *whole])
         if not times:
             lines.append([row.model, *[None] * (len(heads) - 1)])
-    return COSTS.sub(lambda found: f"{found[1]}{markdown.table(heads, lines)}\n{found[2]}", text)
+    told = "\n\n".join([table(heads, lines), *still])
+    return COSTS.sub(lambda found: f"{found[1]}{told}\n{found[2]}", text)
 
 
 if __name__ == "__main__":

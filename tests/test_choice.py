@@ -1,7 +1,6 @@
 """The rule of the choice, and the sentences that records write."""
 
 import json
-import re
 import runpy
 import shutil
 from dataclasses import replace
@@ -15,8 +14,8 @@ from torch import nn
 from evalib import TABLE_1, ExpandingVisualAttention
 from evalib.experiments import build, experiment
 from evalib.networks import EVASummary
-from evalib.pages import answer, figures
-from evalib.results import choice, claims, comparisons, ladder, records, tables, unfinished
+from evalib.pages import figures
+from evalib.results import choice, records, tables, unfinished
 from evalib.results.schema import checksum
 from evalib.training.checkpoint import write_tensors
 from evalib.training.settings import COMPUTATION, Settings
@@ -79,21 +78,6 @@ def test_a_row_of_ones_own_with_another_layer_has_no_reading(options):
     assert choice.reading(row) is None and choice.titled(row) == "Mine"
 
 
-def test_an_accuracy_of_an_evanet_is_shown_with_its_reading():
-    """In every table and figure that the records of the repository make."""
-    texts = [
-        tables.markdown(tables.table()), comparisons.markdown(comparisons.ablations()),
-        claims.markdown(claims.claims()), (ROOT / "README.md").read_text("utf-8"),
-    ]  # fmt: skip
-    lines = [line for text in texts for line in text.splitlines() if line.startswith("|")]
-    lines += figures.against_paper([*answer.rows(), *answer.rows("large")]).get_label().split("; ")
-    shown = [line for line in lines if re.search(r"EVANet|evanet20", line) and re.search(r"\d\.\d\d", line)]
-    other = "no seed was run", "seconds of an epoch"  # the paper's numbers alone; a time, not an accuracy
-    shown = [line for line in shown if not any(text in line for text in other)]
-    bare = [line for line in shown if not any(name in line for name in choice.ADDED) and "query-alone" not in line]
-    assert len(shown) > 20 and not bare
-
-
 @pytest.fixture
 def paper(tmp_path):
     """``paper(experiment, accuracy, seed)`` puts a record at the paper tier into an empty folder of records."""
@@ -118,46 +102,19 @@ def paper(tmp_path):
     return make
 
 
-def test_without_a_run_the_answer_says_so(tmp_path):
-    assert "cannot say" in answer.found(tmp_path) or "not been run" in answer.found(tmp_path)
-    assert all(row.accuracies == () for row in answer.rows(out=tmp_path))
-    assert "not run" in figures.against_paper(answer.rows(out=tmp_path)).get_label()
-
-
-def test_a_collapse_is_told_with_its_number(paper):
-    out = paper(choice.row_of("letter").name, 34.33, best=76.3)
-    assert answer.collapsed(choice.row_of("letter"), out) == 1
-    assert re.search(r"collapsed and ended at \*\*34\.3\s%\*\* \(one seed\)", answer.found(out))
+def test_without_a_run_the_figure_says_so(tmp_path):
+    assert "not run" in figures.against_paper(tables.of_size("small", tmp_path)).get_label()
 
 
 def test_a_collapsed_run_and_one_that_was_not_have_no_mean(paper):
     """Each is shown; 61.4 % is the accuracy of neither."""
     letter = choice.row_of("letter").name
     paper(letter, 34.33, best=76.3)
-    out = paper(letter, 88.5, 1)
-    assert re.search(r"in 1 of 2 runs and ended at \*\*34\.3\s%\*\*, in the other at 88\.5\s%\.", answer.found(out))
-    paper(TABLE_1[2].name, 89.0)
-    assert comparisons.effect(experiment(letter), out).mean is None
-    told = tables.markdown(tables.table(out)) + comparisons.markdown(comparisons.ablations(out)) + answer.found(out)
-    assert told.count("34.33; 88.50") == 2 and "61.4" not in told
-
-
-def test_an_evanet_is_held_against_no_resnet_that_collapsed(paper):
-    """30 and 90 % have no mean, and neither is a distance to 89 % that the text could name."""
-    for seed, (percent, best) in enumerate([(30.0, 80.0), (90.0, None)]):
-        paper(TABLE_1[0].name, percent, seed, best)
-        out = paper(TABLE_1[2].name, 89.0 + seed, seed)
-    told = answer.found(out).replace("\u00a0", " ")
-    assert "ResNet 30.0 % and 90.0 % (collapsed: 1 of 2)" in told and "60.0" not in told
-    assert "no ResNet to hold it against that did not collapse" in told
-    whys = [claim.why for claim in claims.claims(out) if claim.found.n and claim.kind == "accuracy"]
-    assert len(whys) == 1 and whys[0].endswith("; ResNet-20 small: 1 of 2 runs collapsed")
-
-
-def test_equal_means_are_no_distance(paper):
-    for name in (TABLE_1[0].name, TABLE_1[2].name):
-        out = paper(name, 90.0)
-    assert "It and ResNet have the same mean." in answer.found(out)
+    paper(letter, 88.5, 1)
+    out = paper(TABLE_1[2].name, 89.0)
+    assert tables.effect(experiment(letter), out)[1].mean is None
+    told = tables.markdown(tables.table(out)) + tables.ablations_markdown(tables.ablations(out))
+    assert "34.33; 88.50" in told and "61.4" not in told
 
 
 def test_what_was_stopped_is_told_below_the_table(tmp_path, paper):
@@ -173,12 +130,6 @@ def test_what_was_stopped_is_told_below_the_table(tmp_path, paper):
         in told
     )
     assert "did not train" not in tables.markdown(tables.table(paper("evanet20-large", 90.0)))
-
-
-def test_the_first_rung_of_the_ladder_is_the_row_itself(paper):
-    out = paper(TABLE_1[0].name, 88.24)
-    rungs = ladder.rungs(out)
-    assert rungs[TABLE_1[0].model][0] == [88.24] and not any(rungs[TABLE_1[1].model])
 
 
 def test_an_unfinished_run_is_read_line_by_line(tmp_path):
@@ -199,21 +150,6 @@ def test_a_seed_that_not_all_candidates_have_judges_nothing(paper, tmp_path):
     assert (scaled.validations, scaled.further) == ((89.1, 89.0), (80.0,))
     assert choice.choose(found).name == "scaled"
     assert choice.choose(choice.with_further(found)).name == "standard"
-
-
-def test_the_verdict_says_no_more_than_the_runs_allow(paper, tmp_path):
-    assert answer.verdict(tmp_path) == "We cannot say yet."
-    evanet, resnet = TABLE_1[2].name, TABLE_1[0].name
-    for seed, (ours, theirs) in enumerate([(90.0, 88.0), (90.3, 88.2)]):
-        paper(evanet, ours, seed)
-        out = paper(resnet, theirs, seed)
-        assert answer.verdict(out) == ("Yes, over ResNet." if seed else "Not that our runs can tell.")
-        assert ("the controls would tell" in answer.found(out)) == bool(seed)  # no lead without its other reason
-    paper(evanet, 30.0, 2, best=80.0)
-    assert answer.verdict(out).startswith("No")
-    assert re.search(
-        r"\*scaled\*, collapsed in 1 of 3 runs and ended at \*\*30\.0\s%\*\*, in the others at 90\.0", answer.found(out)
-    )
 
 
 def test_the_mechanism_is_that_of_the_letter():

@@ -1,253 +1,141 @@
-"""Comparisons and verdicts: worked by hand or by scipy from records of runs that were not made."""
+"""The claims, the ablations, the gaps and the answer: what they say of records of runs that were not made."""
 
 import csv
 import io
 import json
-import statistics
+import math
 
-import numpy as np
 import pytest
-from scipy import stats
 from test_tables import made
 
 import evalib
 from evalib.__main__ import main
-from evalib.ablations import ABLATIONS
-from evalib.experiments import experiment
-from evalib.results import arithmetic, claims, comparisons, tables
-from evalib.results.comparisons import Comparison, compare, effect, holm, shown
-from evalib.results.spread import Spread, spread
+from evalib.experiments import ROWS, experiment
+from evalib.results import answer, arithmetic, claims, statistics, tables
+from evalib.results.runs import complete, load_records
+from evalib.results.statistics import Difference
 
 RESNET, SANET, EVANET = (row.name for row in evalib.TABLE_1[:3])
-
-
+QUERY, MLP = statistics.QUERY_ALONE, statistics.MLP
 TWO_EPOCHS = [{"epoch": n, "validation_accuracy": 10.0, "test_accuracy": 80.0, "seconds": 1.0} for n in (1, 2)]
 
+CLEAR = {RESNET: (88.0, 87.9, 88.1), EVANET: (91.0, 91.1, 90.9), SANET: (87.0, 86.9, 87.2)}
+"""EVANet three points ahead of ResNet, with a tenth of noise."""
 
-def runs(out, experiment, percents, tier="paper", **changes):
-    """Records of seeds 0, 1, … with these accuracies on the test images of ``tier``."""
+
+def runs(out, accuracies, tier="paper", **changes):
+    """Records of seeds 0, 1, … with these accuracies on the test images of ``tier``, by network."""
     images = 500 if tier == "smoke" else 10_000
-    for seed, percent in enumerate(percents):
-        made(out, experiment, seed, tier, round(images * percent / 100), **changes)
+    for name, percents in accuracies.items():
+        for seed, percent in enumerate(percents):
+            made(out, name, seed, tier, round(images * percent / 100), **changes)
 
 
 def verdict(out, statement):
-    (found,) = [claim for claim in claims.claims(out) if claim.paper == statement]
+    (found,) = [claim for claim in claims.claims(out) if claim.statement == statement]
     return found
 
 
-def gap(out):
-    return verdict(out, "EVANet-20 small − ResNet-20 small is +1.75 points")
-
-
-# ── Comparisons ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_comparison_is_the_paired_t_test_of_scipy_and_the_interval_by_hand(tmp_path):
-    ours, theirs = [93.0, 93.4, 92.6, 93.2, 92.8], [91.2, 91.5, 91.0, 91.6, 90.7]
-    runs(tmp_path, EVANET, ours)
-    runs(tmp_path, RESNET, theirs)
-    found = compare(EVANET, RESNET, tmp_path)
-    # differences 1.8 1.9 1.6 1.6 2.1: mean 1.8, deviation √(0.18/4) = 0.2121; t 2.7764 · 0.2121/√5 = 0.2634
-    assert (found.tier, found.n) == ("paper", 5)
-    assert (found.mean, found.deviation) == pytest.approx((1.8, 0.212132), abs=1e-6)
-    assert (found.low, found.high) == pytest.approx((1.5366, 2.0634), abs=1e-4)
-    assert found.p == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
-    assert found.p == pytest.approx(2 * stats.t.sf(1.8 / (0.212132 / 5**0.5), 4), rel=1e-4)
-    assert shown(found) == "+1.80 ± 0.21 [+1.54, +2.06]"
-
-
-def test_only_seeds_that_both_have_are_compared(tmp_path):
-    runs(tmp_path, EVANET, [93.0, 94.0, 95.0])
-    made(tmp_path, RESNET, 1, "paper", 9_100)
-    made(tmp_path, RESNET, 7, "paper", 9_900)
-    found = compare(EVANET, RESNET, tmp_path)
-    assert found == Comparison("paper", 1, pytest.approx(3.0))
-    assert shown(found) == "+3.00"
-    assert compare(EVANET, SANET, tmp_path) == Comparison()
-    assert shown(Comparison()) == "–"
-
-
-def test_the_tier_is_the_highest_that_both_have(tmp_path):
-    runs(tmp_path, EVANET, [93.0])
-    for name, percent in ((EVANET, 80.0), (RESNET, 82.0)):
-        runs(tmp_path, name, [percent], tier="quick")
-    assert compare(EVANET, RESNET, tmp_path) == Comparison("quick", 1, pytest.approx(-2.0))
-
-
-def test_differences_without_spread_are_not_tested(tmp_path):
-    """Also where they differ by rounding: 79.41 − 77.86 and 80.41 − 78.86."""
-    for ones, others in (([2.0, 3.0], [1.0, 2.0]), ([79.41, 80.41], [77.86, 78.86])):
-        found = comparisons.paired("paper", ones, others)
-        assert (found.n, found.p, found.low, found.high) == (2, None, None, None)
-    runs(tmp_path, EVANET, [93.0, 93.4])
-    runs(tmp_path, RESNET, [91.0, 91.4])
-    assert (gap(tmp_path).verdict, gap(tmp_path).why) == (
-        "not tested",
-        "the differences are equal, so they have no spread",
-    )
-
-
-@pytest.mark.parametrize(
-    ("ps", "corrected"),
-    [
-        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),  # 3·0.01; then 2·0.03 = 0.06; then max(0.06, 0.04)
-        ([0.01, None, 0.04], [0.02, None, 0.04]),
-        ([0.6, 0.9], [1.0, 1.0]),
-        ([None, None], [None, None]),
-        ([0.02, 0.02], [0.04, 0.04]),
-    ],
-)
-def test_holm_by_hand(ps, corrected):
-    assert holm(ps) == [None if p is None else pytest.approx(p) for p in corrected]
-
-
-def test_the_spread_is_the_pooled_deviation_over_seeds_by_hand(tmp_path):
-    assert spread("quick", tmp_path) is None
-    runs(tmp_path, RESNET, [80.0, 82.0, 84.0], tier="quick")  # squares 4 + 0 + 4, freedom 2
-    runs(tmp_path, EVANET, [79.0, 79.4], tier="quick")  # squares 0.04 + 0.04, freedom 1
-    runs(tmp_path, SANET, [70.0], tier="quick")  # one seed says nothing
-    runs(tmp_path, "resnet20-small-test-curve", [10.0, 90.0], tier="quick")  # its base again
-    fell = [{"epoch": epoch + 1, "validation_accuracy": 80.0 - 5 * epoch, "seconds": 1.0} for epoch in range(15)]
-    runs(tmp_path, "resnet20-small-mlp", [10.0, 90.0], tier="quick", curve=fell, validation_accuracy=10.0)
-    deviation = (8.08 / 3) ** 0.5
-    found = spread("quick", tmp_path)
-    assert found == pytest.approx((deviation, 3), rel=1e-6)
-    assert found.mean(1) == pytest.approx(3.18245 * deviation, rel=1e-5)
-    assert found.mean(4) == pytest.approx(found.mean(1) / 2)
-    assert found.difference(1, 1) == pytest.approx(found.mean(1) * 2**0.5)
-    assert found.difference(2, 4) == pytest.approx(found.mean(1) * 0.75**0.5)
-    assert found.another(1) == pytest.approx(found.difference(1, 1))
-    assert found.another(4) == pytest.approx(found.mean(1) * 1.25**0.5)
-    assert spread("paper", tmp_path) is None
-
-
-def test_with_one_group_the_pooled_test_is_the_two_sample_test_of_scipy(tmp_path):
-    ours, theirs = [93.0, 93.4, 92.6], [91.2, 91.5, 91.0, 91.6]
-    runs(tmp_path, "evanet20-small-standard", ours)
-    runs(tmp_path, EVANET, theirs)
-    found, test = effect(experiment("evanet20-small-standard"), tmp_path), stats.ttest_ind(ours, theirs)
-    assert found.p == pytest.approx(test.pvalue)
-    assert (found.low, found.high) == pytest.approx(tuple(test.confidence_interval()))
-    assert (found.n, found.mean) == (3, pytest.approx(93.0 - 91.325))
-
-
-def test_a_prediction_interval_holds_another_seed_in_95_of_100_cases():
-    """The interval of the mean holds it far more rarely."""
-    random = np.random.default_rng(0)
-    values = random.normal(90.0, 1.0, (4000, 6))
-    held = {"mean": 0, "another": 0}
-    for *known, further in values:
-        found = Spread(statistics.stdev(known), 4)
-        held["mean"] += abs(further - statistics.mean(known)) <= found.mean(5)
-        held["another"] += abs(further - statistics.mean(known)) <= found.another(5)
-    assert 0.94 < held["another"] / 4000 < 0.96 and held["mean"] / 4000 < 0.75
-
-
-def test_holm_spans_the_effects_of_a_tier(tmp_path):
-    for name, percents in ((RESNET, [80.0, 80.4]), (EVANET, [80.0, 80.4]), ("evanet20-small-standard", [82.0])):
-        runs(tmp_path, name, percents, tier="quick")
-
-    def corrected():
-        rows = {row["experiment"]: row for row in comparisons.ablations(tmp_path)}
-        return rows["evanet20-small-standard"]["p_holm"], rows["evanet20-small-standard"]["effect_p"]
-
-    alone, p = corrected()
-    assert alone == pytest.approx(p) and 0.01 < p < 0.04
-    runs(tmp_path, "resnet20-small-mlp", [80.2], tier="quick")
-    runs(tmp_path, "evanet20-small-scaled-test-curve", [80.0], tier="smoke", curve=TWO_EPOCHS)  # is of no family
-    assert corrected() == (pytest.approx(2 * p), pytest.approx(p))
+LEAD = "EVANet-20 small − ResNet-20 small is +1.75 points"
 
 
 # ── Verdicts ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_clear_lead_over_seeds_is_supported(tmp_path):
-    runs(tmp_path, EVANET, [93.0, 93.4, 92.6, 93.2, 92.8])
-    runs(tmp_path, RESNET, [91.2, 91.5, 91.0, 91.6, 90.7])
-    found = gap(tmp_path)
-    assert (found.verdict, found.why) == ("supported", "the paper's +1.75 lies in our interval")  # [1.54, 2.06]
+def test_a_claim_is_the_verdict_of_the_rule_and_says_whether_the_size_is_the_papers(tmp_path):
+    runs(tmp_path, CLEAR)
+    found, judged = verdict(tmp_path, LEAD), statistics.judge(statistics.PAPER, load_records(tmp_path))[0]
+    assert (found.verdict, found.p, found.found) == ("supported", judged.p, judged.difference)
+    assert found.why == "the paper's +1.75 lies outside our interval"
+    row = claims.rows([found])[0]
+    assert (row["mean"], row["n"], row["p_holm"]) == (pytest.approx(3.0), 3, judged.p)
 
 
-def test_the_opposite_order_is_not_supported(tmp_path):
-    runs(tmp_path, EVANET, [91.2, 91.5, 91.0, 91.6, 90.7])
-    runs(tmp_path, RESNET, [93.0, 93.4, 92.6, 93.2, 92.8])
-    assert gap(tmp_path).verdict == "not supported"
+def test_what_has_not_run_is_not_yet_decided_and_says_what_it_needs(tmp_path):
+    runs(tmp_path, CLEAR | {SANET: (87.0, 86.9)})
+    found = verdict(tmp_path, "SANet-20 small − ResNet-20 small is +1.20 points")
+    assert (found.verdict, found.p) == ("not yet decided", None)
+    assert found.why.startswith("2 of 3 seeds have run with both; the paper's +1.20 lies outside")
+    assert verdict(tmp_path, "SANet-20 large − ResNet-20 large is +0.35 points").why.startswith("0 of 3 seeds")
 
 
-def test_a_difference_within_the_noise_is_not_distinguishable(tmp_path):
-    runs(tmp_path, EVANET, [93.0, 90.0, 92.0])
-    runs(tmp_path, RESNET, [91.0, 91.0, 91.0])
-    assert gap(tmp_path).verdict == "not distinguishable"
+def test_shorter_runs_make_no_claim(tmp_path):
+    runs(tmp_path, CLEAR, "quick")
+    assert {claim.verdict for claim in claims.claims(tmp_path) if claim.kind != "time"} == {"not yet decided"}
+    assert all(claim.found == Difference() and claim.p is None for claim in claims.claims(tmp_path))
 
 
-def test_a_lead_of_another_size_is_supported_and_said_to_be_of_another_size(tmp_path):
-    runs(tmp_path, EVANET, [91.5, 91.61, 91.4, 91.5])
-    runs(tmp_path, RESNET, [91.0, 91.0, 91.0, 91.0])
-    assert (gap(tmp_path).verdict, gap(tmp_path).why) == ("supported", "the paper's +1.75 lies outside our interval")
+def test_a_collapse_is_said_beside_the_verdict(tmp_path):
+    runs(tmp_path, CLEAR)
+    fell = [{"epoch": n + 1, "validation_accuracy": 80.0 if n < 20 else 10.0, "seconds": 1.0} for n in range(150)]
+    made(tmp_path, EVANET, 2, "paper", 1_000, curve=fell)
+    assert verdict(tmp_path, LEAD).why.endswith("EVANet-20 small: 1 of 3 runs collapsed")
 
 
-def test_holm_spans_the_six_differences(tmp_path):
-    """p = 0.030 of one test alone is enough; beside two more it is not."""
-    runs(tmp_path, EVANET, [92.0, 92.5, 91.9])
-    runs(tmp_path, RESNET, [91.0, 91.0, 91.0])
-    alone = gap(tmp_path)
-    assert alone.p == pytest.approx(stats.ttest_1samp([1.0, 1.5, 0.9], 0).pvalue)
-    assert 0.02 < alone.p < 0.05 and alone.verdict == "supported"
-    runs(tmp_path, SANET, [91.9, 92.3, 91.2])
-    beside = gap(tmp_path)
-    assert beside.p == pytest.approx(3 * alone.p) and beside.verdict == "not distinguishable"
+def test_the_command_prints_every_claim_in_every_format(tmp_path, capsys):
+    runs(tmp_path, CLEAR)
+    arguments = ["claims", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + 6 + 2 + 2
+    assert any("**supported**" in line and "3.00 [" in line for line in lines)
+    assert main([*arguments, "--format", "json"]) == 0
+    row = json.loads(capsys.readouterr().out)[0]
+    assert (row["n"], row["mean"], row["verdict"]) == (3, pytest.approx(3.0), "supported")
+    assert main([*arguments, "--format", "csv"]) == 0
+    assert len(list(csv.DictReader(io.StringIO(capsys.readouterr().out)))) == 10
 
 
-def test_one_seed_or_another_tier_is_not_tested_and_says_why(tmp_path):
-    for name, percents in ((EVANET, [78.0, 78.1]), (RESNET, [80.0, 80.2])):
-        runs(tmp_path, name, percents, tier="quick")
-    found = gap(tmp_path)
-    assert (found.verdict, found.p, found.why) == ("not tested", None, "quick tier: not the full schedule")
-    assert (found.ours, found.found.n) == ("EVANet-20 small, scaled: −2.05 points", 2)
-    for name in (EVANET, RESNET):
-        runs(tmp_path, name, [90.0])
-    found = gap(tmp_path)
-    assert (found.verdict, found.why) == ("not tested", "n = 1: one seed has no spread")
-    assert verdict(tmp_path, "SANet-20 large − ResNet-20 large is +0.35 points").why == "no seed was run with both"
-
+# ── Time, and what is counted ─────────────────────────────────────────────────────────────────────────────────────
 
 SLOWER = "EVANet trains more slowly than ResNet"
 
 
-def test_time_is_compared_by_one_commit_on_one_device_at_any_tier(tmp_path):
-    for seed, seconds in enumerate((60.0, 62.0, 61.0)):
+def test_time_is_compared_by_one_commit_on_one_device_and_not_tested(tmp_path):
+    for seed, seconds in enumerate((60.0, 62.0)):
         made(tmp_path, EVANET, seed, "quick", seconds=(2 + 0.01 * seed) * seconds)
         made(tmp_path, RESNET, seed, "quick", seconds=seconds)
     found = verdict(tmp_path, SLOWER)
-    assert (found.verdict, found.found.n) == ("supported", 3)
-    assert found.found.mean == pytest.approx(sum(np.log([2, 2.01, 2.02])) / 3)
-    assert found.ours == "2.01 times the seconds of an epoch"
-    assert "× [1.99, 2.03] | < 0.001" in claims.markdown([found])
+    assert (found.verdict, found.p) == ("supported", None)
+    assert [ratio for _, ratio in claims.epochs(2, tmp_path)] == pytest.approx([2.0, 2.01])
+    assert claims.slower([1.2, 0.9]) == "not distinguishable" and claims.slower([0.9]) == "not supported"
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        {"device": "another machine"},
-        {"device": "a machine, 2 threads"},
-        {"commit": "0123456"},
-        {"shared": 2},
-        {"precision": "bf16"},
-        {"sittings": [{"after": 0, "epochs": 15, "device": "a machine", "compiled": True}]},
+        {"device": "another machine"}, {"device": "a machine, 2 threads"}, {"commit": "0123456"}, {"shared": 2},
+        {"precision": "bf16"}, {"sittings": [{"after": 0, "epochs": 15, "device": "a machine", "compiled": True}]},
     ],
-)
+)  # fmt: skip
 def test_times_that_cannot_be_compared_are_not(tmp_path, other):
-    for seed, seconds in enumerate((60.0, 62.0, 61.0)):
-        made(tmp_path, EVANET, seed, "quick", seconds=(2 + 0.01 * seed) * seconds)
-        made(tmp_path, RESNET, seed, "quick", seconds=seconds, **other)
-    found = verdict(tmp_path, SLOWER)
-    assert (found.verdict, found.found.n) == ("not tested", 0)
-    assert found.why.startswith("pairs by one commit on one device that no other run shared: 0")
+    made(tmp_path, EVANET, 0, "quick", seconds=120.0)
+    made(tmp_path, RESNET, 0, "quick", seconds=60.0, **other)
+    assert (verdict(tmp_path, SLOWER).verdict, verdict(tmp_path, SLOWER).ours) == ("not yet decided", "–")
 
 
-def test_costs_are_counted(tmp_path):
-    found = {claim.paper: claim for claim in arithmetic.costs()}
+def test_a_run_that_lay_still_is_timed_with_none(tmp_path):
+    path = made(tmp_path, RESNET, 0, "quick", seconds=60.0)
+    curve = json.loads(path.read_text())["curve"]
+    curve[7]["seconds"] = 90.0
+    made(tmp_path, RESNET, 0, "quick", curve=curve)
+    made(tmp_path, EVANET, 0, "quick", seconds=120.0)
+    assert claims.epochs(2, tmp_path) == []
+
+
+def test_a_step_is_compared_with_the_kept_benchmark(tmp_path):
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    steps = {RESNET: {"evalib": 2.0, "evalib, compiled": 1.0}, EVANET: {"evalib": 9.0, "evalib, compiled": 1.5}}
+    (folder / "training-x.json").write_text(json.dumps({"device": "a GPU", "step_seconds": steps}))
+    (folder / "training-y.json").write_text('{"device": 3}')
+    with pytest.warns(UserWarning, match="training-y.json is no benchmark"):
+        found = verdict(tmp_path, SLOWER)
+    assert found.ours == f"1.50 (a step of {EVANET}, a GPU)" and found.verdict == "supported"
+
+
+def test_costs_are_counted():
+    found = {claim.statement: claim for claim in arithmetic.costs()}
     verdicts = {name: claim.verdict for name, claim in found.items() if "large" not in name and "256" not in name}
     assert verdicts == {
         "self-attention, 64 channels, k = 3, has fewer parameters and FLOPs than the convolution it replaces": "supported",
@@ -268,52 +156,97 @@ def test_the_example_is_256_templates_of_3200_entries():
     assert found.verdict == "supported"
 
 
-def test_the_command_prints_every_claim_in_every_format(tmp_path, capsys):
-    runs(tmp_path, EVANET, [93.0, 93.4])
-    runs(tmp_path, RESNET, [91.2, 91.5])
-    assert main(["claims", "--out", str(tmp_path)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + 6 + 2
-    assert any("+1.85 points | 2 | +1.85 ± 0.07 [+1.21, +2.49]" in line for line in lines)
-    assert main(["claims", "--out", str(tmp_path), "--format", "json"]) == 0
-    row = json.loads(capsys.readouterr().out)[2]
-    assert (row["n"], row["mean"], row["verdict"]) == (2, pytest.approx(1.85), "supported")
-    assert main(["claims", "--out", str(tmp_path), "--format", "csv"]) == 0
-    assert len(list(csv.DictReader(io.StringIO(capsys.readouterr().out)))) == 8
+# ── Ablations and gaps ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-# ── Ablations ─────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_an_effect_is_over_common_seeds_and_has_an_interval_at_the_full_schedule_alone(tmp_path):
+    runs(tmp_path, {"evanet20-small-residual": (80.0, 82.0), EVANET: (81.0, 81.5, 99.0)}, "quick")
+    tier, found = tables.effect(experiment("evanet20-small-residual"), tmp_path)
+    assert (tier, found.n, found.mean, found.low, found.p) == ("quick", 2, pytest.approx(-0.25), None, None)
+    runs(tmp_path, CLEAR | {"evanet20-small-residual": (90.0, 90.3)})
+    tier, found = tables.effect(experiment("evanet20-small-residual"), tmp_path)
+    by = statistics.noise(load_records(tmp_path))
+    assert (tier, found.n, found.mean) == ("paper", 2, pytest.approx(-0.9))
+    assert found.high - found.mean == pytest.approx(by.of_difference(2)) and found.p is None
 
 
 def test_ablations_have_a_table_of_their_own(tmp_path, capsys):
-    runs(tmp_path, "resnet20-small-mlp", [41.0, 43.0], tier="smoke")
-    runs(tmp_path, RESNET, [40.0, 40.0], tier="smoke")
-    assert [row["experiment"] for row in tables.table(tmp_path)] == [row.name for row in evalib.TABLE_1]
-    assert main(["table", "--ablations", "--out", str(tmp_path)]) == 0
-    shown = capsys.readouterr().out
-    assert shown.count("\n") == 2 + len(ABLATIONS)
-    assert (
-        "| `resnet20-small-mlp` | pooling and an MLP of EVA's parameters | control | 1,000 | 42.00 "
-        "| +2.00 [−2.30, +6.30] | 0.184 | 2 | smoke |"
-    ) in shown
-    assert shown.count("| not run |") == len(ABLATIONS) - 1
+    runs(tmp_path, {MLP: (41.0, 43.0), RESNET: (40.0, 40.0)}, "smoke")
     assert main(["table", "--ablations", "--out", str(tmp_path), "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["effect_mean"] == pytest.approx(2.0)
+    found = {row["experiment"]: row for row in json.loads(capsys.readouterr().out)}
+    row = found[MLP]
+    assert (row["effect"], row["effect_low"], row["tier"]) == (pytest.approx(2.0), None, "smoke")
+    assert row["parameters"] == evalib.count_parameters(evalib.build(MLP))
+    assert not any("p" in name.split("_") for name in row)
+    assert main(["table", "--ablations", "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("not run" in line for line in lines) == len(found) - 1 == len(lines) - 3
+
+
+def test_the_worth_of_choosing_by_the_test_set_is_best_minus_last(tmp_path):
+    name = next(row.name for row in ROWS.values() if row.test_each_epoch and row.base == EVANET)
+    for seed, (best, last) in enumerate(((44.0, 42.0), (43.0, 42.0))):
+        curve = [entry | {"test_accuracy": each} for entry, each in zip(TWO_EPOCHS, (best, last), strict=True)]
+        made(tmp_path, name, seed, "smoke", round(5 * last), curve=curve)
+    tier, found = tables.effect(experiment(name), tmp_path)
+    assert (tier, found.n, found.mean) == ("smoke", 2, pytest.approx(1.5))
 
 
 def test_an_ablation_that_was_stopped_is_not_called_not_run(tmp_path):
     log = tmp_path / "unfinished" / "evanet20-large-residual-seed0.log"
     log.parent.mkdir()
     log.write_text("evanet20-large-residual seed 0 epoch 1/150: loss 1.818, validation 42.94%, images/s 10747\n")
-    shown = comparisons.markdown(comparisons.ablations(tmp_path))
-    assert (shown.count("| stopped |"), shown.count("| not run |")) == (1, len(ABLATIONS) - 1)
+    shown = tables.ablations_markdown(tables.ablations(tmp_path))
+    assert shown.count("stopped ") >= 1
     assert "`evanet20-large-residual`, seed 0 was stopped after epoch 1, at a validation accuracy of 42.9 %" in shown
 
 
-def test_the_worth_of_choosing_by_the_test_set_is_best_minus_last(tmp_path):
-    name = "evanet20-small-scaled-test-curve"
-    for seed, (best, last) in enumerate(((44.0, 42.0), (43.0, 42.0))):
-        curve = [entry | {"test_accuracy": each} for entry, each in zip(TWO_EPOCHS, (best, last), strict=True)]
-        made(tmp_path, name, seed, "smoke", round(5 * last), curve=curve)
-    found = effect(experiment(name), tmp_path)
-    assert (found.n, found.mean) == (2, pytest.approx(1.5))
+def test_the_gaps_of_the_paper_and_ours_have_one_ruler(tmp_path):
+    runs(tmp_path, CLEAR)
+    found = tables.gaps(tmp_path)[0]
+    paper = math.hypot(*(math.sqrt(p * (100 - p) / 10_000) for p in (93.0, 91.25)))
+    ours = math.hypot(*(math.sqrt(p * (100 - p) / 10_000) for p in (91.0, 88.0)))
+    assert (found["paper"], found["ratio"]) == (pytest.approx(1.75), pytest.approx(1.75 / paper))
+    assert (found["ours"], found["our_ratio"]) == (pytest.approx(3.0), pytest.approx(3.0 / ours))
+    assert found["verdict"] == "supported" and len(tables.gaps(tmp_path)) == 6
+
+
+# ── The answer ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ANSWERS = {
+    answer.UNDECIDED: CLEAR | {QUERY: (88.0, 88.1)},
+    answer.YES: CLEAR | {QUERY: (88.5, 88.4, 88.6), MLP: (88.2, 88.3, 88.1)},
+    answer.NO: CLEAR | {QUERY: (91.0, 91.2, 90.9), MLP: (88.2, 88.3, 88.1)},
+    answer.NOT_AHEAD: CLEAR | {RESNET: (91.0, 90.9, 91.1), QUERY: (88.5, 88.4, 88.6), MLP: (88.2, 88.3, 88.1)},
+}
+
+
+@pytest.mark.parametrize("said", ANSWERS)
+def test_the_answer_is_the_rules_and_its_numbers_are_the_records(tmp_path, said):
+    """Worked from the records again, without the answer's code."""
+    runs(tmp_path, ANSWERS[said])
+    text = answer.text(tmp_path)
+    assert answer.verdict(tmp_path) == said and text.startswith(f"**{said}** ")
+    mean = {name: sum(each) / len(each) for name, each in ANSWERS[said].items()}
+    assert f"{mean[EVANET]:.1f} %" in text and f"{mean[RESNET]:.1f} %" in text
+    assert f"{mean[EVANET] - mean[RESNET]:+.2f}".replace("-", "−") in text
+    assert f"{489_242 / 172_506:.1f} times" in text or said in (answer.NO, answer.NOT_AHEAD)
+    if said != answer.UNDECIDED:
+        assert f"{mean[QUERY]:.1f} %" in text and f"{mean[EVANET] - mean[QUERY]:+.2f}".replace("-", "−") in text
+
+
+def test_a_control_that_is_ahead_is_a_no_whatever_resnet_does(tmp_path):
+    runs(tmp_path, CLEAR | {QUERY: (94.0, 94.1, 93.9), MLP: (88.2, 88.3, 88.1)})
+    assert answer.verdict(tmp_path) == answer.NO
+
+
+def test_without_runs_the_answer_is_not_yet_decided(tmp_path):
+    assert answer.verdict(tmp_path) == answer.UNDECIDED and answer.text(tmp_path).startswith("**Not yet decided.**")
+
+
+def test_what_the_answer_says_in_words_holds_of_the_records():
+    """While it is undecided: after 15 epochs both controls were ahead. Of the letter: one of two runs collapsed."""
+    quick = {row.name: complete(row, "quick") for row in map(experiment, (EVANET, QUERY, MLP))}
+    means = {name: sum(r["test"]["accuracy"] for r in found) / len(found) for name, found in quick.items()}
+    assert means[QUERY] > means[EVANET] < means[MLP]
+    assert "in 1 of 2 runs" in answer.letter()

@@ -12,9 +12,9 @@ from matplotlib.text import Text
 import evalib
 from evalib.equations import ring
 from evalib.pages import display, figures
-from evalib.pages.answer import Row
 from evalib.pages.display import picture
-from evalib.results.comparisons import Comparison
+from evalib.results.statistics import Difference
+from evalib.results.tables import Row
 from evalib.training.data import CLASSES
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.py"))
@@ -114,8 +114,8 @@ def test_a_curve_of_several_runs_is_their_mean_in_a_band_that_holds_them():
 
 def test_effects_stand_at_their_means_with_their_intervals():
     found = {
-        "one seed": Comparison("quick", 1, -2.0),
-        "two": Comparison("quick", 2, 1.0, 0.5, -3.0, 5.0, 0.3),
+        "one seed": Difference(1, -2.0),
+        "two": Difference(2, 1.0, -3.0, 5.0, 0.3),
     }
     axis = figures.effects(found, 2.5).axes[0]
     lines = [list(line.get_xdata()) for line in axis.lines if line.get_color() == figures.BLUE]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from evalib.pages import answer
+from evalib.results import answer
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = "https://" + "owner.github.io/name"  # not one of this repository's addresses
@@ -34,7 +34,7 @@ def test_the_tags_have_absolute_addresses_and_plain_text(finishing, app):
 
 
 def test_the_root_and_the_old_address_send_on_and_carry_the_tags(finishing, app, tmp_path):
-    about = f"{answer.reported()} {answer.found()}"
+    about = answer.text()
     page = tmp_path / "notebooks" / "intro.html"
     page.parent.mkdir()
     tags = finishing["shared"](app, "notebooks/intro", "A question?", about)

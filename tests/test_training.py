@@ -378,7 +378,7 @@ def test_the_first_run_of_a_seed_counts_and_every_rerun_is_listed(tmp_path):
     made(tmp_path, correct=300, finished="2026-02-01T00:00:00+00:00")
     row = tables.table(tmp_path)[0]
     assert (row["accuracy"], row["seeds"]) == (40.0, 1)
-    assert [(each["accuracy"], each["counts"]) for each in tables.reruns(tmp_path)] == [(40.0, True), (60.0, False)]
+    assert [(each["accuracy"], each["counts"]) for each in runs.reruns(tmp_path)] == [(40.0, True), (60.0, False)]
 
 
 def test_a_record_alone_stops_at_once_and_names_what_to_do(small, tmp_path, monkeypatch):

@@ -312,14 +312,14 @@ def call_evaluate(arguments: argparse.Namespace) -> None:
 
 
 def call_table(arguments: argparse.Namespace) -> None:
-    from evalib.results import comparisons, tables
+    from evalib.results import tables
     from evalib.results.files import check_folder
     from evalib.training.settings import TIERS
 
     check_folder(arguments.out)
     tiers = (arguments.tier,) if arguments.tier else tuple(TIERS)
     if arguments.ablations:
-        rows, as_markdown = comparisons.ablations, comparisons.markdown
+        rows, as_markdown = tables.ablations, tables.ablations_markdown
     else:
         rows, as_markdown = tables.table, tables.markdown
     show(lambda: tables.dumps(rows(arguments.out, tiers), arguments.format, as_markdown))

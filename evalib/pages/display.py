@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from evalib.pages import notation
 from evalib.pages.figures import INK, styled
-from evalib.results import markdown
+from evalib.results import words
 from evalib.results.records import commit, device_name, results
 from evalib.training.download import is_there
 from evalib.training.environment import choose_device
@@ -35,7 +35,7 @@ def source(*objects) -> Markdown:
 
 def table(heads: list[str], rows: Iterable[list]) -> Markdown:
     """A Markdown table, one list of cells a row; columns of numbers stand at the right."""
-    return Markdown(markdown.table(heads, rows))
+    return Markdown(words.table(heads, rows))
 
 
 def symbols(item: str) -> Markdown:

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from evalib.equations import ring
 from evalib.eva import EXTENT, RADII
-from evalib.pages.answer import Row
-from evalib.results.comparisons import Comparison, shown
+from evalib.results.statistics import Difference
+from evalib.results.tables import Row
+from evalib.results.words import difference
 from evalib.tracing import Trace
 from evalib.training.data import CLASSES
 
@@ -384,7 +385,7 @@ def curves(networks: Mapping[str, list[list[dict]]]) -> list[Figure]:
 
 
 @styled
-def effects(found: Mapping[str, Comparison], reach: float) -> Figure:
+def effects(found: Mapping[str, Difference], reach: float) -> Figure:
     """Differences of accuracy, their 95 % intervals, and a band of ``reach`` points either way."""
     figure, ((axis,),) = panels(1, 1, 5.2, 0.8 + 0.22 * len(found))
     axis.axvspan(-reach, reach, color=GREY, alpha=0.18, linewidth=0)
@@ -395,7 +396,7 @@ def effects(found: Mapping[str, Comparison], reach: float) -> Figure:
         axis.plot(each.mean, y, "o", color=BLUE)
     axis.set_yticks(range(len(found)), found, fontsize=8)
     axis.set(xlabel="points of test accuracy", ylim=(len(found) - 0.5, -0.5))
-    told = "; ".join(f"{name} {shown(each)}" for name, each in found.items())
+    told = "; ".join(f"{name} {difference(each)}" for name, each in found.items())
     return described(figure, f"Effects in points, and a band of {reach:.1f} either way: {told}.")
 
 

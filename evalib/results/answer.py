@@ -4,7 +4,18 @@ from pathlib import Path
 
 from evalib.experiments import TABLE_1, experiment
 from evalib.results.runs import complete, load_records, warned
-from evalib.results.statistics import EVANET, EXPLAINING, MLP, NOT_YET_DECIDED, PAPER, QUERY_ALONE, SUPPORTED, TIER, by_seed, judge
+from evalib.results.statistics import (
+    EVANET,
+    EXPLAINING,
+    MLP,
+    NOT_YET_DECIDED,
+    PAPER,
+    QUERY_ALONE,
+    SUPPORTED,
+    TIER,
+    by_seed,
+    judge,
+)
 from evalib.results.tables import parameters
 from evalib.results.words import p_value, signed
 
@@ -63,13 +74,15 @@ def text(out: Path | None = None) -> str:
     if said == YES:
         return f"**{said}** {ends} {rivals} So the looks are worth something that {times} times ResNet's parameters alone are not."
     if said == NO:
-        return f"**{said}** {ends} {rivals} So nothing here says that it is the looks, and not the parameters, that count."
+        return (
+            f"**{said}** {ends} {rivals} So nothing here says that it is the looks, and not the parameters, that count."
+        )
     return f"**{said}** {ends} {rivals} It is ahead of both, but its lead over ResNet may be chance."
 
 
 def letter(out: Path | None = None) -> str:
     """How EVA to the letter of the text ended; empty if it has not run in full."""
-    records = complete(experiment(TABLE_1[2].name + "-letter"), TIER, out)
+    records = complete(experiment("evanet20-small-letter"), TIER, out)
     if not records:
         return ""
     ends = " and ".join(f"{record['test']['accuracy']:.1f} %" for record in records)

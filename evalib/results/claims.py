@@ -10,7 +10,7 @@ from evalib.results import statistics
 from evalib.results.choice import reading, titled
 from evalib.results.files import results
 from evalib.results.runs import complete, epoch_seconds, load_records, stood_still, timed, trusted, warned, whole
-from evalib.results.statistics import Difference, Judged, NOT_DISTINGUISHABLE, NOT_SUPPORTED, NOT_YET_DECIDED, SUPPORTED
+from evalib.results.statistics import NOT_DISTINGUISHABLE, NOT_SUPPORTED, NOT_YET_DECIDED, SUPPORTED, Difference, Judged
 from evalib.results.words import difference, foreign, number, p_value, signed, table
 from evalib.training.settings import TIERS
 
@@ -134,7 +134,11 @@ def steps(which: int, out: Path | None = None) -> list[tuple[str, float]]:
                 resnet = seconds.get(f"resnet20-{size}", {})
                 prefix = f"{('sanet20', 'evanet20')[which - 1]}-{size}"
                 for name, ours in seconds.items():
-                    ways = [way for way in ("evalib, compiled", "evalib, captured", "evalib") if way in ours and way in resnet]
+                    ways = [
+                        way
+                        for way in ("evalib, compiled", "evalib, captured", "evalib")
+                        if way in ours and way in resnet
+                    ]
                     if name.startswith(prefix) and ways:
                         found.append((f"a step of {name}, {device}", ours[ways[0]] / resnet[ways[0]]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
@@ -194,6 +198,7 @@ def markdown(found: list[Claim]) -> str:
         beside = [claim.kind]
         if run:
             beside = [claim.found.n or None, p_value(claim.p), difference(claim.validation)]
+        ours = foreign(claim.ours) if claim.kind == "time" else claim.ours  # a record's device is in it
         verdict = f"**{claim.verdict}**" + (f" ({claim.why})" if claim.why else "")
-        cells.append([claim.where, claim.statement, foreign(claim.ours), *beside, verdict])
+        cells.append([claim.where, claim.statement, ours, *beside, verdict])
     return table(["Where", "Claim", "Ours", *tests, "Verdict"], cells)

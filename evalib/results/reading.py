@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from evalib.eva import EXTENT, ExpandingVisualAttention
 from evalib.experiments import ROWS
 from evalib.networks import Network
-from evalib.results import tables
 from evalib.results.files import results
+from evalib.results.runs import highest
 from evalib.results.schema import checksum
 from evalib.tracing import trace
 from evalib.training.data import normalise
@@ -118,5 +118,5 @@ def kept(out: Path | None = None) -> dict[str, dict]:
 def recorded(out: Path | None = None) -> list[tuple[dict, dict]]:
     """Each record that has a reading of its weights, at the highest tier of its row, and that reading."""
     readings = kept(out)
-    found = (record for row in ROWS.values() for record in tables.highest(row, out)[1])
+    found = (record for row in ROWS.values() for record in highest(row, out)[1])
     return [(record, readings[record["weights"]]) for record in found if record.get("weights") in readings]

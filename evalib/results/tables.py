@@ -2,26 +2,34 @@
 
 import csv
 import io
-import json
 import math
 import statistics as plain
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from evalib.ablations import LETTER
-from evalib.experiments import ROWS, TABLE_1, Experiment, build, experiment
+from evalib.experiments import ROWS, Experiment, build, experiment
 from evalib.networks import count_parameters
 from evalib.results import statistics, unfinished
 from evalib.results.choice import coded, titled
 from evalib.results.runs import (
-    complete, highest, load_records, minutes, mixed, place, rows_of, spent, stood_still, timed, warned,
+    complete,
+    highest,
+    load_records,
+    minutes,
+    mixed,
+    place,
+    rows_of,
+    spent,
+    timed,
+    warned,
 )  # fmt: skip
 from evalib.results.schema import dumps as strict
 from evalib.results.statistics import Difference
-from evalib.results.words import between, difference, foreign, mean_or_each, number, p_value, signed
+from evalib.results.words import between, foreign, mean_or_each, number, p_value, signed
 from evalib.results.words import table as write
 from evalib.training.settings import TIERS
 
@@ -73,6 +81,34 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
     return rows
 
 
+class Row(NamedTuple):
+    """A row as a figure has it: the paper's accuracy and ours, one a seed, with the interval of their mean.
+
+    ``absent`` says why there is no accuracy.
+    """
+
+    model: str
+    paper: float | None
+    accuracies: tuple[float, ...]
+    low: float | None
+    high: float | None
+    absent: str = "not run"
+
+
+def drawn(rows: list[dict]) -> list[Row]:
+    """The rows of :func:`table` as a figure has them."""
+    found = []
+    for row in rows:
+        accuracies = tuple(row["accuracies"])
+        found.append(Row(row["model"], row["paper"], accuracies, row["low"], row["high"], tier_of(row)))
+    return found
+
+
+def of_size(size: str, out: Path | None = None) -> list[Row]:
+    """The rows at the ``paper`` tier that are "small", or "large", as a figure has them."""
+    return drawn([row for row in table(out, (statistics.TIER,)) if f"-{size}" in row["experiment"]])
+
+
 @cache
 def parameters(name: str) -> int:
     """How many parameters the network of a row has, whether it has run or not."""
@@ -118,13 +154,12 @@ def ablations(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) ->
     The effect is its test accuracy minus that of the row that it changes, over the seeds that both have, at the highest tier
     that both have run at. It is shown and not tested, but for the two controls, whose family :mod:`.claims` judges.
     """
-    runs = load_records(out)
     rows = []
     for row in ROWS.values():
-        if not row.base or row.kind == "ladder" or (row in LETTER and not highest(row, out, tiers)[1]):
+        if not row.base or row.kind == "ladder":
             continue
         tier, records = highest(row, out, tiers)
-        effect_tier, found = effect(row, out, tiers, runs)
+        effect_tier, found = effect(row, out, tiers)
         accuracies = [record["test"]["accuracy"] for record in records]
         rows.append(
             {
@@ -149,27 +184,40 @@ def ablations(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) ->
     return rows
 
 
-def effect(row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS), runs=None) -> tuple[str | None, Difference]:
-    """The tier and the difference of an ablation from its base, with an interval at the ``paper`` tier alone.
+def effect(
+    row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)
+) -> tuple[str | None, Difference]:
+    """The tier and the difference of an ablation from its base: :func:`contrast`.
 
-    Without a mean where some runs of either collapsed and some did not, without an interval where any did. For a row that
-    reads the test set after each epoch it is the best of these accuracies minus the last one, run by run.
+    For a row that reads the test set after each epoch it is the best of these accuracies minus the last one, run by run.
     """
-    runs = load_records(out) if runs is None else runs
-    if row.test_each_epoch:
-        tier, records = highest(row, out, tiers)
-        gains = [max(entry["test_accuracy"] for entry in each["curve"]) - each["test"]["accuracy"] for each in records]
-        return tier, Difference(len(gains), plain.mean(gains), each=tuple(gains)) if gains else Difference()
+    if not row.test_each_epoch:
+        return contrast(row.name, row.base, out, tiers)
+    tier, records = highest(row, out, tiers)
+    gains = [max(entry["test_accuracy"] for entry in each["curve"]) - each["test"]["accuracy"] for each in records]
+    return tier, Difference(len(gains), plain.mean(gains), each=tuple(gains)) if gains else Difference()
+
+
+def contrast(
+    one: str, other: str, out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)
+) -> tuple[str | None, Difference]:
+    """The highest of ``tiers`` that two networks have common seeds at, and their difference there.
+
+    With an interval at the ``paper`` tier alone; without one where a run of either collapsed, and without a mean where
+    some did and some did not. There is no p: what is tested, :mod:`.claims` judges.
+    """
+    runs, one, other = load_records(out), experiment(one).name, experiment(other).name
     for tier in reversed(tiers):
-        found = statistics.difference(statistics.by_seed(runs, tier=tier), row.name, row.base, None)
+        accuracies = statistics.by_seed(runs, tier=tier)
+        found = statistics.difference(accuracies, one, other, None)
         if found.n == 0:
             continue
-        ours, theirs = (complete(experiment(name), tier, out) for name in (row.name, row.base))
+        ours, theirs = (complete(experiment(name), tier, out) for name in (one, other))
         if mixed(ours) or mixed(theirs):
             return tier, Difference(found.n)
         if tier == statistics.TIER and not warned(ours + theirs):
-            found = statistics.difference(statistics.by_seed(runs), row.name, row.base, statistics.noise(runs))
-        return tier, found
+            found = statistics.difference(accuracies, one, other, statistics.noise(runs))
+        return tier, found._replace(p=None)
     return None, Difference()
 
 
@@ -243,37 +291,6 @@ def gaps_markdown(rows: list[dict]) -> str:
         for row in rows
     ]  # fmt: skip
     return write(heads, cells)
-
-
-RUNGS = {
-    "our row": "",
-    "L2": "ladder-l2",
-    "weight decay": "ladder-decay",
-    "SGD": "ladder-sgd",
-    "option B": "ladder-option-b",
-    "[3, 3, 3]": "ladder-333",
-    "50k images": "ladder-50k",
-    "best epoch": "ladder-best",
-}
-"""The ladder to the numbers of Table 1, one change on top of another: each rung and the end of its experiments' names."""
-
-
-def rungs(out: Path | None = None) -> dict[str, list[list[float]]]:
-    """For each small network, its accuracies on each rung of :data:`RUNGS`, one a seed.
-
-    Where a rung reads the test set after each epoch it is the best of them, as the published code reports it.
-    """
-    found: dict[str, list[list[float]]] = {}
-    for base in TABLE_1[:3]:
-        found[base.model] = []
-        for suffix in RUNGS.values():
-            row = experiment(f"{base.name}-{suffix}" if suffix else base.name)
-            accuracies = []
-            for record in complete(row, statistics.TIER, out):
-                read = [epoch["test_accuracy"] for epoch in record["curve"]] if row.test_each_epoch else []
-                accuracies.append(max([record["test"]["accuracy"], *read]))
-            found[base.model].append(accuracies)
-    return found
 
 
 def dumps(rows: list[dict], format: str, as_markdown: Callable[[list[dict]], str] = markdown) -> str:

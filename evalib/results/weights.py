@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from evalib.experiments import build, experiment
 from evalib.networks import Network
-from evalib.results import tables
 from evalib.results.files import check_folder
+from evalib.results.runs import highest
 from evalib.training import checkpoint, data, train
 from evalib.training.environment import choose_device
 
@@ -70,7 +70,7 @@ def find_weights(name_or_path: str | Path, out: Path | None = None) -> Path:
         return path
     row, folder = experiment(str(name_or_path)), check_folder(out)
     name = row.name
-    tier, records = tables.highest(row, out)
+    tier, records = highest(row, out)
     if tier is None and (other := sorted(folder.glob(f"*/{name}-seed*.json"))):
         raise ValueError(
             f"{other[0]} is not a run of a whole tier: name its weights, {other[0].with_suffix('')}/weights-…"
