@@ -268,9 +268,9 @@ def test_a_run_whose_precision_was_asked_for_counts_and_is_not_stale(tmp_path, p
     path = made(tmp_path, settings=(settings.model_dump() | {"precision": precision}), precision=precision)
     (row,) = runs.complete(ROWS["resnet20-small"], "smoke", tmp_path)
     assert row["precision"] == precision
-    assert manifest.staleness(settings, path) == ""
+    assert manifest.difference(settings, path) == ""
     other = settings.model_copy(update={"precision": "float32" if precision == "bf16" else "bf16"})
-    assert "precision was" in manifest.staleness(other, path)
+    assert "precision was" in manifest.difference(other, path)
 
 
 @pytest.mark.parametrize("other", [{"device": "a GPU"}, {"device": "a GPU", "shared": 2}, {"precision": "bf16"}])
