@@ -445,7 +445,7 @@ def share(rows: list[Row], title: str) -> bytes:
     with matplotlib.rc_context(larger):  # type: ignore[arg-type]
         figure, ((axis,),) = panels(1, 1, 12, 6.3)
         figure.set_facecolor("white")
-        draw_rows(axis, rows, 82.0, 96.2, 11)
+        draw_rows(axis, rows, 82.0, 96.2, 11.0)
         figure.suptitle(title, x=0.02, ha="left", fontsize=34, fontweight="bold", color="#22262b")
         figure.savefig(file, dpi=100)
     return file.getvalue()
