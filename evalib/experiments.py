@@ -51,6 +51,7 @@ class Experiment:
     paper_accuracy: float | None = None
     block: Any = BasicBlock
     shortcut: Callable[..., nn.Module] = PaddedShortcut
+    draw: Callable[[Network], None] | None = None  # draws first weights other than the layers' own
     recipe: Recipe = ADAM
     base: str = ""  # the row that this one is held against
     change: str = ""  # what is other in this one, in words
@@ -69,7 +70,7 @@ class Experiment:
         A layer stands there by its name and its arguments, so a change in its code does not show.
         """
         recipe = ", ".join(f"{name} {value}" for name, value in self.recipe._asdict().items())
-        parts = ("blocks", "widths", "mix", "block", "shortcut", "head")
+        parts = ("blocks", "widths", "mix", "block", "shortcut", "head", "draw")
         return "\n".join([f"recipe: {recipe}", *(f"{part}: {spelled(getattr(self, part))}" for part in parts)])
 
 

@@ -101,6 +101,8 @@ class Network(nn.Module):
                 channels = width
         self.summary = row.head(channels)
         self.classifier = nn.Linear(channels, num_classes)
+        if row.draw:
+            row.draw(self)
 
     def features(self, x: Map) -> Float[Tensor, "n c _ _"]:
         """The map that the head reads, ``n c 8 8`` for 32×32 images."""

@@ -1,28 +1,16 @@
-"""EVA as the author's published code has it, where that differs from the paper's text."""
+"""EVA as the author's published code has it, where that differs from the paper's text; and how that code begins."""
 
 import torch
-from einops import rearrange
+from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import softmax
 
-from evalib.attention import check_heads, relative_table
-from evalib.equations import relative_embedding, ring, single_query_attention
+from evalib.attention import check_heads
+from evalib.equations import Map, Memory, Vector, relative_embedding, ring
 from evalib.eva import EXTENT, RADII, check_extent, place_pixels, register_places
 
-STAGES = RADII
-
-
-class Around(nn.Module):
-    """What follows each attention: ``x = LayerNorm(query + W_O y)``, then ``LayerNorm(x + FFN(x))``."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.W_O, self.norm1 = nn.Linear(channels, channels), nn.LayerNorm(channels)
-        self.feed_forward, self.norm2 = leaky_feed_forward(channels), nn.LayerNorm(channels)
-
-    def forward(self, query: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        x = self.norm1(query + self.W_O(y))
-        return self.norm2(x + self.feed_forward(x))
+DROPOUT = 0.15
 
 
 class PublishedEVA(nn.Module):
@@ -32,84 +20,204 @@ class PublishedEVA(nn.Module):
     rows and one of 7 columns serve all four. A recall, from the second stage on, reads attn0, … and not q0, each with
     a learned embedding of its slot. Logits are divided by √c; :class:`Around` follows each attention.
 
-    Left out: dropout, the logits that a stage predicts for the next ring, the reshape that mixes positions and channels
-    of a head; :mod:`evalib.ablations.as_published` has them. Blocks, shortcuts and training are the network's.
+    ``whole`` is the code with the rest of it: dropout; a look forecasts logits for the pixels of the next ring; keys
+    and values are split into heads by a reshape that mixes positions and channels; the embedding of a slot meets the
+    query of a recall as r meets that of a look; the output is one more feed-forward network; and its first weights.
+
+    ``slips`` are three things that it does besides, by its looks unsaid. It scales the query of a look in place, and
+    so the residual around that look, and attn0 as a slot, too. Its table of rows is read by the column. The forecast
+    for the last ring is written where nobody reads it.
     """
 
-    def __init__(self, in_channels: int, model_channels: int, out_channels: int, num_heads: int = 4):
+    def __init__(
+        self,
+        in_channels: int,
+        model_channels: int,
+        out_channels: int,
+        num_heads: int = 4,
+        whole: bool = False,
+        slips: bool = False,
+    ):
         super().__init__()
         if not in_channels == model_channels == out_channels:
             raise ValueError(
                 f"widths {in_channels}, {model_channels}, {out_channels} must be one: the query is a pixel"
             )
         d, c = model_channels, check_heads(model_channels, num_heads)
-        self.extent, self.num_heads, self.scale = EXTENT, num_heads, c**-0.5
-        self.first_query = leaky_feed_forward(d)
-        self.rows, self.cols = (relative_table(num_heads, c // 2, EXTENT) for _ in range(2))
-        self.slots = nn.Parameter(torch.randn(len(STAGES), d) * d**-0.5)
-        self.looks = nn.ModuleList(projections("K V", d) for _ in STAGES)
-        self.recalls = nn.ModuleList(projections("Q K V", d) for _ in STAGES[1:])
-        self.around_looks = nn.ModuleList(Around(d) for _ in STAGES)
-        self.around_recalls = nn.ModuleList(Around(d) for _ in STAGES[1:])
-        rings = [ring(radius) for radius in STAGES]
+        self.extent, self.num_heads, self.scale, self.whole, self.slips = EXTENT, num_heads, c**-0.5, whole, slips
+        self.first_query = feed_forward(d, d, d, whole, bias=not whole)
+        self.rows, self.cols = (nn.Parameter(torch.empty(num_heads, c // 2, EXTENT)) for _ in range(2))
+        if whole:
+            self.slots = nn.ParameterList(torch.empty(num_heads, c, s + 1) for s in RADII[1:])
+        else:
+            self.slots = nn.Parameter(torch.empty(len(RADII), d))
+        self.draw_embeddings()
+        self.looks = nn.ModuleList(projections("K V", d, whole) for _ in RADII)
+        self.recalls = nn.ModuleList(projections("Q K V", d, whole) for _ in RADII[1:])
+        self.around_looks = nn.ModuleList(Around(d, whole) for _ in RADII)
+        self.around_recalls = nn.ModuleList(Around(d, whole) for _ in RADII[1:])
+        if whole:
+            self.forecasts = nn.ModuleList(
+                feed_forward(d, d // 2, (2 * s + 3) ** 2, whole, bias=False) for s in RADII[:-1]
+            )
+            self.output = feed_forward(d, d, d, whole, bias=False)
+        for salt, part in enumerate(part for part in self.modules() if isinstance(part, Dropout)):
+            part.salt = salt
+        rings = [ring(radius) for radius in RADII]
         self.sizes = [offsets.shape[1] for offsets in rings]
         row, column = torch.cat(rings, dim=1) + EXTENT // 2
         register_places(self, EXTENT * row + column)
 
-    def forward(self, x: Float[Tensor, "n d 7 7"]) -> Float[Tensor, "n d 1 1"]:
+    def forward(self, x: Map) -> Float[Tensor, "n d 1 1"]:
         check_extent(x, EXTENT)
         with torch.autocast(x.device.type if not x.is_meta else "cpu", enabled=False):
             x = x.to(self.rows.dtype)
             q = self.first_query(x[:, :, EXTENT // 2, EXTENT // 2])
-            memory = rearrange(x, "n d i j -> (i j) n d").index_select(0, self.pixels).split(self.sizes)
-            r = relative_embedding(self.rows, self.cols).flatten(2).index_select(2, self.pixels)
-            r = r.split(self.sizes, dim=2)
+            memory = rearrange(x, "n d i j -> n (i j) d").index_select(1, self.pixels).split(self.sizes, dim=1)
             seen: list[Tensor] = []
-            for stage in STAGES:
-                seen.append(self.look(stage, q, rearrange(memory[stage], "m n d -> n m d"), r[stage]))
-                q = self.recall(stage, seen) if stage else seen[0]
+            forecast = None
+            for s, r in enumerate(self.offsets()):
+                scale = self.scale
+                if self.slips:  # in place, so that whoever has q has it scaled
+                    q, scale = q * scale, 1.0
+                    if s == 1:
+                        seen[0] = q
+                y = self.attend(q, self.looks[s], memory[s], r, scale, forecast)
+                y = self.around_looks[s].W_O(y)
+                seen.append(self.around_looks[s](q, y))
+                q = self.recall(s, seen) if s else seen[0]
+                forecast = self.forecast(s, y) if self.whole and s < RADII[-1] else None
+            if self.whole:
+                q = self.output(q)
             return rearrange(q, "n d -> n d 1 1")
 
-    def look(
-        self, stage: int, q: Float[Tensor, "n d"], memory: Float[Tensor, "n m d"], r: Float[Tensor, "h c m"]
-    ) -> Float[Tensor, "n d"]:
-        """Attention of q over the pixels of a ring, r their relative embedding."""
-        W = self.looks[stage]
-        return self.around_looks[stage](q, self.attend(q, W["K"](memory), W["V"](memory), r))
+    def offsets(self) -> tuple[Float[Tensor, "h c _"], ...]:
+        """r of the pixels of each ring."""
+        r = relative_embedding(self.rows, self.cols)
+        if self.slips:
+            by_column = rearrange(self.rows, "h c j -> h c 1 j").expand(-1, -1, EXTENT, -1)
+            r = torch.cat([by_column, r[:, self.rows.shape[1] :]], dim=1)
+        return r.flatten(2).index_select(2, self.pixels).split(self.sizes, dim=2)
 
-    def recall(self, stage: int, seen: list[Float[Tensor, "n d"]]) -> Float[Tensor, "n d"]:
+    def recall(self, s: int, seen: list[Vector]) -> Vector:
         """Attention of the newest look over all looks so far."""
-        memory = rearrange(seen, "s n d -> n s d") + self.slots[: stage + 1]
-        W = self.recalls[stage - 1]
-        y = self.attend(W["Q"](seen[-1]), W["K"](memory), W["V"](memory))
-        return self.around_recalls[stage - 1](seen[-1], y)
+        memory, W, around = torch.stack(seen, dim=1), self.recalls[s - 1], self.around_recalls[s - 1]
+        if self.whole:
+            y = self.attend(W["Q"](seen[-1]), W, memory, self.slots[s - 1], self.scale)
+        else:
+            y = self.attend(W["Q"](seen[-1]), W, memory + self.slots[: s + 1], None, self.scale)
+        return around(seen[-1], around.W_O(y))
 
     def attend(
         self,
-        q: Float[Tensor, "n d"],
-        k: Float[Tensor, "n m d"],
-        v: Float[Tensor, "n m d"],
-        r: Float[Tensor, "h c m"] | None = None,
-    ) -> Float[Tensor, "n d"]:
+        q: Vector,
+        W: nn.ModuleDict,
+        memory: Memory,
+        r: Float[Tensor, "h c m"] | None,
+        scale: float,
+        forecast: Float[Tensor, "n m"] | None = None,
+    ) -> Vector:
         """The attention of q over m vectors, in heads."""
         q = rearrange(q, "n (h c) -> n h c", h=self.num_heads)
-        k, v = (rearrange(t, "n m (h c) -> n h m c", h=self.num_heads) for t in (k, v))
-        y, _ = single_query_attention(q, k, v, r, self.scale)
+        k, v = W["K"](memory), W["V"](memory)
+        if self.whole:
+            k, v = (t.reshape(len(t), self.num_heads, -1, q.shape[2]) for t in (k, v))
+        else:
+            k, v = (rearrange(t, "n m (h c) -> n h m c", h=self.num_heads) for t in (k, v))
+        logits = einsum(q, k, "n h c, n h m c -> n h m")
+        if r is not None:
+            logits = logits + einsum(q, r, "n h c, h c m -> n h m")
+        logits = scale * logits
+        if forecast is not None:
+            logits = logits + rearrange(forecast, "n m -> n 1 m")
+        y = einsum(softmax(logits, dim=-1), v, "n h m, n h m c -> n h c")
         return rearrange(y, "n h c -> n (h c)")
+
+    def forecast(self, s: int, y: Vector) -> Float[Tensor, "n m"] | None:
+        """What the look at ring s adds to the logits of the next ring, row by row."""
+        if self.slips and s + 1 == RADII[-1]:
+            return None
+        side = 2 * s + 3
+        block = rearrange(self.forecasts[s](y), "n (i j) -> n i j", i=side)
+        top, between, bottom = block[:, 0], block[:, 1:-1, :: side - 1], block[:, -1]
+        return torch.cat([top, between.flatten(1), bottom], dim=1)
+
+    def draw_embeddings(self) -> None:
+        """Those of offsets and slots: as ours are, or from N(0, 1)."""
+        for table in (self.rows, self.cols):
+            nn.init.normal_(table, std=1.0 if self.whole else self.scale)
+        for slots in self.slots if self.whole else [self.slots]:
+            nn.init.normal_(slots, std=1.0 if self.whole else slots.shape[1] ** -0.5)
 
     def reset_parameters(self) -> None:
         """Draw what is its own anew, and place the pixels."""
-        nn.init.normal_(self.rows, std=(2 * self.rows.shape[1]) ** -0.5)
-        nn.init.normal_(self.cols, std=(2 * self.cols.shape[1]) ** -0.5)
-        nn.init.normal_(self.slots, std=self.slots.shape[1] ** -0.5)
+        self.draw_embeddings()
         place_pixels(self)
 
 
-def projections(names: str, channels: int) -> nn.ModuleDict:
+class Around(nn.Module):
+    """What follows each attention: ``x = LayerNorm(query + y)`` with ``y = W_O attention``, then ``LayerNorm(x + FFN(x))``."""
+
+    def __init__(self, channels: int, whole: bool):
+        super().__init__()
+        self.W_O = linear(channels, channels, whole, bias=not whole)
+        self.norm1 = nn.LayerNorm(channels)
+        self.feed_forward, self.norm2 = feed_forward(channels, channels, channels, whole), nn.LayerNorm(channels)
+
+    def forward(self, query: Vector, y: Vector) -> Vector:
+        x = self.norm1(query + y)
+        return self.norm2(x + self.feed_forward(x))
+
+
+def projections(names: str, channels: int, whole: bool) -> nn.ModuleDict:
     """Linear maps without bias, W_K for "K" and so on."""
-    return nn.ModuleDict({name: nn.Linear(channels, channels, bias=False) for name in names.split()})
+    return nn.ModuleDict({name: linear(channels, channels, whole, bias=False) for name in names.split()})
 
 
-def leaky_feed_forward(channels: int) -> nn.Sequential:
-    """The two-layer feed-forward network of the published code."""
-    return nn.Sequential(nn.Linear(channels, channels), nn.LeakyReLU(), nn.Linear(channels, channels))
+def feed_forward(in_channels: int, hidden: int, out_channels: int, whole: bool, bias: bool = True) -> nn.Sequential:
+    """Two linear layers with LeakyReLU, and in the whole code dropout, between them."""
+    first, second = linear(in_channels, hidden, whole, bias), linear(hidden, out_channels, whole, bias)
+    return nn.Sequential(first, nn.LeakyReLU(), *([Dropout()] if whole else []), second)
+
+
+def linear(in_channels: int, out_channels: int, whole: bool, bias: bool = True) -> nn.Linear:
+    """A linear layer, in the whole code with its first weights."""
+    return (PublishedLinear if whole else nn.Linear)(in_channels, out_channels, bias)
+
+
+class PublishedLinear(nn.Linear):
+    """A linear layer whose weights are drawn with variance 1 / fan-in."""
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        nn.init.kaiming_normal_(self.weight, a=1)
+
+
+def draw_as_published(network: nn.Module) -> None:
+    """Draw a network's first weights as the published code does; a whole :class:`PublishedEVA` in it has done so."""
+    for name, part in network.named_modules():
+        if isinstance(part, nn.Conv2d):
+            projects = name.rpartition(".")[2].startswith("W_")
+            nn.init.kaiming_normal_(part.weight, a=1 if projects else 0)
+    nn.init.kaiming_normal_(network.classifier.weight)
+
+
+class Dropout(nn.Module):
+    """Dropout by a hash of the step and of the place, so that a resumed run is bitwise the run never stopped."""
+
+    steps: Tensor
+    salt = 0
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        self.steps.add_(1)
+        bits = torch.arange(x.numel(), device=x.device) + (self.steps * 1_000_003 + self.salt) * 0x5851F42D4C957F2D
+        for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):  # the mixing of splitmix64
+            bits = (bits ^ (bits >> shift)) * factor
+        share = ((bits >> 31) & 0xFFFFFF).to(x.dtype).reshape(x.shape) / 2**24
+        return x * (share >= DROPOUT) / (1 - DROPOUT)

@@ -245,12 +245,12 @@ MUTANTS = (
     ),
     Mutant(
         "published-slots-reversed", "the newest look has the first slot's embedding",
-        ABLATIONS + "test_published_eva_is_its_description_in_loops", "ablations/published.py",
-        "+ self.slots[: stage + 1]", "+ self.slots[: stage + 1].flip(0)",
+        "test_published.py::test_published_eva_is_its_description_in_loops", "published.py",
+        "+ self.slots[: s + 1]", "+ self.slots[: s + 1].flip(0)",
     ),
     Mutant(
         "margin-forgotten", "the shortcut of an unpadded block begins at the border",
-        ABLATIONS + "test_an_unpadded_block_gives_7_by_7_around_the_same_centres", "ablations/blocks.py",
+        ABLATIONS + "test_an_unpadded_block_gives_7_by_7_around_the_same_centres", "ablations/layers.py",
         "F.pad(x, (1 - self.stride,) * 4)", "F.pad(x, (0, 2 - 2 * self.stride) * 2)",
     ),
     # ── Training and record ───────────────────────────────────────────────────────────────────────────────────────

@@ -103,3 +103,52 @@ def single_query(layer, query, memory, num_heads, offsets):
         outputs.append(y)
         all_weights.append(torch.stack(weights))
     return torch.cat(outputs), torch.stack(all_weights)
+
+
+@torch.no_grad()
+def published_eva(layer, x, slips):
+    """The author's code for one image, ``d 7 7 -> d``, from the facts of it alone, with the weights of a whole layer.
+
+    What it scales in place is scaled in place here, so that all who hold the tensor see it.
+    """
+    heads, d = layer.num_heads, len(x)
+    c = d // heads
+
+    def attention(W, query, memory, positions, forecast):
+        """W_O of it; ``positions[h][m]`` is the embedding of place m, the query itself is used where there is no W_Q."""
+        q = W["Q"](query) if "Q" in W else query if slips else query.clone()
+        q *= c**-0.5
+        keys, values = (W[name](memory).flatten().reshape(heads, len(memory), c) for name in "KV")
+        y = []
+        for h in range(heads):
+            logits = [q[h * c : h * c + c] @ (keys[h, m] + positions[h][m]) for m in range(len(memory))]
+            y.append((torch.stack(logits) + forecast).softmax(0) @ values[h])
+        return torch.cat(y)
+
+    def around(parts, query, y):
+        between = parts.norm1(query + y)
+        return parts.norm2(between + parts.feed_forward(between))
+
+    q = layer.first_query(x[:, 3, 3])
+    seen, forecast = [], torch.zeros(7, 7)
+    for s in range(4):
+        pixels = [(i, j) for i in range(7) for j in range(7) if max(abs(i - 3), abs(j - 3)) == s]
+        positions = [
+            [torch.cat([layer.rows[h, :, j if slips else i], layer.cols[h, :, j]]) for i, j in pixels]
+            for h in range(heads)
+        ]
+        memory = torch.stack([x[:, i, j] for i, j in pixels])
+        told = torch.stack([forecast[i, j] for i, j in pixels])
+        y = layer.around_looks[s].W_O(attention(layer.looks[s], q, memory, positions, told))
+        seen.append(around(layer.around_looks[s], q, y))
+        q = seen[-1]
+        if s > 0:
+            slots = [layer.slots[s - 1][h].T for h in range(heads)]
+            last = layer.around_recalls[s - 1]
+            y1 = last.W_O(attention(layer.recalls[s - 1], seen[-1], torch.stack(seen), slots, 0))
+            q = around(last, seen[-1], y1)
+        forecast = torch.zeros(7, 7)
+        if s < 3 and not (slips and s == 2):
+            side = 2 * s + 3
+            forecast[2 - s : 5 + s, 2 - s : 5 + s] = layer.forecasts[s](y).reshape(side, side)
+    return layer.output(q)

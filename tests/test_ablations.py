@@ -1,7 +1,7 @@
-"""The ablations: each one thing changed, and that thing is what its words say; Table 1 stays what it was."""
+"""The rows: each one thing changed, and that thing is what its words say; Table 1 stays what it was."""
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 
 import pytest
@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 import evalib
-from evalib import equations, trace
-from evalib.ablations import ABLATIONS, KINDS, LETTER
+from evalib import TABLE_1, equations, trace
+from evalib.ablations import ABLATIONS, KINDS, LADDER
 from evalib.ablations.layers import (
     CentreQuery,
     NoPosition,
@@ -19,15 +19,14 @@ from evalib.ablations.layers import (
     ReversedRings,
     UnpaddedBlock,
     ZeroPaddedAttention,
+    projected_shortcut,
 )
 from evalib.batch import manifest
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
-from evalib.experiments import ADAM, experiment
-from evalib.networks import EVASummary, convolution_3x3
-from evalib.published import PublishedEVA
-from evalib.training import data, train
-from evalib.training.step import sgd
-from evalib.variants import LetterAttention, ResidualAttention
+from evalib.experiments import ADAM, CHOSEN, ROWS, Recipe, experiment
+from evalib.networks import EVASummary, average_pooling, convolution_3x3
+from evalib.training import data, step, train
+from evalib.variants import VARIANTS, LetterAttention, ResidualAttention
 
 PARAMETERS = {
     "resnet20-small-mlp": 489_265,
@@ -80,7 +79,6 @@ DRAWN = {
     "evanet20-large-letter": (0.053639, -0.008894, -0.055663),
 }
 """The first three scores of one image, as they were before there were ablations."""
-each_ablation = pytest.mark.parametrize("row", ABLATIONS, ids=lambda row: row.name)
 
 
 @pytest.fixture
@@ -107,35 +105,56 @@ def module():
 
 # ── Rows ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-
-@each_ablation
-def test_a_row_builds_learns_and_has_its_parameters(row):
-    network = evalib.build(row.name)
-    assert evalib.count_parameters(network) == PARAMETERS[row.name]
-    scores = network(torch.randn(3, 3, 32, 32))
-    assert scores.shape == (3, 10)
-    F.cross_entropy(scores, torch.tensor([1, 2, 3])).backward()
-    assert network.classifier.weight.grad.abs().max() > 0
-    assert network.stem[0].weight.grad.abs().max() > 0
+MADE = [row for row in (*ABLATIONS, *LADDER) if not row.name.endswith("as-published")]
+each_made = pytest.mark.parametrize("row", MADE, ids=lambda row: row.name)
+DECIDES = {"blocks", "widths", "mix", "head", "block", "shortcut", "draw", "recipe"}
 
 
-@each_ablation
+@pytest.mark.parametrize("row", ABLATIONS, ids=lambda row: row.name)
+def test_a_row_has_its_parameters(row):
+    with torch.device("meta"):
+        assert evalib.count_parameters(evalib.build(row.name)) == PARAMETERS[row.name]
+
+
+@each_made
 def test_a_row_is_its_base_with_one_thing_changed(row):
     base = experiment(row.base)
-    said = {"name", "model", "variant", "paper_accuracy", "change", "base", "kind"}
-    differing = {field.name for field in fields(row) if getattr(row, field.name) != getattr(base, field.name)} - said
-    assert len(differing) == 1, differing
-    assert base in (*evalib.TABLE_1, LETTER) and row.paper_accuracy is None
-    assert row.title == f"{row.model}, {row.variant}" if row.variant else row.model.endswith(f", {row.change}")
-    assert row.kind in KINDS or row.kind.startswith("D")
+    decides = DECIDES | {"test_each_epoch"}
+    differing = {field.name for field in fields(row) if getattr(row, field.name) != getattr(base, field.name)}
+    assert len(differing & decides) == 1
+    assert row.paper_accuracy is None and row.change
+    assert row.kind in (*KINDS, "ladder") or row.kind.startswith("D")
+    assert (row.definition() != base.definition()) == ("test_each_epoch" not in differing)
 
 
-def test_the_second_manifest_is_the_ablations_and_the_first_is_table_1():
-    path = manifest.in_checkout("workflow/ablations.csv")
-    on_the_letter = {row.name for row in ABLATIONS if row.base == LETTER.name}
-    assert {run.experiment for run in manifest.read_manifest(path)} == {row.name for row in ABLATIONS} - on_the_letter
-    assert {run.experiment for run in manifest.read_manifest()} == {row.name for row in evalib.TABLE_1}
-    assert len({row.name for row in ABLATIONS}) == len(ABLATIONS) == len(PARAMETERS)
+def test_every_variant_is_a_row_of_either_size_under_its_name_for_good():
+    for size in ("small", "large"):
+        for name, (_, options) in VARIANTS.items():
+            row = experiment(f"evanet20-{size}-{name}")
+            assert row.head.func is EVASummary and row.head.keywords == options
+            assert row.title == f"EVANet-20 {size}, {name}"
+        assert experiment(f"evanet20-{size}").name == f"evanet20-{size}-{CHOSEN}"
+    assert [TABLE_1[2], TABLE_1[5]] == [experiment(f"evanet20-{size}") for size in ("small", "large")]
+
+
+def test_settings_hold_the_full_name_and_nobody_else_takes_the_short_one():
+    assert evalib.Settings("evanet20-small").experiment == f"evanet20-small-{CHOSEN}"
+    with pytest.raises(ValueError, match="there is an experiment 'evanet20-large' already"):
+        evalib.register(evalib.Experiment("evanet20-large", "Mine"))
+
+
+def test_the_manifests_name_each_row_once_and_table_1_has_three_seeds_where_it_is_small():
+    asked = [manifest.read_manifest(manifest.in_checkout(f"workflow/{name}.csv")) for name in ("manifest", "ablations")]
+    table, others = asked
+    ladder = manifest.read_manifest(manifest.in_checkout("workflow/ladder.csv"))
+    on_the_letter = {row.name for row in ABLATIONS if row.base == "evanet20-small-letter"}
+    assert {run.experiment for run in table} == {row.name for row in TABLE_1}
+    assert {run.experiment for run in others} == {row.name for row in ABLATIONS} - on_the_letter
+    assert {run.experiment for run in ladder} == {row.name for row in LADDER}
+    judged = {row.name for row in TABLE_1[:3]} | {"evanet20-small-query-alone", "resnet20-small-mlp"}
+    judged |= {f"evanet20-small-{name}" for name in ("scaled", "normed", "standard-normed", "published")}
+    seeds = {name: {run.seed for run in (*table, *others) if run.experiment == name} for name in judged}
+    assert seeds == {name: {0, 1, 2} for name in judged}
 
 
 def test_an_unknown_name_lists_the_table_and_the_ablations():
@@ -146,8 +165,132 @@ def test_an_unknown_name_lists_the_table_and_the_ablations():
 
 
 def test_the_mlp_has_the_parameters_of_eva_within_one_percent():
-    mlp, eva = (PARAMETERS | {"evanet20-small": 489_242})["resnet20-small-mlp"], 489_242
-    assert abs(mlp - eva) / eva < 0.01
+    assert abs(PARAMETERS["resnet20-small-mlp"] / 489_242 - 1) < 0.01
+
+
+# ── How a row is trained ──────────────────────────────────────────────────────────────────────────────────────────
+
+HALVES = (0.5, 0.75)
+RECIPES = {
+    "ladder-l2": Recipe("Adam", 1e-3, HALVES, 1e-4),
+    "ladder-decay": Recipe("AdamW", 1e-3, HALVES, 5e-2),
+    "ladder-sgd": Recipe("SGD", 0.1, HALVES, 2e-4),
+    "ladder-option-b": Recipe("SGD", 0.1, HALVES, 2e-4),
+    "ladder-333": Recipe("SGD", 0.1, HALVES, 2e-4),
+    "ladder-50k": Recipe("SGD", 0.1, HALVES, 2e-4, all_images=True),
+    "ladder-best": Recipe("SGD", 0.1, HALVES, 2e-4, all_images=True),
+    "as-published": Recipe("SGD", 0.1, (), 2e-4, all_images=True),
+    "sgd": Recipe("SGD", 0.1, (), 2e-4),
+}
+
+
+def test_every_row_has_the_recipe_that_its_words_say():
+    for row in ROWS.values():
+        suffix = next((each for each in RECIPES if row.name.endswith(f"-{each}")), None)
+        assert row.recipe == RECIPES.get(suffix, Recipe("Adam", 1e-3, HALVES)), row.name
+
+
+def test_settings_take_the_recipe_of_the_row():
+    for name in ("resnet20-small", "resnet20-small-sgd"):
+        settings, recipe = evalib.Settings(name), experiment(name).recipe
+        assert (settings.learning_rate, settings.milestones) == (recipe.learning_rate, recipe.milestones)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipe": ADAM._replace(optimiser="AdamW")},
+        {"recipe": ADAM._replace(weight_decay=1e-4)},
+        {"recipe": ADAM._replace(milestones=(0.5,))},
+        {"recipe": ADAM._replace(all_images=True)},
+        {"widths": (16, 32, 128)},
+        {"blocks": (3, 3, 3)},
+        {"head": average_pooling},
+        {"head": partial(EVASummary, num_heads=2)},
+        {"mix": (convolution_3x3, convolution_3x3, partial(convolution_3x3, kernel_size=5))},
+        {"shortcut": projected_shortcut},
+        {"shortcut": partial(projected_shortcut, 1)},
+        {"draw": torch.nn.init.zeros_},
+        {"block": UnpaddedBlock},
+    ],
+    ids=str,
+)
+def test_what_decides_a_run_is_in_the_definition_of_its_row(changes):
+    row = TABLE_1[2]
+    said = replace(row, **changes).definition()
+    assert said != row.definition() and " at 0x" not in said
+
+
+def test_words_and_names_are_not_in_the_definition_of_a_row():
+    row = TABLE_1[2]
+    renamed = replace(row, name="mine", model="Mine", base="resnet20-small", change="none", paper_accuracy=None)
+    assert renamed.definition() == row.definition() == replace(row, head=EVASummary).definition()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "options"),
+    [
+        ("l2", torch.optim.Adam, {"weight_decay": 1e-4}),
+        ("decay", torch.optim.AdamW, {"weight_decay": 5e-2}),
+        ("sgd", torch.optim.SGD, {"weight_decay": 2e-4, "momentum": 0.9, "nesterov": True}),
+    ],
+)
+def test_the_optimiser_of_a_step_is_torchs(name, kind, options):
+    recipe = experiment(f"resnet20-small-ladder-{name}").recipe
+    ours, theirs = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    theirs.load_state_dict(ours.state_dict())
+    pair = (
+        (step.OPTIMISERS[recipe.optimiser](ours, recipe.learning_rate, recipe.weight_decay), ours),
+        (kind(theirs.parameters(), lr=recipe.learning_rate, **options), theirs),
+    )
+    for optimiser, network in pair:
+        for number in range(3):
+            optimiser.zero_grad()
+            network(torch.full((1, 3), 1.0 + number)).square().sum().backward()
+            optimiser.step()
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+
+
+def test_all_images_train_where_the_recipe_says_so():
+    (some, validation), (every, same) = data.split(1000), data.split(1000, True)
+    assert torch.equal(validation, same) and torch.equal(every[:900], some)
+    assert sorted(every.tolist()) == list(range(1000))
+
+
+@pytest.fixture
+def few(monkeypatch, float32):
+    """Sixty training and twenty test images of the subset."""
+    cifar = data.load("subset")
+    order, test = torch.randperm(1000)[:60], torch.randperm(500)[:20]
+    few = cifar._replace(
+        train_images=cifar.train_images[order], train_labels=cifar.train_labels[order],
+        test_images=cifar.test_images[test], test_labels=cifar.test_labels[test],
+    )  # fmt: skip
+    monkeypatch.setattr(data, "load", lambda which: few)
+    return few
+
+
+@pytest.mark.parametrize(
+    ("name", "reads"), [("resnet20-small", 1), ("resnet20-small-mlp", 1), ("resnet20-small-test-curve", 4)]
+)
+def test_only_a_row_that_asks_for_it_reads_the_test_set_more_than_once(few, monkeypatch, name, reads):
+    predict, seen = train.predict, []
+
+    def counted(network, images, **options):
+        seen.append(len(images))
+        return predict(network, images, **options)
+
+    monkeypatch.setattr(train, "predict", counted)
+    run = evalib.train(evalib.Settings(name, epochs=3, batch_size=30), device="cpu")
+    assert seen.count(len(few.test_images)) == reads
+    assert ["test_accuracy" in row for row in run.curve] == [reads > 1] * 3
+    if reads > 1:
+        assert run.curve[-1]["test_accuracy"] == train.accuracy(run.test_scores, few.test_labels)
+
+
+def test_only_rows_of_that_question_read_the_test_set_after_each_epoch():
+    asking = {row.name for row in ROWS.values() if row.test_each_epoch}
+    assert asking == {name for name in ROWS if name.endswith(("test-curve", "ladder-best", "as-published"))}
 
 
 # ── What each changes ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -257,119 +400,28 @@ def test_a_residual_attention_is_the_norm_of_query_and_attention(module):
 
 @pytest.mark.parametrize("heads", [1, 2, 8])
 def test_a_row_of_heads_has_them_in_each_attention(heads):
-    summary = evalib.build(f"evanet20-small-scaled-heads{heads}").summary
-    assert isinstance(summary, EVASummary)
-    assert {each.num_heads for each in (*summary.eva.looks, *summary.eva.recalls)} == {heads}
+    eva = evalib.build(f"evanet20-small-scaled-heads{heads}").summary.eva
+    assert {each.num_heads for each in (*eva.looks, *eva.recalls)} == {heads}
 
 
-def test_published_eva_is_its_description_in_loops():
-    layer, x = PublishedEVA(8, 8, 8, num_heads=2).double(), torch.randn(1, 8, 7, 7)
-    q, seen = layer.first_query(x[:, :, 3, 3])[0], []
-    for s in range(4):
-        pixels = [(i, j) for i in range(7) for j in range(7) if max(abs(i - 3), abs(j - 3)) == s]
-        heads = []
-        for h in (slice(0, 4), slice(4, 8)):
-            n = h.start // 4
-            r = [torch.cat([layer.rows[n, :, i], layer.cols[n, :, j]]) for i, j in pixels]
-            keys = [(layer.looks[s]["K"].weight @ x[0, :, i, j])[h] for i, j in pixels]
-            values = torch.stack([(layer.looks[s]["V"].weight @ x[0, :, i, j])[h] for i, j in pixels])
-            logits = torch.stack([q[h] @ (k + each) for k, each in zip(keys, r, strict=True)]) / 2
-            heads.append(logits.softmax(0) @ values)
-        seen.append(layer.around_looks[s](q[None], torch.cat(heads)[None])[0])
-        q = seen[0]
-        if s:
-            W = layer.recalls[s - 1]
-            memory = [slot + each for slot, each in zip(layer.slots, seen, strict=False)]
-            heads = []
-            for h in (slice(0, 4), slice(4, 8)):
-                logits = [(W["Q"].weight @ seen[-1])[h] @ (W["K"].weight @ m)[h] / 2 for m in memory]
-                values = torch.stack([(W["V"].weight @ m)[h] for m in memory])
-                heads.append(torch.stack(logits).softmax(0) @ values)
-            q = layer.around_recalls[s - 1](seen[-1][None], torch.cat(heads)[None])[0]
-    close(layer(x)[0, :, 0, 0], q)
-    with pytest.raises(ValueError, match="widths 4, 8, 8 must be one"):
-        PublishedEVA(4, 8, 8)
+def test_a_normed_eva_reads_normed_pixels_and_a_normed_first_query(module):
+    layer = eva_like(partial(ExpandingVisualAttention, normed=True), module)
+    x = 3 * torch.randn(2, 8, 7, 7) + 1
+    y, seen = trace(layer, x)
+    normed = F.layer_norm(x.permute(0, 2, 3, 1), (8,)).permute(0, 3, 1, 2)
+    close(seen.queries[0], F.layer_norm(module.first_query(module.convolution(normed)), (8,)))
+    module.first_query.append(torch.nn.LayerNorm(8))
+    close(y, module(normed))
 
 
-# ── Training ──────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_projected_shortcut_is_a_strided_matrix_where_the_shape_changes():
+    shortcut, x = projected_shortcut(4, 6, 2).eval(), torch.randn(2, 4, 6, 6)
+    expected = torch.einsum("oc,ncij->noij", shortcut[0].weight[..., 0, 0], x[:, :, ::2, ::2]) / (1 + 1e-5) ** 0.5
+    close(shortcut(x), expected)
+    assert torch.equal(projected_shortcut(4, 4, 1)(x), x)
 
 
-def test_settings_take_the_recipe_of_the_row():
-    ours, published = evalib.Settings("resnet20-small"), evalib.Settings("resnet20-small-sgd")
-    assert (ours.learning_rate, ours.milestones) == (0.001, (0.5, 0.75)) == ADAM[1:3]
-    assert (published.learning_rate, published.milestones) == (0.1, ())
-    assert evalib.Settings(**published.model_dump()) == published
-
-
-def test_sgd_is_nesterov_momentum_of_the_published_code():
-    networks = [torch.nn.Linear(3, 2) for _ in range(2)]
-    networks[1].load_state_dict(networks[0].state_dict())
-    plain = torch.optim.SGD(networks[1].parameters(), 0.1, momentum=0.9, weight_decay=2e-4, nesterov=True)
-    for optimiser, network in ((sgd(networks[0], 0.1, 2e-4), networks[0]), (plain, networks[1])):
-        for step in range(3):
-            optimiser.zero_grad()
-            network(torch.full((1, 3), 1.0 + step)).square().sum().backward()
-            optimiser.step()
-    torch.testing.assert_close(networks[0].state_dict(), networks[1].state_dict())
-
-
-@pytest.fixture
-def few(monkeypatch, float32):
-    """Sixty training and twenty test images of the subset."""
-    cifar = data.load("subset")
-    order, test = torch.randperm(1000)[:60], torch.randperm(500)[:20]
-    few = cifar._replace(
-        train_images=cifar.train_images[order], train_labels=cifar.train_labels[order],
-        test_images=cifar.test_images[test], test_labels=cifar.test_labels[test],
-    )  # fmt: skip
-    monkeypatch.setattr(data, "load", lambda which: few)
-    return few
-
-
-def stopped(*arguments):
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("name", ["resnet20-small-sgd", "evanet20-small-letter", "evanet20-small-scaled-test-curve"])
-def test_a_stopped_run_of_an_ablation_ends_bitwise_as_the_run_never_stopped(few, tmp_path, monkeypatch, name):
-    settings = evalib.Settings(name, epochs=2, batch_size=25)
-    whole = evalib.train(settings, device="cpu")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(train, "show", stopped)
-        evalib.train(settings, tmp_path, device="cpu")
-    resumed = evalib.train(settings, tmp_path, device="cpu")
-    assert torch.equal(whole.test_scores, resumed.test_scores)
-    assert [row["train_loss"] for row in whole.curve] == [row["train_loss"] for row in resumed.curve]
-
-
-@pytest.mark.parametrize(
-    ("name", "reads"), [("resnet20-small", 1), ("resnet20-small-mlp", 1), ("resnet20-small-test-curve", 4)]
-)
-def test_only_a_row_that_asks_for_it_reads_the_test_set_more_than_once(few, monkeypatch, name, reads):
-    predict, seen = train.predict, []
-
-    def counted(network, images, **options):
-        seen.append(len(images))
-        return predict(network, images, **options)
-
-    monkeypatch.setattr(train, "predict", counted)
-    run = evalib.train(evalib.Settings(name, epochs=3, batch_size=30), device="cpu")
-    assert seen.count(len(few.test_images)) == reads
-    assert ["test_accuracy" in row for row in run.curve] == [reads > 1] * 3
-    if reads > 1:
-        assert run.curve[-1]["test_accuracy"] == train.accuracy(run.test_scores, few.test_labels)
-
-
-def test_only_rows_of_that_question_read_the_test_set_after_each_epoch():
-    assert {row.name for row in (*evalib.TABLE_1, *ABLATIONS) if row.test_each_epoch} == {
-        "resnet20-small-test-curve",
-        "evanet20-small-scaled-test-curve",
-        "evanet20-small-letter-test-curve",
-    }
-    assert "test_each_epoch" not in evalib.Settings("resnet20-small").model_dump()
-
-
-# ── Table 1 ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Table 1 ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", DRAWN)

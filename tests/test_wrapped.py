@@ -8,7 +8,6 @@ from torch import nn
 from torch.nn.utils import prune
 
 import evalib
-from evalib.ablations.as_published import AsPublishedEVA
 from evalib.published import PublishedEVA
 
 
@@ -130,7 +129,7 @@ def replica(module):
     return parts[""]
 
 
-@pytest.mark.parametrize("kind", [evalib.ExpandingVisualAttention, PublishedEVA, AsPublishedEVA])
+@pytest.mark.parametrize("kind", [evalib.ExpandingVisualAttention, PublishedEVA])
 def test_a_replica_of_data_parallel_gives_what_the_layer_gives(kind):
     layer, x = kind(16, 16, 16).eval(), torch.randn(3, 16, 7, 7)
     assert not [*replica(layer).parameters()]

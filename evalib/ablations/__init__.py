@@ -6,7 +6,6 @@ from functools import partial
 
 from torch import nn
 
-from evalib.ablations.as_published import AsPublishedEVA
 from evalib.ablations.layers import (
     CentreQuery,
     NoPosition,
@@ -22,6 +21,8 @@ from evalib.ablations.layers import (
 )
 from evalib.experiments import ADAM, CHOSEN, TABLE_1, Experiment, Recipe, register
 from evalib.networks import KERNEL_SIZE, NUM_HEADS, BasicBlock, EVASummary, convolution_3x3, self_attention_3x3
+from evalib.published import PublishedEVA as PublishedEVA
+from evalib.published import draw_as_published
 from evalib.variants import VARIANTS
 
 KINDS = {"control": "is it only the parameters?", "part": "which part of EVA counts?", "published": "the author's code"}
@@ -135,9 +136,10 @@ def ladder(row: Experiment) -> list[Experiment]:
 
 
 def as_published(row: Experiment, **fields) -> Experiment:
-    """``row`` by the author's published code: blocks, shortcuts, a constant rate, no validation, the best test epoch."""
+    """``row`` by the author's code: blocks, shortcuts, first weights, a constant rate, no validation, the best epoch."""
     plain = replace(row, name=network(row), variant="")
-    fields |= {"blocks": (3, 3, 3), "shortcut": projected_shortcut, "recipe": PUBLISHED._replace(all_images=True)}
+    fields |= {"blocks": (3, 3, 3), "shortcut": projected_shortcut, "draw": draw_as_published}
+    fields |= {"recipe": PUBLISHED._replace(all_images=True)}
     made = changed(plain, "as-published", "ladder", "as published", test_each_epoch=True, **fields)
     return replace(made, base=row.name, change="the author's whole configuration")
 
@@ -148,7 +150,7 @@ LADDER = (
     *ladder(EVANET),
     as_published(RESNET),
     as_published(SANET),
-    as_published(EVANET, head=partial(EVASummary, layer=AsPublishedEVA)),
+    as_published(EVANET, head=eva("published", whole=True, slips=True)),
 )
 
 register(*ABLATIONS, *LADDER)

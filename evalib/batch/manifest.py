@@ -66,9 +66,7 @@ def read_manifest(
         return found
     absent = sorted(set(wanted) - {run.seed for run in found})
     if absent:
-        raise ValueError(
-            f"no row of {path} has seed {absent[0]}: add it there, or choose another of --seeds"
-        )
+        raise ValueError(f"no row of {path} has seed {absent[0]}: add it there, or choose another of --seeds")
     return [run for run in found if run.seed in wanted]
 
 
@@ -81,9 +79,7 @@ def read_lines(path: Path) -> list[tuple[int, list[str]]]:
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise OSError(
-            f"the manifest {path} cannot be read ({error.strerror}): give another --manifest"
-        ) from None
+        raise OSError(f"the manifest {path} cannot be read ({error.strerror}): give another --manifest") from None
     except UnicodeDecodeError:
         raise ValueError(f"the manifest {path} is not UTF-8: save it as CSV UTF-8") from None
     reader = csv.reader(text.splitlines(), delimiter=";" if text.startswith("experiment;") else ",")
@@ -142,9 +138,7 @@ def difference(settings: Settings, path: Path) -> str:
     return ""
 
 
-def seconds_an_epoch(
-    settings: Settings, out: Path | None = None
-) -> tuple[float | None, str | None]:
+def seconds_an_epoch(settings: Settings, out: Path | None = None) -> tuple[float | None, str | None]:
     """The recorded time of an epoch of this experiment, and on which devices.
 
     A record counts by its median epoch. Records of this machine's device are preferred, those of

@@ -19,9 +19,7 @@ from evalib.training.environment import in_checkout
 from evalib.training.settings import TIERS
 
 
-def reproduce(
-    asked: dict, profile: str = "local", book: bool = True, further: Sequence[str] = ()
-) -> bool:
+def reproduce(asked: dict, profile: str = "local", book: bool = True, further: Sequence[str] = ()) -> bool:
     """Make every run of the manifest, then the table and the book; whether all runs are done.
 
     ``asked`` holds ``tier``, ``seeds`` and, if wanted, ``epochs``, ``out`` and ``manifest``, all of
@@ -37,8 +35,7 @@ def reproduce(
     for brace in "{}":
         if brace in f"{out}{workflow}":
             raise ValueError(
-                f"{out} may have no {brace} in it, which Snakemake reads as a pattern: "
-                "choose another --out"
+                f"{out} may have no {brace} in it, which Snakemake reads as a pattern: choose another --out"
             )
     for name in ("EVALIB_HOME", "EVALIB_DATA"):  # a job begins in another folder
         if folder := os.environ.get(name):
@@ -86,9 +83,7 @@ def profile_directory(profile: str) -> Path:
         if (directory / "config.yaml").is_file():
             return directory.absolute()
     ours = ", ".join(sorted(path.name for path in profiles.glob("*")))
-    raise ValueError(
-        f"there is no profile {profile!r}: choose one of {ours}, or a folder with a config.yaml"
-    )
+    raise ValueError(f"there is no profile {profile!r}: choose one of {ours}, or a folder with a config.yaml")
 
 
 def call(command: list) -> int:

@@ -114,9 +114,7 @@ def tinted(share: Float[Tensor, "*pixels"]) -> Float[Tensor, "*pixels 4"]:
     Letters can still be read on it where the share is 1.
     """
     share = share.nan_to_num()
-    positive, negative = (
-        torch.tensor(to_rgba(COLOURS[sign]), dtype=share.dtype) for sign in ("positive", "negative")
-    )
+    positive, negative = (torch.tensor(to_rgba(COLOURS[sign]), dtype=share.dtype) for sign in ("positive", "negative"))
     ink = torch.where(share[..., None] < 0, negative, positive)
     ink[..., 3] = 0.65 * share.abs()
     return ink
@@ -131,9 +129,7 @@ def weighed(weights: Float[Tensor, "*pixels"]) -> Float[Tensor, "*pixels"]:
 
 
 @styled
-def grid(
-    title: str, texts: list[list[str]], share=0.25, marked=(), numbered=False, cell: float = 0.52
-) -> Figure:
+def grid(title: str, texts: list[list[str]], share=0.25, marked=(), numbered=False, cell: float = 0.52) -> Figure:
     """One text a cell, on ink as strong as its ``share``, 0 to 1; frames around ``marked``.
 
     With ``numbered`` the rows and the columns carry their numbers, from one, as the paper counts.
@@ -172,10 +168,7 @@ def numbers(values: Float[Tensor, "i j"], form: str = "g") -> list[list[str]]:
 def vectors(values: Float[Tensor, "c i j"], form: str = "g") -> list[list[str]]:
     """The channels of each pixel as one text."""
     channels = [numbers(channel, form) for channel in values]
-    return [
-        [", ".join(parts) for parts in zip(*rows, strict=True)]
-        for rows in zip(*channels, strict=True)
-    ]
+    return [[", ".join(parts) for parts in zip(*rows, strict=True)] for rows in zip(*channels, strict=True)]
 
 
 def rings() -> Figure:
@@ -224,9 +217,7 @@ def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure
     axis.set_xticks(range(kinds), CLASSES, rotation=60, ha="right")
     axis.set_yticks(range(kinds), CLASSES)
     axis.set(xlabel="predicted", ylabel="class")
-    right = ", ".join(
-        f"{name} {100 * value:.0f}" for name, value in zip(CLASSES, share.diagonal(), strict=True)
-    )
+    right = ", ".join(f"{name} {100 * value:.0f}" for name, value in zip(CLASSES, share.diagonal(), strict=True))
     return described(
         figure,
         f"Ten classes by ten classes, in percent of a row. Of each class is recognised: {right}.",
@@ -234,9 +225,7 @@ def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure
 
 
 @styled
-def predictions(
-    images: UInt8[Tensor, "n 3 i j"], predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]
-) -> Figure:
+def predictions(images: UInt8[Tensor, "n 3 i j"], predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure:
     """Images with the class that the network gives them; red where it errs, the right one below."""
     figure, axes = panels(2, (len(images) + 1) // 2, 5.4, 2.7)
     for axis in axes.flat:
@@ -283,13 +272,11 @@ def ring_weights(images: UInt8[Tensor, "n 3 i j"], trace: Trace) -> Figure:
             if n == 0:
                 axis.set_title(f"ring {stage}: {len(ring(RADII[stage])[0])} px", fontsize=9)
     told = "; ".join(
-        f"ring {stage}: {', '.join(f'{peak:.2f}' for peak in peaks)}"
-        for stage, peaks in enumerate(largest.tolist())
+        f"ring {stage}: {', '.join(f'{peak:.2f}' for peak in peaks)}" for stage, peaks in enumerate(largest.tolist())
     )
     return described(
         figure,
-        f"Images, a row each, and the weights of the four looks on the 7×7 map. "
-        f"Largest weights: {told}.",
+        f"Images, a row each, and the weights of the four looks on the 7×7 map. Largest weights: {told}.",
     )
 
 
@@ -359,9 +346,7 @@ def courses(
             epochs, values = [row["epoch"] for row in rows], [row[what] for row in rows]
             label = None if number else name
             axis.plot(epochs, values, line, color=color, linewidth=1.4, label=label)
-            told.append(
-                f"{name}: {values[-1]:.2f} after epoch {epochs[-1]}, best {best(what, values)}"
-            )
+            told.append(f"{name}: {values[-1]:.2f} after epoch {epochs[-1]}, best {best(what, values)}")
     axis.set(xlabel="epoch", ylabel=unit, ylim=(0, 95) if "accuracy" in what else None)
     axis.xaxis.get_major_locator().set_params(integer=True)
     handles = axis.get_legend_handles_labels()

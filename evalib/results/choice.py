@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from evalib.ablations.as_published import AsPublishedEVA
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.experiments import CHOSEN, Experiment, experiment
 from evalib.networks import EVASummary
@@ -110,7 +109,7 @@ def reading(row: Experiment) -> str | None:
     layer = options.get("layer", ExpandingVisualAttention)
     if not isinstance(layer, type):
         return None
-    if issubclass(layer, PublishedEVA | AsPublishedEVA):
+    if issubclass(layer, PublishedEVA):
         return "published"
     if not issubclass(layer, ExpandingVisualAttention):
         return None

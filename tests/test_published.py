@@ -1,0 +1,118 @@
+"""EVA of the author's published code is what is known of that code, with its slips and without; so are its first weights."""
+
+import copy
+
+import oracles
+import pytest
+import torch
+
+import evalib
+from evalib.published import DROPOUT, Dropout, PublishedEVA
+from evalib.training import data
+
+
+def close(one, other):
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("slips", [False, True])
+def test_the_whole_code_is_the_facts_in_loops(slips):
+    layer, x = PublishedEVA(8, 8, 8, num_heads=2, whole=True, slips=slips).eval(), torch.randn(3, 8, 7, 7)
+    close(layer(x)[..., 0, 0], torch.stack([oracles.published_eva(layer, each, slips) for each in x]))
+
+
+def test_what_slipped_is_seen_in_what_comes_out():
+    layer, x = PublishedEVA(8, 8, 8, num_heads=2, whole=True).eval(), torch.randn(2, 8, 7, 7)
+    plain = layer(x)
+    layer.slips = True
+    assert (plain - layer(x)).abs().max() > 0.01
+    layer(x).square().sum().backward()
+    assert layer.forecasts[2][0].weight.grad is None and layer.forecasts[1][0].weight.grad is not None
+
+
+def test_with_its_slips_it_cannot_tell_up_from_down():
+    x = torch.randn(2, 8, 7, 7)
+    for slips in (False, True):
+        layer = PublishedEVA(8, 8, 8, num_heads=2, slips=slips)
+        assert torch.allclose(layer(x), layer(x.flip(2))) == slips
+        assert not torch.allclose(layer(x), layer(x.flip(3)))
+
+
+def test_published_eva_is_its_description_in_loops():
+    layer, x = PublishedEVA(8, 8, 8, num_heads=2), torch.randn(1, 8, 7, 7)
+    q, seen = layer.first_query(x[:, :, 3, 3])[0], []
+
+    def attend(q, W, memory, r):
+        heads = []
+        for n, h in enumerate((slice(0, 4), slice(4, 8))):
+            logits = [q[h] @ ((W["K"].weight @ m)[h] + each) / 2 for m, each in zip(memory, r[n], strict=True)]
+            heads.append(torch.stack(logits).softmax(0) @ torch.stack([(W["V"].weight @ m)[h] for m in memory]))
+        return torch.cat(heads)
+
+    for s in range(4):
+        pixels = [(i, j) for i in range(7) for j in range(7) if max(abs(i - 3), abs(j - 3)) == s]
+        r = [[torch.cat([layer.rows[n, :, i], layer.cols[n, :, j]]) for i, j in pixels] for n in range(2)]
+        around = layer.around_looks[s]
+        seen.append(around(q, around.W_O(attend(q, layer.looks[s], [x[0, :, i, j] for i, j in pixels], r))))
+        q = seen[0]
+        if s:
+            W, around = layer.recalls[s - 1], layer.around_recalls[s - 1]
+            memory = [slot + each for slot, each in zip(layer.slots, seen, strict=False)]
+            nothing = [[torch.zeros(4)] * len(memory)] * 2
+            q = around(seen[-1], around.W_O(attend(W["Q"].weight @ seen[-1], W, memory, nothing)))
+    close(layer(x)[0, :, 0, 0], q)
+    with pytest.raises(ValueError, match="widths 4, 8, 8 must be one"):
+        PublishedEVA(4, 8, 8)
+
+
+def test_first_weights_are_those_of_the_published_code():
+    """Variance times fan-in: 1 for attention and feed-forward networks, 2 for convolutions and the classifier."""
+    torch.manual_seed(0)
+    for name in ("evanet20-small-as-published", "sanet20-small-as-published"):
+        network = evalib.build(name)
+        for where, part in network.named_modules():
+            if isinstance(part, torch.nn.Linear | torch.nn.Conv2d):
+                weight = part.weight.detach()
+                attends = "eva" in where or ".W_" in where
+                share = weight.var() * weight[0].numel()
+                assert share == pytest.approx(1 if attends else 2, rel=6 / weight.numel() ** 0.5), where
+    eva = evalib.build("evanet20-small-as-published").summary.eva
+    for table in (eva.rows, eva.cols, *eva.slots):
+        assert table.detach().var() == pytest.approx(1, abs=6 / table.numel() ** 0.5)
+
+
+def test_dropout_drops_its_share_anew_each_step_and_differently_in_each_place():
+    one, other = Dropout(), Dropout()
+    other.salt = 1
+    x = torch.ones(1000, 64)
+    first, second, elsewhere = one(x), one(x), other(x)
+    for y in (first, second, elsewhere):
+        assert abs((y == 0).double().mean() - DROPOUT) < 0.005
+        torch.testing.assert_close(y[y != 0], torch.full_like(y[y != 0], 1 / (1 - DROPOUT)))
+    expected = DROPOUT**2 + (1 - DROPOUT) ** 2
+    for y in (second, elsewhere):
+        assert abs((first == y).double().mean() - expected) < 0.01
+    again = copy.deepcopy(one)
+    assert torch.equal(again(x), one(x))
+    assert torch.equal(one.eval()(x), x)
+
+
+def test_a_stopped_run_with_dropout_ends_bitwise_as_the_run_never_stopped(tmp_path, monkeypatch):
+    torch.set_default_dtype(torch.float32)
+    cifar = data.load("subset")
+    few = cifar._replace(
+        train_images=cifar.train_images[::20], train_labels=cifar.train_labels[::20],
+        test_images=cifar.test_images[::25], test_labels=cifar.test_labels[::25],
+    )  # fmt: skip
+    monkeypatch.setattr(data, "load", lambda which: few)
+    settings = evalib.Settings("evanet20-small-as-published", epochs=2, batch_size=25)
+    whole = evalib.train(settings, device="cpu")
+
+    def stop(entry):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evalib.train(settings, tmp_path, device="cpu", observe=stop)
+    resumed = evalib.train(settings, tmp_path, device="cpu")
+    assert torch.equal(whole.test_scores, resumed.test_scores)
+    assert all("test_accuracy" in row for row in whole.curve)
