@@ -14,11 +14,22 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
+from docutils import nodes
+from sphinx.builders.html import StandaloneHTMLBuilder
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / "_build" / "html" / "sources.json"
 PICTURE = "share.png"
 READS_RECORDS = re.compile(r"\b(records|tables|results|load_weights)\b")
-SHARED = ("_config.yml", "_toc.yml", "requirements.txt", "book/finishing.py", "book/slim.py", "_static/book.css")
+SHARED = (
+    "_config.yml",
+    "_toc.yml",
+    "requirements.txt",
+    "book/finishing.py",
+    "book/slim.py",
+    "_static/book.css",
+    "_static/book.js",
+)
 
 
 @cache
@@ -66,13 +77,30 @@ def changed(built: dict[str, str]) -> list[str]:
 
 def description(doctree) -> str:
     """The first paragraph of a page as plain text, cut at a word, for search engines."""
-    from docutils import nodes
-
     for paragraph in doctree.findall(nodes.paragraph) if doctree else ():
         text = " ".join(paragraph.astext().split())
         if len(text) > 40:
             return text if len(text) <= 160 else text[:160].rsplit(" ", 1)[0] + " …"
     return ""
+
+
+class Book(StandaloneHTMLBuilder):
+    """Pages whose search finds words: no code, no formula and no markup is in its index."""
+
+    def index_page(self, pagename: str, doctree: nodes.document, title: str) -> None:
+        prose = doctree.deepcopy()
+        unread = nodes.literal_block, nodes.raw, nodes.math, nodes.math_block
+        for node in [node for node in prose.findall() if isinstance(node, unread)]:
+            node.parent.remove(node)
+        super().index_page(pagename, prose, title)
+
+
+def colab(app, page: str) -> str:
+    """The address at which Colab opens the notebook of a page."""
+    options = app.config.html_theme_options
+    repository = options["repository_url"].removeprefix("https://github.com/")
+    branch = options.get("repository_branch", "main")
+    return f"https://colab.research.google.com/github/{repository}/blob/{branch}/{page}.ipynb"
 
 
 def finish(app, page: str, template: str, context: dict, doctree) -> None:
@@ -83,6 +111,8 @@ def finish(app, page: str, template: str, context: dict, doctree) -> None:
         context["body"] = context["body"].replace(
             '<div role="list" class="citation-list">', '<div class="citation-list">'
         )
+        link = f'<a href="{colab(app, page)}">open it in Colab</a>'
+        context["body"] = context["body"].replace("open it in Colab", link)
     about = description(doctree) or f"{context.get('title', '')}: {app.config.html_title or app.config.project}"
     if page == app.config.root_doc:  # the answer, not the question
         from evalib.results import answer
@@ -148,6 +178,7 @@ def write(app, error) -> None:
 
 
 def setup(app) -> dict:
+    app.add_builder(Book, override=True)
     app.connect("builder-inited", begin)
     app.connect("env-get-outdated", outdated)
     app.connect("html-page-context", finish, priority=900)

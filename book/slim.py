@@ -3,6 +3,7 @@
 - Icons are SVG inside the page. The theme's script, 1.5 MB for fifteen of them, is not loaded.
 - Scripts and styles of extensions that no page needs are left out, and MathJax where there is no mathematics.
 - The weights of a network that computes in a page lie beside the pages, in one file each, and are read when it is started.
+- What a search shows of a page is its prose: no code, no tables, no formulas.
 - The other scripts run after the page is read. MathJax sets one part of a page after another, so that it can be scrolled.
 """
 
@@ -105,6 +106,12 @@ def slim_all(app, error) -> None:
         if "fontawesome.js" in text and static not in path.parents:
             up = "../" * (len(path.relative_to(app.outdir).parts) - 1)
             path.write_text(beside(slim(text, library), up, Path(app.outdir, "weights")), encoding="utf-8")
+    search = static / "searchtools.js"
+    text, unread = search.read_text(encoding="utf-8"), '[".headerlink", "script", "style"]'
+    if unread not in text:
+        raise ValueError(f"{search} is another than the one that slim.py was written for")
+    prose = '[".headerlink", "script", "style", "template", "pre", "details", "figure", "table", ".math"]'
+    search.write_text(text.replace(unread, prose), encoding="utf-8")
     style = static / "styles" / "pydata-sphinx-theme.css"
     text = re.sub(r"(?:\.fa-[\w-]+:{1,2}before,?)+\{[^{}]*\}", "", style.read_text(encoding="utf-8"))
     style.write_text(text, encoding="utf-8")

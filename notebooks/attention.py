@@ -15,13 +15,9 @@
 # %% [markdown]
 # # Local self-attention
 #
-# Can the weights of a window come from what it shows? Self-attention computes them anew for each pixel: the pixel asks,
-# every pixel of its window answers, and the answers decide how much each counts. *Self* means that the pixels that ask and
-# the pixels that answer belong to one map; *local*, that only a window answers, not the whole map. The paper takes the
-# local form of {cite:t}`ramachandran2019standalone`. Attention was introduced for translation {cite}`bahdanau2014neural`; the
-# Transformer uses nothing else to mix positions {cite}`vaswani2017attention`. {cite:t}`cordonnier2020relationship` show that
-# attention with relative positions can express any convolution, and that trained layers do so in part;
-# {cite:t}`hassani2023neighborhood` compute local attention fast, with windows that stay full at the border.
+# Can the weights of a window come from what it shows? In self-attention each pixel asks, every pixel of its window answers,
+# and the answers decide how much each counts. *Self*: the pixels that ask and those that answer belong to one map. *Local*:
+# only a window answers, not the whole map.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -40,7 +36,7 @@ from einops import einsum, rearrange
 from torch.nn import functional as F
 
 from evalib import equations, local_attention
-from evalib.equations import inside, windows
+from evalib.equations import inside, ring, windows
 from evalib.pages.display import check, picture, source, symbols
 from evalib.pages.figures import grid, numbers, vectors, weighed
 
@@ -49,12 +45,104 @@ close = torch.testing.assert_close
 
 
 # %% [markdown]
+# (beak-and-wheel)=
+# ## One pixel asks
+#
+# A pixel in the middle shows a beak. Of its eight neighbours, one shows feathers and one a tyre. What should it look at? At
+# the feathers: then it is a bird. Had it shown a wheel, the tyre would be worth a look. So what counts in a window depends on
+# what the middle shows. No fixed weights can do that, and no mean.
+#
+# Attention does it with three vectors. The middle makes a *query*: what it asks for. Each neighbour makes a *key*, what it has to
+# offer, and a *value*, what it hands over. Let there be four channels, one for each of the four things. A matrix has learned that
+# a beak asks for feathers and a wheel for a tyre. Query times key is then 3 where the neighbour shows what is asked for, and 0
+# elsewhere. A softmax makes weights of these numbers, $e^3 / (e^3 + 7)$ for the one and $1 / (e^3 + 7)$ for the others. The output is the
+# weighted sum of the values.
+
+# %%
+beak, wheel, feathers, tyre = torch.eye(4)
+W_Q = 3 * (torch.outer(feathers, beak) + torch.outer(tyre, wheel))
+neighbours = torch.zeros(8, 4)  # their keys and their values
+neighbours[0], neighbours[7] = feathers, tyre
+
+weight, output = {}, {}
+for name, middle in {"beak": beak, "wheel": wheel}.items():
+    query = W_Q @ middle
+    weight[name] = (neighbours @ query).softmax(dim=0)
+    output[name] = weight[name] @ neighbours
+
+e3 = math.exp(3)
+assert (weight["beak"].argmax(), weight["wheel"].argmax()) == (0, 7)
+assert math.isclose(output["beak"] @ feathers, e3 / (e3 + 7), rel_tol=1e-6)
+assert math.isclose(output["wheel"] @ tyre, e3 / (e3 + 7), rel_tol=1e-6)
+
+# %% tags=["hide-input"]
+drawings = []
+for name, weights in weight.items():
+    row, column = ring(1) + 1
+    shown = torch.zeros(3, 3)
+    shown[row, column] = weights
+    texts = numbers(shown, ".2f")
+    texts[1][1] = name
+    texts[0][0] += "\nfeathers"
+    texts[2][2] += "\ntyre"
+    drawings.append(grid(f"the middle shows a {name}", texts, weighed(shown), {(1, 1)}, cell=0.75))
+picture(
+    *drawings,
+    caption="The same eight neighbours, asked by two middles. A beak sends "
+    f"{weight['beak'][0]:.2f} of the weight to the feathers, a wheel {weight['wheel'][7]:.2f} to the tyre. Their mean "
+    "is the same for both.",
+)
+
+# %% [markdown]
+# (two-poles)=
+# ## Between the mean and a look-up
+#
+# Multiply those products by a number. At 0 they are all equal, and so are the weights: the output is the mean of the window,
+# which is called *mean pooling*. At a large number one weight is 1 and the others are 0, *one-hot*: the output is one value,
+# a *look-up*. Attention lies between these two poles. Where it lies depends on how large the products are.
+
+# %% tags=["hide-input"]
+scales = {0: "mean pooling", 0.5: "soft", 1: "as above", 4: "a look-up"}
+drawings = []
+for scale, name in scales.items():
+    shown = torch.zeros(3, 3)
+    shown[row, column] = (scale * neighbours @ W_Q @ beak).softmax(dim=0)
+    texts = numbers(shown, ".2f")
+    texts[1][1] = "beak"
+    drawings.append(grid(f"× {scale}: {name}", texts, weighed(shown), {(1, 1)}))
+    assert scale or torch.allclose(shown[row, column], torch.tensor(1 / 8))
+picture(
+    *drawings,
+    caption="The same question, its products with the keys multiplied by 0, 0.5, 1 and 4: from soft to one-hot.",
+)
+
+# %% [markdown]
+# (why-root-c)=
+# ## Why divide by √c?
+#
+# How large are the products, before anything is learned? Let a query and a key have $c$ channels, each of mean 0 and variance 1,
+# and independent.
+#
+# 1. The product is $q^{\mathsf T} k = q_1 k_1 + \dots + q_c k_c$.
+# 2. Each term has mean 0, and variance $1 \cdot 1 = 1$.
+# 3. Variances of independent terms add up: $\operatorname{Var}(q^{\mathsf T} k) = c$.
+# 4. So products are typically $\sqrt c$ from 0: 4 for 16 channels, 16 for 256. The wider the layer, the nearer to a look-up.
+# 5. Divided by $\sqrt c$ they have variance 1, whatever $c$ is.
+#
+# Transformers do that {cite}`vaswani2017attention`. The paper's equations do not. Our SANet follows the paper; our EVA divides
+# ([D4](#d4)), because [without it EVA can collapse](collapse.ipynb). In the code the argument `scale` is there for that.
+
+# %%
+spread = {c: torch.randn(2, 100_000, c).prod(dim=0).sum(dim=1).var().item() for c in (4, 16, 64)}
+assert all(abs(variance / c - 1) < 0.05 for c, variance in spread.items())
+spread
+
+# %% [markdown]
 # ## The equation
 #
-# Three learned matrices turn each pixel $x$ into three vectors: a *query* $q = W_Q x$, what the pixel asks for; a *key*
-# $k = W_K x$, what it has to offer; and a *value* $v = W_V x$, what it hands over. A query and a key are compared by their
-# dot product $q^{\mathsf T} k$, a number called a *logit*: the larger, the better the match. A softmax makes weights of the
-# logits, and the output is the sum of the values, weighted:
+# Three learned matrices turn each pixel $x$ into its query $q = W_Q x$, its key $k = W_K x$ and its value $v = W_V x$. A query and a
+# key are compared by their dot product $q^{\mathsf T} k$, a number called a *logit*: the larger, the better the match. A softmax
+# makes weights of the logits. The output is the weighted sum of the values:
 #
 # $$
 # y_{ij} = \sum_{a,b \in N_k(i,j)} \operatorname{softmax}_{ab}\!\left( q_{ij}^{\mathsf T} k_{ab} \right) v_{ab}
@@ -187,9 +275,6 @@ second = [t[:, 1:2] for t in (q, k, v)]
 close(local_attention(*second, kernel_size=3), y[:, 1:2])
 
 # %% [markdown]
-# Eq. 2 has no scale on the logits, and neither has our SANet. Transformers divide them by the square root of the head's
-# width {cite}`vaswani2017attention`, and so does our EVA ([D4](#d4)): the argument `scale` is there for that.
-#
 # Content is all that counts. Shuffle the pixels around the centre of a window, and the output there stays the same: a face and
 # a scrambled face look alike. The [next chapter](relative_attention.ipynb) adds position.
 
@@ -303,8 +388,15 @@ check(heads(x, num_heads=3), torch.stack(x.chunk(3, dim=1), dim=1))
 # </details>
 
 # %% [markdown]
+# ## Where it comes from
+#
+# The paper takes the local form of {cite:t}`ramachandran2019standalone`. Attention was introduced for translation
+# {cite}`bahdanau2014neural`; the Transformer uses nothing else to mix positions {cite}`vaswani2017attention`.
+# {cite:t}`cordonnier2020relationship` show that attention with relative positions can express any convolution, and that trained
+# layers do so in part. {cite:t}`hassani2023neighborhood` compute local attention fast, with windows that stay full at the border.
+#
 # ## In short
 #
-# Local attention is a weighted mean of the window's values, and the content of the window sets the weights. Shuffling the
-# window changes nothing, so an attention of this kind cannot tell left from right. Next: [a logit for the
-# place](relative_attention.ipynb).
+# Local attention is a weighted mean of the window's values, and what the window shows sets the weights. It lies between a mean and
+# a look-up, and the size of its products says where. Shuffling the window changes nothing, so an attention of this kind cannot
+# tell left from right. Next: [a logit for the place](relative_attention.ipynb).

@@ -15,9 +15,9 @@
 # %% [markdown]
 # # Ask the network
 #
-# What does a trained EVANet see in a picture of yours, and which part of it counts? The network below computes in this page: no
-# server is involved, and no picture leaves your device. Choose a test image, or drop a photograph on it; hide a part, or draw
-# over it. Classes, ring weights and recalls all come from the same pass.
+# What does a trained EVANet look at in a picture of yours, and which part of it counts? The network below computes in this page.
+# No server is involved, and no picture leaves your device. Choose a test image, or drop a photograph on it. Hide a part: click
+# it, or tap it. Or choose *draw*, and draw over it.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -46,22 +46,22 @@ cifar = data.load("subset")
 # %% tags=["hide-input"]
 captioned(
     live(networks, cifar.test_images[::50], cifar.test_labels[::50]),
-    "EVANet-20 small. The four squares are its four looks: the brighter a square of the ring, the more weight it has. "
-    "Below each, how the recall divides its weight over what was kept. The fifth shows which part counts: the brighter, the "
-    "further the answer falls when it is hidden. <i>Letter</i> is the network that was trained to the letter of the text, and "
-    "collapsed: most of its answers are wrong.",
+    "EVANet-20 small. The four pictures are its four looks: the deeper the blue of a square, the more weight it has. "
+    "Below each, how the recall divides its weight over what was kept. The fifth shows which part counts: the deeper the blue, "
+    "the further the answer falls when that part is hidden. <i>Letter</i> was trained to the letter of the text. It collapsed: "
+    "most of its answers are wrong.",
 )
 
 # %% [markdown]
-# By keyboard: in the picture, the arrow keys move the patch, with Shift by one pixel; Space hides what is under it, Ctrl+Z
+# By keyboard: the arrow keys move the patch over the picture, with Shift by one pixel. Space hides what is under it, Ctrl+Z
 # takes that back. A picture of yours is cropped to its middle square and averaged down to 32×32 pixels, as you see it here.
-# The network knows ten classes and has no word for anything else: whatever it is shown, its shares add up to 100 %.
+# The network knows ten classes and has no word for anything else. Whatever it is shown, its shares add up to 100 %.
 #
 # ## Predict, then check
 #
 # 1. Choose the airplane, and hide its tail. Does the network still call it an airplane? What if you hide the sky instead?
 # 2. Draw a thick red line through the ring of 24. Do the looks go to it?
-# 3. Switch the reading from *scaled* to *letter*, the text taken at its word. How many pixels does each look use now? And does
+# 3. Switch from *scaled* to *letter*, the text taken at its word. How many pixels does each look use now? Does
 #    the answer still change when you hide something?
 # 4. Under *which part counts*, hide each part in turn. Are the parts that count those that have the weight?
 #
@@ -69,9 +69,9 @@ captioned(
 #
 # ## What a softmax that picks looks like
 #
-# A softmax that puts all its weight on one pixel no longer weighs: it picks. How far a look has gone that way is the
-# number of pixels that would share the weight equally at the same entropy, $\exp(-\sum_m w_m \ln w_m)$: 1 if one pixel has
-# everything, $m$ if all $m$ have the same. The page gives it under each look, as *spread over*.
+# A softmax that puts all its weight on one pixel no longer weighs: it [looks one up](two-poles). How far has a look gone that
+# way? Count the pixels that would share the weight equally at the same entropy, $\exp(-\sum_m w_m \ln w_m)$. It is 1 if one
+# pixel has everything, and $m$ if all $m$ have the same. The page gives it under each look, as *spread over*.
 
 # %% tags=["hide-input"]
 images = cifar.test_images
@@ -83,18 +83,23 @@ for name, network in networks.items():
     spread = [torch.special.entr(weights).sum(dim=-1).exp().mean().item() for weights in looks]
     picked = torch.cat([weights.amax(dim=-1) > 0.99 for weights in looks]).float().mean().item()
     rows.append([name, *(f"{each:.1f}" for each in spread), f"{100 * picked:.0f}"])
-table(["reading", "ring of 8", "ring of 16", "ring of 24", "looks with over 99 % on one pixel, %"], rows)
+table(
+    ["variant", "ring of 8", "ring of 16", "ring of 24", "looks with over 99 % on one pixel, %"],
+    rows,
+)
 
 # %% [markdown]
-# Mean over the bundled test images and the four heads. The centre is alone in its ring and left out. In the letter of the
-# text nothing holds the logits back, and they grow until the softmax picks. A network can be right all the same: another run of the
-# letter [answers by its first query](what-it-reads). What picking does to a training: [What the text leaves out](collapse.ipynb).
+# Mean over the bundled test images and the four heads. The centre is alone in its ring and left out. In *letter*
+# nothing holds the logits back. They grow until the softmax picks. A network can be right all the same: another run of *letter*
+# [answers by its first query](what-it-reads). What picking does to a training: [What the text leaves out](collapse.ipynb).
 #
 # ## Does it look where it counts?
 #
-# For each of the 49 vectors we hide the 4×4 pixels under it and the two around them, and note how far the score of the
-# answer falls. Where a ring's weights say which part counts, the pixels with more weight are those whose hiding costs
-# more: their rank correlation is near one. Where they say nothing about it, it is near zero.
+# Do the weights say which part of a picture counts? The report tells [what is known of it](where-it-counts). Here it is measured.
+#
+# For each of the 49 pixels of the map we hide the 4×4 pixels of the image under it and two more around them. We note how far the
+# score of the answer falls. If weights say which part counts, the rank correlation of weight and fall is near one. If they say
+# nothing about it, it is near zero.
 
 
 # %% tags=["hide-input"]
@@ -108,7 +113,9 @@ def falls(network, image):
         hidden[m, :, i - 2 : i + 6, j - 2 : j + 6] = grey[:, None, None]
     scores, seen = trace(network, data.normalise(hidden))
     answer = scores[-1].argmax()
-    return scores[-1, answer] - scores[:-1, answer], [weights[-1].mean(dim=0) for weights in seen.look_weights]
+    return scores[-1, answer] - scores[:-1, answer], [
+        weights[-1].mean(dim=0) for weights in seen.look_weights
+    ]
 
 
 rows, means, sample = [], [], images[::10]
@@ -124,23 +131,23 @@ for name, network in networks.items():
     means.extend(ranks.mean(dim=1).tolist())
     cells = [f"{m:.2f} ± {e:.2f}" for m, e in zip(ranks.mean(dim=1), error, strict=True)]
     rows.append([name, *(cell.replace("-", "−") for cell in cells)])
-table(["reading", "ring of 8", "ring of 16", "ring of 24"], rows)
+table(["variant", "ring of 8", "ring of 16", "ring of 24"], rows)
 
 # %% tags=["hide-input"]
 least, most = (f"{each:.2f}".replace("-", "−") for each in (min(means), max(means)))
 Markdown(
-    f"Spearman's rank correlation of weight and fall within a ring, mean over {len(sample)} test images ± its standard error: "
-    f"between {least} and {most}, where 1 would be the same order and 0 no relation. The weights say from where a look took its values. Which part of the picture the answer hangs on is another "
-    "question: each vector has seen more of the picture than the pixels under it, and the first query reads the whole map "
-    "before any look is taken."
+    f"Where it looks is hardly where it counts: the correlations lie between {least} and {most}. (Spearman's, within a ring, mean "
+    f"over {len(sample)} test images ± its standard error; 1 would be the same order.) The weights say from where a look took its "
+    "values. Each pixel of the map has seen more of the picture than the pixels under it, and the first query reads the whole "
+    "map before any look is taken."
 )
 
 # %% [markdown]
 # ## How it computes
 #
 # `evalib.pages.live.pack` writes the network as a structure and one block of float32. Batch norms are folded into the
-# convolutions before them. The engine is a few loops over typed arrays in a worker of the page. On 50 test images its scores
-# equal PyTorch's to 0.0001, which a test checks. So do the weights, those of *letter* to 0.01: its logits are so large that the
+# convolutions before them. The engine is a few loops over typed arrays, in a worker of the page. A test holds its scores to
+# PyTorch's on 50 images: equal to 0.0001. The weights are too, those of *letter* to 0.01. Its logits are so large that the
 # last digit of a number of 32 bits moves them.
 
 # %% tags=["hide-input"]

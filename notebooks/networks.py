@@ -15,9 +15,9 @@
 # %% [markdown]
 # # The six networks
 #
-# What exactly is compared in Table 1? Three networks, each in two widths. They share a *ResNet* {cite}`he2015deep`, a stack
-# of convolutions in blocks, each with a shortcut around it; image classification has been built on stacks of convolutions
-# since {cite:t}`krizhevsky2012imagenet`. The SANets replace its third stage, the EVANets its average pooling.
+# What exactly is compared in Table 1? Three networks, each in two widths. All are a *ResNet* {cite}`he2015deep`: a stack
+# of convolutions in blocks, each with a shortcut around it. (Images have been classified by stacks of convolutions
+# since {cite:t}`krizhevsky2012imagenet`.) A SANet replaces the third stage by attention, an EVANet the mean at the end by EVA.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -333,9 +333,9 @@ assert seen(networks["resnet20-small"], 128) == 53
 assert seen(networks["resnet20-small"], 32) == 32
 
 # %% [markdown]
-# So when EVA starts at the centre of the map, it starts from a vector that every pixel of the image can reach. Reaching is not
-# counting for much: {cite:t}`luo2016understanding` show that the *effective* receptive field, where most of the gradient lies,
-# is a far smaller blob around the middle. Here it is measured on a trained network.
+# So when EVA starts at the centre of the map, it starts from a vector that every pixel of the image can reach. To reach it is
+# not to count for much. {cite:t}`luo2016understanding` show that most of the gradient comes from a far smaller blob around the
+# middle, the *effective* receptive field. Here it is measured on a trained network.
 
 
 # %% tags=["hide-input"]
@@ -487,8 +487,8 @@ with torch.inference_mode():
 # (fourteen-layers)=
 # ## What breaks
 #
-# The name says 20 layers. Count them: one stem, two in each block, one classifier. Two blocks a stage make 14; three
-# would make the 20 of {cite:t}`he2015deep`, whose Table 6 gives about 0.27 million parameters and an error of 8.75 %. That is
+# The name says 20 layers. Count them: one stem, two in each block, one classifier. Two blocks a stage make 14. Three
+# would make the 20 of {cite:t}`he2015deep`. Their Table 6 gives it about 0.27 million parameters and an error of 8.75 %. That is
 # an accuracy of 91.25 %, to the digit what Table 1 prints for its 14 layers. The paper does not say where its number comes
 # from. We build what Table 1 prints ([D9](#d9)). Only counting shows the difference.
 
@@ -574,5 +574,5 @@ check([weights_of_bottleneck(width) for width in widths], expected)
 # ## In short
 #
 # The six networks differ in two places: what mixes the third stage, and what summarises the last map. They do not have equal
-# budgets: in the small networks EVA more than doubles the parameters, and self-attention about halves them. And the name says
-# 20 layers where the table makes 14, with an accuracy that elsewhere belongs to 20. Next: [how they are trained](train.ipynb).
+# budgets. In the small networks EVA more than doubles the parameters, and self-attention about halves them. And the name says
+# 20 layers where the table makes 14; elsewhere its accuracy belongs to 20. Next: [how they are trained](train.ipynb).

@@ -15,8 +15,8 @@
 # %% [markdown]
 # # Notation
 #
-# Which variable is which symbol? A test holds the table below to the code: each name is a variable of the function beside
-# it, and each argument has the axes that its row says.
+# What does a word mean here, and which variable is which symbol? First the words, then the symbols. A test holds the table of
+# symbols to the code: each name is a variable of the function beside it, and each argument has the axes of its row.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -32,46 +32,6 @@ from IPython.display import Markdown, display
 
 from evalib.pages import notation
 from evalib.pages.display import table
-
-# %% [markdown]
-# ## Axes
-#
-# As an axis of a tensor a letter means the same everywhere.
-#
-# | Axis | What it counts |
-# |---|---|
-# | `n` | images of a batch |
-# | `h` | heads; the paper's $N$ |
-# | `c`, `half` | channels of one head; half of them, for a row or a column embedding |
-# | `cin`, `cout` | input and output channels; the paper's $d_{in}$ and $d_{out}$ |
-# | `d`, `out` | channels of EVA's vectors and of its output; the paper's `model_dims` and `output_dims` |
-# | `i`, `j` | row and column of a pixel |
-# | `a`, `b` | row and column inside a window, counted from 0 |
-# | `k` | extent of a window |
-# | `m` | pixels of a ring, or slots |
-# | `s` | slots, where they are put together |
-#
-# Outside shapes some letters have a second meaning, as they do in the papers:
-#
-# | Letter | In the equations | Elsewhere |
-# |---|---|---|
-# | $k$ | extent of a window | $k_{ab}$: a key |
-# | $n$ | images of a batch | number of seeds, in the tables of results |
-# | $m$ | a pixel of a ring or a slot | number of test images, in a standard error |
-# | $p$ | – | an accuracy, in a standard error; the p of a test, in the report |
-# | $h$ | heads | the height of an image, in the paper |
-# | $s$ | stage, 0 to 3 | the standard deviation over seeds, in the report |
-
-# %% [markdown]
-# ## Symbols
-
-# %% tags=["hide-input"]
-for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
-    rows = []
-    for row in notation.rows(item):
-        name = "the result" if row.name == "return" else f"`{row.name}`"
-        rows.append([f"{row.symbol}: {row.meaning}", f"{name} of `{row.where.partition('.')[2]}`", f"`{row.shape}`"])
-    display(Markdown(f"**{item}**"), table(["Symbol", "In the code", "Axes"], rows))
 
 # %% [markdown]
 # ## Words
@@ -117,7 +77,8 @@ for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
 # | validation | images held back from training, to watch it | [training](train.ipynb) |
 # | checkpoint | the state of a run on disk, to go on from | [training](train.ipynb) |
 # | bfloat16, bf16 | numbers of 16 bits: as large as those of 32, with two to three digits | [training](train.ipynb) |
-# | one-hot | of weights: all on one | [the collapse](collapse.ipynb) |
+# | mean pooling | the mean of some vectors: attention whose weights are equal | [attention](attention.ipynb) |
+# | one-hot, look-up | of weights: all on one; attention that gives one value as it is | [attention](attention.ipynb) |
 # | LayerNorm | a vector brought to mean 0 and variance 1 over its channels, then scaled and shifted by learned numbers | [the collapse](collapse.ipynb) |
 # | Nesterov momentum | steps along a running sum of gradients, each taken a step ahead | [the collapse](collapse.ipynb) |
 # | weight decay | each step also shrinks the weights a little | [the collapse](collapse.ipynb) |
@@ -126,3 +87,49 @@ for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
 # | degrees of freedom | how many independent numbers a standard deviation is made of: runs less networks | [report](report.ipynb) |
 # | standard error | by how much a measured number typically misses the true one | [the collapse](collapse.ipynb) |
 # | ablation, control | a network with one thing changed; one that rules out another reason | [training](train.ipynb) |
+
+# %% [markdown]
+# ## Axes
+#
+# As an axis of a tensor a letter means the same everywhere.
+#
+# | Axis | What it counts |
+# |---|---|
+# | `n` | images of a batch |
+# | `h` | heads; the paper's $N$ |
+# | `c`, `half` | channels of one head; half of them, for a row or a column embedding |
+# | `cin`, `cout` | input and output channels; the paper's $d_{in}$ and $d_{out}$ |
+# | `d`, `out` | channels of EVA's vectors and of its output; the paper's `model_dims` and `output_dims` |
+# | `i`, `j` | row and column of a pixel |
+# | `a`, `b` | row and column inside a window, counted from 0 |
+# | `k` | extent of a window |
+# | `m` | pixels of a ring, or slots |
+# | `s` | slots, where they are put together |
+#
+# Outside shapes some letters have a second meaning, as they do in the papers:
+#
+# | Letter | In the equations | Elsewhere |
+# |---|---|---|
+# | $k$ | extent of a window | $k_{ab}$: a key |
+# | $n$ | images of a batch | number of seeds, in the tables of results |
+# | $m$ | a pixel of a ring or a slot | number of test images, in a standard error |
+# | $p$ | – | an accuracy, in a standard error; the p of a test, in the report |
+# | $h$ | heads | the height of an image, in the paper |
+# | $s$ | stage, 0 to 3 | the standard deviation over seeds, in the report |
+
+# %% [markdown]
+# ## Symbols
+
+# %% tags=["hide-input"]
+for item in dict.fromkeys(row.item for row in notation.SYMBOLS):
+    rows = []
+    for row in notation.rows(item):
+        name = "the result" if row.name == "return" else f"`{row.name}`"
+        rows.append(
+            [
+                f"{row.symbol}: {row.meaning}",
+                f"{name} of `{row.where.partition('.')[2]}`",
+                f"`{row.shape}`",
+            ]
+        )
+    display(Markdown(f"**{item}**"), table(["Symbol", "In the code", "Axes"], rows))

@@ -15,8 +15,8 @@
 # %% [markdown]
 # # Relative self-attention
 #
-# How does attention learn where a pixel lies? Eq. 2 weighs a window by content alone. {cite:t}`ramachandran2019standalone` add a
-# second logit that depends on the offset between the pixel that asks and the pixel that answers.
+# How does attention learn where a pixel lies? Eq. 2 weighs a window by what it shows alone. {cite:t}`ramachandran2019standalone`
+# add a second logit: one for the offset from the pixel that asks to the pixel that answers.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -57,7 +57,7 @@ close = torch.testing.assert_close
 # The embedding $r_{a-i,\,b-j}$ joins two halves: one learned for the row offset $a-i$, one for the column offset $b-j$.
 #
 # An *embedding* is a vector that training chooses for each of a few cases, here for each offset. Its dot product with the
-# query says how much this query likes that offset.
+# query is a bonus for looking in that direction.
 
 # %% tags=["hide-input"]
 symbols("Eq. 3")
@@ -170,7 +170,7 @@ captioned(
 # the mirrored output, now gets a different one.
 #
 # Inside the image the layer is equivariant to translation, as a convolution is. The paper says that it gains this by its
-# relative positions (§2.2). More exactly, it keeps it: Eq. 2 has it already, and an embedding of the place in the image,
+# relative positions (§2.2). More exactly, it keeps it. Eq. 2 has it already. An embedding of the place in the image,
 # instead of the offset, would lose it.
 
 # %% tags=["hide-input"]
@@ -207,7 +207,7 @@ assert not torch.allclose(turned, relative_attention(q, k, v, rows, cols))
 # ## What breaks
 #
 # Swap the two tables. Shapes fit, the weights sum to one, Eq. 3 with $r = 0$ is still Eq. 2, and a network would train.
-# The example worked by hand notices: with one row of pixels the column embeddings no longer matter, and the output is
+# The example worked by hand notices. With one row of pixels the column embeddings no longer matter, so the output is
 # the plain mean of each window.
 
 # %%
@@ -281,6 +281,6 @@ check(shifted, v[..., :-1])
 # %% [markdown]
 # ## In short
 #
-# A logit of position, a row part plus a column part, is added to each logit of content. With it the layer can tell left from
-# right and copy a neighbour. Inside the image it stays equivariant to translation, and from $k = 3$ on it still has fewer
+# Each logit of content gets a logit of position added, a row part plus a column part. With it the layer can tell left from
+# right and copy a neighbour. Inside the image it stays equivariant to translation. From $k = 3$ on it still has fewer
 # parameters than a convolution of the same extent. Next: the same equation with [one query and four rings](eva.ipynb).

@@ -62,7 +62,7 @@ def test_an_element_is_small_whole_and_has_a_static_figure(kind, name, photograp
     assert html.count("</script>") == 2 and html.count("<eva-explorer style") == html.count("</eva-explorer>") == 1
     assert html.count("<svg") == html.count("</svg>") >= 2
     assert 'role="img" aria-label="' in html
-    assert ("1902.10186" in html and "1908.04626" in html) == (kind != "convolution")
+    assert (explorer.NOTE in html) == (kind != "convolution")
 
 
 def test_a_network_that_cannot_be_shown_is_refused(photographs):

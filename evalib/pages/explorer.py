@@ -38,12 +38,7 @@ DIGITS = 4
 FILTERS = 6
 """How many of the stem's filters are exported."""
 
-NOTE = (
-    "Attention weights say from where a layer took its values. They are not an explanation of the "
-    'class: see <a href="https://arxiv.org/abs/1902.10186">Jain and Wallace (2019)</a>, and for '
-    'what they can still show <a href="https://arxiv.org/abs/1908.04626">Wiegreffe and Pinter '
-    "(2019)</a>."
-)
+NOTE = "The weights say from where a layer took its values, not why it chose a class."
 
 
 def convolution(network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, " n"]):

@@ -395,7 +395,7 @@ def against_paper(rows: list[Row], least: float = 82.0, most: float = 96.2) -> F
     return described(figure, f"Test accuracies in percent. {draw_rows(axis, rows, least, most)}.")
 
 
-def draw_rows(axis, rows: list[Row], least: float, most: float, size: float = 6) -> str:
+def draw_rows(axis, rows: list[Row], least, most, size=6) -> str:
     """The figure of :func:`against_paper` on ``axis``, its dots ``size`` points wide; in words."""
     ours, paper, told = COLOURS["EVANet"], COLOURS["paper"], []
     for y, row in enumerate(rows):

@@ -83,7 +83,7 @@ const attention = (data) => {
         const entry = values(part, i, j)[index];
         cell.classList.toggle("outside", entry === null);
         value.textContent = entry === null ? "–" : part === "weights" ? percent(entry) : number(entry);
-        paint(cell, entry, part === "weights" ? 1 : scale);
+        part === "weights" ? paintWeight(cell, entry) : paint(cell, entry, scale);
       });
   };
   const say = (i, j) => {
@@ -135,7 +135,7 @@ const eva = (data) => {
     heads.cells[0].forEach((cell, head) => {
       const share = of("looks", stage, head)[m];
       cell.textContent = percent(share);
-      paint(cell, share, 1);
+      paintWeight(cell, share);
     });
   };
   const say = (i, j) => {
@@ -153,12 +153,12 @@ const eva = (data) => {
       cell.className = `ring${stage}`;
       cell.textContent = percent(ring[m]);
       cell.setAttribute("aria-label", `${place(i, j)}, ring ${stage}: ${percent(ring[m])} %`);
-      paint(cell, ring[m], largest(ring));
+      paintWeight(cell, ring[m]);
     });
     recall.cells.forEach((row, stage) => row.forEach((cell, slot) => {
       const share = of("recalls", stage)[slot];
       cell.textContent = share === undefined ? "" : percent(share);
-      paint(cell, share, 1);
+      paintWeight(cell, share);
     }));
     const top = Math.max(...logits);
     const total = logits.reduce((sum, logit) => sum + Math.exp(logit - top), 0);

@@ -8,6 +8,8 @@ const paint = (node, value, scale) => {
   node.classList.toggle("negative", value < 0);
 };
 
+const paintWeight = (node, weight) => node.style.setProperty("--share", ink(weight));
+
 const pictures = (images, changed) =>
   choice("Image", images.map(({ name, src }) => make("img", { src, alt: name, title: name })), changed).node;
 

@@ -7,7 +7,7 @@ const weightsOf = async (node) => {
   if (src && !window.evaWeights?.[digest]) {
     const script = make("script", { src });
     await new Promise((resolve, reject) => {
-      Object.assign(script, { onload: resolve, onerror: () => reject(new Error(`${src} could not be read: choose the reading or a picture again`)) });
+      Object.assign(script, { onload: resolve, onerror: () => reject(new Error(`${src} could not be read: choose the variant or a picture again`)) });
       document.head.append(script);
     });
   }
@@ -126,7 +126,7 @@ const build = (data, weights) => {
   const pictures = choice("Picture", data.images.map(({ name, src }) => make("img", { src, alt: name, title: name })), example);
   pictures.node.append(fileButton("your own …", {}), fileButton("a photograph …", { capture: "environment", class: "camera" }));
   const [brushes, names] = [[1, 2, 4, 8, 12], ["hide", "draw"]];
-  const use = () => area.tool(state.brush, state.tool ? state.colour : hidden);
+  const use = () => area.tool(state.brush, state.tool ? state.colour : hidden, state.tool === 1);
   const brush = choice("Patch", brushes.map(String), (index) => { state.brush = brushes[index]; use(); });
   const choose = (tool) => {
     Object.assign(state, { tool, brush: tool ? 2 : 8 });
@@ -142,7 +142,7 @@ const build = (data, weights) => {
     use();
   });
   tool.node.append(colour);
-  const reading = choice("Reading", data.readings.map(({ name }) => name), (index) => { state.reading = index; update(); });
+  const reading = choice("Variant", data.readings.map(({ name }) => name), (index) => { state.reading = index; update(); });
   reading.node.hidden = data.readings.length === 1;
   const { structure } = data.readings[0];
   const head = choice("Head", ["mean", ...range(structure.heads).map((h) => `${h + 1}`)], (index) => { state.head = index; weighed(); });
@@ -157,7 +157,8 @@ const build = (data, weights) => {
       area.node,
       make("div", { class: "tools" }, tool.node, brush.node, make("div", { class: "buttons" }, press("undo", area.undo), press("start over", area.restart))),
       make("div", { class: "scores" }, scores.node, time, reading.node, head.node)),
-    make("ol", { class: "stages" }, ...panels.map(({ node }) => node), hiding.node), figures.node, said);
+    make("ol", { class: "stages" }, ...panels.map(({ node }) => node), hiding.node),
+    make("p", {}, "The deeper the blue, the more weight, from 0 to 100 %: one scale for all squares."), figures.node, said);
   view.addEventListener("dragover", (event) => event.preventDefault());
   view.addEventListener("drop", (event) => { event.preventDefault(); own(event.dataTransfer.files[0]); });
   view.addEventListener("paste", (event) => own(event.clipboardData.files[0]));

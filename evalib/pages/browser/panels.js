@@ -2,40 +2,38 @@
 const CELL = 32; // of the canvas, for one vector of the map
 const most = (values) => values.indexOf(Math.max(...values));
 
-// The picture under the map that EVA reads, in the dark but for the `places` that have a share, the more the lighter.
+// The picture under the map that EVA reads, pale, and on each of the `places` blue ink for its share. What is under a
+// square hardly moves its colour, and a colour means the same share in each ring and each picture.
 const mapOf = (network) => {
   const { extent, size, step } = network;
   const edge = size - extent * step; // EVA reads the last rows and columns
   const canvas = make("canvas", { width: CELL * extent, height: CELL * extent, role: "img" });
   const context = canvas.getContext("2d");
   const at = (place) => [Math.floor(place / extent), place % extent];
-  const lay = (picture, i, j, n) => context.drawImage(picture, edge + step * j, edge + step * i, step * n, step * n, CELL * j, CELL * i, CELL * n, CELL * n);
-  const light = (picture, places, shares) => {
-    const top = Math.max(...shares, 1e-9);
+  const weigh = (picture, places, shares) => {
     context.imageSmoothingEnabled = false;
-    context.globalAlpha = 1;
-    lay(picture, 0, 0, extent);
-    context.fillStyle = "rgb(17 22 29 / 0.72)";
+    context.drawImage(picture, edge, edge, step * extent, step * extent, 0, 0, canvas.width, canvas.height);
+    context.fillStyle = "rgb(255 255 255 / 0.5)";
     context.fillRect(0, 0, canvas.width, canvas.height);
     places.forEach((place, m) => {
-      const [i, j] = at(place);
-      context.globalAlpha = shares[m] / top;
-      lay(picture, i, j, 1);
-      context.globalAlpha = 0.15 + (0.85 * shares[m]) / top;
-      context.strokeStyle = "#ffb454";
-      context.lineWidth = 2;
-      context.strokeRect(CELL * j + 1, CELL * i + 1, CELL - 2, CELL - 2);
+      const square = [CELL * at(place)[1] + 1, CELL * at(place)[0] + 1, CELL - 2, CELL - 2];
+      context.fillStyle = "rgb(255 255 255 / 0.86)";
+      context.fillRect(...square);
+      context.fillStyle = `rgb(47 111 181 / ${ink(shares[m]) / 0.65})`;
+      context.fillRect(...square);
+      context.strokeStyle = "rgb(47 111 181 / 0.5)";
+      context.strokeRect(...square);
     });
   };
   const named = (place) => `row ${at(place)[0] + 1}, column ${at(place)[1] + 1}`;
   const corner = (place) => at(place).map((line) => edge + step * line);
-  return { canvas, light, named, corner, step };
+  return { canvas, weigh, named, corner, step };
 };
 
-// One stage: the ring's weights as light on the picture, then the slots of the recall.
+// One stage: the ring's weights on the picture, then the slots of the recall.
 const stagePanel = (network, stage) => {
   const { ring } = network.stages[stage];
-  const { canvas, light, named } = mapOf(network);
+  const { canvas, weigh, named } = mapOf(network);
   const spread = make("p", { class: "spread" });
   const slots = bars("recalls", ["q0", ...range(stage + 1).map((each) => `attn${each}`)]);
   const title = ring.length === 1 ? "the centre" : `ring of ${ring.length}`;
@@ -44,7 +42,7 @@ const stagePanel = (network, stage) => {
     const chosen = (heads) => (head === 0 ? heads : [heads[head - 1]]);
     const shares = mean(chosen(looks[stage]));
     const pixels = chosen(looks[stage]).map(effective).reduce((sum, value, _, all) => sum + value / all.length, 0);
-    light(picture, ring, shares);
+    weigh(picture, ring, shares);
     spread.textContent = ring.length === 1 ? "one pixel, no choice" : `spread over ${pixels.toFixed(1)} of ${ring.length}`;
     canvas.setAttribute("aria-label",
       `Stage ${stage}, ${title}: the largest weight, ${percent(Math.max(...shares))} %, lies at ${named(ring[most(shares)])} of the map.`);
@@ -56,7 +54,7 @@ const stagePanel = (network, stage) => {
 // The fall of the answer's softmax where each vector's pixels, with two around them, are hidden: one pass for each.
 const hidingPanel = (network, grey, ask) => {
   const { extent, size, classes } = network;
-  const { canvas, light, named, corner, step } = mapOf(network);
+  const { canvas, weigh, named, corner, step } = mapOf(network);
   const places = range(extent * extent);
   const [margin, told] = [2, make("p", { class: "spread", "aria-live": "polite" })];
   const state = { picture: null, pixels: null, answer: null };
@@ -76,7 +74,7 @@ const hidingPanel = (network, grey, ask) => {
       const share = (await ask(without(place))).softmax[c];
       if (answer !== state.answer) return; // the picture is another by now
       falls[place] = answer.softmax[c] - share;
-      light(picture, places, falls.map((fall) => Math.max(fall, 0)));
+      weigh(picture, places, falls.map((fall) => Math.max(fall, 0)));
     }
     const worst = most(falls);
     told.textContent = falls[worst] <= 0 ? `hiding any part leaves ${classes[c]} as likely`
@@ -86,7 +84,7 @@ const hidingPanel = (network, grey, ask) => {
   const node = make("li", {}, make("p", { class: "title" }, "which part counts"), canvas, told, press("hide each in turn", run));
   const show = (picture, pixels, answer) => {
     Object.assign(state, { picture, pixels: pixels.slice(), answer });
-    light(picture, [], []);
+    weigh(picture, [], []);
     told.textContent = "";
     canvas.setAttribute("aria-label", "Which part counts: not yet asked.");
   };
@@ -105,7 +103,7 @@ const numbers = (network) => {
     ring.forEach((place, m) => {
       cells[place].textContent = percent(shares[m]);
       cells[place].className = `ring${stage}`;
-      cells[place].style.setProperty("--share", (0.6 * shares[m]) / Math.max(...shares));
+      cells[place].style.setProperty("--share", ink(shares[m]));
     });
   });
   return { node, show };

@@ -11,6 +11,8 @@ const number = (value, digits = 3) => {
   const text = Math.abs(value).toFixed(digits);
   return value < 0 && Number(text) ? `−${text}` : text;
 };
+// The ink of an attention weight, the same on every page: its square root, so that small ones show.
+const ink = (weight) => 0.65 * Math.sqrt(weight ?? 0);
 const percent = (share) => number(100 * share, 1);
 const span = (from, length) => (length === 1 ? `${from + 1}` : `${from + 1} to ${from + length}`);
 

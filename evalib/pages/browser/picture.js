@@ -61,14 +61,26 @@ const drawingArea = (size, grey, changed, said) => {
     state.last = end;
     draw();
   };
+  // A finger that swipes scrolls the page; one that taps hides what is under it. It draws once "draw" has been chosen.
+  let tapped = null;
   node.addEventListener("pointerdown", (event) => {
     if (event.button) return;
+    if (event.pointerType === "touch" && !state.strokes) { tapped = [event.clientX, event.clientY]; return; }
     node.setPointerCapture(event.pointerId);
     remember();
     stroke(event);
   });
   node.addEventListener("pointermove", (event) => (state.last ? stroke(event) : move(...to(event))));
-  for (const name of ["pointerup", "pointercancel"]) node.addEventListener(name, () => { state.last = null; });
+  node.addEventListener("pointerup", (event) => {
+    state.last = null;
+    if (tapped && Math.hypot(event.clientX - tapped[0], event.clientY - tapped[1]) < 10) {
+      remember();
+      stroke(event);
+      state.last = null;
+    }
+    tapped = null;
+  });
+  node.addEventListener("pointercancel", () => { state.last = tapped = null; });
   const undo = () => {
     if (!state.past.length) return;
     state.pixels = state.past.pop();
@@ -94,9 +106,10 @@ const drawingArea = (size, grey, changed, said) => {
     edited: () => state.pixels.some((value, p) => value !== state.first[p]),
     restart: () => { remember(); state.pixels = state.first.slice(); draw(); },
     put: (pixels) => { state.first = pixels; state.pixels = pixels.slice(); state.past = []; draw(); },
-    tool: (brush, colour) => {
+    tool: (brush, colour, strokes) => {
       const centre = state.at.map((place) => place + state.brush / 2);
-      Object.assign(state, { brush, colour });
+      Object.assign(state, { brush, colour, strokes });
+      node.classList.toggle("strokes", strokes);
       move(...centre.map((place) => place - brush / 2));
     },
   };

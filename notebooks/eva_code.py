@@ -1,0 +1,198 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # EVA in code
+#
+# How many lines is it? The rings are data, so the four stages are one loop. This page shows the code that runs, the tests that
+# hold it, and a mistake that no shape would show.
+
+# %% tags=["hide-input", "remove-stderr"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("evalib") is None:  # in Colab
+    address = "evalib[book] @ git+https://github.com/expanding-visual-attention/evalib"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
+    print(importlib.import_module("evalib.pages.display").here())
+
+import torch
+
+from evalib import ExpandingVisualAttention, count_parameters, trace
+from evalib.equations import ring, single_query_attention
+from evalib.eva import EXTENT, RADII, SingleQueryAttention
+from evalib.pages.display import check, source, table
+
+torch.manual_seed(0)
+close = torch.testing.assert_close
+eva = ExpandingVisualAttention(64, 64, 64, num_heads=4)
+x = torch.randn(2, 64, EXTENT, EXTENT)
+rings = [ring(radius) + EXTENT // 2 for radius in RADII]
+with torch.no_grad():
+    y, seen = trace(eva, x)
+assert y.shape == (2, 64, 1, 1)
+
+
+# %% [markdown]
+# ## The code
+#
+# The four stages are one loop: the algorithm of the paper's Figure 5.
+
+# %%
+source(ExpandingVisualAttention.forward)
+
+# %% [markdown]
+# Look and recall are one module. A look knows the offsets of its ring and adds $r$. The equation inside is
+# `single_query_attention`; its `scale` is $1 / \sqrt c$. With `fast` on, a form of it that computes the same with fewer products
+# runs in its place, held to it by [tests](proof.ipynb).
+
+# %%
+source(SingleQueryAttention.forward, single_query_attention)
+
+# %% [markdown]
+# ## Checks
+#
+# All weights sum to one, and the first look gives no gradient to its $W_Q$, $W_K$ and $r$.
+
+# %% tags=["hide-input"]
+for weights in (*seen.look_weights, *seen.recall_weights):
+    close(weights.sum(dim=-1), torch.ones(2, 4))
+
+eva(x).square().sum().backward()
+idle = [
+    name for name, weight in eva.named_parameters() if weight.grad is None or not weight.grad.any()
+]
+assert idle == [f"looks.0.{name}" for name in ("rows", "cols", "W_Q.weight", "W_K.weight")]
+
+# %% [markdown]
+# Rings are causal: a pixel of ring $s$ cannot reach a look before $s$. The 7×7 convolution reads the whole map and would
+# hide that, so we first blind it to the pixel, which holds $q_0$ fixed. Then we change the pixel.
+
+
+# %% tags=["hide-input"]
+@torch.no_grad()
+def looks_changed_by(i, j):
+    """Which looks change when pixel (i, j) does, with q0 held fixed."""
+    blind = ExpandingVisualAttention(64, 64, 64)
+    blind.load_state_dict(eva.state_dict())
+    blind.convolution.weight[:, :, i, j] = 0
+    nudged = x.clone()
+    nudged[:, :, i, j] += 1
+    _, before = trace(blind, x)
+    _, after = trace(blind, nudged)
+    close(before.queries[0], after.queries[0])
+    pairs = zip(before.looks, after.looks, strict=True)
+    return [not torch.allclose(old, new) for old, new in pairs]
+
+
+changed = [looks_changed_by(3, 3 + radius) for radius in RADII]
+assert changed == [[look >= ring for look in range(4)] for ring in range(4)]
+
+words = [["changed" if yes else "–" for yes in row] for row in changed]
+table(
+    ["pixel of", "attn0", "attn1", "attn2", "attn3"],
+    [[f"ring {s}", *row] for s, row in enumerate(words)],
+)
+
+# %% [markdown]
+# ## Where the parameters are
+#
+# The first query costs the most: a 7×7 convolution over all channels.
+
+# %% tags=["hide-input"]
+parts = {name: count_parameters(part) for name, part in eva.named_children()}
+table(["part", "parameters"], [[f"`{n}`", f"{c:,}"] for n, c in parts.items()])
+
+# %% [markdown]
+# ## What breaks
+#
+# Forget the mask, and the memory blocks are the full 1×1, 3×3, 5×5 and 7×7 blocks. The shapes of all outputs stay, the
+# weights sum to one, and the looks stay causal in the sense above. But the centre is read four times. Count the keys.
+
+# %% tags=["hide-input"]
+masked = torch.zeros(7, 7, dtype=torch.int64)
+unmasked = torch.zeros(7, 7, dtype=torch.int64)
+for radius, (rows, columns) in zip(RADII, rings, strict=True):
+    masked[rows, columns] += 1
+    unmasked[3 - radius : 4 + radius, 3 - radius : 4 + radius] += 1
+
+assert (masked == 1).all()
+assert unmasked[3, 3] == 4
+{"keys, masked": masked.sum().item(), "keys, unmasked": unmasked.sum().item()}
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** Which pixels of a 7×7 map belong to the ring of a radius? Give a mask: a 7×7 tensor, true on the ring.
+
+
+# %% tags=["exercise"]
+def mask(radius):
+    return ...
+
+
+# %% tags=["check", "hide-input"]
+def expected_mask(radius):
+    """True on the ring."""
+    row, column = ring(radius) + 3
+    seen = torch.zeros(7, 7, dtype=torch.bool)
+    seen[row, column] = True
+    return seen
+
+
+answers = [mask(radius) for radius in RADII]
+check(
+    ... if answers[0] is ... else torch.stack(answers),
+    torch.stack([expected_mask(radius) for radius in RADII]),
+)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def mask(radius):
+#     offset = (torch.arange(7) - 3).abs()
+#     return torch.maximum(offset[:, None], offset[None, :]) == radius
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **2.** Predict, then check: a corner of the inner 5×5 block changes, and $q_0$ does not. Which of the looks 0 to 3 change?
+# Give four truth values.
+
+# %% tags=["exercise"]
+changes = [..., ..., ..., ...]
+
+# %% tags=["check", "hide-input"]
+check(changes, looks_changed_by(1, 1))
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# changes = [False, False, True, True]
+# ```
+#
+# The pixel lies in ring 2, which look 2 reads. Look 3 asks with a query that look 2 has changed.
+#
+# </details>
+
+# %% [markdown]
+# ## In short
+#
+# EVA is one loop over four rings. Every pixel is read once, and no look knows of a later ring. The 7×7 convolution of the first
+# question holds most of its parameters. Read without the mask, the centre would count four times, and no shape would tell.
+# Next: [the networks](networks.ipynb) that it completes.
