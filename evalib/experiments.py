@@ -21,7 +21,7 @@ from evalib.variants import VARIANTS
 
 
 class Recipe(NamedTuple):
-    """How a network is trained: optimiser, learning rate, and when that falls tenfold, as fractions of the epochs."""
+    """How a network is trained; after each milestone, a share of the epochs, at a tenth of the rate."""
 
     optimiser: str
     learning_rate: float
@@ -36,10 +36,11 @@ ADAM = Recipe("Adam", 1e-3, (0.5, 0.75))
 
 @dataclass(frozen=True)
 class Experiment:
-    """A row as in Table 1; ``paper_accuracy`` is its top-1 test accuracy in percent, ``None`` for a row of your own.
+    """A row as in Table 1; ``paper_accuracy`` is its top-1 test accuracy in percent.
 
-    Blocks as printed, though they make 14 layers and not 20 (departure D9). ``mix`` and ``block`` build the mixing
-    layers and the blocks, of every stage or, in a tuple, of each; ``head(channels)`` turns the last map into a vector.
+    Blocks as printed, though they make 14 layers and not 20 (departure D9). ``mix`` and ``block``
+    build the mixing layers and the blocks, of every stage or, in a tuple, of each;
+    ``head(channels)`` turns the last map into a vector.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Experiment:
     mix: Any = convolution_3x3
     head: Callable[[int], nn.Module] = average_pooling
     paper_accuracy: float | None = None
+    variant: str = ""  # of what the text leaves open, as "scaled"
     block: Any = BasicBlock
     shortcut: Callable[..., nn.Module] = PaddedShortcut
     draw: Callable[[Network], None] | None = None  # draws first weights other than the layers' own
@@ -57,7 +59,6 @@ class Experiment:
     change: str = ""  # what is other in this one, in words
     kind: str = ""  # a departure, as "D4", or one of evalib.ablations.KINDS
     test_each_epoch: bool = False
-    variant: str = ""  # of what the text leaves open, as "scaled"
 
     @property
     def title(self) -> str:
@@ -65,38 +66,44 @@ class Experiment:
         return f"{self.model}, {self.variant}" if self.variant else self.model
 
     def definition(self) -> str:
-        """All that decides what is trained, as text: two rows with the same one are trained in the same way.
+        """All that decides what is trained, as text: rows with the same one train in the same way.
 
         A layer stands there by its name and its arguments, so a change in its code does not show.
         """
-        recipe = ", ".join(f"{name} {value}" for name, value in self.recipe._asdict().items())
-        parts = ("blocks", "widths", "mix", "block", "shortcut", "head", "draw")
-        return "\n".join([f"recipe: {recipe}", *(f"{part}: {spelled(getattr(self, part))}" for part in parts)])
+        lines = [f"{name}: {value}" for name, value in self.recipe._asdict().items()]
+        for part in ("blocks", "widths", "mix", "block", "shortcut", "head", "draw"):
+            lines.append(f"{part}: {spell(getattr(self, part))}")
+        return "\n".join(lines)
 
 
-def spelled(part: Any) -> str:
-    """A part of a row as text: functions and classes by their full names, with the arguments that they are given."""
+def spell(part: Any) -> str:
+    """A part of a row as text, functions and classes by their full names."""
     if isinstance(part, partial):
-        given = [spelled(each) for each in part.args]
-        given += [f"{name}={spelled(value)}" for name, value in sorted(part.keywords.items())]
-        return f"{spelled(part.func)}({', '.join(given)})" if given else spelled(part.func)
+        given = [spell(each) for each in part.args]
+        given += [f"{name}={spell(value)}" for name, value in sorted(part.keywords.items())]
+        return f"{spell(part.func)}({', '.join(given)})" if given else spell(part.func)
     if isinstance(part, tuple | list):
-        return f"({', '.join(map(spelled, part))})"
+        return f"({', '.join(map(spell, part))})"
     if isinstance(part, dict):
-        return f"{{{', '.join(f'{name}: {spelled(value)}' for name, value in sorted(part.items()))}}}"
+        return spell(partial(dict, **part))
     if callable(part):
         named = part if hasattr(part, "__qualname__") else type(part)
         return f"{named.__module__}.{named.__qualname__}"
     return repr(part)
 
 
-CONVOLUTION, SA_LAST = (convolution_3x3,) * 3, (convolution_3x3, convolution_3x3, self_attention_3x3)
+CONV = (convolution_3x3,) * 3
+SA = (convolution_3x3, convolution_3x3, self_attention_3x3)
 """The mixing layers of each stage (departure D7)."""
+
+SMALL, LARGE = (16, 32, 64), (64, 128, 256)
+"""The feature maps of each stage."""
 
 CHOSEN = "scaled"
 """Which EVA Table 1 shows, by the rule in LOG.md: the one line of the choice.
 
-``experiment("evanet20-small")`` is ``evanet20-small-scaled``; all that is recorded has the full name.
+``experiment("evanet20-small")`` is ``evanet20-small-scaled``; whatever is recorded has the full
+name.
 """
 
 EVA = partial(EVASummary, **VARIANTS[CHOSEN].options)
@@ -104,13 +111,13 @@ EVANET_SMALL, EVANET_LARGE = f"evanet20-small-{CHOSEN}", f"evanet20-large-{CHOSE
 
 # fmt: off
 TABLE_1 = (
-    #          name              model              blocks     feature maps    layers       head          test acc. (%)
-    Experiment("resnet20-small", "ResNet-20 small", (2, 2, 2), (16, 32, 64),   CONVOLUTION, average_pooling, 91.25),
-    Experiment("sanet20-small",  "SANet-20 small",  (2, 2, 2), (16, 32, 64),   SA_LAST,     average_pooling, 92.45),
-    Experiment(EVANET_SMALL,     "EVANet-20 small", (2, 2, 2), (16, 32, 64),   CONVOLUTION, EVA,            93.00, variant=CHOSEN),
-    Experiment("resnet20-large", "ResNet-20 large", (2, 2, 2), (64, 128, 256), CONVOLUTION, average_pooling, 94.53),
-    Experiment("sanet20-large",  "SANet-20 large",  (2, 2, 2), (64, 128, 256), SA_LAST,     average_pooling, 94.88),
-    Experiment(EVANET_LARGE,     "EVANet-20 large", (2, 2, 2), (64, 128, 256), CONVOLUTION, EVA,            95.33, variant=CHOSEN),
+    #          name              model              blocks     maps   layers head           acc. (%)
+    Experiment("resnet20-small", "ResNet-20 small", (2, 2, 2), SMALL, CONV, average_pooling, 91.25),
+    Experiment("sanet20-small",  "SANet-20 small",  (2, 2, 2), SMALL, SA,   average_pooling, 92.45),
+    Experiment(EVANET_SMALL,     "EVANet-20 small", (2, 2, 2), SMALL, CONV, EVA, 93.00, CHOSEN),
+    Experiment("resnet20-large", "ResNet-20 large", (2, 2, 2), LARGE, CONV, average_pooling, 94.53),
+    Experiment("sanet20-large",  "SANet-20 large",  (2, 2, 2), LARGE, SA,   average_pooling, 94.88),
+    Experiment(EVANET_LARGE,     "EVANet-20 large", (2, 2, 2), LARGE, CONV, EVA, 95.33, CHOSEN),
 )
 # fmt: on
 
@@ -124,8 +131,8 @@ SHORT = {"evanet20-small": EVANET_SMALL, "evanet20-large": EVANET_LARGE}
 def register(*rows: Experiment) -> None:
     """Add rows of your own: they train, record and show in tables as any other, under their names.
 
-    ``ValueError`` if there is a row of that name already, if the name is no file name, if a tuple has not an entry for each
-    stage, or if there is no row ``base``; then none is added.
+    ``ValueError`` if there is a row of that name already, if the name is no file name, if a tuple
+    has not an entry for each stage, or if there is no row ``base``; then none is added.
     """
     names = [row.name for row in rows]
     for row in rows:
@@ -134,7 +141,8 @@ def register(*rows: Experiment) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", row.name):
             raise ValueError(f"name {row.name!r}: records are files of that name; use a-z, 0-9, - and _")
         for field in ("widths", "mix", "block"):
-            if isinstance(value := getattr(row, field), tuple) and len(value) != len(row.blocks):
+            value = getattr(row, field)
+            if isinstance(value, tuple) and len(value) != len(row.blocks):
                 raise ValueError(
                     f"{row.name}: {field} has {len(value)} entries, blocks {len(row.blocks)}: one for each stage"
                 )
@@ -146,7 +154,7 @@ def register(*rows: Experiment) -> None:
 
 
 def experiment(name: str) -> Experiment:
-    """The row called ``name``, or that it is short for; ``ValueError`` listing the names if there is none."""
+    """The row called ``name``, or that it is short for; ``ValueError`` lists all if there is none."""
     name = SHORT.get(name, name)
     if name not in ROWS:
         raise ValueError(
@@ -156,5 +164,5 @@ def experiment(name: str) -> Experiment:
 
 
 def build(name: str, num_classes: int = 10, in_channels: int = 3) -> Network:
-    """The network of the row ``name``, drawn from torch's random state: ``n in_channels 32 32 -> n num_classes``."""
+    """The network of a row, from torch's random state: ``n in_channels 32 32 -> n num_classes``."""
     return Network(experiment(name), num_classes, in_channels)

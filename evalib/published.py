@@ -1,4 +1,4 @@
-"""EVA as the author's published code has it, where that differs from the paper's text; and how that code begins."""
+"""EVA as the author's published code has it, where that differs from the paper's text."""
 
 import torch
 from einops import einsum, rearrange
@@ -14,19 +14,21 @@ DROPOUT = 0.15
 
 
 class PublishedEVA(nn.Module):
-    """Four looks and three recalls, ``n d 7 7 -> n d 1 1``: departures D2, D4 and D5 as the published code takes them.
+    """Four looks and three recalls, ``n d 7 7 -> n d 1 1``, as the published code has it (D2, D4, D5).
 
-    ``q0`` is a feed-forward network of the centre pixel. A look takes its query as it is, without W_Q; one table of 7
-    rows and one of 7 columns serve all four. A recall, from the second stage on, reads attn0, … and not q0, each with
-    a learned embedding of its slot. Logits are divided by √c; :class:`Around` follows each attention.
+    ``q0`` is a feed-forward network of the centre pixel. A look takes its query as it is, without
+    W_Q; one table of 7 rows and one of 7 columns serve all four. A recall, from the second stage
+    on, reads attn0, … and not q0, each with a learned embedding of its slot. Logits are divided by
+    √c; :class:`Around` follows each attention.
 
-    ``whole`` is the code with the rest of it: dropout; a look forecasts logits for the pixels of the next ring; keys
-    and values are split into heads by a reshape that mixes positions and channels; the embedding of a slot meets the
-    query of a recall as r meets that of a look; the output is one more feed-forward network; and its first weights.
+    ``whole`` is the code with the rest of it: dropout; a look forecasts logits for the pixels of
+    the next ring; keys and values are split into heads by a reshape that mixes positions and
+    channels; the embedding of a slot meets the query of a recall as r meets that of a look; the
+    output is one more feed-forward network; and its first weights.
 
-    ``slips`` are three things that it does besides, by its looks unsaid. It scales the query of a look in place, and
-    so the residual around that look, and attn0 as a slot, too. Its table of rows is read by the column. The forecast
-    for the last ring is written where nobody reads it.
+    ``slips`` are three things that the code does besides. It scales the query of a look in place,
+    and so the residual around that look, and attn0 as a slot, too. It reads its table of rows by
+    the column. It writes the forecast for the last ring where nobody reads it.
     """
 
     def __init__(
@@ -44,7 +46,8 @@ class PublishedEVA(nn.Module):
                 f"widths {in_channels}, {model_channels}, {out_channels} must be one: the query is a pixel"
             )
         d, c = model_channels, check_heads(model_channels, num_heads)
-        self.extent, self.num_heads, self.scale, self.whole, self.slips = EXTENT, num_heads, c**-0.5, whole, slips
+        self.extent, self.num_heads, self.scale = EXTENT, num_heads, c**-0.5
+        self.whole, self.slips = whole, slips
         self.first_query = feed_forward(d, d, d, whole, bias=not whole)
         self.rows, self.cols = (nn.Parameter(torch.empty(num_heads, c // 2, EXTENT)) for _ in range(2))
         if whole:
@@ -156,7 +159,7 @@ class PublishedEVA(nn.Module):
 
 
 class Around(nn.Module):
-    """What follows each attention: ``x = LayerNorm(query + y)`` with ``y = W_O attention``, then ``LayerNorm(x + FFN(x))``."""
+    """``x = LayerNorm(query + y)``, with ``y = W_O attention``, then ``LayerNorm(x + FFN(x))``."""
 
     def __init__(self, channels: int, whole: bool):
         super().__init__()
@@ -194,7 +197,7 @@ class PublishedLinear(nn.Linear):
 
 
 def draw_as_published(network: nn.Module) -> None:
-    """Draw a network's first weights as the published code does; a whole :class:`PublishedEVA` in it has done so."""
+    """Draw the first weights of convolutions and classifier as the published code does."""
     for name, part in network.named_modules():
         if isinstance(part, nn.Conv2d):
             projects = name.rpartition(".")[2].startswith("W_")
@@ -203,7 +206,7 @@ def draw_as_published(network: nn.Module) -> None:
 
 
 class Dropout(nn.Module):
-    """Dropout by a hash of the step and of the place, so that a resumed run is bitwise the run never stopped."""
+    """Dropout by a hash of step and place: a resumed run is bitwise the run never stopped."""
 
     steps: Tensor
     salt = 0
@@ -216,8 +219,10 @@ class Dropout(nn.Module):
         if not self.training:
             return x
         self.steps.add_(1)
-        bits = torch.arange(x.numel(), device=x.device) + (self.steps * 1_000_003 + self.salt) * 0x5851F42D4C957F2D
-        for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):  # the mixing of splitmix64
+        seed = (self.steps * 1_000_003 + self.salt) * 0x5851F42D4C957F2D
+        bits = torch.arange(x.numel(), device=x.device) + seed
+        # the mixing of splitmix64
+        for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
             bits = (bits ^ (bits >> shift)) * factor
         share = ((bits >> 31) & 0xFFFFFF).to(x.dtype).reshape(x.shape) / 2**24
         return x * (share >= DROPOUT) / (1 - DROPOUT)

@@ -1,4 +1,4 @@
-"""What the text leaves open in EVA, taken in several ways: the variants among which one is chosen."""
+"""What the text leaves open in EVA, taken in several ways, of which one is chosen."""
 
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ class ResidualAttention(LetterAttention):
 
 
 class StandardAttention(SingleQueryAttention):
-    """The attention sub-layer of Vaswani et al. 2017: ``LayerNorm(query + W_O attention)``, logits over √c."""
+    """Scaled, and ``LayerNorm(query + W_O attention)``: the sub-layer of Vaswani et al. 2017."""
 
     def __init__(
         self, memory_channels: int, model_channels: int, num_heads: int, offsets: Int[Tensor, "2 m"] | None = None
@@ -49,7 +49,7 @@ class StandardAttention(SingleQueryAttention):
 
 
 class Variant(NamedTuple):
-    """A way to take the text: what it adds, and the options of :class:`~evalib.networks.EVASummary` that make it."""
+    """A way to take the text: what it adds, and the options of the EVANet's head that make it."""
 
     adds: str
     options: dict[str, Any]
@@ -68,9 +68,9 @@ VARIANTS = {
         {"Attention": StandardAttention, "normed": True},
     ),
     "published": Variant(
-        "all of that but the norms of pixels and q0, feed-forward networks, slot embeddings, a first query from the "
-        "centre pixel: the author's code",
+        "all of that but the norms of pixels and q0; feed-forward networks, slot embeddings, a "
+        "first query from the centre pixel: the author's code",
         {"layer": PublishedEVA},
     ),
 }
-"""Each by the name that its rows end with, from the one that adds least to the text to the one that adds most."""
+"""Each by the name that its rows end with, from the one that adds least to that which adds most."""

@@ -245,7 +245,7 @@ MUTANTS = (
     ),
     Mutant(
         "published-slots-reversed", "the newest look has the first slot's embedding",
-        "test_published.py::test_published_eva_is_its_description_in_loops", "published.py",
+        "tests/test_published.py::test_published_eva_is_its_description_in_loops", "published.py",
         "+ self.slots[: s + 1]", "+ self.slots[: s + 1].flip(0)",
     ),
     Mutant(

@@ -1,8 +1,12 @@
 """The rows: each one thing changed, and that thing is what its words say; Table 1 stays what it was."""
 
 import math
+import shutil
+import subprocess
+import sys
 from dataclasses import fields, replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -431,3 +435,25 @@ def test_a_row_of_table_1_to_the_letter_is_drawn_as_ever(name, float32):
     with torch.inference_mode():
         scores = network(torch.linspace(-1, 1, 3 * 32 * 32).view(1, 3, 32, 32))[0]
     assert scores[:3].tolist() == pytest.approx(DRAWN[name], rel=1e-3)
+
+
+@pytest.mark.parametrize("chosen", ["normed", "standard-normed", "published"])
+def test_the_choice_is_one_line(tmp_path, chosen):
+    """Whichever is chosen: Table 1 has it, the others keep their names, and every row is built."""
+    copied = shutil.copytree(Path(evalib.__file__).parent, tmp_path / "evalib")
+    path = copied / "experiments.py"
+    text = path.read_text("utf-8").replace(f'CHOSEN = "{CHOSEN}"', f'CHOSEN = "{chosen}"')
+    path.write_text(text, "utf-8")
+    code = """
+import torch, evalib
+from evalib.experiments import ROWS
+with torch.device("meta"):
+    for name in ROWS:
+        evalib.build(name)
+print(evalib.TABLE_1[2].name, evalib.build("evanet20-small").summary.eva.__class__.__name__, *ROWS)
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    first, kind, *rows = run.stdout.split() or [run.stderr, ""]
+    assert first == f"evanet20-small-{chosen}", run.stderr
+    assert (kind == "PublishedEVA") == (chosen == "published")
+    assert {f"evanet20-{size}-{name}" for size in ("small", "large") for name in VARIANTS} <= {*rows}

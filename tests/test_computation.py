@@ -1,8 +1,8 @@
-"""The computation is the one that the records were made by: the first two losses of every experiment, in float64.
+"""The computation is the one that the records were made by: the first two losses of every row.
 
-A refactoring keeps these numbers. Where one is meant to change, raise the version of the computation
-(``evalib/training/settings.py``), so that records made before are not read as made by it, and write the new numbers:
-``python tests/test_computation.py``.
+A refactoring keeps these numbers. Where one is meant to change, raise the version of the
+computation (``evalib/training/settings.py``), so that records made before are not read as made by
+it, and write the new numbers: ``python tests/test_computation.py``.
 """
 
 import json
@@ -23,7 +23,7 @@ BATCH = 4
 
 
 def losses(name: str) -> list[float]:
-    """The loss of two eager training steps of seed 0 on forty images of the subset, weights drawn in float32."""
+    """The loss of two eager steps in float64 of seed 0, on forty images, weights drawn in float32."""
     cifar, recipe = data.load("subset"), experiment(name).recipe
     torch.set_default_dtype(torch.float32)
     torch.manual_seed(0)
@@ -37,7 +37,7 @@ def losses(name: str) -> list[float]:
 
 
 def same(name: str, pinned: list[float] | None) -> bool:
-    """Whether an experiment has its pinned losses, but for the rounding of another order of the same sums."""
+    """Whether an experiment has its pinned losses, but for another order of the same sums."""
     return pinned is not None and losses(name) == pytest.approx(pinned, rel=1e-9)
 
 
@@ -46,8 +46,8 @@ def test_first_two_losses_are_those_of_the_records(name):
     pinned = json.loads(LOSSES.read_text())
     assert name in pinned, f"{name} is new: python tests/test_computation.py writes its losses"
     assert same(name, pinned[name]), (
-        f"{name} computes something else than its records did: raise the version of the computation in "
-        "evalib/training/settings.py, then python tests/test_computation.py"
+        f"{name} computes something else than its records did: raise the version of the "
+        "computation in evalib/training/settings.py, then python tests/test_computation.py"
     )
 
 

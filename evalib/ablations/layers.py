@@ -1,4 +1,4 @@
-"""Layers and blocks that the six networks of Table 1 do not have: what the ablations put in their place."""
+"""Layers and blocks that no network of Table 1 has: what the ablations put in their place."""
 
 import torch
 from jaxtyping import Float, Int
@@ -12,9 +12,10 @@ from evalib.networks import BasicBlock, PaddedShortcut, convolution, convolution
 
 
 class CentrePixel(nn.Module):
-    """In place of the 7×7 convolution: the centre pixel of the map, which has as many channels as the model.
+    """In place of the 7×7 convolution: the centre pixel of the map, as wide as the model.
 
-    A convolution is drawn and dropped, so that all other layers begin as in the paper's EVA of the same seed.
+    A convolution is drawn and dropped, so that all other layers begin as in the paper's EVA of the
+    same seed.
     """
 
     def __init__(self, in_channels: int, model_channels: int, extent: int):
@@ -78,7 +79,8 @@ class NoPosition(ExpandingVisualAttention):
 class ZeroPaddedAttention(RelativeSelfAttention):
     """Relative self-attention in which the zeros around the map are keys and values like any other.
 
-    The map is padded so far that no answered window ends outside, and the queries of the padding are dropped.
+    The map is padded so far that no answered window ends outside, and the queries of the padding
+    are dropped.
     """
 
     def forward(self, x: Float[Tensor, "n cin i j"]) -> Float[Tensor, "n cout _ _"]:
@@ -96,12 +98,13 @@ class Crop(nn.Module):
 
 
 def first_query_alone(channels: int) -> nn.Sequential:
-    """EVA's first query as the head: ``FFN(7×7 convolution(x))``, and no attention: ``n c 8 8 -> n c``."""
-    return nn.Sequential(Crop(), nn.Conv2d(channels, channels, EXTENT), nn.Flatten(), feed_forward(channels, channels))
+    """EVA's first query as the head, ``FFN(7×7 convolution(x))``: ``n c 8 8 -> n c``."""
+    convolution = nn.Conv2d(channels, channels, EXTENT)
+    return nn.Sequential(Crop(), convolution, nn.Flatten(), feed_forward(channels, channels))
 
 
 def perceptron(channels: int) -> nn.Sequential:
-    """Global average pooling, then two layers with the hidden width that gives EVA's number of parameters."""
+    """Average pooling, then two layers with a hidden width that gives as many parameters as EVA."""
     layer = ExpandingVisualAttention(channels, channels, channels)
     budget = sum(parameter.numel() for parameter in layer.parameters())
     hidden = round((budget - channels) / (2 * channels + 1))
@@ -110,7 +113,7 @@ def perceptron(channels: int) -> nn.Sequential:
 
 
 class Bottleneck(nn.Module):
-    """A 1×1 convolution to a quarter of the channels, the mixing layer, with the stride, and a 1×1 back (Figure 5)."""
+    """A 1×1 convolution to a quarter of the channels, the mixing layer, a 1×1 back (Figure 5)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, mix, shortcut=PaddedShortcut):
         super().__init__()
@@ -126,10 +129,11 @@ class Bottleneck(nn.Module):
 
 
 def projected_shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """Option B: a 1×1 convolution and batch normalisation where the shape changes, else the identity."""
+    """Option B: where the shape changes a 1×1 convolution and a batch norm, else the identity."""
     if (in_channels, stride) == (out_channels, 1):
         return nn.Identity()
-    return nn.Sequential(convolution(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels))
+    projection = convolution(in_channels, out_channels, stride)
+    return nn.Sequential(projection, nn.BatchNorm2d(out_channels))
 
 
 class CroppedShortcut(PaddedShortcut):
@@ -140,7 +144,7 @@ class CroppedShortcut(PaddedShortcut):
 
 
 class UnpaddedBlock(BasicBlock):
-    """Where it has stride 2, its first convolution is not padded: ``n cin 16 16 -> n cout 7 7`` (see departure D6)."""
+    """At stride 2 its first convolution is not padded: ``n cin 16 16 -> n cout 7 7`` (D6)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, mix, shortcut=CroppedShortcut):
         def unpadded(in_channels: int, out_channels: int, stride: int) -> nn.Module:
@@ -150,7 +154,7 @@ class UnpaddedBlock(BasicBlock):
 
 
 class SecondAttends(BasicBlock):
-    """One attention a block: the first mixing layer, which has the stride, is a convolution (see departure D7)."""
+    """One attention a block: the first mixing layer, with the stride, is a convolution (D7)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, mix, shortcut=PaddedShortcut):
         super().__init__(in_channels, out_channels, stride, convolution_3x3, shortcut)
