@@ -21,7 +21,7 @@ from evalib.variants import VARIANTS
 
 
 class Recipe(NamedTuple):
-    """How a network is trained; after each milestone, a share of the epochs, at a tenth of the rate."""
+    """How a network is trained; the rate falls tenfold at the milestones, fractions of the epochs."""
 
     optimiser: str
     learning_rate: float
@@ -154,7 +154,7 @@ def register(*rows: Experiment) -> None:
 
 
 def experiment(name: str) -> Experiment:
-    """The row called ``name``, or that it is short for; ``ValueError`` lists all if there is none."""
+    """The row of that name, or that it is short for; ``ValueError`` lists all if there is none."""
     name = SHORT.get(name, name)
     if name not in ROWS:
         raise ValueError(

@@ -14,7 +14,7 @@ DROPOUT = 0.15
 
 
 class PublishedEVA(nn.Module):
-    """Four looks and three recalls, ``n d 7 7 -> n d 1 1``, as the published code has it (D2, D4, D5).
+    """Four looks and three recalls, ``n d 7 7 -> n d 1 1``, as published (D2, D4, D5).
 
     ``q0`` is a feed-forward network of the centre pixel. A look takes its query as it is, without
     W_Q; one table of 7 rows and one of 7 columns serve all four. A recall, from the second stage
