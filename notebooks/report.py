@@ -63,11 +63,10 @@ full_schedule = sum(row["effect_tier"] == "paper" for row in ran)
 whole = sum(row["seeds"] > 0 for row in full)
 judged = ", ".join(f"*{verdict}*: {number}" for verdict, number in verdicts.items())
 Markdown(
-    f"{answer.text()} {answer.REPORTED} {answer.letter()}\n\n"
     f"{whole} of the six rows of Table 1 have run the full schedule. Runs can judge {len(found)} claims ({judged}). "
     f"Of {len(changed)} changes to a network {len(ran)} were tried, {full_schedule} of them on the full schedule. Self-attention at stride 1 "
     "needs fewer parameters and FLOPs than the convolution that it replaces, as claimed; EVA does not. Every network overfits, which is "
-    "the likeliest reason why all of them stay below the paper. Where a trained EVA looks is hardly where it counts."
+    f"the likeliest reason why all of them stay below the paper. Where a trained EVA looks is hardly where it counts. {answer.letter()}"
 )
 
 # %% [markdown]
@@ -205,7 +204,14 @@ pairs = [
 lines = []
 for one, other in pairs:
     tier, found_there = tables.contrast(one, other, tiers=SHOWN)
-    lines.append([f"{choice.coded(one)} − {choice.coded(other)}", difference(found_there), found_there.n or "–", tier or "not run"])
+    lines.append(
+        [
+            f"{choice.coded(one)} − {choice.coded(other)}",
+            difference(found_there),
+            found_there.n or "–",
+            tier or "not run",
+        ]
+    )
 table(["difference", "points", "common seeds", "tier"], lines)
 
 # %% [markdown]
