@@ -118,8 +118,8 @@ table(
 
 # %% [markdown]
 # *Pixels in effect* counts how many pixels share the weight: eight equal weights give 8, one weight alone gives 1. The last two
-# columns say how many answers change when one vector is taken from another image. Seed 1 of the letter did not end badly, and is
-# one-hot all the same. It answers by its first query, and hardly by what it looks at ([more](what-it-reads)).
+# columns say how many answers change when one vector is taken from another image. Seed 1 of the letter is one-hot too, though it
+# ended well. It answers by its first query, and hardly by what it looks at ([more](what-it-reads)).
 #
 # Does the softmax cause the falls? We took the letter's network and optimiser at epoch 19 of the run on the CPU, where every
 # attention is one-hot, changed one thing, and trained on for nine epochs.
@@ -173,11 +173,11 @@ Markdown(
 )
 
 # %% [markdown]
-# Others have met this. {cite:t}`zhai2023stabilizing` call it *entropy collapse*: attention becomes one-hot, and training turns
-# unstable. {cite:t}`hong2025variance` show that one-hot weights make gradients explode. {cite:t}`wortsman2023small` see logits
-# grow until training fails. The usual cure is to normalise queries and keys {cite}`henry2020query,dehghani2023scaling`. The
-# attention of {cite:t}`vaswani2017attention`, whom the paper cites, has three things that the paper's text does not name: logits
-# divided by $\sqrt c$, a residual, and a LayerNorm. Perhaps the author took them for granted. The published code has all three.
+# Others have met this. {cite:t}`zhai2023stabilizing` call it *entropy collapse*, and {cite:t}`hong2025variance` show that one-hot
+# weights make gradients explode. Logits that grow until training fails are known too {cite}`wortsman2023small`, and so is the cure,
+# to normalise queries and keys {cite}`henry2020query,dehghani2023scaling`. The attention of {cite:t}`vaswani2017attention`, whom
+# the paper cites, has three things that its text does not name: logits divided by $\sqrt c$, a residual, and a LayerNorm. Perhaps
+# the author took them for granted. The published code has all three.
 #
 # (the-choice)=
 # ## Three variants that train, and the choice among them
@@ -253,9 +253,9 @@ Markdown(
 # the image is left. A norm after each attention does not help, because $q_0$ stands before it.
 #
 # Two predictions were written into `LOG.md` before their test. The 7×7 convolution alone, at a quarter of the rate, would save
-# the large network: it did not. All of EVA at a quarter of the rate would: it did.
+# the large network: it did not. All of EVA at a quarter of the rate would: it did, for the one epoch that was run.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"]
 courses = json.loads((results / "first_steps.json").read_text("utf-8"))["courses"]
 table(
     ["network, first epoch", "length of $q_0$ as drawn", "after 1 step", "after 100", "at the end", "validation, %"],
