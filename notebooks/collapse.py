@@ -78,18 +78,21 @@ picture(
             ("letter, seed 0, 32 bits, on a CPU", again, COLOURS["letter"], ":"),
         ]
     ),
-    caption="EVANet-20 small on all of CIFAR-10. Red: three runs of the letter. Blue: the variant <i>scaled</i>, for comparison. "
-    "The solid red run falls and stays down. The two with EVA in 32 bits fall too, and climb back.",
+    caption="EVANet-20 small on all of CIFAR-10. Red: three runs of the letter. Blue: the "
+    "variant <i>scaled</i>, for comparison. The solid red run falls and stays down. The two with "
+    "EVA in 32 bits fall too, and climb back.",
 )
 
 # %% tags=["hide-input"]
 Markdown(
-    f"One run of the letter ended at {fallen['test']['accuracy']:.1f} % of the test images, the other at "
-    f"{survivor['test']['accuracy']:.1f} %. The first computed EVA in 16 bits. That was our choice, and not the paper's. The other kept "
-    f"EVA in 32 bits: it fell to {low['validation_accuracy']:.1f} % in validation after epoch {low['epoch']}, and came back. A third "
-    f"run has the first weights of the first one, but computed in 32 bits on a CPU. It fell several times and came back each time, "
-    f"until it was stopped after epoch {again[-1]['epoch']}. So of the runs in 32 bits none of two stayed down. Since then EVA always "
-    "computes in 32 bits. The falls themselves remain to be explained."
+    f"One run of the letter ended at {fallen['test']['accuracy']:.1f} % of the test images, the "
+    f"other at {survivor['test']['accuracy']:.1f} %. The first computed EVA in 16 bits. That was "
+    "our choice, and not the paper's. The other kept EVA in 32 bits: it fell to "
+    f"{low['validation_accuracy']:.1f} % in validation after epoch {low['epoch']}, and came back. "
+    "A third run has the first weights of the first one, but computed in 32 bits on a CPU. It "
+    "fell several times and came back each time, until it was stopped after epoch "
+    f"{again[-1]['epoch']}. So of the runs in 32 bits none of two stayed down. Since then EVA "
+    "always computes in 32 bits. The falls themselves remain to be explained."
 )
 
 # %% [markdown]
@@ -148,8 +151,9 @@ def dots(groups):
 
 picture(
     dots(dict(sorted(accuracies.items(), key=lambda pair: means[pair[0]]))),
-    caption=f"One state of one run of the letter, trained on for {len(accuracies['nothing'])} epochs with one thing changed. A dot is "
-    "the accuracy after an epoch, the bar their mean. Red: nothing changed.",
+    caption=f"One state of one run of the letter, trained on for {len(accuracies['nothing'])} "
+    "epochs with one thing changed. A dot is the accuracy after an epoch, the bar their mean. "
+    "Red: nothing changed.",
 )
 
 # %% tags=["hide-cell"]
@@ -164,12 +168,14 @@ table(heads, lines)
 
 # %% tags=["hide-input"]
 Markdown(
-    f"What keeps the logits small helps: with its queries normed the network gains {gain['queries normed']:.1f} points, with its logits scaled "
-    f"{gain['logits scaled']:.1f}. Clipping the gradient gives {gain['gradient clipped']:.1f}, and computing in 32 bits "
-    f"throughout {gain['all in float32']:.1f}. A larger epsilon in Adam, which guards against overlong steps, makes it worse by "
-    f"{-gain['larger epsilon']:.1f}. This is evidence, and no proof. The network with nothing changed did not fall in these nine epochs. "
-    "And single steps were not recorded: we have the mean step of each part of the network, at the end of each epoch. So a rare "
-    "step that is too long is not excluded."
+    "What keeps the logits small helps: with its queries normed the network gains "
+    f"{gain['queries normed']:.1f} points, with its logits scaled {gain['logits scaled']:.1f}. "
+    f"Clipping the gradient gives {gain['gradient clipped']:.1f}, and computing in 32 bits "
+    f"throughout {gain['all in float32']:.1f}. A larger epsilon in Adam, which guards against "
+    f"overlong steps, makes it worse by {-gain['larger epsilon']:.1f}. This is evidence, and no "
+    "proof. The network with nothing changed did not fall in these nine epochs. And single steps "
+    "were not recorded: we have the mean step of each part of the network, at the end of each "
+    "epoch. So a rare step that is too long is not excluded."
 )
 
 # %% [markdown]
@@ -205,10 +211,11 @@ table(
 # %% tags=["hide-input"]
 trained = [each.mean for each in candidates if each.mean is not None and not each.collapsed]
 Markdown(
-    f"The rule took **{choice.default()}**. The variants that never collapsed lie within {max(trained) - min(trained):.2f} points of each other, so "
-    "this is a choice among near equals: *scaled* adds least, and is not shown to be best. The letter was not judged on equal terms "
-    "either, for its first run computed EVA in 16 bits. And the rule had a gap, which the next section shows: it looked at the small "
-    "network alone."
+    f"The rule took **{choice.default()}**. The variants that never collapsed lie within "
+    f"{max(trained) - min(trained):.2f} points of each other, so this is a choice among near "
+    "equals: *scaled* adds least, and is not shown to be best. The letter was not judged on "
+    "equal terms either, for its first run computed EVA in 16 bits. And the rule had a gap, "
+    "which the next section shows: it looked at the small network alone."
 )
 
 # %% [markdown]
@@ -229,17 +236,19 @@ picture(
             ("EVANet-20 large, residual (stopped)", residual, COLOURS["residual"], "-"),
         ]
     ),
-    caption="Large networks, seed 0, all of CIFAR-10. EVANet in the variant <i>residual</i> falls to "
-    f"{low['validation_accuracy']:.1f}&nbsp;% after epoch {low['epoch']}, comes back, and has {residual[-1]['validation_accuracy']:.1f}&nbsp;% "
-    f"when it is stopped. SANet, at best {max(row['validation_accuracy'] for row in sanet):.1f}&nbsp;%, trains badly; its logits have no "
-    "scale either.",
+    caption="Large networks, seed 0, all of CIFAR-10. EVANet in the variant <i>residual</i> "
+    f"falls to {low['validation_accuracy']:.1f}&nbsp;% after epoch {low['epoch']}, comes back, "
+    f"and has {residual[-1]['validation_accuracy']:.1f}&nbsp;% when it is stopped. SANet, at best "
+    f"{max(row['validation_accuracy'] for row in sanet):.1f}&nbsp;%, trains badly; its logits "
+    "have no scale either.",
 )
 
 # %% tags=["hide-input"]
 told = unfinished.told("evanet20-large-scaled")
 Markdown(
-    f"*Scaled* did worse: {'; '.join(told)}. No curve can be shown, because the lines of that run were not kept. A loss of 2.303 is "
-    "$\\ln 10$: the network guesses among ten classes. So the variant that the rule chose did not train in half of Table 1."
+    f"*Scaled* did worse: {'; '.join(told)}. No curve can be shown, because the lines of that run "
+    "were not kept. A loss of 2.303 is $\\ln 10$: the network guesses among ten classes. So the "
+    "variant that the rule chose did not train in half of Table 1."
 )
 
 # %% [markdown]
@@ -311,8 +320,9 @@ def over_widths(name, of_width):
 SHOWN = "scaled, no width rule", "scaled", "normed", "standard-normed", "published", "sanet", "sanet-scaled"
 picture(
     *(over_widths(name, check[name]) for name in SHOWN if name in check),
-    caption="The width check: the largest logit over 150 steps of Adam at 0.001 on CIFAR-10, seed 0, a panel a variant, a line a width. "
-    "Where the lines lie on one another, the width does not matter. Where they fan out, a wide network differs from a narrow one.",
+    caption="The width check: the largest logit over 150 steps of Adam at 0.001 on CIFAR-10, "
+    "seed 0, a panel a variant, a line a width. Where the lines lie on one another, the width "
+    "does not matter. Where they fan out, a wide network differs from a narrow one.",
 ) if check else Markdown("**Not measured yet.** There is no `results/width.json` here, so there is nothing to draw.")
 
 # %% tags=["hide-cell"]
@@ -343,9 +353,10 @@ def passes(of_width):
 good = [f"*{name}*" for name, of_width in check.items() if passes(of_width)]
 bad = [f"*{name}*" for name, of_width in check.items() if not passes(of_width)]
 Markdown(
-    f"A variant passes if, at every width, its largest logit is at most {FACTOR} times that at 64 channels, and at least {IN_EFFECT} of the 24 "
-    f"pixels of the last ring are in effect. Passed: {', '.join(good) or 'none'}. Failed: {', '.join(bad) or 'none'}. In the table, "
-    "*agreement of $q_0$* is 1 when $q_0$ is one vector for all images."
+    f"A variant passes if, at every width, its largest logit is at most {FACTOR} times that at 64 "
+    f"channels, and at least {IN_EFFECT} of the 24 pixels of the last ring are in effect. Passed: "
+    f"{', '.join(good) or 'none'}. Failed: {', '.join(bad) or 'none'}. In the table, *agreement "
+    "of $q_0$* is 1 when $q_0$ is one vector for all images."
 ) if check else None
 
 # %% [markdown]
@@ -367,8 +378,9 @@ for name, row in ROWS.items():
             lines.append([f"`{name}`", tier, record["seed"], f"{best:.1f}", f"{last_one:.1f}", f"{record['test']['accuracy']:.2f}"])  # fmt: skip
 heads = ["network", "tier", "seed", "validation, %: best", "last", "test, %"]
 table(heads, lines) if lines else Markdown(
-    "**No run of a large EVANet is recorded yet**, neither for 15 epochs nor for 150. So that the line above saves the large network to "
-    "the end of its schedule is expected, and not shown."
+    "**No run of a large EVANet is recorded yet**, neither for 15 epochs nor for 150. So that "
+    "the line above saves the large network to the end of its schedule is expected, and not "
+    "shown."
 )
 
 # %% [markdown]
@@ -377,8 +389,10 @@ table(heads, lines) if lines else Markdown(
 # %% tags=["remove-input"]
 large = f"{len(lines)} large EVANets are recorded." if lines else "No large EVANet has run to the end yet."
 Markdown(
-    f"Built exactly as the text says, EVA falls apart in training: one of two runs ended at {fallen['test']['accuracy']:.1f} %, with EVA in 16 "
-    f"bits; in 32 bits runs fall too, and come back. Scaled logits stop the falls at 64 channels, and so do two other additions. At 256 "
-    f"channels all fail, because Adam's steps add up over the width; a rate of $64/d$ for EVA's matrices mends the first steps. {large} "
-    "A description can have every equation, and still leave out what makes training dependable. Next: [Table 1](table1.ipynb)."
+    "Built exactly as the text says, EVA falls apart in training: one of two runs ended at "
+    f"{fallen['test']['accuracy']:.1f} %, with EVA in 16 bits; in 32 bits runs fall too, and come "
+    "back. Scaled logits stop the falls at 64 channels, and so do two other additions. At 256 "
+    "channels all fail, because Adam's steps add up over the width; a rate of $64/d$ for EVA's "
+    f"matrices mends the first steps. {large} A description can have every equation, and still "
+    "leave out what makes training dependable. Next: [Table 1](table1.ipynb)."
 )

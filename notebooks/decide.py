@@ -51,9 +51,7 @@ NETWORKS = {
 DOTS = dict(zip(NETWORKS, (COLOURS["ResNet"], INK, ORANGE, COLOURS["SANet"], COLOURS["EVANet"]), strict=True))
 results, image = records.results(), torch.zeros(1, 3, 32, 32)
 full = {name: [record["test"]["accuracy"] for record in complete(experiment(name), "paper")] for name in NETWORKS}
-short = {
-    name: [record["test"]["accuracy"] for record in complete(experiment(name), "quick")] for name in NETWORKS
-}
+short = {name: [record["test"]["accuracy"] for record in complete(experiment(name), "quick")] for name in NETWORKS}
 networks = {name: build(name).eval() for name in NETWORKS}
 parameters = {name: count_parameters(network) for name, network in networks.items()}
 operations = {name: flops(network, image) / 1e6 for name, network in networks.items()}
@@ -78,9 +76,11 @@ lead = mean(full[eva]) - mean(full[resnet])
 runs, when = (full, "on the full schedule") if full[mlp] else (short, "after 15 epochs")
 rival, own = (mean(runs[name]) for name in (mlp, eva))
 Markdown(
-    f"**In a line: not for accuracy alone, by what is known today.** EVA leads a mean by {lead:.1f} points on CIFAR-10, for "
-    f"{parameters[eva] / parameters[resnet]:.1f} times the parameters. A mean with a small MLP of as many parameters is cheaper to run, and had "
-    f"{rival:.1f} % where EVA had {own:.1f} % {when}. How sure all this is: [the answer](intro.ipynb)."
+    "**In a line: not for accuracy alone, by what is known today.** EVA leads a mean by "
+    f"{lead:.1f} points on CIFAR-10, for {parameters[eva] / parameters[resnet]:.1f} times the "
+    "parameters. A mean with a small MLP of as many parameters is cheaper to run, and had "
+    f"{rival:.1f} % where EVA had {own:.1f} % {when}. How sure all this is: [the "
+    "answer](intro.ipynb)."
 )
 
 # %% [markdown]
@@ -98,7 +98,8 @@ def accuracy(seeds):
     if not seeds:
         return "not run"
     reach = chance.of_mean(len(seeds))
-    return f"{mean(seeds):.1f} [{mean(seeds) - reach:.1f}, {mean(seeds) + reach:.1f}] ({len(seeds)})"
+    low, high = mean(seeds) - reach, mean(seeds) + reach
+    return f"{mean(seeds):.1f} [{low:.1f}, {high:.1f}] ({len(seeds)})"
 
 
 def cell(value, form):
@@ -144,8 +145,9 @@ def scatter(title, values):
 picture(
     scatter("full schedule, 150 epochs", full),
     scatter("short runs, 15 epochs", short),
-    caption="Accuracy over parameters. A large dot is the mean, a small one a seed. Left, what counts; right, the short runs, in which "
-    "the rivals have run too. Higher is better, further left is cheaper.",
+    caption="Accuracy over parameters. A large dot is the mean, a small one a seed. Left, what "
+    "counts; right, the short runs, in which the rivals have run too. Higher is better, further "
+    "left is cheaper.",
 )
 
 # %% [markdown]
@@ -173,8 +175,8 @@ table(
     ["variant", "widths that pass the check, of 64, 128, 256 and 512 channels"],
     [[name, trains(of_width)] for name, of_width in last.items()],
 ) if last else Markdown(
-    "**Not measured yet.** The width check has not run here, so what is known is this: EVA trains at 64 channels. Without the width "
-    "rule it [did not train](the-large-network) at 256."
+    "**Not measured yet.** The width check has not run here, so what is known is this: EVA "
+    "trains at 64 channels. Without the width rule it [did not train](the-large-network) at 256."
 )
 
 # %% [markdown]
@@ -194,7 +196,8 @@ table(
 # %% tags=["remove-input"]
 heavier = {name: parameters[eva] / parameters[name] for name in (resnet, mlp)}
 Markdown(
-    f"What it costs in one sentence: {heavier[resnet]:.1f} times the parameters of a mean, {operations[eva] / operations[resnet]:.2f} times its "
-    f"operations, and {step('cuda', eva) / step('cuda', resnet):.1f} times the time of a step on a GPU, "
+    f"What it costs in one sentence: {heavier[resnet]:.1f} times the parameters of a mean, "
+    f"{operations[eva] / operations[resnet]:.2f} times its operations, and "
+    f"{step('cuda', eva) / step('cuda', resnet):.1f} times the time of a step on a GPU, "
     f"{step('cpu', eva) / step('cpu', resnet):.2f} times on a CPU."
 )

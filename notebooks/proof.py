@@ -255,7 +255,8 @@ check([flops_of_convolution(*size) for size in sizes], built)
 # %% tags=["remove-input"]
 Markdown(
     "Every equation has a test, and the tests have been tested too: we broke the code on purpose"
-    f"{f' in {len(wrong)} ways' if wrong else ''}, and each break was caught. Half of the paper's claim about cost holds. Self-attention needs "
-    "fewer parameters than the convolution it replaces, and fewer FLOPs too, except [at stride 2](still-better). EVA needs more of both: it "
-    "contains a 7×7 convolution, and what it replaces is a mean."
+    f"{f' in {len(wrong)} ways' if wrong else ''}, and each break was caught. Half of the paper's "
+    "claim about cost holds. Self-attention needs fewer parameters than the convolution it "
+    "replaces, and fewer FLOPs too, except [at stride 2](still-better). EVA needs more of both: "
+    "it contains a 7×7 convolution, and what it replaces is a mean."
 )

@@ -63,10 +63,12 @@ full_schedule = sum(row["effect_tier"] == "paper" for row in ran)
 whole = sum(row["seeds"] > 0 for row in full)
 judged = ", ".join(f"*{verdict}*: {number}" for verdict, number in verdicts.items())
 Markdown(
-    f"{whole} of the six rows of Table 1 have run the full schedule. Runs can judge {len(found)} claims ({judged}). "
-    f"Of {len(changed)} changes to a network {len(ran)} were tried, {full_schedule} of them on the full schedule. Self-attention at stride 1 "
-    "needs fewer parameters and FLOPs than the convolution that it replaces, as claimed; EVA does not. Every network overfits, which is "
-    f"the likeliest reason why all of them stay below the paper. Where a trained EVA looks is hardly where it counts. {answer.letter()}"
+    f"{whole} of the six rows of Table 1 have run the full schedule. Runs can judge {len(found)} "
+    f"claims ({judged}). Of {len(changed)} changes to a network {len(ran)} were tried, "
+    f"{full_schedule} of them on the full schedule. Self-attention at stride 1 needs fewer "
+    "parameters and FLOPs than the convolution that it replaces, as claimed; EVA does not. Every "
+    "network overfits, which is the likeliest reason why all of them stay below the paper. Where "
+    f"a trained EVA looks is hardly where it counts. {answer.letter()}"
 )
 
 # %% [markdown]
@@ -146,9 +148,11 @@ if effects and chance:
     display(
         picture(
             figures.effects(effects, chance.of_difference(1)),
-            caption="Effects on the full schedule, in points of test accuracy, with 95&nbsp;% intervals, uncorrected. All bars use one "
-            f"standard deviation over seeds, {chance.deviation:.2f} points ({chance.freedom} degrees of freedom); the grey band is "
-            "what one seed against another does by itself. A change of which a run collapsed has no interval, and is left out.",
+            caption="Effects on the full schedule, in points of test accuracy, with 95&nbsp;% "
+            "intervals, uncorrected. All bars use one standard deviation over seeds, "
+            f"{chance.deviation:.2f} points ({chance.freedom} degrees of freedom); the grey band "
+            "is what one seed against another does by itself. A change of which a run collapsed "
+            "has no interval, and is left out.",
         )
     )
 
@@ -254,18 +258,21 @@ def averaged(curves, what, epoch=None):
 evanets = overfit["EVANet-20 small"]
 picture(
     *(losses(model, curves) for model, curves in overfit.items()),
-    caption="Loss on the training and on the validation images, full schedule, a line a seed. Once the rate has fallen, after epoch "
-    f"{FALLS - 1}, the networks go on learning their training images, and get no better on others.",
+    caption="Loss on the training and on the validation images, full schedule, a line a seed. "
+    f"Once the rate has fallen, after epoch {FALLS - 1}, the networks go on learning their "
+    "training images, and get no better on others.",
 )
 
 # %% tags=["hide-input"]
 Markdown(
-    f"After the last epoch EVANet-20 small has {averaged(evanets, 'train_accuracy'):.1f} % of its training images right, and "
-    f"{averaged(evanets, 'validation_accuracy'):.1f} % of the validation images. From epoch {FALLS} on its training loss falls further, while "
-    f"its validation loss rises, from {averaged(evanets, 'validation_loss', FALLS):.2f} to {averaged(evanets, 'validation_loss'):.2f}. ResNet and "
-    "SANet do the same, less strongly. So these networks lack regularisation rather than capacity. Our recipe has no weight decay, because "
-    "the text names none ([D10](#d10)). We think that this is the likeliest reason why all networks stay below the paper's numbers, but it "
-    "is not tested: the ladder would do that."
+    f"After the last epoch EVANet-20 small has {averaged(evanets, 'train_accuracy'):.1f} % of its "
+    f"training images right, and {averaged(evanets, 'validation_accuracy'):.1f} % of the "
+    f"validation images. From epoch {FALLS} on its training loss falls further, while its "
+    f"validation loss rises, from {averaged(evanets, 'validation_loss', FALLS):.2f} to "
+    f"{averaged(evanets, 'validation_loss'):.2f}. ResNet and SANet do the same, less strongly. So "
+    "these networks lack regularisation rather than capacity. Our recipe has no weight decay, "
+    "because the text names none ([D10](#d10)). We think that this is the likeliest reason why "
+    "all networks stay below the paper's numbers, but it is not tested: the ladder would do that."
 )
 
 # %% [markdown]
@@ -323,8 +330,9 @@ def exchange(found):
 
 picture(
     exchange(exchanged),
-    caption=f"<i>{choice.default().capitalize()}</i>, full schedule, 10,000 test images, a dot a seed: how many predictions change when one "
-    "vector is taken from an image of another class. The ring of 8, around the centre, counts most.",
+    caption=f"<i>{choice.default().capitalize()}</i>, full schedule, 10,000 test images, a dot a "
+    "seed: how many predictions change when one vector is taken from an image of another class. "
+    "The ring of 8, around the centre, counts most.",
 ) if exchanged else Markdown("No measurement is kept here.")
 
 # %% [markdown]
@@ -376,13 +384,15 @@ for record, made_of in measured:
     if variant == "letter" and not collapse(record["curve"]):
         changed_by = [100 * each["changed"] / made_of["images"] for each in (q0, *looks)]
         upright = (
-            f" Its run that did not collapse answers by $q_0$: another's changes {changed_by[0]:.1f} % of the predictions, another look at "
-            f"most {max(changed_by[1:]):.1f} %."
+            " Its run that did not collapse answers by $q_0$: another's changes "
+            f"{changed_by[0]:.1f} % of the predictions, another look at most "
+            f"{max(changed_by[1:]):.1f} %."
         )
 Markdown(
     "On the full schedule a look uses at least this many pixels: "
     + ", ".join(f"*{variant}* {number:.1f}" for variant, number in fewest.items())
-    + f". In EVA exactly as in the text, *letter*, a look picks one pixel.{upright} [What the text leaves out](collapse.ipynb) tells why."
+    + f". In EVA exactly as in the text, *letter*, a look picks one pixel.{upright} [What the "
+    "text leaves out](collapse.ipynb) tells why."
 )
 
 # %% [markdown]
@@ -434,17 +444,21 @@ def correlations(found):
 
 picture(
     correlations(agreement),
-    caption=f"<i>{choice.default().capitalize()}</i>, seed 0, {len(images)} test images: the rank correlation, within a ring, of a pixel's weight and of the fall in score "
-    "when it is hidden. Bars are two standard errors.",
+    caption=f"<i>{choice.default().capitalize()}</i>, seed 0, {len(images)} test images: the rank "
+    "correlation, within a ring, of a pixel's weight and of the fall in score when it is hidden. "
+    "Bars are two standard errors.",
 )
 
 # %% tags=["hide-input"]
 means = [sum(each) / len(each) for each in agreement.values()]
 Markdown(
-    f"The correlations are {', '.join(f'{mean:.2f}' for mean in means)}, from the ring of 8 to that of 24. So a bright square in a picture of "
-    "attention says little about what decides the answer. This is known of attention in general: weights could be replaced by very different ones without changing the output "
-    "{cite}`jain2019attention`, and whether they explain anything depends on the question {cite}`wiegreffe2019attention`. In EVA there is a plain "
-    "reason: each vector has seen more of the picture than the pixels under it, and $q_0$ reads the whole map before any look is taken."
+    f"The correlations are {', '.join(f'{mean:.2f}' for mean in means)}, from the ring of 8 to "
+    "that of 24. So a bright square in a picture of attention says little about what decides the "
+    "answer. This is known of attention in general: weights could be replaced by very different "
+    "ones without changing the output {cite}`jain2019attention`, and whether they explain "
+    "anything depends on the question {cite}`wiegreffe2019attention`. In EVA there is a plain "
+    "reason: each vector has seen more of the picture than the pixels under it, and $q_0$ reads "
+    "the whole map before any look is taken."
 )
 
 # %% [markdown]
@@ -525,9 +539,12 @@ table(["tier", "device", "unit", "runs", "hours"], lines) if lines else Markdown
 
 # %% tags=["remove-input"]
 Markdown(
-    f"Of {len(found)} claims about accuracy and time, runs have decided {len(found) - verdicts[statistics.NOT_YET_DECIDED]}. Counted without a run: "
-    "self-attention at stride 1 is lighter than the convolution that it replaces; EVA is heavier than the mean. What we found beside the "
-    f"claims: the networks overfit, with {averaged(evanets, 'train_accuracy'):.1f} % right in training and "
-    f"{averaged(evanets, 'validation_accuracy'):.1f} % in validation; the ring of 8 counts most; and where EVA looks is hardly where it counts. "
-    "Is it worth using? [A page for that](decide.ipynb)."
+    f"Of {len(found)} claims about accuracy and time, runs have decided "
+    f"{len(found) - verdicts[statistics.NOT_YET_DECIDED]}. Counted without a run: self-attention "
+    "at stride 1 is lighter than the convolution that it replaces; EVA is heavier than the mean. "
+    "What we found beside the claims: the networks overfit, with "
+    f"{averaged(evanets, 'train_accuracy'):.1f} % right in training and "
+    f"{averaged(evanets, 'validation_accuracy'):.1f} % in validation; the ring of 8 counts most; "
+    "and where EVA looks is hardly where it counts. Is it worth using? [A page for "
+    "that](decide.ipynb)."
 )

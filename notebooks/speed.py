@@ -141,10 +141,11 @@ differences = [each["largest_difference"] for _, each in together]
 if beside:
     display(
         Markdown(
-            f"On a GPU seeds train side by side, each captured on a stream of its own. A step, alone and with "
-            f"{trained['amounts']['seeds']} runs side by side, on the {foreign(trained['device'])}: {'; '.join(beside)}. After "
-            f"{trained['amounts']['steps']} steps the weights of a run beside others differ from those of the run alone by "
-            f"at most {max(differences):g}."
+            "On a GPU seeds train side by side, each captured on a stream of its own. A step, "
+            f"alone and with {trained['amounts']['seeds']} runs side by side, on the "
+            f"{foreign(trained['device'])}: {'; '.join(beside)}. After "
+            f"{trained['amounts']['steps']} steps the weights of a run beside others differ from "
+            f"those of the run alone by at most {max(differences):g}."
         )
     )
 
@@ -259,8 +260,9 @@ for attention in attentions.values():
     display(
         picture(
             *(ratios(name, rows) for name, rows in attention["cases"].items()),
-            caption="Time of one layer over that of its literal einops form, a panel a case; shorter is faster. Green: ours. "
-            "Dark: others and the convolution, forward and backward. Pale, on top: forward only, not to be ranked with them.",
+            caption="Time of one layer over that of its literal einops form, a panel a case; "
+            "shorter is faster. Green: ours. Dark: others and the convolution, forward and "
+            "backward. Pale, on top: forward only, not to be ranked with them.",
         )
     )
     both = {
@@ -287,10 +289,12 @@ if "date" in gpu:
     before = next(row["microseconds"] for row in timed if row["launches"] == [[8, 8, 64, 4]])
     display(
         Markdown(
-            f"The GPU's record is of {gpu['date']}, commit `{gpu['commit'][:7]}`. Its largest error against the literal form "
-            f"in float64, over {len(gpu['errors'])} cases, was {said}. Every layer had the same tile of 64 queries; other tiles "
-            f"were timed on the kernels alone, where the forward kernel at stride 2 takes {timed[0]['microseconds']:.1f} µs for "
-            f"{before:.1f}. The package has these since; a whole layer with them was not measured."
+            f"The GPU's record is of {gpu['date']}, commit `{gpu['commit'][:7]}`. Its largest "
+            f"error against the literal form in float64, over {len(gpu['errors'])} cases, was "
+            f"{said}. Every layer had the same tile of 64 queries; other tiles were timed on the "
+            "kernels alone, where the forward kernel at stride 2 takes "
+            f"{timed[0]['microseconds']:.1f} µs for {before:.1f}. The package has these since; a "
+            "whole layer with them was not measured."
         )
     )
 
@@ -323,8 +327,9 @@ table(["What", "At most", "Measured", "Met"], layers + runs)
 if "measured" in trained:
     display(
         Markdown(
-            f"The steps were measured on {trained['date']}, commit `{trained['commit'][:7]}`. EVA has another form on a GPU "
-            "since, with fewer products; a step with it was not measured."
+            f"The steps were measured on {trained['date']}, commit `{trained['commit'][:7]}`. EVA "
+            "has another form on a GPU since, with fewer products; a step with it was not "
+            "measured."
         )
     )
 
@@ -390,8 +395,9 @@ if gpu.get("device") in SHEET:
     display(
         picture(
             roofline(points, *SHEET[gpu["device"]]),
-            caption="The layers of the table under the roof of the device's data sheet: the slope is its memory, the level its "
-            "matrix products in bf16. All lie below it, the layers of 256 channels nearest.",
+            caption="The layers of the table under the roof of the device's data sheet: the "
+            "slope is its memory, the level its matrix products in bf16. All lie below it, the "
+            "layers of 256 channels nearest.",
         )
     )
 

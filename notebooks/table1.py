@@ -47,9 +47,10 @@ from evalib.results.words import between, foreign, number
 # %% tags=["hide-input"]
 picture(
     figures.against_paper([*tables.of_size("small"), *tables.of_size("large")]),
-    caption="Test accuracies: the paper's, one number a network, and ours on the full schedule, a dot a seed. A bar is the 95 % "
-    "interval of the mean. If the paper's order held here, the blue dots would climb from ResNet to EVANet as the grey diamonds do. The letter's "
-    "run that collapsed computed EVA in 16 bits, which was our choice, and not the paper's.",
+    caption="Test accuracies: the paper's, one number a network, and ours on the full schedule, "
+    "a dot a seed. A bar is the 95 % interval of the mean. If the paper's order held here, the "
+    "blue dots would climb from ResNet to EVANet as the grey diamonds do. The letter's run that "
+    "collapsed computed EVA in 16 bits, which was our choice, and not the paper's.",
 )
 
 # %% [markdown]
@@ -119,8 +120,9 @@ Markdown(tables.gaps_markdown(gaps))
 
 # %% tags=["hide-input"]
 Markdown(
-    f"So the lead of EVANet over ResNet that we found, {gaps[0]['ours']:.2f} points, is {gaps[0]['our_ratio']:.1f} standard errors of one "
-    f"test, where the paper's is {gaps[0]['ratio']:.1f}. By this ruler alone ours could be chance."
+    f"So the lead of EVANet over ResNet that we found, {gaps[0]['ours']:.2f} points, is "
+    f"{gaps[0]['our_ratio']:.1f} standard errors of one test, where the paper's is "
+    f"{gaps[0]['ratio']:.1f}. By this ruler alone ours could be chance."
 )
 
 # %% [markdown]
@@ -170,7 +172,8 @@ for tier in ("paper", "quick"):
             Markdown(f"Tier `{tier}`, {size}:"),
             picture(
                 *figures.curves({model: [each["curve"] for each in several] for model, several in found.items()}),
-                caption=f"Training loss and validation accuracy at <code>{tier}</code>, {size} networks, a line a seed.",
+                caption=f"Training loss and validation accuracy at <code>{tier}</code>, {size} "
+                "networks, a line a seed.",
             ),
         )
 
@@ -232,7 +235,8 @@ names = {row.name for row in TABLE_1}
 run = [row for row in full if row["experiment"] in names and row["seeds"]]
 below = [row["paper"] - row["accuracy"] for row in run if row["accuracy"] is not None]
 Markdown(
-    f"{len(run)} of the six rows of Table 1 have run the full schedule here. All of them stay below the paper's number, by "
-    f"{min(below):.1f} to {max(below):.1f} points. Whether EVA helps all the same stands on [the first page](intro.ipynb), what may be concluded claim by claim in "
-    "[the report](report.ipynb)."
+    f"{len(run)} of the six rows of Table 1 have run the full schedule here. All of them stay "
+    f"below the paper's number, by {min(below):.1f} to {max(below):.1f} points. Whether EVA helps "
+    "all the same stands on [the first page](intro.ipynb), what may be concluded claim by claim "
+    "in [the report](report.ipynb)."
 )

@@ -91,10 +91,10 @@ with rc_context(figures.STYLE):
     right.set_xlim(0, 1)
 picture(
     drawing,
-    caption="One image through <code>evalib.predict</code>. The network gives one of its ten classes to any image, also to "
-    "one that shows none of them.",
-    alt=f"A photograph, the same at 32×32 pixels, and bars of the four largest shares: {names[0]} has "
-    f"{shares[0, best[0]]:.2f}.",
+    caption="One image through <code>evalib.predict</code>. The network gives one of its ten "
+    "classes to any image, also to one that shows none of them.",
+    alt=f"A photograph, the same at 32×32 pixels, and bars of the four largest shares: {names[0]} "
+    f"has {shares[0, best[0]]:.2f}.",
 )
 
 # %% [markdown]
@@ -194,8 +194,8 @@ with torch.no_grad():
 # %% tags=["hide-input"]
 picture(
     figures.ring_weights(images, trace),
-    caption="Weights of each ring's pixels, the mean of four heads; the bluest is the largest of its ring, whose weight stands "
-    "below.",
+    caption="Weights of each ring's pixels, the mean of four heads; the bluest is the largest of "
+    "its ring, whose weight stands below.",
     alt="Three images, and beside each the 7×7 map four times, each time with the weights of one ring.",
 )
 

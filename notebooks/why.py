@@ -71,9 +71,10 @@ weights_at_7, flops_at_7 = (cost[7]["convolution"][each] / cost[7]["attention"][
 picture(
     drawn(cost, "weights, thousands", 0, 1e3),
     drawn(cost, "FLOPs, millions", 1, 1e6),
-    caption="Weights and floating-point operations (FLOPs) of one layer, from 128 to 256 channels on a 32×32 map. Those of a "
-    "convolution grow with the square of its window, those of attention hardly grow. At <i>k</i> = 7 the convolution has "
-    f"{weights_at_7:.0f} times the weights and {flops_at_7:.0f} times the FLOPs.",
+    caption="Weights and floating-point operations (FLOPs) of one layer, from 128 to 256 "
+    "channels on a 32×32 map. Those of a convolution grow with the square of its window, those "
+    f"of attention hardly grow. At <i>k</i> = 7 the convolution has {weights_at_7:.0f} times the "
+    f"weights and {flops_at_7:.0f} times the FLOPs.",
 )
 
 # %% [markdown]

@@ -120,7 +120,9 @@ lines = []
 for rival, each in zip(rivals, judged, strict=True):
     found = each.difference if tier == "paper" else tables.contrast(mine.name, rival, out, (tier,))[1]
     p = None if each.verdict == statistics.NOT_YET_DECIDED else each.p
-    lines.append([f"{choice.coded(mine.name)} − {choice.coded(rival)}", difference(found), found.n, p_value(p), each.verdict])
+    lines.append(
+        [f"{choice.coded(mine.name)} − {choice.coded(rival)}", difference(found), found.n, p_value(p), each.verdict]
+    )
 table(["difference", "points", "seeds", "p, Holm", "verdict"], lines)
 
 # %% tags=["hide-input"]
@@ -129,8 +131,9 @@ rows = tables.drawn([row for row in tables.table(out, (tier,)) if row["experimen
 lowest, highest = (pick(value for row in rows for value in row.accuracies) for pick in (min, max))
 picture(
     figures.against_paper(rows, least=lowest - 5, most=highest + 5),
-    caption=f"Your head and its rivals at <code>{tier}</code>: a dot a seed. On the full schedule bars are 95 % intervals of the "
-    "mean. Where bars overlap by much, more seeds are needed, not a better story.",
+    caption=f"Your head and its rivals at <code>{tier}</code>: a dot a seed. On the full schedule "
+    "bars are 95 % intervals of the mean. Where bars overlap by much, more seeds are needed, not "
+    "a better story.",
 )
 
 # %% tags=["hide-input"]
