@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from evalib import equations, fast
 from evalib.equations import Map, Out, check_odd
+from evalib.fast import self_attention
 
 
 class RelativeSelfAttention(nn.Module):
@@ -45,7 +46,7 @@ class RelativeSelfAttention(nn.Module):
         quick = self.fast and self.kept is None
         if quick and all(is_bare(W, nn.Conv2d) for W in (W_Q, W_K, W_V)):  # q, k and v in one product
             W = W_Q.weight, W_K.weight, W_V.weight
-            return fast.self_attention(x, *W, self.rows, self.cols, self.num_heads, self.stride, self.scale)
+            return self_attention(x, *W, self.rows, self.cols, self.num_heads, self.stride, self.scale)
         q, k, v = (rearrange(W(x), "n (h c) i j -> n h c i j", h=self.num_heads) for W in (W_Q, W_K, W_V))
         if quick:
             y = fast.relative_attention(q, k, v, self.rows, self.cols, self.scale, self.stride)

@@ -2,13 +2,13 @@
 
 from functools import partial
 
+import torch
 from einops import rearrange
-from einops.layers.torch import Reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evalib.attention import RelativeSelfAttention
+from evalib.attention import RelativeSelfAttention, as_leaf
 from evalib.equations import Map, Out
 from evalib.eva import EXTENT, ExpandingVisualAttention
 
@@ -54,9 +54,16 @@ class BasicBlock(nn.Module):
         return (self.norm2(self.mix2(y)) + self.shortcut(x)).relu()
 
 
+class MeanOverPixels(nn.Module):
+    """``n c i j -> n c``."""
+
+    def forward(self, x: Map) -> Float[Tensor, "n c"]:
+        return x.mean(dim=(2, 3))
+
+
 def average_pooling(channels: int) -> nn.Module:
     """The head of a ResNet, the mean over all pixels: ``n c i j -> n c``."""
-    return Reduce("n c i j -> n c", "mean")
+    return MeanOverPixels()
 
 
 class EVASummary(nn.Module):
@@ -70,6 +77,8 @@ class EVASummary(nn.Module):
         self.eva = layer(channels, channels, channels, **{"num_heads": NUM_HEADS} | options)
 
     def forward(self, x: Map) -> Float[Tensor, "n c"]:
+        if isinstance(x, torch.fx.Proxy):
+            return as_leaf(self, x)
         return rearrange(self.eva(crop(x, getattr(self.eva, "extent", EXTENT))), "n c 1 1 -> n c")
 
 

@@ -107,11 +107,13 @@ without an image in it (0.95 when it is drawn)."""
 def check_attention(module: nn.Module, x: Tensor) -> AttentionHealth:
     """The :class:`AttentionHealth` of the EVA within ``module`` on a batch x of several images, as ``module`` takes them.
 
-    The network is left as it was, and read in evaluation mode. ``ValueError`` as for :func:`trace`, or for one image.
+    It is read in the mode that it is in, and left as it was. ``ValueError`` as for :func:`trace`, or for one image.
     """
     if len(x) < 2:
         raise ValueError(f"{len(x)} image tells nothing of q0 over images: give a batch of 16 or more")
-    traced = twin(module).eval()
+    traced = twin(module)
+    for part in traced.modules():  # in training mode running averages move
+        part._buffers = {name: buffer if buffer is None else buffer.clone() for name, buffer in part._buffers.items()}
     heard: list[float] = []
 
     def hear(layer: SingleQueryAttention, inputs, _) -> None:

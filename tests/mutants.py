@@ -23,6 +23,7 @@ EQ_1 = EQUATIONS + "test_convolution_is_the_loop"
 EQ_2 = EQUATIONS + "test_local_attention_is_the_loop"
 EQ_3 = EQUATIONS + "test_relative_attention_is_the_loop"
 KERNELS = "tests/test_window_kernel.py::test_the_kernels_are_the_literal_equation_at_a_few_shapes"
+EVA_LITERAL = FAST + "test_eva_is_the_literal_module"
 SINGLE_QUERY = FAST + "test_single_query_attention_is_the_literal_one"
 MODULE = EQUATIONS + "test_module_is_projections_around_the_equation"
 EVA_LOOPS = EVA + "test_output_and_weights_are_the_loops"
@@ -125,62 +126,58 @@ MUTANTS = (
     ),
     # ── Heads ─────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
-        "heads-interleaved", "a head takes every h-th channel instead of neighbouring ones", MODULE, "fast/window.py",
-        '"n (three h c) i j -> n three h c i j"', '"n (three c h) i j -> n three h c i j"',
+        "heads-interleaved", "a head takes every h-th channel instead of neighbouring ones", MODULE, "fast/__init__.py",
+        '"n (three h c) i j -> n three h c i j"', '"n (three c h) i j -> n three h c i j"', times=2,
     ),
     Mutant(
         "heads-reshaped", "keys and values are split into heads by a reshape that mixes pixels and channels",
-        SINGLE_QUERY, "equations.py",
-        'rearrange(memory @ W.T, "n m (h c) -> n h m c", h=num_heads)',
-        "(memory @ W.T).reshape(len(memory), num_heads, memory.shape[1], -1)",
+        EVA_LITERAL, "eva.py",
+        'k_m = rearrange(W_K(memory), "n m (h c) -> n h m c", h=self.num_heads)',
+        "k_m = W_K(memory).reshape(len(memory), self.num_heads, memory.shape[1], -1)",
     ),
     # ── Fast forms ────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "absorbed-heads-interleaved", "EVA's values take every h-th channel for a head, its keys neighbouring ones",
-        EVA_LOOPS, "fast/single_query.py", '"(h c) cin -> h cin c"', '"(c h) cin -> h cin c"',
+        EVA_LOOPS, "fast/__init__.py", '"(h c) cin -> h cin c"', '"(c h) cin -> h cin c"',
     ),
     Mutant(
         "joined-heads-interleaved", "on a GPU EVA's keys and values take every h-th channel for a head, its query neighbours",
-        SINGLE_QUERY, "fast/single_query.py", '"m n (two h c) -> m n two h c"',
+        SINGLE_QUERY, "fast/__init__.py", '"m n (two h c) -> m n two h c"',
         '"m n (two c h) -> m n two h c"',
     ),
     Mutant(
-        "joined-swapped", "on a GPU EVA's keys and values change places", SINGLE_QUERY, "fast/single_query.py",
+        "joined-swapped", "on a GPU EVA's keys and values change places", SINGLE_QUERY, "fast/__init__.py",
         "k_m, v_m = rearrange(both", "v_m, k_m = rearrange(both",
     ),
     Mutant(
-        "spread-sign", "q·r is spread over the map by the offset i − a instead of a − i", MODULE, "fast/maps.py",
-        "m[:, None] - stride * i + size // 2", "stride * i - m[:, None] + size // 2",
+        "spread-sign", "q·r is spread over the map by the offset i − a instead of a − i", MODULE, "fast/cpu.py",
+        "pixel - pixel[::stride, None] + size // 2", "pixel[::stride, None] - pixel + size // 2",
     ),
     Mutant(
         "unseen-too-likely", "pixels outside the window get the logit −100: no part, unless logits are large",
-        FAST + "test_large_logits_stay_in_the_window", "fast/maps.py",
-        "unseen = -torch.finfo(logits.dtype).max / 8", "unseen = -100.0",
+        FAST + "test_large_logits_stay_in_the_window", "fast/cpu.py",
+        "value=-torch.inf", "value=-100.0",
     ),
     Mutant(
-        "large-scale-ignored", "a scale above 1 counts as 1", FAST + "test_functions_are_the_literal_ones", "fast/maps.py",
+        "large-scale-ignored", "a scale above 1 counts as 1", FAST + "test_functions_are_the_literal_ones", "fast/cpu.py",
         "q if scale == 1 else", "q if scale >= 1 else", times=2,
     ),
     Mutant(
         "half-precision-sums", "logits and sums over offsets are rounded to the precision of the input",
-        FAST + "test_offsets_of_half_precision_are_summed_in_single_precision", "fast/maps.py",
+        FAST + "test_offsets_of_half_precision_are_summed_in_single_precision", "fast/cpu.py",
         "turned.to(torch.promote_types(t.dtype, torch.float32))", "turned",
     ),
     Mutant(
-        "zero-times-nan", "the gradient of a value that is not finite leaves its windows",
-        FAST + "test_a_value_that_is_not_finite_reaches_the_queries_that_see_it", "fast/maps.py", "if spoilt(dqkv):", "if False:",
-    ),
-    Mutant(
-        "last-query-unshifted", "a shift leaves out the last query that it reaches", EACH_FORMULATION, "fast/maps.py",
+        "last-query-unshifted", "a shift leaves out the last query that it reaches", EACH_FORMULATION, "fast/cpu.py",
         "(extent - 1 - offset) // stride + 1)", "(extent - 1 - offset) // stride)",
     ),
     Mutant(
         "softmax-derivative", "the derivative of a softmax is taken as if its sum were not fixed", EACH_FORMULATION,
-        "fast/maps.py", "d_logits.addcmul_(weights, d_logits.sum(dim=(0, 1)), value=-1)", "pass",
+        "fast/cpu.py", "d_logits.addcmul_(weights, d_logits.sum(dim=(0, 1)), value=-1)", "pass",
     ),
     Mutant(
         "table-gradients-swapped", "the gradients of the row and the column logits change places", EACH_FORMULATION,
-        "fast/maps.py", "for axis in (1, 0))", "for axis in (0, 1))",
+        "fast/cpu.py", "for axis in (1, 0))", "for axis in (0, 1))",
     ),
     # ── The kernels ───────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
@@ -190,6 +187,27 @@ MUTANTS = (
     Mutant(
         "softmax-unfaded", "values seen before a larger logit keep their weight", KERNELS, "fast/kernels.py",
         "value = value * fade[:, None] + tl.dot(", "value = value + tl.dot(",
+    ),
+    # ── Layers in others' hands ───────────────────────────────────────────────────────────────────────────────────
+    Mutant(
+        "logits-traced-scaled", "traced logits are those after the scale",
+        "tests/test_use.py::test_traced_logits_are_those_before_the_scale", "equations.py",
+        "keep.append((content, position, weights))", "keep.append((scale * content, scale * position, weights))",
+    ),
+    Mutant(
+        "bias-dropped", "a projection with a bias is taken for its matrix",
+        "tests/test_modules.py::test_a_bias_of_a_projection_counts", "attention.py",
+        " or projection.bias is not None", "",
+    ),
+    Mutant(
+        "width-squared", "a matrix of EVA is used 64/d times, but stored as it is drawn",
+        "tests/test_health.py::test_a_layer_is_drawn_as_torch_draws_it_at_every_width", "eva.py",
+        "layer.weight /= layer.gain", "pass",
+    ),
+    Mutant(
+        "width-of-outputs", "the width rule counts outputs, not inputs",
+        "tests/test_health.py::test_the_rule_counts_what_a_sum_runs_over", "eva.py",
+        "equalise(self, self.in_channels)", "equalise(self, self.out_channels)",
     ),
     # ── EVA ───────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(

@@ -1,6 +1,9 @@
-"""The rooms import one way, the paper's four files need no other and fit ten minutes, and every file stays short."""
+"""The rooms import one way, the paper's files need no other, and what is read is what runs."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import evalib
@@ -49,3 +52,49 @@ def test_the_papers_four_files_need_torch_einops_and_jaxtyping_alone():
 def test_public_names_are_documented_and_there():
     for name in evalib.__all__:
         assert getattr(evalib, name).__doc__ or isinstance(getattr(evalib, name), tuple | dict), name
+
+
+READ = """
+import dataclasses, importlib, inspect, pkgutil, sys
+import evalib
+
+for found in pkgutil.walk_packages(evalib.__path__, "evalib."):
+    if not found.name.endswith("__main__"):
+        importlib.import_module(found.name)
+
+seen = 0
+for name, module in list(sys.modules.items()):
+    if name.partition(".")[0] != "evalib":
+        continue
+    for kind in vars(module).values():
+        if not inspect.isclass(kind) or kind.__module__ != name:
+            continue
+        lines, start = inspect.getsourcelines(kind)
+        for attribute, value in vars(kind).items():
+            function = getattr(value, "__func__", value)  # of a static or a class method
+            own = not attribute.startswith("_") or attribute in ("__init__", "__call__")
+            if not own or not inspect.isfunction(function):
+                continue
+            if dataclasses.is_dataclass(kind) and attribute in ("__init__", *kind.__dataclass_fields__):
+                continue
+            code, seen = function.__code__, seen + 1
+            assert code.co_filename == module.__file__, f"{name}.{kind.__name__}.{attribute} is {code.co_filename}"
+            assert start <= code.co_firstlineno < start + len(lines), f"{name}.{kind.__name__}.{attribute}"
+            assert not hasattr(function, "__wrapped__"), f"{name}.{kind.__name__}.{attribute} is wrapped"
+assert seen > 50, seen
+for finder in sys.meta_path:
+    assert not type(finder).__module__.startswith("evalib"), finder
+print("what is read is what runs")
+"""
+
+
+def test_what_is_read_is_what_runs():
+    """For every class the code of its methods is where the class is; in a process of its own, where pytest wraps nothing."""
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", READ], capture_output=True, text=True, env=environment)
+    assert done.stdout == "what is read is what runs\n", done.stderr[-2000:]
+
+
+def test_the_package_mocks_nothing():
+    for path in PACKAGE.rglob("*.py"):
+        assert "unittest" not in imported(path), path

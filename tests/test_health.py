@@ -108,6 +108,13 @@ def test_a_step_of_adam_moves_every_matrix_as_far_as_with_64_channels(width):
         assert (module.looks[3].rows - before["looks.3.rows"]).abs().max().item() == pytest.approx(1e-3, rel=0.01)
 
 
+def test_the_rule_counts_what_a_sum_runs_over():
+    layer = evalib.ExpandingVisualAttention(32, 128, 16)
+    look, recall = layer.looks[1], layer.recalls[1]
+    gains = layer.convolution.gain, look.W_Q.gain, look.W_K.gain, look.W_V.gain, recall.W_K.gain, layer.output[2].gain
+    assert gains == (2, 0.5, 2, 2, 0.5, 0.5)
+
+
 def test_without_the_rule_a_layer_computes_what_it_did():
     layer, x = eva(128), torch.randn(2, 128, 7, 7)
     y = layer(x)

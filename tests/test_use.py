@@ -283,6 +283,19 @@ def test_the_weights_of_a_window_attention_are_those_behind_its_output(size, ext
     torch.testing.assert_close(answer, y)
 
 
+def test_traced_logits_are_those_before_the_scale():
+    layer = evalib.RelativeSelfAttention(6, 8, 3, num_heads=2, scaled=True)
+    x = torch.randn(1, 6, 4, 4)
+    _, (windows,) = evalib.trace_windows(layer, x)
+    q = layer.W_Q(x).unflatten(1, (2, 4))[0, :, :, 1, 2]  # h c, of one query
+    k = layer.W_K(x).unflatten(1, (2, 4))[0, :, :, 0:3, 1:4]  # of its window
+    r = torch.cat([layer.rows[..., None].expand(-1, -1, -1, 3), layer.cols[:, :, None].expand(-1, -1, 3, -1)], dim=1)
+    for found, keys in ((windows.content, k), (windows.position, r)):
+        torch.testing.assert_close(found[0, :, 1, 2], torch.einsum("hc, hcab -> hab", q, keys))
+    logits = (windows.content + windows.position)[0, :, 1, 2].flatten(1) / 2
+    torch.testing.assert_close(windows.weights[0, :, 1, 2].flatten(1), logits.softmax(dim=1))
+
+
 def test_every_window_attention_of_a_network_is_traced_in_the_order_of_the_pass():
     network, x = evalib.build("sanet20-small").eval(), torch.randn(2, 3, 32, 32)
     scores, windows = evalib.trace_windows(network, x)

@@ -1,6 +1,9 @@
 """The layers as others treat modules: hooks, pruning, quantisation, adapters, replicas, the meta device."""
 
 import copy
+import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -106,6 +109,69 @@ def test_an_adapter_of_a_projection_takes_part_and_learns(make):
                 part.base.weight.data += part.delta.data
                 setattr(parent, name, part.base)
     torch.testing.assert_close(adapted, layer(x), rtol=1e-4, atol=1e-4)
+
+
+@layers
+def test_a_bias_of_a_projection_counts(make):
+    layer, x = make()
+    y = layer(x)
+    for projection in projections(layer):
+        projection.bias = nn.Parameter(torch.randn(projection.weight.shape[0]))
+    biased = layer(x)
+    assert not torch.allclose(biased, y, atol=0.1)
+    for part in layer.modules():
+        part.fast = False
+    torch.testing.assert_close(biased, layer(x), rtol=1e-4, atol=1e-4)
+
+
+@layers
+def test_a_scale_that_is_learned_has_its_gradient(make):
+    layer, x = make()
+    attentions = [part for part in layer.modules() if hasattr(part, "scale")]
+    for part in attentions:
+        part.scale = nn.Parameter(torch.tensor(1.0))
+    gradients = []
+    for fast in (True, False):
+        for part in attentions:
+            part.fast = fast
+        gradients.append(torch.autograd.grad(layer(x).square().sum(), [part.scale for part in attentions]))
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
+    assert gradients[0][-1] != 0
+
+
+@layers
+def test_a_copy_and_a_pickle_are_the_layer(make):
+    layer, x = make()
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert torch.equal(other(x), layer(x))
+
+
+FEATURES = """
+import torch
+from torchvision.models import resnet18
+from torchvision.models.feature_extraction import create_feature_extractor
+import evalib
+
+backbone = resnet18(num_classes=4)
+backbone.avgpool = evalib.ExpandingVisualAttention(512, 64, 512)
+cases = [(backbone, {"layer4": "map", "avgpool": "pooled"}, (2, 3, 224, 224))]
+for name in ("resnet20-small", "sanet20-small", "evanet20-small"):
+    cases.append((evalib.build(name), {"stages": "map", "summary": "pooled"}, (2, 3, 32, 32)))
+for network, nodes, shape in cases:
+    network, heard, x = network.eval(), {}, torch.randn(shape)
+    for node, key in nodes.items():
+        network.get_submodule(node).register_forward_hook(lambda m, i, o, key=key: heard.update({key: o}))
+    network(x)
+    found = create_feature_extractor(network, nodes)(x)
+    for key in nodes.values():
+        torch.testing.assert_close(found[key], heard[key])
+"""
+
+
+def test_torchvision_takes_features_from_networks_with_the_layers():
+    """In a process of its own: the checks of shapes that pytest puts into the package know no proxies."""
+    done = subprocess.run([sys.executable, "-c", FEATURES], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.filterwarnings("ignore")  # all of it is deprecated, and much used
