@@ -160,7 +160,7 @@ MUTANTS = (
     ),
     Mutant(
         "large-scale-ignored", "a scale above 1 counts as 1", FAST + "test_functions_are_the_literal_ones", "fast/cpu.py",
-        "q if scale == 1 else", "q if scale >= 1 else", times=2,
+        "q if scale == 1 else", "q if scale >= 1 else",
     ),
     Mutant(
         "half-precision-sums", "logits and sums over offsets are rounded to the precision of the input",

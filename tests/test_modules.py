@@ -154,14 +154,18 @@ import evalib
 
 backbone = resnet18(num_classes=4)
 backbone.avgpool = evalib.ExpandingVisualAttention(512, 64, 512)
-cases = [(backbone, {"layer4": "map", "avgpool": "pooled"}, (2, 3, 224, 224))]
+cases = [(backbone, {"layer4": "map", "avgpool": "pooled"}, (1, 3, 224, 224))]
 for name in ("resnet20-small", "sanet20-small", "evanet20-small"):
     cases.append((evalib.build(name), {"stages": "map", "summary": "pooled"}, (2, 3, 32, 32)))
 for network, nodes, shape in cases:
     network, heard, x = network.eval(), {}, torch.randn(shape)
+    hooks = []
     for node, key in nodes.items():
-        network.get_submodule(node).register_forward_hook(lambda m, i, o, key=key: heard.update({key: o}))
+        hear = lambda m, i, o, key=key: heard.update({key: o})
+        hooks.append(network.get_submodule(node).register_forward_hook(hear))
     network(x)
+    for hook in hooks:
+        hook.remove()
     found = create_feature_extractor(network, nodes)(x)
     for key in nodes.values():
         torch.testing.assert_close(found[key], heard[key])
