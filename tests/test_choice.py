@@ -129,7 +129,7 @@ def test_what_was_stopped_is_told_below_the_table(tmp_path, paper):
         "stopped after epoch 2, at a validation accuracy of 50.8 % and a training loss of 1.41 (best validation 53.9 %)"
         in told
     )
-    assert "did not train" not in tables.markdown(tables.table(paper("evanet20-large", 90.0)))
+    assert "did not train" not in tables.markdown(tables.table(paper("evanet20-large-scaled", 90.0)))
 
 
 def test_an_unfinished_run_is_read_line_by_line(tmp_path):

@@ -162,7 +162,7 @@ def test_weights_give_the_recorded_count_again_and_damage_is_refused(tmp_path, c
         evalib.load_weights(weights)
     with pytest.raises(ValueError, match="no checksum in its name"):
         evalib.load_weights(weights.rename(weights.with_name("mine.safetensors")))
-    with pytest.raises(FileNotFoundError, match=r"no weights of evanet20-large .*train it first"):
+    with pytest.raises(FileNotFoundError, match=r"no weights of evanet20-large-scaled .*train it first"):
         evalib.load_weights("evanet20-large", tmp_path)
 
 

@@ -90,7 +90,7 @@ def test_readings_are_kept_for_the_weights_of_records_alone(cifar, network, tmp_
     path.with_suffix("").mkdir()
     here = Path(shutil.copy(source, path.with_suffix("") / f"weights-{source.stem[-16:]}.safetensors"))
     absent = measure(tmp_path, ("smoke",))
-    assert absent == [str(tmp_path / "smoke" / "evanet20-small-seed0" / here.name)]
+    assert absent == [str(tmp_path / "smoke" / "evanet20-small-scaled-seed0" / here.name)]
     right, vectors = reads(network, cifar.test_images, cifar.test_labels)
     reading = kept(tmp_path)[here.name]
     assert (reading["images"], reading["right"]) == (500, right)
