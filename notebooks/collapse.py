@@ -56,7 +56,7 @@ def by_epoch(courses, what="validation_accuracy", label="validation accuracy, %"
     for name, curve, colour, line in courses:
         values = [row[what] for row in curve]
         axis.plot([row["epoch"] for row in curve], values, line, color=colour, lw=1.4, label=name)
-        told.append(f"{name}: best {max(values):.1f}, last, after epoch {curve[-1]['epoch']}, {values[-1]:.1f}")
+        told.append(f"{name}: best {max(values):.1f}, after epoch {curve[-1]['epoch']} {values[-1]:.1f}")
     axis.set(xlabel="epoch", ylabel=label, ylim=(0, 95))
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8.5)
     return described(figure, f"{label} by epoch. {'; '.join(told)}.")
@@ -110,14 +110,27 @@ for record, read in reading.recorded():
         looks = [look for look in read["vectors"] if look["pixels"] > 1 and look["effective"]]
         q0 = read["vectors"][0]["changed"]
         ring_of_8 = next(look["changed"] for look in looks if look["pixels"] == 8)
-        lines.append([
-            name, record["seed"], f"{read['right']:.1f}", *(f"{look['effective']:.1f} of {look['pixels']}" for look in looks),
-            f"{100 * ring_of_8 / read['images']:.1f}", f"{100 * q0 / read['images']:.1f}",
-        ])  # fmt: skip
+        lines.append(
+            [
+                name,
+                record["seed"],
+                f"{read['right']:.1f}",
+                *(f"{look['effective']:.1f} of {look['pixels']}" for look in looks),
+                f"{100 * ring_of_8 / read['images']:.1f}",
+                f"{100 * q0 / read['images']:.1f}",
+            ]
+        )
 table(
-    ["variant", "seed", "right, %", *(f"pixels in effect, ring {ring}" for ring in (1, 2, 3)), "% changed by another's ring of 8", "by another's $q_0$"],
+    [
+        "variant",
+        "seed",
+        "right, %",
+        *(f"pixels in effect, ring {ring}" for ring in (1, 2, 3)),
+        "% changed by another's ring of 8",
+        "by another's $q_0$",
+    ],
     sorted(lines),
-)  # fmt: skip
+)
 
 # %% [markdown]
 # *Pixels in effect* counts how many pixels share the weight: eight equal weights give 8, one weight alone gives 1. The last two
@@ -157,13 +170,31 @@ picture(
 )
 
 # %% tags=["hide-cell"]
-heads = ["changed", "validation, %: mean", "lowest", "last", "training loss, last", "largest logit", "longest mean step, in learning rates"]  # fmt: skip
+heads = [
+    "changed",
+    "validation, %: mean",
+    "lowest",
+    "last",
+    "training loss, last",
+    "largest logit",
+    "longest mean step, in learning rates",
+]
 lines = []
 for name, rows in found["courses"].items():
     logit = max(each["logit"] for row in rows for each in row["attentions"].values())
     step = max(part["step"] for row in rows for part in row["parts"].values())
     values = accuracies[name]
-    lines.append([name, f"{means[name]:.1f}", f"{min(values):.1f}", f"{values[-1]:.1f}", f"{rows[-1]['train_loss']:.2f}", f"{logit:,.0f}", f"{step:.2f}"])  # fmt: skip
+    lines.append(
+        [
+            name,
+            f"{means[name]:.1f}",
+            f"{min(values):.1f}",
+            f"{values[-1]:.1f}",
+            f"{rows[-1]['train_loss']:.2f}",
+            f"{logit:,.0f}",
+            f"{step:.2f}",
+        ]
+    )
 table(heads, lines)
 
 # %% tags=["hide-input"]
@@ -328,23 +359,37 @@ picture(
 # %% tags=["hide-cell"]
 lines = [
     [
-        name, width, f"{row['largest_logit']:,.0f}", f"{row['effective'][-1]:.1f} of 24" if row["effective"] else "–",
-        f"{row['q0_length']:,.0f}" if "q0_length" in row else "–", f"{row['q0_agreement']:.2f}" if "q0_agreement" in row else "–",
-        f"{row['loss']:.2f}", f"{row['mean_loss']:.2f}",
+        name,
+        width,
+        f"{row['largest_logit']:,.0f}",
+        f"{row['effective'][-1]:.1f} of 24" if row["effective"] else "–",
+        f"{row['q0_length']:,.0f}" if "q0_length" in row else "–",
+        f"{row['q0_agreement']:.2f}" if "q0_agreement" in row else "–",
+        f"{row['loss']:.2f}",
+        f"{row['mean_loss']:.2f}",
     ]
     for name, of_width in check.items()
     for width, (*_, row) in sorted(of_width.items())
-]  # fmt: skip
-heads = ["variant", "channels", "largest logit", "pixels in effect, last ring", "length of $q_0$", "agreement of $q_0$", "loss", "loss of a mean"]  # fmt: skip
+]
+heads = [
+    "variant",
+    "channels",
+    "largest logit",
+    "pixels in effect, last ring",
+    "length of $q_0$",
+    "agreement of $q_0$",
+    "loss",
+    "loss of a mean",
+]
 table(heads, lines) if check else None
 
 # %% tags=["hide-input"]
 FACTOR, IN_EFFECT = 3, 6
-"""The rule in LOG: how far the largest logit may rise above that at 64 channels, and how many of 24 pixels must be in effect."""
+"""The rule in LOG: the largest logit over that at 64 channels, and pixels in effect of 24."""
 
 
 def passes(of_width):
-    """Whether the last step at each width meets the rule; a SANet has no ring, and is judged by its logits alone."""
+    """Whether the last step at each width meets the rule; of a SANet its logits alone count."""
     last = {width: steps[-1] for width, steps in of_width.items()}
     soft = all(row["effective"][-1] >= IN_EFFECT for row in last.values() if row["effective"])
     return soft and all(row["largest_logit"] <= FACTOR * last[64]["largest_logit"] for row in last.values())
@@ -375,7 +420,16 @@ for name, row in ROWS.items():
         for record in complete(row, tier):
             best = max(epoch["validation_accuracy"] for epoch in record["curve"])
             last_one = record["validation_accuracy"]
-            lines.append([f"`{name}`", tier, record["seed"], f"{best:.1f}", f"{last_one:.1f}", f"{record['test']['accuracy']:.2f}"])  # fmt: skip
+            lines.append(
+                [
+                    f"`{name}`",
+                    tier,
+                    record["seed"],
+                    f"{best:.1f}",
+                    f"{last_one:.1f}",
+                    f"{record['test']['accuracy']:.2f}",
+                ]
+            )
 heads = ["network", "tier", "seed", "validation, %: best", "last", "test, %"]
 table(heads, lines) if lines else Markdown(
     "**No run of a large EVANet is recorded yet**, neither for 15 epochs nor for 150. So that "

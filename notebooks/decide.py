@@ -55,7 +55,9 @@ short = {name: [record["test"]["accuracy"] for record in complete(experiment(nam
 networks = {name: build(name).eval() for name in NETWORKS}
 parameters = {name: count_parameters(network) for name, network in networks.items()}
 operations = {name: flops(network, image) / 1e6 for name, network in networks.items()}
-benchmarks = {kind: json.loads((results / "benchmarks" / f"training-{kind}.json").read_text("utf-8")) for kind in ("cpu", "cuda")}  # fmt: skip
+benchmarks = {
+    kind: json.loads((results / "benchmarks" / f"training-{kind}.json").read_text("utf-8")) for kind in ("cpu", "cuda")
+}
 
 
 def mean(values):
@@ -107,15 +109,28 @@ def cell(value, form):
 
 
 table(
-    ["the network ends in", "test, % [95 %] (seeds)", "after 15 epochs, %", "parameters", "MFLOPs", "ms a step, CPU", "ms a step, GPU"],
+    [
+        "the network ends in",
+        "test, % [95 %] (seeds)",
+        "after 15 epochs, %",
+        "parameters",
+        "MFLOPs",
+        "ms a step, CPU",
+        "ms a step, GPU",
+    ],
     [
         [
-            label, accuracy(full[name]), cell(mean(short[name]), ".1f"), f"{parameters[name]:,}", f"{operations[name]:.1f}",
-            cell(step("cpu", name), ".0f"), cell(step("cuda", name), ".2f"),
+            label,
+            accuracy(full[name]),
+            cell(mean(short[name]), ".1f"),
+            f"{parameters[name]:,}",
+            f"{operations[name]:.1f}",
+            cell(step("cpu", name), ".0f"),
+            cell(step("cuda", name), ".2f"),
         ]
         for name, label in NETWORKS.items()
     ],
-)  # fmt: skip
+)
 
 # %% [markdown]
 # Accuracy is that of the full schedule of 150 epochs, with its 95 % interval and the number of seeds. Runs of 15 epochs decide

@@ -469,11 +469,19 @@ Markdown(
 
 # %% tags=["hide-cell"]
 again = [
-    [choice.coded(each["experiment"]), each["tier"], each["seed"], each["finished"][:16].replace("T", " "), f"{each['accuracy']:.2f}",
-     foreign(each["device"]), each["commit"], "yes" if each["counts"] else "no"]
+    [
+        choice.coded(each["experiment"]),
+        each["tier"],
+        each["seed"],
+        each["finished"][:16].replace("T", " "),
+        f"{each['accuracy']:.2f}",
+        foreign(each["device"]),
+        each["commit"],
+        "yes" if each["counts"] else "no",
+    ]
     for each in reruns()
     if each["tier"] in SHOWN
-]  # fmt: skip
+]
 heads = ["run", "tier", "seed", "finished (UTC)", "test %", "device", "commit", "counts"]
 table(heads, again) if again else Markdown("No seed was run more than once.")
 

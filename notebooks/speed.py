@@ -278,7 +278,8 @@ gpu = attentions.get("cuda", {})
 if any("whole map, SDPA" in rows for rows in gpu.get("cases", {}).values()):
     display(
         Markdown(
-            '"whole map, SDPA" is what this package used on a GPU before: PyTorch\'s attention over all pixels, the window '
+            '"whole map, SDPA" is what this package used on a GPU before: PyTorch\'s attention over '
+            "all pixels, the window "
             "and $r$ as further channels."
         )
     )
@@ -349,7 +350,7 @@ SHEET = {"NVIDIA H200": (989e12, 4.8e12)}
 
 
 def counted(case):
-    """FLOPs and fewest bytes, forward and backward in bf16, of a convolution and of window attention of one case."""
+    """FLOPs and fewest bytes, forward and backward in bf16, of convolution and attention."""
     cin, cout, extent, _, k, *strides = map(int, re.findall(r"\d+", case))
     stride = strides[0] if strides else 1
     pixels, queries = 150 * extent**2, 150 * (extent // stride) ** 2

@@ -145,10 +145,19 @@ def line(record):
     devices = list(spent(record))
     precision = record.get("precision", "–") if len(devices) == 1 else "–"
     return [
-        choice.coded(record["experiment"]), record["tier"], record["seed"], record["settings"]["epochs"],
-        f"{accuracy:.2f} ± {error:.2f}", foreign(", ".join(devices)), precision, record["shared"],
-        f"{minutes(record):.1f}", spread, foreign(record["versions"]["torch"]), (record["commit"] or "–")[:7],
-    ]  # fmt: skip
+        choice.coded(record["experiment"]),
+        record["tier"],
+        record["seed"],
+        record["settings"]["epochs"],
+        f"{accuracy:.2f} ± {error:.2f}",
+        foreign(", ".join(devices)),
+        precision,
+        record["shared"],
+        f"{minutes(record):.1f}",
+        spread,
+        foreign(record["versions"]["torch"]),
+        (record["commit"] or "–")[:7],
+    ]
 
 
 heads = ["run", "tier", "seed", "epochs", "test %", "device", "precision", "runs at once"]

@@ -196,7 +196,7 @@ picture(
     figures.ring_weights(images, trace),
     caption="Weights of each ring's pixels, the mean of four heads; the bluest is the largest of "
     "its ring, whose weight stands below.",
-    alt="Three images, and beside each the 7×7 map four times, each time with the weights of one ring.",
+    alt="Three images, and beside each the 7×7 map four times, with the weights of one ring each.",
 )
 
 # %% [markdown]
