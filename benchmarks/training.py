@@ -20,6 +20,7 @@ from evalib.networks import count_parameters
 from evalib.results import records
 from evalib.results.counts import flops
 from evalib.training import data
+from evalib.training.cifar import load_data
 from evalib.training.environment import choose_device
 from evalib.training.settings import Settings
 from evalib.training.step import eager_step, precision_of
@@ -160,7 +161,7 @@ def on_a_gpu(device, names: list[str], budget: float, amounts: rows.Amounts) -> 
 
 def against_the_usual_loop(device, names: list[str], repeats: int) -> dict:
     """What the record says of the pipeline and of a step, each against the usual one."""
-    cifar = data.load("auto")
+    cifar = load_data("auto")
     epochs = pipeline(cifar, device, 3)
     steps = {name: step(name, cifar, device, repeats) for name in names}
     first = steps[names[0]]

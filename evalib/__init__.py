@@ -16,8 +16,8 @@ if _TYPE_CHECKING:
     from evalib.results.export import export
     from evalib.results.records import run
     from evalib.results.weights import evaluate, load_pretrained, load_weights
+    from evalib.training.cifar import load_data
     from evalib.training.data import CLASSES, dataset
-    from evalib.training.data import load as load_data
     from evalib.training.predict import predict
     from evalib.training.settings import TIERS, Settings
     from evalib.training.train import train
@@ -57,7 +57,8 @@ _LATER = {
     "export": "results.export",
     "run": "results.records",
     **dict.fromkeys(("evaluate", "load_pretrained", "load_weights"), "results.weights"),
-    **dict.fromkeys(("CLASSES", "dataset", "load_data"), "training.data"),
+    "load_data": "training.cifar",
+    **dict.fromkeys(("CLASSES", "dataset"), "training.data"),
     "train": "training.train",
     "predict": "training.predict",
     **dict.fromkeys(("TIERS", "Settings"), "training.settings"),
@@ -69,4 +70,4 @@ def __getattr__(name: str):
     if name not in _LATER:
         raise AttributeError(f"module 'evalib' has no attribute {name!r}")
     module = _importlib.import_module(f"evalib.{_LATER[name]}")
-    return getattr(module, "load" if name == "load_data" else name)
+    return getattr(module, name)

@@ -178,8 +178,9 @@ picture(
 from evalib import load_pretrained
 from evalib.pages import explorer
 from evalib.training import data
+from evalib.training.cifar import load_data
 
-cifar = data.load("subset")
+cifar = load_data("subset")
 captioned(
     explorer.convolution(
         load_pretrained("evanet20-small"), cifar.test_images[::200], cifar.test_labels[::200]

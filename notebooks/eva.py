@@ -46,6 +46,7 @@ from evalib.eva import EXTENT, RADII, SingleQueryAttention
 from evalib.pages import explorer, figures
 from evalib.pages.display import captioned, picture
 from evalib.training import data
+from evalib.training.cifar import load_data
 
 torch.manual_seed(0)
 close = torch.testing.assert_close
@@ -94,7 +95,7 @@ picture(
 # [not as why it chose the class](where-it-counts).
 
 # %% tags=["hide-input"]
-cifar = data.load("subset")
+cifar = load_data("subset")
 images, labels = cifar.test_images[::50], cifar.test_labels[::50]
 networks = {
     "scaled": load_pretrained("evanet20-small-scaled"),

@@ -42,6 +42,7 @@ from evalib.pages.live import live, readings
 from evalib.results import answer, choice, tables, weights
 from evalib.results.runs import complete
 from evalib.training import data, environment
+from evalib.training.cifar import load_data
 
 # %% tags=["remove-input"]
 Markdown(f"{answer.text()} {answer.REPORTED}")
@@ -54,7 +55,7 @@ picture(
 )
 
 # %% tags=["remove-input"]
-networks, cifar = readings(), data.load("subset")
+networks, cifar = readings(), load_data("subset")
 cards = {name: weights.read_weights(weights.packaged(choice.row_of(name).name))[1] for name in networks}
 told = "; ".join(
     f"<i>{name}</i>, {cards[name]['test']['accuracy']:.1f} % of the test images right, {cards[name]['settings']['epochs']} epochs"

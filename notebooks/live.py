@@ -38,10 +38,11 @@ from evalib.pages.display import captioned, table
 from evalib.pages.explorer import script
 from evalib.pages.live import SCRIPTS, live, pack, readings
 from evalib.training import data
+from evalib.training.cifar import load_data
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
 networks = readings()
-cifar = data.load("subset")
+cifar = load_data("subset")
 
 # %% tags=["hide-input"]
 captioned(
@@ -163,8 +164,9 @@ Markdown(
 # from evalib import load_pretrained
 # from evalib.pages.live import live
 # from evalib.training import data
+# from evalib.training.cifar import load_data
 #
-# cifar = data.load("subset")
+# cifar = load_data("subset")
 # live({"mine": load_pretrained("evanet20-small")}, cifar.test_images[:10], cifar.test_labels[:10])
 # ```
 #

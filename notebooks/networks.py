@@ -61,6 +61,7 @@ from evalib.pages.figures import (
     tinted,
 )
 from evalib.training import data
+from evalib.training.cifar import load_data
 
 EVANET = TABLE_1[2].name
 _ = torch.manual_seed(0)
@@ -368,7 +369,7 @@ def field(share):
 
 trained, images = (
     load_pretrained("resnet20-small"),
-    data.normalise(data.load("subset").test_images[::5]),
+    data.normalise(load_data("subset").test_images[::5]),
 )
 share = effective_field(trained, images)
 assert [pixels_holding(torch.full((4, 4), 1 / 16), part) for part in (0.05, 0.5, 1.0)] == [1, 8, 16]

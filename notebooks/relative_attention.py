@@ -153,8 +153,9 @@ layers = {"attention": layer, "convolution": nn.Conv2d(64, 64, 3, bias=False)}
 from evalib import load_pretrained
 from evalib.pages import explorer
 from evalib.training import data
+from evalib.training.cifar import load_data
 
-cifar = data.load("subset")
+cifar = load_data("subset")
 captioned(
     explorer.relative_attention(
         load_pretrained("sanet20-small"), cifar.test_images[::125], cifar.test_labels[::125]

@@ -55,6 +55,7 @@ from evalib.results import records, weights
 from evalib.results.choice import titled
 from evalib.results.words import foreign
 from evalib.training import data
+from evalib.training.cifar import load_data
 from evalib.training.predict import predict_traced
 
 _before = dict(globals())
@@ -230,7 +231,7 @@ if stopped:
 kept = weights.packaged(experiment) if tier == "smoke" else None  # a longer run shows itself
 if kept:
     trained, longer = weights.load_pretrained(experiment), weights.read_weights(kept)[1]
-    cifar = data.load("subset")
+    cifar = load_data("subset")
     scores = evalib.predict(trained, cifar.test_images)
     guess, truth = scores.argmax(dim=1), cifar.test_labels
     sure = scores.softmax(dim=1).amax(dim=1).masked_fill(guess == truth, 0)

@@ -38,6 +38,7 @@ from evalib.results.schema import collapse
 from evalib.results.tables import binomial_error
 from evalib.results.words import foreign
 from evalib.training import data
+from evalib.training.cifar import load_data
 from evalib.training.train import accuracy
 
 files = sorted(weights.PRETRAINED.glob("*.safetensors"))
@@ -130,7 +131,7 @@ table(heads, lines) if files else Markdown("–")
 # The bundled test images are part of the 10,000, so the accuracy on them is about that of the record.
 
 # %% tags=["hide-input"]
-cifar = data.load("subset")
+cifar = load_data("subset")
 torch.set_num_threads(min(2, torch.get_num_threads()))
 lines = []
 for _, record in cards:

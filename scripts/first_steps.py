@@ -19,6 +19,7 @@ from evalib.networks import Network
 from evalib.results import records
 from evalib.results.schema import checksum
 from evalib.training import checkpoint, data
+from evalib.training.cifar import load_data
 from evalib.training.environment import choose_device
 from evalib.training.settings import PRECISIONS, Settings
 from evalib.training.step import precision_of, training_step
@@ -70,7 +71,7 @@ COURSES: dict[str, tuple[str, Change]] = {
 def course(name: str, steps: int, asked: str | None, device: torch.device) -> dict:
     """The first ``steps`` steps, and where they lead."""
     experiment, change = COURSES[name]
-    settings, cifar = Settings(experiment, 0, "paper", precision=asked), data.load("full")
+    settings, cifar = Settings(experiment, 0, "paper", precision=asked), load_data("full")
     train, validation = (index.to(device) for index in data.split(len(cifar.train_labels)))
     images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
     network, optimiser = begin(settings, device)

@@ -11,8 +11,8 @@ from einops import rearrange, repeat
 from PIL import Image
 
 import evalib
-from evalib.training.download import download, fingerprint, read
-from evalib.training.sources import Arrays
+from evalib.training.cifar import Arrays, load_data
+from evalib.training.data import fingerprint
 
 FOLDER = Path(evalib.__file__).parent / "training" / "cifar10"
 
@@ -37,9 +37,10 @@ def save(images: np.ndarray, path: Path) -> None:
 
 
 def main() -> None:
-    full = read(download())
-    train = first_of_each_class(full.train_images, full.train_labels, 100)
-    test = first_of_each_class(full.test_images, full.test_labels, 50)
+    full = load_data("full")
+    parts = [rearrange(each, "n c i j -> n i j c").numpy() for each in (full.train_images, full.test_images)]
+    train = first_of_each_class(parts[0], full.train_labels.numpy(), 100)
+    test = first_of_each_class(parts[1], full.test_labels.numpy(), 50)
     FOLDER.mkdir(exist_ok=True)
     save(train, FOLDER / "train.png")
     save(test, FOLDER / "test.png")

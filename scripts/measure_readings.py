@@ -14,6 +14,7 @@ from evalib import experiments
 from evalib.results import reading, records, runs, weights
 from evalib.results.schema import settings_of
 from evalib.training import data
+from evalib.training.cifar import load_data
 
 TIERS = ("quick", "paper")
 ROWS = [row for row in experiments.ROWS.values() if not row.test_each_epoch]
@@ -33,7 +34,7 @@ def measure(out: Path, tiers: tuple[str, ...] = TIERS, again: bool = False) -> l
             if name in before:
                 readings[name] = before[name]
             elif path.exists():
-                readings[name] = read(path, data.load(record["data"]["source"]))
+                readings[name] = read(path, load_data(record["data"]["source"]))
             else:
                 absent.append(str(path))
     records.write({"readings": readings}, out / reading.READINGS)

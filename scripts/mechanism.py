@@ -26,6 +26,7 @@ from evalib.results import records
 from evalib.results.schema import checksum
 from evalib.training import data
 from evalib.training.checkpoint import read_tensors, restore, state_of, write_atomically
+from evalib.training.cifar import load_data
 from evalib.training.environment import choose_device
 from evalib.training.settings import PRECISIONS, TIERS, Settings, learning_rate
 from evalib.training.step import precision_of, set_rate, training_step
@@ -183,7 +184,7 @@ def course(
 ) -> tuple[list[dict], dict[str, Tensor]]:
     """``epochs`` from ``state``, or from the seed: the figures after each, and the state at the end."""
     precision = PRECISION.get(change, precision_of(settings.precision, device))
-    cifar = data.load(TIERS[settings.tier].data)
+    cifar = load_data(TIERS[settings.tier].data)
     train, validation = (index.to(device) for index in data.split(len(cifar.train_labels)))
     images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
     network, optimiser = begin(settings, device)

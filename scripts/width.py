@@ -30,6 +30,7 @@ from evalib.results.files import results
 from evalib.results.schema import dumps
 from evalib.tracing import as_written
 from evalib.training import data
+from evalib.training.cifar import load_data
 from evalib.training.environment import commit, device_name
 
 WIDTHS = 64, 128, 256, 512
@@ -159,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("candidates", nargs="*", help=f"of {', '.join(names)} (default: all)")
     wanted = parser.parse_args().candidates or names
-    cifar, path = data.load("full"), results() / "width.json"
+    cifar, path = load_data("full"), results() / "width.json"
     known = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
     means = {(row["width"], row["step"]): row["mean_loss"] for row in known}
     for width in WIDTHS:

@@ -29,7 +29,7 @@ from evalib.batch import manifest
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.experiments import ADAM, CHOSEN, ROWS, Recipe, experiment
 from evalib.networks import EVASummary, average_pooling, convolution_3x3
-from evalib.training import data, step, train
+from evalib.training import cifar, data, step, train
 from evalib.variants import VARIANTS, LetterAttention, ResidualAttention
 
 PARAMETERS = {
@@ -264,13 +264,13 @@ def test_all_images_train_where_the_recipe_says_so():
 @pytest.fixture
 def few(monkeypatch, float32):
     """Sixty training and twenty test images of the subset."""
-    cifar = data.load("subset")
+    subset = cifar.load_data("subset")
     order, test = torch.randperm(1000)[:60], torch.randperm(500)[:20]
-    few = cifar._replace(
-        train_images=cifar.train_images[order], train_labels=cifar.train_labels[order],
-        test_images=cifar.test_images[test], test_labels=cifar.test_labels[test],
+    few = subset._replace(
+        train_images=subset.train_images[order], train_labels=subset.train_labels[order],
+        test_images=subset.test_images[test], test_labels=subset.test_labels[test],
     )  # fmt: skip
-    monkeypatch.setattr(data, "load", lambda which: few)
+    monkeypatch.setattr(cifar, "load_data", lambda which: few)
     return few
 
 

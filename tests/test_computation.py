@@ -15,6 +15,7 @@ import evalib
 from evalib import experiments
 from evalib.experiments import experiment
 from evalib.training import data
+from evalib.training.cifar import load_data
 from evalib.training.step import OPTIMISERS, eager_step
 
 LOSSES = Path(__file__).with_name("losses.json")
@@ -24,7 +25,7 @@ BATCH = 4
 
 def losses(name: str) -> list[float]:
     """The loss of two eager steps in float64 of seed 0, on forty images, weights drawn in float32."""
-    cifar, recipe = data.load("subset"), experiment(name).recipe
+    cifar, recipe = load_data("subset"), experiment(name).recipe
     torch.set_default_dtype(torch.float32)
     torch.manual_seed(0)
     network = evalib.build(name).double().train()

@@ -11,7 +11,7 @@ import torch
 import evalib
 from evalib.__main__ import main
 from evalib.results import export
-from evalib.training import data
+from evalib.training.cifar import load_data
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def float32():
 
 @pytest.fixture(scope="module")
 def images():
-    return data.load("subset").test_images[::25]
+    return load_data("subset").test_images[::25]
 
 
 def run_onnx(path):

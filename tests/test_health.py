@@ -10,6 +10,7 @@ import evalib
 from evalib.ablations.layers import CentreQuery
 from evalib.eva import EqualisedLinear, WholeMap, without_gain
 from evalib.training import data
+from evalib.training.cifar import load_data
 
 WIDTHS = (16, 64, 256)
 
@@ -140,7 +141,7 @@ OPTIMISERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 def test_a_resnet_18_with_eva_trains_by_the_usual_rate_and_its_attention_stays_soft(optimiser, precision, steps=40):
-    cifar, network = data.load("subset"), backbone()
+    cifar, network = load_data("subset"), backbone()
     images, labels = data.normalise(cifar.train_images)[:, :, 2:30, 2:30], cifar.train_labels.long()
     optimise = OPTIMISERS[optimiser](network.parameters(), lr=1e-3)
     losses = []

@@ -9,14 +9,14 @@ from torch.nn import functional as F
 import evalib
 from evalib.equations import single_query_attention
 from evalib.pages import explorer, live
-from evalib.training import data
+from evalib.training.cifar import load_data
 
 close = torch.testing.assert_close
 
 
 @pytest.fixture(scope="module")
 def photographs():
-    cifar = data.load("subset")
+    cifar = load_data("subset")
     return cifar.test_images[::125], cifar.test_labels[::125]
 
 

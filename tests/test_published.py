@@ -8,7 +8,7 @@ import torch
 
 import evalib
 from evalib.published import DROPOUT, Dropout, PublishedEVA
-from evalib.training import data
+from evalib.training import cifar
 
 
 def close(one, other):
@@ -99,12 +99,12 @@ def test_dropout_drops_its_share_anew_each_step_and_differently_in_each_place():
 
 def test_a_stopped_run_with_dropout_ends_bitwise_as_the_run_never_stopped(tmp_path, monkeypatch):
     torch.set_default_dtype(torch.float32)
-    cifar = data.load("subset")
-    few = cifar._replace(
-        train_images=cifar.train_images[::20], train_labels=cifar.train_labels[::20],
-        test_images=cifar.test_images[::25], test_labels=cifar.test_labels[::25],
+    subset = cifar.load_data("subset")
+    few = subset._replace(
+        train_images=subset.train_images[::20], train_labels=subset.train_labels[::20],
+        test_images=subset.test_images[::25], test_labels=subset.test_labels[::25],
     )  # fmt: skip
-    monkeypatch.setattr(data, "load", lambda which: few)
+    monkeypatch.setattr(cifar, "load_data", lambda which: few)
     settings = evalib.Settings("evanet20-small-as-published", epochs=2, batch_size=25)
     whole = evalib.train(settings, device="cpu")
 

@@ -13,14 +13,14 @@ from torch.nn.init import zeros_
 import evalib
 from evalib.results import weights
 from evalib.results.reading import READINGS, entropy, kept, of_another_class, reads, recorded
-from evalib.training import data
+from evalib.training.cifar import load_data
 
 measure = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "measure_readings.py"))["measure"]
 
 
 @pytest.fixture(scope="module")
 def cifar():
-    return data.load("subset")
+    return load_data("subset")
 
 
 @pytest.fixture

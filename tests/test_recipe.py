@@ -11,7 +11,7 @@ from torch import nn
 
 import evalib
 from evalib.results import records, schema
-from evalib.training import checkpoint, data, environment, train
+from evalib.training import checkpoint, cifar, data, environment, train
 from evalib.training.predict import predict
 from evalib.training.settings import learning_rate
 from evalib.training.step import adam, eager_step, set_rate, sgd, training_step
@@ -32,7 +32,7 @@ def few(monkeypatch):
         return torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8), torch.arange(n) % 10
 
     made = data.Dataset(*images(80), *images(20), "subset", "0")
-    monkeypatch.setattr(data, "load", lambda which: made)
+    monkeypatch.setattr(cifar, "load_data", lambda which: made)
     monkeypatch.setattr(schema, "IMAGES", dict.fromkeys(schema.IMAGES, (80, 20)))
     return made
 
@@ -123,7 +123,7 @@ def test_nothing_is_learned_from_the_held_out_tenth(few, monkeypatch):
     images, labels = few.train_images.clone(), few.train_labels.clone()
     held_out = data.split(80)[1]
     images[held_out], labels[held_out] = 255 - images[held_out], 9 - labels[held_out]
-    monkeypatch.setattr(data, "load", lambda which: few._replace(train_images=images, train_labels=labels))
+    monkeypatch.setattr(cifar, "load_data", lambda which: few._replace(train_images=images, train_labels=labels))
     other = evalib.train(SETTINGS, device="cpu")
     assert torch.equal(weights_of(one), weights_of(other))
     assert one.curve[-1]["validation_loss"] != other.curve[-1]["validation_loss"]

@@ -21,7 +21,7 @@ import evalib
 from evalib import experiments
 from evalib.__main__ import main
 from evalib.results import evaluation, records, runs, schema, tables
-from evalib.training import checkpoint, data, step, train
+from evalib.training import checkpoint, cifar, data, step, train
 from evalib.training.settings import learning_rate
 
 TINY = evalib.Experiment("tiny", "Tiny", blocks=(1,), widths=(4,))
@@ -57,15 +57,15 @@ def float32_and_a_tiny_row(monkeypatch):
 @pytest.fixture
 def small(monkeypatch):
     """Real images, but few: the first 60 training and 20 test images of the subset, shuffled over the classes."""
-    cifar = data.load("subset")
+    subset = cifar.load_data("subset")
     order, test = torch.randperm(1000)[:60], torch.randperm(500)[:20]
-    few = cifar._replace(
-        train_images=cifar.train_images[order],
-        train_labels=cifar.train_labels[order],
-        test_images=cifar.test_images[test],
-        test_labels=cifar.test_labels[test],
+    few = subset._replace(
+        train_images=subset.train_images[order],
+        train_labels=subset.train_labels[order],
+        test_images=subset.test_images[test],
+        test_labels=subset.test_labels[test],
     )
-    monkeypatch.setattr(data, "load", lambda which: few)
+    monkeypatch.setattr(cifar, "load_data", lambda which: few)
     monkeypatch.setattr(schema, "IMAGES", dict.fromkeys(schema.IMAGES, (60, 20)))
     return few
 
@@ -221,7 +221,7 @@ def test_learning_rate_falls_tenfold_at_half_and_three_quarters():
 def test_the_test_images_decide_nothing(small, monkeypatch):
     one = evalib.train(settings(epochs=1), device="cpu")
     changed = small._replace(test_images=255 - small.test_images)
-    monkeypatch.setattr(data, "load", lambda which: changed)
+    monkeypatch.setattr(cifar, "load_data", lambda which: changed)
     other = evalib.train(settings(epochs=1), device="cpu")
     assert_equal(one, other)
     assert not torch.equal(one.test_scores, other.test_scores)
@@ -356,7 +356,7 @@ def test_overwriting_checks_the_device_and_the_data_before_anything_moves(small,
     def no_data(which):
         raise OSError("the data are not there")
 
-    monkeypatch.setattr(data, "load", no_data)
+    monkeypatch.setattr(cifar, "load_data", no_data)
     with pytest.raises(OSError, match="the data are not there"):
         evalib.run(settings(epochs=1), tmp_path, device="cpu", overwrite=True)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

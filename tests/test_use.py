@@ -13,6 +13,7 @@ from torchvision.models import resnet18
 
 import evalib
 from evalib.training import data
+from evalib.training.cifar import load_data
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def images():
-    return data.load("subset").test_images[::25]
+    return load_data("subset").test_images[::25]
 
 
 @pytest.fixture(scope="module")

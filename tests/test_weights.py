@@ -17,7 +17,8 @@ from evalib import experiments
 from evalib.__main__ import main
 from evalib.experiments import experiment
 from evalib.results import evaluation, records, weights
-from evalib.training import checkpoint, data
+from evalib.training import checkpoint
+from evalib.training.cifar import load_data
 
 ROOT = Path(__file__).resolve().parent.parent
 ROW = experiment("resnet20-small")
@@ -52,7 +53,7 @@ def test_published_weights_load_by_name_and_give_the_recorded_count(out, capsys)
     record = records.read(out / "smoke" / "resnet20-small-seed0.json")
     network = evalib.load_pretrained(ROW.name)
     assert not network.training
-    cifar = data.load("subset")
+    cifar = load_data("subset")
     correct = evalib.predict(network, cifar.test_images).argmax(dim=1) == cifar.test_labels
     assert correct.sum().item() == record["test"]["correct"]
     shutil.rmtree(out / "smoke")
@@ -153,7 +154,7 @@ def test_the_weights_in_the_package_are_whole_small_and_of_a_full_run(path):
 @pytest.mark.parametrize("path", sorted(weights.PRETRAINED.glob("*")), ids=lambda path: path.name)
 def test_the_weights_in_the_package_give_their_count(path):
     torch.set_default_dtype(torch.float32)
-    cifar = data.load("auto")
+    cifar = load_data("auto")
     if cifar.source != "full":
         pytest.skip("the full CIFAR-10 is not here: python -m evalib data")
     assert evaluation.difference(weights.read_weights(path)[1], evaluation.counted(path, "cpu")) == ""

@@ -259,14 +259,14 @@ def tensorboard(folder: Path) -> Callable[[dict], None]:
 
 
 def call_data(arguments: argparse.Namespace) -> None:
-    from evalib.training import data
+    from evalib.training import cifar, data
 
-    print(data.describe(data.load(arguments.which, arguments.directory)))
+    print(data.describe(cifar.load_data(arguments.which, arguments.directory)))
 
 
 def call_evaluate(arguments: argparse.Namespace) -> None:
     from evalib.results import evaluation, weights
-    from evalib.training import data
+    from evalib.training import cifar
 
     if arguments.record:
         outcome = evaluation.verify(arguments.record, arguments.device)
@@ -275,7 +275,7 @@ def call_evaluate(arguments: argparse.Namespace) -> None:
         print(f"{arguments.record}: its weights give {outcome['correct']} test images right, as recorded")
         return
     scores, record = weights.evaluate(arguments.weights, arguments.out, arguments.device)
-    labels = data.load(record["data"]["source"]).test_labels
+    labels = cifar.load_data(record["data"]["source"]).test_labels
     correct = (scores.argmax(dim=1) == labels).sum().item()
     print(
         f"{record['experiment']} seed {record['seed']}: {correct} of {len(labels)} test images right "

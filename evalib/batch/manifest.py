@@ -11,7 +11,7 @@ from typing import NamedTuple
 from evalib.experiments import TABLE_1
 from evalib.results.files import read_same, record_path
 from evalib.results.runs import epoch_seconds, timed, trusted
-from evalib.training import checkpoint, data
+from evalib.training import checkpoint, cifar
 from evalib.training.environment import choose_device, device_name, in_checkout
 from evalib.training.settings import TIERS, Settings
 
@@ -21,7 +21,7 @@ STATES = ("done", "begun", "to do")
 """Done: there is a record of these settings. Begun: there is a checkpoint."""
 
 IMAGES = {"subset": 1_000, "full": 50_000}
-FINGERPRINTS = {"subset": data.SUBSET_SHA256, "full": data.FULL_SHA256}
+FINGERPRINTS = {"subset": cifar.SUBSET_SHA256, "full": cifar.FULL_SHA256}
 
 
 class Planned(NamedTuple):

@@ -14,7 +14,7 @@ from evalib.batch.notebook import make, visible_gpus
 from evalib.extras import need
 from evalib.results import tables
 from evalib.results.files import record_path, results
-from evalib.training import checkpoint, data
+from evalib.training import checkpoint, cifar
 from evalib.training.environment import in_checkout
 from evalib.training.settings import TIERS
 
@@ -43,7 +43,7 @@ def reproduce(asked: dict, profile: str = "local", book: bool = True, further: S
     before = manifest.plan(runs, out)
     print(manifest.describe(before, out), flush=True)
     if any(run.state != "done" for run in before):
-        data.load(
+        cifar.load_data(
             TIERS[asked["tier"]].data
         )  # once, and here: a node of a cluster may have no internet
 

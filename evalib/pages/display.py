@@ -18,7 +18,7 @@ from evalib.pages import notation
 from evalib.pages.figures import INK, styled
 from evalib.results import words
 from evalib.results.records import commit, device_name, results
-from evalib.training.download import is_there
+from evalib.training.cifar import is_there
 from evalib.training.environment import choose_device
 
 SIDE_BY_SIDE = 'style="display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0.8rem 1.2rem"'

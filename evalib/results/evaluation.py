@@ -7,7 +7,7 @@ from evalib.results import tables
 from evalib.results.records import device_name, read, versions
 from evalib.results.schema import dumps
 from evalib.results.weights import evaluate, read_weights
-from evalib.training import checkpoint, data
+from evalib.training import checkpoint, cifar
 from evalib.training.environment import choose_device
 
 EVALUATION = "evaluation.json"
@@ -52,7 +52,7 @@ def here(device: str | None = None) -> dict[str, str | None]:
 def counted(weights: Path, device: str | None = None) -> dict:
     """How many test images the weights in a file answer right, and on what."""
     scores, made = evaluate(weights, device=device)
-    labels = data.load(made["data"]["source"]).test_labels
+    labels = cifar.load_data(made["data"]["source"]).test_labels
     return {"correct": (scores.argmax(dim=1) == labels).sum().item()} | here(device)
 
 

@@ -15,7 +15,7 @@ from evalib.results.files import read, read_same, record_path, set_aside, write
 from evalib.results.files import results as results
 from evalib.results.schema import SCHEMA, collapse, settings_of
 from evalib.results.weights import load_weights
-from evalib.training import checkpoint, data
+from evalib.training import checkpoint, cifar
 from evalib.training.environment import choose_device, commit, device_name, lock, versions
 from evalib.training.settings import COMPUTATION, TIERS, Settings
 from evalib.training.step import precision_of
@@ -67,7 +67,7 @@ def begun(
     choose_device(device)
     with only_writer(directory, path):
         if overwrite:
-            data.load(TIERS[settings.tier].data)  # what stops the run stops it before anything is moved
+            cifar.load_data(TIERS[settings.tier].data)  # what stops the run stops it before anything is moved
             set_aside(path)
         elif longer and path.exists() and (epochs := settings_of(read(path)).epochs) < settings.epochs:
             check_last_checkpoint(path, read_same(path, settings.model_copy(update={"epochs": epochs})))
@@ -107,10 +107,10 @@ def finished_run(path: Path, settings: Settings, device: str | None = None) -> R
             f"{path} is the record of this run ({known['test']['accuracy']:.2f} % on {known['device']}), and its weights are "
             "not here: read the record, or train anew with --overwrite, which keeps it in superseded/"
         )
-    where, cifar = choose_device(device), data.load(known["data"]["source"])
+    where, dataset = choose_device(device), cifar.load_data(known["data"]["source"])
     network = load_weights(weights).to(where)
-    scores = evaluate(network, cifar.test_images.to(where)).cpu()
-    return Run(settings, network, known["curve"], cifar, scores, where, known["seconds"], known.get("sittings", []))
+    scores = evaluate(network, dataset.test_images.to(where)).cpu()
+    return Run(settings, network, known["curve"], dataset, scores, where, known["seconds"], known.get("sittings", []))
 
 
 def drop_doubles(weights: Path, curve: list[dict]) -> None:
@@ -179,7 +179,7 @@ def only_writer(directory: Path, path: Path) -> Iterator[None]:
 
 def record(finished: Run) -> dict:
     """The record of a finished run: everything that made it, everything that it gave."""
-    settings, cifar = finished.settings, finished.cifar
+    settings, dataset = finished.settings, finished.cifar
     return {
         "schema": SCHEMA,
         "experiment": settings.experiment,
@@ -189,7 +189,7 @@ def record(finished: Run) -> dict:
         "commit": commit(),
         "computation": COMPUTATION,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": {"source": cifar.source, "sha256": cifar.fingerprint},
+        "data": {"source": dataset.source, "sha256": dataset.fingerprint},
         "device": device_name(finished.device),
         "precision": precision_of(settings.precision, finished.device),
         "versions": versions(),
@@ -197,10 +197,10 @@ def record(finished: Run) -> dict:
         "curve": finished.curve,
         "validation_accuracy": finished.curve[-1]["validation_accuracy"],
         "test": {
-            "accuracy": accuracy(finished.test_scores, cifar.test_labels),
-            "loss": F.cross_entropy(finished.test_scores, cifar.test_labels).item(),
-            "correct": (finished.test_scores.argmax(dim=1) == cifar.test_labels).sum().item(),
-            "images": len(cifar.test_labels),
+            "accuracy": accuracy(finished.test_scores, dataset.test_labels),
+            "loss": F.cross_entropy(finished.test_scores, dataset.test_labels).item(),
+            "correct": (finished.test_scores.argmax(dim=1) == dataset.test_labels).sum().item(),
+            "images": len(dataset.test_labels),
         },
         "seconds": finished.seconds,
         "sittings": finished.sittings,

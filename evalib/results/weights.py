@@ -10,7 +10,7 @@ from evalib.experiments import build, experiment
 from evalib.networks import Network
 from evalib.results.files import check_folder
 from evalib.results.runs import highest
-from evalib.training import checkpoint, data, train
+from evalib.training import checkpoint, cifar, train
 from evalib.training.environment import choose_device
 
 PRETRAINED = Path(__file__).with_name("pretrained")
@@ -105,5 +105,5 @@ def evaluate(
     """
     path, chosen = find_weights(name_or_path, out), choose_device(device)
     _, record = read_weights(path)
-    cifar = data.load(record["data"]["source"])
-    return train.evaluate(load_weights(path).to(chosen), cifar.test_images.to(chosen)).cpu(), record
+    test_images = cifar.load_data(record["data"]["source"]).test_images
+    return train.evaluate(load_weights(path).to(chosen), test_images.to(chosen)).cpu(), record

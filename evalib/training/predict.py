@@ -15,7 +15,6 @@ from evalib.networks import Network
 from evalib.tracing import Trace, trace
 from evalib.training import data
 from evalib.training.checkpoint import plain
-from evalib.training.dataset import check_names
 
 Pixels = UInt8[Tensor, "n 3 i j"] | Float[Tensor, "n 3 i j"]
 Given = Pixels | Image.Image | Sequence[Image.Image]
@@ -47,7 +46,7 @@ def predict(
 
     The result is an ordinary tensor without gradient, where ``images`` lie (for PIL images where the network lies).
     """
-    names = None if classes is None else check_names(classes)
+    names = None if classes is None else data.check_names(classes)
     parameter = next((each for each in network.parameters() if each.is_floating_point()), torch.empty(0))
     pixels = as_pixels(images, trained_on(network))
     where = images.device if isinstance(images, Tensor) else parameter.device

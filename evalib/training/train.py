@@ -21,7 +21,7 @@ from tqdm import tqdm
 from evalib import experiments
 from evalib.ablations import ABLATIONS
 from evalib.experiments import build, experiment
-from evalib.training import checkpoint, data
+from evalib.training import checkpoint, cifar, data
 from evalib.training.checkpoint import plain
 from evalib.training.environment import choose_device, commit, device_name
 from evalib.training.predict import predict
@@ -97,20 +97,20 @@ def steps(
     ``MemoryError`` if the device's memory does not hold a step, ``RuntimeError`` if the step cannot be compiled.
     """
     check_kinds(settings, dataset)
-    device, cifar = choose_device(device), dataset or data.load(TIERS[settings.tier].data)
-    recipe = experiment(settings.experiment).recipe
-    training, validation = (index.to(device) for index in data.split(len(cifar.train_labels), recipe.all_images))
-    images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
     foreign = dataset is not None or network is not None
-    made_of = origin(settings, network) | {"data": cifar.fingerprint}
-    network, optimiser = begin(settings, device, len(cifar.classes), network)
+    device, dataset = choose_device(device), dataset or cifar.load_data(TIERS[settings.tier].data)
+    recipe = experiment(settings.experiment).recipe
+    training, validation = (index.to(device) for index in data.split(len(dataset.train_labels), recipe.all_images))
+    images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
+    made_of = origin(settings, network) | {"data": dataset.fingerprint}
+    network, optimiser = begin(settings, device, len(dataset.classes), network)
     check_precision(network)
     if isinstance(
         getattr(plain(network), "image_size", ()), tuple | None
     ):  # others' networks have it for something else
         plain(network).image_size = tuple(images.shape[2:])
     if foreign:
-        check_fits(network, cifar)
+        check_fits(network, dataset)
     compile = compiles(compile, settings.tier, device)
     precision = precision_of(settings.precision, device)
     curve, sittings = resume(settings, directory, network, optimiser, made_of, longer)
@@ -145,8 +145,8 @@ def steps(
                 "seconds": time.perf_counter() - start,
             }
             if experiment(settings.experiment).test_each_epoch:
-                scores = evaluate(network, cifar.test_images.to(device)).cpu()
-                entry["test_accuracy"] = accuracy(scores, cifar.test_labels)
+                scores = evaluate(network, dataset.test_images.to(device)).cpu()
+                entry["test_accuracy"] = accuracy(scores, dataset.test_labels)
             curve.append(entry)
             if directory is not None:
                 saved = made_of | {"settings": settings.model_dump(), "curve": curve, "sittings": sittings}
@@ -155,10 +155,10 @@ def steps(
             yield entry
             start = time.perf_counter()
         network.eval()
-        test_scores = evaluate(network, cifar.test_images.to(device)).cpu()
-    test_loss, last = F.cross_entropy(test_scores, cifar.test_labels), settings.epochs - 1
+        test_scores = evaluate(network, dataset.test_images.to(device)).cpu()
+    test_loss, last = F.cross_entropy(test_scores, dataset.test_labels), settings.epochs - 1
     check_finite(test_loss, last, learning_rate(settings, last), "test ")
-    return Run(settings, network, curve, cifar, test_scores, device, sum(row["seconds"] for row in curve), sittings)
+    return Run(settings, network, curve, dataset, test_scores, device, sum(row["seconds"] for row in curve), sittings)
 
 
 def epoch_steps(

@@ -10,13 +10,14 @@ import evalib
 from evalib.attention import RelativeSelfAttention
 from evalib.pages import explorer
 from evalib.training import data
+from evalib.training.cifar import load_data
 
 NEAR = 1 / 255
 
 
 @pytest.fixture(scope="module")
 def photographs():
-    cifar = data.load("subset")
+    cifar = load_data("subset")
     return cifar.test_images[::50], cifar.test_labels[::50]
 
 

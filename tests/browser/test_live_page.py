@@ -16,6 +16,7 @@ from evalib.pages import live
 from evalib.pages.explorer import forward
 from evalib.results import weights
 from evalib.training import data
+from evalib.training.cifar import load_data
 
 NAMES = sorted(path.name.rsplit("-", 1)[0] for path in weights.PRETRAINED.glob("evanet*.safetensors"))
 START = "Start the network"
@@ -38,7 +39,7 @@ PIXELS = """element => {
 
 @pytest.fixture(scope="module")
 def photographs():
-    cifar = data.load("subset")
+    cifar = load_data("subset")
     return cifar.test_images[::10], cifar.test_labels[::10]
 
 
