@@ -15,7 +15,9 @@ from pathlib import Path
 from evalib.ablations import ABLATIONS
 from evalib.experiments import TABLE_1
 
-ABOUT = "Train, test and compare the networks, one command each; COMMAND --help explains its options."
+ABOUT = (
+    "Train, test and compare the networks, one command each; COMMAND --help explains its options."
+)
 FOLDERS = (
     "The environment variable EVALIB_DATA names the folder of the data set (default: data/), "
     "EVALIB_HOME the one that holds data/ and results/ (default: the checkout, or where the "
@@ -63,7 +65,9 @@ def parser() -> argparse.ArgumentParser:
     add_batch(commands)
     for command in commands.choices.values():
         command.epilog = FOLDERS
-        command.add_argument("--module", type=Path, help="a Python file that registers rows of your own")
+        command.add_argument(
+            "--module", type=Path, help="a Python file that registers rows of your own"
+        )
     return main
 
 
@@ -73,41 +77,33 @@ def add_training(commands) -> None:
 
     rows = ", ".join(row.name for row in TABLE_1)
     ablations = ", ".join(row.name for row in ABLATIONS)
-    tiers = "; ".join(f"{name}: {tier.data} data, {tier.epochs} epochs" for name, tier in TIERS.items())
+    tiers = "; ".join(
+        f"{name}: {tier.data} data, {tier.epochs} epochs" for name, tier in TIERS.items()
+    )
 
     train = commands.add_parser("train", help="train a row of Table 1, or an ablation")
-    train.add_argument("--experiment", required=True, help=f"{rows}; or an ablation: {ablations}")
-    one_or_more = train.add_mutually_exclusive_group()
-    one_or_more.add_argument("--seed", type=int, default=0, help="(default: 0)")
-    one_or_more.add_argument("--seeds", type=int, nargs="+", help="several runs, in turn")
-    train.add_argument("--tier", default="smoke", help=f"{tiers} (default: smoke)")
-    train.add_argument("--epochs", type=int, help="instead of the tier's; such a record stays out of the table")
-    train.add_argument(
-        "--batch-size",
-        type=int,
-        default=150,
-        help="images a step; the table has 150 (default: 150)",
+    option = train.add_argument
+    option("--experiment", required=True, help=f"{rows}; or an ablation: {ablations}")
+    seeds = train.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    seeds.add_argument("--seeds", type=int, nargs="+", help="several runs, in turn")
+    option("--tier", default="smoke", help=f"{tiers} (default: smoke)")
+    option("--epochs", type=int, help="instead of the tier's; such a record stays out of the table")
+    option("--batch-size", type=int, default=150, help="images a step (default: 150)")
+    option(
+        "--learning-rate", type=float, help="instead of the recipe's; stays out of the table too"
     )
-    train.add_argument("--learning-rate", type=float, help="instead of the recipe's; such a record stays out too")
-    train.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        help="(default: bf16 on a GPU that computes in it, else float32)",
+    option("--precision", choices=PRECISIONS, help="(default: bf16 on a GPU that computes in it)")
+    option("--device", help="cuda, mps or cpu (default: the best there is)")
+    on_or_off = argparse.BooleanOptionalAction
+    option(
+        "--compile", action=on_or_off, default=None, help="the step (default: on a GPU, not smoke)"
     )
-    train.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
-    train.add_argument(
-        "--compile",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="torch.compile the training step (default: on a GPU above the smoke tier)",
+    option(
+        "--overwrite", action="store_true", help="begin anew; what is there moves to superseded/"
     )
-    train.add_argument("--overwrite", action="store_true", help="begin anew; what is there moves to superseded/")
-    train.add_argument(
-        "--longer",
-        action="store_true",
-        help="go on from a run of fewer epochs, whose record is kept",
-    )
-    train.add_argument("--log", choices=["tensorboard"], help="also write the curve for TensorBoard")
+    option("--longer", action="store_true", help="go on from a run of fewer epochs")
+    option("--log", choices=["tensorboard"], help="also write the curve for TensorBoard")
     add_out(train)
     train.set_defaults(call=call_train)
 
@@ -126,26 +122,23 @@ def add_results(commands) -> None:
     evaluate = commands.add_parser("evaluate", help="test trained weights again")
     which = evaluate.add_mutually_exclusive_group(required=True)
     which.add_argument("--weights", help="a weights file, or the name of an experiment")
-    which.add_argument("--record", type=Path, help="a record: its weights must give what it says")
+    which.add_argument("--record", type=Path, help="a record, which its weights must agree with")
     evaluate.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     evaluate.set_defaults(call=call_evaluate)
 
     table = commands.add_parser("table", help="print Table 1 as far as there are records")
     table.add_argument("--ablations", action="store_true", help="the ablations instead")
-    table.add_argument("--tier", choices=TIERS, help="this tier alone (default: of each row the highest recorded)")
+    table.add_argument("--tier", choices=TIERS, help="(default: of each row the highest recorded)")
     table.set_defaults(call=call_table)
     claims = commands.add_parser("claims", help="the paper's claims, each with a verdict")
     claims.set_defaults(call=call_claims)
     for command in (table, claims):
         command.add_argument("--format", choices=FORMATS, default="md", help="(default: md)")
 
-    export = commands.add_parser(
-        "export",
-        help="a trained network as one file, pixels in, scores out, for use without evalib",
-    )
+    export = commands.add_parser("export", help="a trained network as one file, without evalib")
     export.add_argument("weights", help="a weights file, or the name of an experiment")
     export.add_argument("--format", choices=FILES, help="(default: by the name of FILE, else onnx)")
-    export.add_argument("--to", type=Path, metavar="FILE", help="(default: the experiment's name, here)")
+    export.add_argument("--to", type=Path, metavar="FILE", help="(default: the experiment's name)")
     export.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     export.set_defaults(call=call_export)
     for command in (evaluate, table, claims, export):
@@ -160,26 +153,23 @@ def add_batch(commands) -> None:
     plan = commands.add_parser("plan", help="which runs are done, begun or to do, and the time")
     plan.set_defaults(call=call_plan)
     reproduce = commands.add_parser("reproduce", help="make all that the plan lists, by Snakemake")
-    reproduce.add_argument("--profile", default="local", help="local, slurm, or a profile's folder (default: local)")
+    reproduce.add_argument("--profile", default="local", help="local, slurm, or a profile's folder")
     reproduce.add_argument("--no-book", action="store_true", help="the runs and the table alone")
     reproduce.add_argument("snakemake", nargs="*", help="after --, options that go on to Snakemake")
     reproduce.set_defaults(call=call_reproduce)
     for command in (plan, reproduce):
-        command.add_argument("--tier", default="smoke", help=f"{', '.join(TIERS)} (default: smoke)")
-        command.add_argument("--seeds", default="all", help='all, first (of each row), or as "0 1" (default: all)')
-        command.add_argument("--epochs", type=int, help="instead of the tier's; such records stay out of the table")
-        command.add_argument("--manifest", type=Path, help="(default: workflow/manifest.csv)")
+        option = command.add_argument
+        option("--tier", default="smoke", help=f"{', '.join(TIERS)} (default: smoke)")
+        option(
+            "--seeds", default="all", help='all, first (of each row), or as "0 1" (default: all)'
+        )
+        option("--epochs", type=int, help="instead of the tier's")
+        option("--manifest", type=Path, help="(default: workflow/manifest.csv)")
         add_out(command)
 
     notebook = commands.add_parser("notebook", help="a run, or several seeds, as a notebook")
-    notebook.add_argument(
-        "-p",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "VALUE"),
-        help=", ".join(Parameters.model_fields),
-    )
+    pair, names = ("NAME", "VALUE"), ", ".join(Parameters.model_fields)
+    notebook.add_argument("-p", nargs=2, action="append", default=[], metavar=pair, help=names)
     notebook.set_defaults(call=call_notebook)
 
 
@@ -197,7 +187,9 @@ def call_train(arguments: argparse.Namespace) -> int:
 
     seeds = arguments.seeds or [arguments.seed]
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"a seed is there twice in --seeds {' '.join(map(str, seeds))}: give each once")
+        raise ValueError(
+            f"a seed is there twice in --seeds {' '.join(map(str, seeds))}: give each once"
+        )
     runs = [
         Settings(
             experiment=arguments.experiment,
@@ -272,7 +264,9 @@ def call_evaluate(arguments: argparse.Namespace) -> None:
         outcome = evaluation.verify(arguments.record, arguments.device)
         if outcome["fault"]:
             raise ValueError(f"{arguments.record}: {outcome['fault']}")
-        print(f"{arguments.record}: its weights give {outcome['correct']} test images right, as recorded")
+        print(
+            f"{arguments.record}: its weights give {outcome['correct']} test images right, as recorded"
+        )
         return
     scores, record = weights.evaluate(arguments.weights, arguments.out, arguments.device)
     labels = cifar.load_data(record["data"]["source"]).test_labels
@@ -313,21 +307,27 @@ def call_claims(arguments: argparse.Namespace) -> None:
 def call_export(arguments: argparse.Namespace) -> None:
     from evalib.results.export import export_weights
 
-    path = export_weights(arguments.weights, arguments.to, arguments.format, arguments.out, arguments.overwrite)
+    path = export_weights(
+        arguments.weights, arguments.to, arguments.format, arguments.out, arguments.overwrite
+    )
     print(f"{path}: images, uint8 n 3 32 32, in; scores, n 10, out")
 
 
 def call_plan(arguments: argparse.Namespace) -> None:
     from evalib.batch import manifest
 
-    runs = manifest.read_manifest(arguments.manifest, arguments.tier, arguments.seeds, arguments.epochs)
+    runs = manifest.read_manifest(
+        arguments.manifest, arguments.tier, arguments.seeds, arguments.epochs
+    )
     print(manifest.describe(manifest.plan(runs, arguments.out), arguments.out))
 
 
 def call_reproduce(arguments: argparse.Namespace) -> int:
     from evalib.batch.reproduce import reproduce
 
-    asked = {name: getattr(arguments, name) for name in ("tier", "seeds", "epochs", "out", "manifest")}
+    asked = {
+        name: getattr(arguments, name) for name in ("tier", "seeds", "epochs", "out", "manifest")
+    }
     done = reproduce(asked, arguments.profile, not arguments.no_book, arguments.snakemake)
     return 0 if done else 1
 

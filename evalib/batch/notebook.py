@@ -8,12 +8,12 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import takewhile
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from evalib.batch.cli import load_rows
@@ -22,7 +22,7 @@ from evalib.experiments import TABLE_1
 from evalib.extras import need
 from evalib.results import evaluation
 from evalib.results.files import read_same, record_path
-from evalib.training.environment import checkout, in_checkout
+from evalib.training.environment import checkout, in_checkout, lock
 from evalib.training.settings import Settings
 
 TEMPLATE = "notebooks/train.ipynb"
@@ -159,14 +159,10 @@ def make(folder: Path) -> None:
 
 def wait_for_others(path: Path) -> None:
     """Wait until no other process trains the run whose record belongs at ``path``."""
-    lock = path.with_suffix("") / ".lock"
-    if not lock.exists():
-        return
-    try:
-        FileLock(lock).acquire(timeout=0).lock.release()
-    except Timeout:
-        print(f"another process is making {path}: waiting for it", flush=True)
-        FileLock(lock).acquire().lock.release()
+    folder = path.with_suffix("")
+    if folder.is_dir():
+        with lock(folder / ".lock", f"another process is making {path}: waiting for it"):
+            pass
 
 
 @contextmanager
@@ -277,19 +273,21 @@ def one_gpu() -> Iterator[None]:
     if not names:
         yield
         return
-    name, lock = take_free(names)
-    print(f"GPU {name} of {', '.join(names)}", flush=True)
-    with lock, environment({VISIBLE: name}):
-        yield
+    with ExitStack() as held:
+        name = take_free(names, held)
+        print(f"GPU {name} of {', '.join(names)}", flush=True)
+        with environment({VISIBLE: name}):
+            yield
 
 
-def take_free(names: list[str]):
-    """The first GPU that no other job holds, and its lock, which the system frees in any case."""
+def take_free(names: list[str], held: ExitStack) -> str:
+    """The first GPU that no other job has, its lock in ``held``; the system frees it in any case."""
     waiting = False
     while True:
         for name in names:
             try:
-                return name, FileLock(gpu_lock(name)).acquire(timeout=0)
+                held.enter_context(lock(gpu_lock(name)))
+                return name
             except Timeout:
                 continue
         if not waiting:

@@ -57,7 +57,7 @@ def reproduce(asked: dict, profile: str = "local", book: bool = True, further: S
     command += ["--rerun-triggers", "mtime"]  # no edit of a rule deletes a record
     if profile == "local":
         command += ["--resources", f"gpu={max(1, len(visible_gpus()))}"]  # jobs at a time
-    status = call([*command, *further, "--", target])
+    status = call([*command, *further, "--", "runs", target])
 
     after = manifest.plan(runs, out)
     print(summary(after, out), flush=True)
