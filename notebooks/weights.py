@@ -37,7 +37,6 @@ from evalib.results import choice, weights
 from evalib.results.schema import collapse
 from evalib.results.tables import binomial_error
 from evalib.results.words import foreign
-from evalib.training import data
 from evalib.training.cifar import load_data
 from evalib.training.train import accuracy
 
@@ -59,11 +58,10 @@ lines = [
 table(heads, lines) if files else Markdown("No weights come with this version of the package.")
 
 # %% [markdown]
-# As [safetensors](https://github.com/huggingface/safetensors): nothing is unpickled. What is stored in bfloat16 was rounded
-# from float32. The digits in a name are the
-# first 16 of the file's SHA-256, and are checked whenever it is read. They are networks of Table 1, and EVANets of
-# other readings ([which are which](the-choice)). Each is the last epoch of seed 0, at the tier given below; no epoch and
-# no seed was chosen.
+# The files are [safetensors](https://github.com/huggingface/safetensors): nothing is unpickled. What is stored in bfloat16 was
+# rounded from float32. The digits in a name are the first 16 of the file's SHA-256, and are checked whenever it is read. They are
+# networks of Table 1, and other variants of EVANet ([which are which](the-choice)). Each is the last epoch of seed 0, at the tier
+# given below. No epoch and no seed was chosen.
 
 # %% tags=["remove-input"]
 fallen = [f"{choice.coded(record['experiment'])} {said}" for _, record in cards if (said := collapse(record["curve"]))]
@@ -82,7 +80,7 @@ Markdown(f"**Not for use, but to be studied:** {'; '.join(fallen)}." if fallen e
 # python -m evalib evaluate --weights evanet20-small
 # ```
 #
-# The first needs `evalib[train]` and no download. The second reads the test set and must reproduce the recorded count; on another
+# The first needs `evalib[train]` and no download. The second reads the test set. It must reproduce the recorded count; on another
 # device, or from rounded weights, to within one binomial standard error.
 
 # %%
@@ -142,9 +140,9 @@ table(["network", "right, %", "bundled images"], lines) if files else Markdown("
 # %% [markdown]
 # ## What they are for, and what not
 #
-# For studying these networks, and for checking that a copy of the code computes what this one does. They know
-# ten classes of 32×32 images, and give one of the ten to any image. They were tested on CIFAR-10 alone: not on other
-# images, not against attacks, not for calibration, not for how errors fall on the groups of people or things in the
-# images. They are not for use where a wrong answer does harm.
+# They are for studying these networks, and for checking that a copy of the code computes what this one does. They know
+# ten classes of 32×32 images, and give one of the ten to any image. They were tested on CIFAR-10 alone. They were not tested on
+# other images, against attacks, for calibration, or for how errors fall on groups of people or things. They
+# are not for use where a wrong answer does harm.
 #
 # The weights are under the licence of the code. CIFAR-10 is by Alex Krizhevsky, Vinod Nair and Geoffrey Hinton.

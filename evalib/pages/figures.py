@@ -114,7 +114,9 @@ def tinted(share: Float[Tensor, "*pixels"]) -> Float[Tensor, "*pixels 4"]:
     Letters can still be read on it where the share is 1.
     """
     share = share.nan_to_num()
-    positive, negative = (torch.tensor(to_rgba(COLOURS[sign]), dtype=share.dtype) for sign in ("positive", "negative"))
+    positive, negative = (
+        torch.tensor(to_rgba(COLOURS[sign]), dtype=share.dtype) for sign in ("positive", "negative")
+    )
     ink = torch.where(share[..., None] < 0, negative, positive)
     ink[..., 3] = 0.65 * share.abs()
     return ink
@@ -129,7 +131,9 @@ def weighed(weights: Float[Tensor, "*pixels"]) -> Float[Tensor, "*pixels"]:
 
 
 @styled
-def grid(title: str, texts: list[list[str]], share=0.25, marked=(), numbered=False, cell: float = 0.52) -> Figure:
+def grid(
+    title: str, texts: list[list[str]], share=0.25, marked=(), numbered=False, cell: float = 0.52
+) -> Figure:
     """One text a cell, on ink as strong as its ``share``, 0 to 1; frames around ``marked``.
 
     With ``numbered`` the rows and the columns carry their numbers, from one, as the paper counts.
@@ -168,7 +172,10 @@ def numbers(values: Float[Tensor, "i j"], form: str = "g") -> list[list[str]]:
 def vectors(values: Float[Tensor, "c i j"], form: str = "g") -> list[list[str]]:
     """The channels of each pixel as one text."""
     channels = [numbers(channel, form) for channel in values]
-    return [[", ".join(parts) for parts in zip(*rows, strict=True)] for rows in zip(*channels, strict=True)]
+    return [
+        [", ".join(parts) for parts in zip(*rows, strict=True)]
+        for rows in zip(*channels, strict=True)
+    ]
 
 
 def rings() -> Figure:
@@ -217,7 +224,9 @@ def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure
     axis.set_xticks(range(kinds), CLASSES, rotation=60, ha="right")
     axis.set_yticks(range(kinds), CLASSES)
     axis.set(xlabel="predicted", ylabel="class")
-    right = ", ".join(f"{name} {100 * value:.0f}" for name, value in zip(CLASSES, share.diagonal(), strict=True))
+    right = ", ".join(
+        f"{name} {100 * value:.0f}" for name, value in zip(CLASSES, share.diagonal(), strict=True)
+    )
     return described(
         figure,
         f"Ten classes by ten classes, in percent of a row. Of each class is recognised: {right}.",
@@ -225,7 +234,9 @@ def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure
 
 
 @styled
-def predictions(images: UInt8[Tensor, "n 3 i j"], predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure:
+def predictions(
+    images: UInt8[Tensor, "n 3 i j"], predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]
+) -> Figure:
     """Images with the class that the network gives them; red where it errs, the right one below."""
     figure, axes = panels(2, (len(images) + 1) // 2, 5.4, 2.7)
     for axis in axes.flat:
@@ -272,7 +283,8 @@ def ring_weights(images: UInt8[Tensor, "n 3 i j"], trace: Trace) -> Figure:
             if n == 0:
                 axis.set_title(f"ring {stage}: {len(ring(RADII[stage])[0])} px", fontsize=9)
     told = "; ".join(
-        f"ring {stage}: {', '.join(f'{peak:.2f}' for peak in peaks)}" for stage, peaks in enumerate(largest.tolist())
+        f"ring {stage}: {', '.join(f'{peak:.2f}' for peak in peaks)}"
+        for stage, peaks in enumerate(largest.tolist())
     )
     return described(
         figure,
@@ -330,43 +342,27 @@ def curve(*runs: list[dict]) -> list[Figure]:
 
 
 @styled
-def courses(
-    networks: Mapping[str, list[list[dict]]],
-    styles: Mapping[str, tuple[str, str]],
-    what: str = "validation_accuracy",
-    unit: str = "validation accuracy, %",
-    size: tuple[float, float] = (5.4, 3.6),
-) -> Figure:
-    """``what`` by epoch, a line a run; ``styles`` gives each name its colour and kind of line."""
-    figure, ((axis,),) = panels(1, 1, *size)
-    told = []
-    for name, runs in networks.items():
-        color, line = styles[name]
-        for number, rows in enumerate(runs):
-            epochs, values = [row["epoch"] for row in rows], [row[what] for row in rows]
-            label = None if number else name
-            axis.plot(epochs, values, line, color=color, linewidth=1.4, label=label)
-            told.append(f"{name}: {values[-1]:.2f} after epoch {epochs[-1]}, best {best(what, values)}")
-    axis.set(xlabel="epoch", ylabel=unit, ylim=(0, 95) if "accuracy" in what else None)
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    handles = axis.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=2, frameon=False, fontsize=8.5)
-    return described(figure, f"{unit.partition(',')[0]} by epoch. {'; '.join(told)}.")
-
-
-def best(what: str, values: list[float]) -> str:
-    """The best of a course: the greatest accuracy, or the least loss."""
-    return f"{max(values) if 'accuracy' in what else min(values):.2f}"
-
-
 def curves(networks: Mapping[str, list[list[dict]]]) -> list[Figure]:
     """Training loss and validation accuracy by epoch, a line a run, a colour a network."""
-    styles = {name: (COLOURS[name.partition("-")[0]], "-") for name in networks}
-    ran = {name: runs for name, runs in networks.items() if runs}
-    return [
-        courses(ran, styles, "train_loss", "training loss, nats", (3.6, 2.8)),
-        courses(ran, styles, size=(3.6, 2.8)),
-    ]
+    drawings = []
+    for what, unit in (
+        ("train_loss", "training loss, nats"),
+        ("validation_accuracy", "validation accuracy, %"),
+    ):
+        figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
+        ends = []
+        for name, runs in networks.items():
+            for number, rows in enumerate(runs):
+                epochs, values = [row["epoch"] for row in rows], [row[what] for row in rows]
+                color, label = COLOURS[name.partition("-")[0]], None if number else name
+                axis.plot(epochs, values, color=color, linewidth=1.3, label=label)
+                ends.append(f"{name} {values[-1]:.2f}")
+        axis.set(xlabel="epoch", ylabel=unit)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend(frameon=False, fontsize=8.5)
+        told = f"{unit.partition(',')[0]} by epoch, at the end: {', '.join(ends)}."
+        drawings.append(described(figure, told))
+    return drawings
 
 
 @styled
