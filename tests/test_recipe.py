@@ -7,6 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
 from torch import nn
 
 import evalib
@@ -57,6 +60,17 @@ def test_a_step_at_rate_zero_changes_nothing_and_one_at_twice_the_rate_moves_twi
         moved[rate] = (layer.weight.detach() - 0.5).abs().sum().item()
     assert moved[0.0] == 0
     assert moved[0.02] == pytest.approx(2 * moved[0.01], rel=1e-4) and moved[0.01] > 0.01
+
+
+@hypothesis(deadline=None)
+@given(st.integers(1, 200), st.sets(st.integers(1, 99), max_size=4))
+def test_the_rate_falls_tenfold_at_each_milestone_of_any_schedule(epochs, hundredths):
+    """In whole numbers: at epoch e of E a milestone of p per cent is passed if 100 e ≥ p E."""
+    chosen = tuple(each / 100 for each in sorted(hundredths))
+    settings = evalib.Settings("resnet20-small", epochs=epochs, milestones=chosen, learning_rate=1.0)
+    for epoch in range(epochs):
+        passed = sum(100 * epoch >= each * epochs for each in hundredths)
+        assert learning_rate(settings, epoch) == pytest.approx(10.0**-passed)
 
 
 def test_every_step_of_an_epoch_is_made_at_its_learning_rate(few, monkeypatch):

@@ -109,8 +109,8 @@ class Settings(BaseModel):
 
 def learning_rate(settings: Settings, epoch: int) -> float:
     """The learning rate of ``epoch`` (counted from 0): divided by ten at each milestone that it has passed."""
-    passed = [fraction for fraction in settings.milestones if epoch >= fraction * settings.epochs]
-    return settings.learning_rate * 0.1 ** len(passed)
+    ends = [round(fraction * settings.epochs, 6) for fraction in settings.milestones]  # 0.1 of 30 is 3
+    return settings.learning_rate * 0.1 ** sum(epoch >= end for end in ends)
 
 
 def check_same(settings: Settings, saved: Settings, where: Path) -> None:
