@@ -29,6 +29,7 @@ from evalib import ExpandingVisualAttention, RelativeSelfAttention, equations
 from evalib.eva import SingleQueryAttention
 from evalib.fast import cpu
 from evalib.results import records
+from evalib.training import environment
 from evalib.training.environment import choose_device
 
 BATCH_SIZE, HEADS, NHWC = 150, 4, {"memory_format": torch.channels_last}
@@ -325,11 +326,11 @@ def main() -> None:
         show(name, tables[name])
     print()
     record = {
-        "device": records.device_name(device),
+        "device": environment.device_name(device),
         "threads": torch.get_num_threads(),
         "load_average": os.getloadavg(),
-        "versions": records.versions(),
-        "commit": records.commit(),
+        "versions": environment.versions(),
+        "commit": environment.commit(),
         "batch_size": BATCH_SIZE,
         "heads": HEADS,
         "dtype": "bfloat16 autocast" if cuda else "float32",

@@ -18,8 +18,8 @@ from torchvision import transforms
 from evalib.experiments import ROWS, TABLE_1, build
 from evalib.networks import count_parameters
 from evalib.results import records
-from evalib.results.counts import flops
-from evalib.training import data
+from evalib.results.costs import flops
+from evalib.training import data, environment
 from evalib.training.cifar import load_data
 from evalib.training.environment import choose_device
 from evalib.training.settings import Settings
@@ -205,9 +205,9 @@ def main() -> None:
     else:
         measured = against_the_usual_loop(device, arguments.networks or names[:3], arguments.repeats)
     record = {
-        "device": records.device_name(device),
-        "versions": records.versions(),
-        "commit": records.commit(),
+        "device": environment.device_name(device),
+        "versions": environment.versions(),
+        "commit": environment.commit(),
         "batch_size": BATCH_SIZE,
         **measured,
         "ceilings": ceilings(device),

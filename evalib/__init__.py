@@ -14,7 +14,8 @@ from evalib.tracing import Trace, check_attention, trace, trace_windows
 
 if _TYPE_CHECKING:
     from evalib.results.export import export
-    from evalib.results.records import run
+    from evalib.results.records import load_records as records
+    from evalib.results.run import run
     from evalib.results.weights import evaluate, load_pretrained, load_weights
     from evalib.training.cifar import load_data
     from evalib.training.data import CLASSES, dataset
@@ -45,6 +46,7 @@ __all__ = [
     "load_weights",
     "local_attention",
     "predict",
+    "records",
     "register",
     "relative_attention",
     "run",
@@ -55,7 +57,8 @@ __all__ = [
 
 _LATER = {
     "export": "results.export",
-    "run": "results.records",
+    "records": "results.records",
+    "run": "results.run",
     **dict.fromkeys(("evaluate", "load_pretrained", "load_weights"), "results.weights"),
     "load_data": "training.cifar",
     **dict.fromkeys(("CLASSES", "dataset"), "training.data"),
@@ -70,4 +73,4 @@ def __getattr__(name: str):
     if name not in _LATER:
         raise AttributeError(f"module 'evalib' has no attribute {name!r}")
     module = _importlib.import_module(f"evalib.{_LATER[name]}")
-    return getattr(module, name)
+    return getattr(module, "load_records" if name == "records" else name)

@@ -41,8 +41,8 @@ from evalib.eva import EqualisedLinear
 from evalib.experiments import ROWS, experiment
 from evalib.pages.display import picture, source, table
 from evalib.pages.figures import COLOURS, INK, described, panels, styled
-from evalib.results import choice, reading, records, unfinished
-from evalib.results.runs import complete
+from evalib.results import choice, reading, records, words
+from evalib.results.records import complete
 
 results = records.results()
 small = {name: complete(choice.row_of(name), "paper") for name in ("letter", "scaled")}
@@ -67,7 +67,7 @@ def by_epoch(courses, what="validation_accuracy", label="validation accuracy, %"
 
 # %% tags=["hide-input"]
 fallen, survivor = small["letter"]
-again = unfinished.curve("evanet20-small-letter-seed0")
+again = records.unfinished_curve("evanet20-small-letter-seed0")
 low = min(survivor["curve"][20:], key=lambda row: row["validation_accuracy"])
 picture(
     by_epoch(
@@ -256,7 +256,7 @@ Markdown(
 # The small network has 64 channels where EVA stands, the large one 256.
 
 # %% tags=["hide-input"]
-residual, sanet = (unfinished.curve(f"{name}-seed0") for name in ("evanet20-large-residual", "sanet20-large"))
+residual, sanet = (records.unfinished_curve(f"{name}-seed0") for name in ("evanet20-large-residual", "sanet20-large"))
 resnet = complete(TABLE_1[3], "paper")[0]
 low = min(residual[5:], key=lambda row: row["validation_accuracy"])
 picture(
@@ -275,7 +275,7 @@ picture(
 )
 
 # %% tags=["hide-input"]
-told = unfinished.told("evanet20-large-scaled")
+told = words.stopped("evanet20-large-scaled")
 Markdown(
     f"*Scaled* did worse: {'; '.join(told)}. No curve can be shown, because the lines of that run "
     "were not kept. A loss of 2.303 is $\\ln 10$: the network guesses among ten classes. So the "

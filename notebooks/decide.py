@@ -38,8 +38,8 @@ from evalib.experiments import experiment
 from evalib.pages.display import picture, table
 from evalib.pages.figures import COLOURS, INK, ORANGE, described, panels, styled
 from evalib.results import records, statistics
-from evalib.results.counts import flops
-from evalib.results.runs import complete, load_records
+from evalib.results.costs import flops
+from evalib.results.records import complete, load_records
 
 NETWORKS = {
     "resnet20-small": "mean",

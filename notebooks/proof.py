@@ -46,7 +46,7 @@ from evalib.equations import inside, windows
 from evalib.eva import EXTENT
 from evalib.networks import NUM_HEADS
 from evalib.pages.display import check, table
-from evalib.results.counts import flops
+from evalib.results.costs import flops
 from evalib.results.ledger import LEDGER
 from evalib.training import environment
 

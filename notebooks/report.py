@@ -43,9 +43,8 @@ from evalib.experiments import experiment
 from evalib.pages import figures
 from evalib.pages.display import picture, table
 from evalib.pages.figures import BLUE, COLOURS, INK, described, panels, styled
-from evalib.results import answer, arithmetic, choice, claims, reading, statistics, tables
-from evalib.results.runs import complete, highest, load_records, minutes, reruns, spent, trusted
-from evalib.results.schema import collapse
+from evalib.results import answer, choice, claims, costs, reading, statistics, tables
+from evalib.results.records import collapse, complete, highest, load_records, minutes, reruns, spent, trusted
 from evalib.results.words import difference, foreign, signed
 from evalib.training.data import MEAN, normalise
 
@@ -54,7 +53,7 @@ from evalib.training.data import MEAN, normalise
 
 # %% tags=["remove-input"]
 SHOWN = ("quick", "paper")  # smoke runs say nothing, and stay out of what is published
-found, counted = claims.claims(), arithmetic.claims()
+found, counted = claims.claims(), costs.claims()
 full = [row for row in tables.table(tiers=("paper",)) if row["experiment"] in {row.name for row in TABLE_1}]
 verdicts = Counter(claim.verdict for claim in found)
 changed = tables.ablations(tiers=SHOWN)

@@ -31,7 +31,6 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     print(importlib.import_module("evalib.pages.display").here())
 
 import math
-import statistics
 
 import torch
 from IPython.display import Markdown, display
@@ -39,10 +38,10 @@ from IPython.display import Markdown, display
 from evalib import TABLE_1
 from evalib.pages import figures
 from evalib.pages.display import check, picture, table
-from evalib.results import choice, tables
-from evalib.results.runs import complete, minutes, rows_of, spent
-from evalib.results.tables import binomial_error
-from evalib.results.words import between, foreign, number
+from evalib.results import answer, choice, tables, words
+from evalib.results.records import complete, rows_of
+from evalib.results.statistics import binomial_error
+from evalib.results.words import between, number
 
 # %% tags=["hide-input"]
 picture(
@@ -135,34 +134,7 @@ Markdown(
 
 # %% tags=["hide-input"]
 records = [record for tier in ("paper", "quick") for row in rows_of() for record in complete(row, tier)]
-
-
-def line(record):
-    """What made a record and what it gave."""
-    accuracy, error = record["test"]["accuracy"], binomial_error(record["test"]["accuracy"], record["test"]["images"])
-    seconds = sorted(row["seconds"] for row in record["curve"])
-    spread = f"{statistics.median(seconds):.0f} ({seconds[0]:.0f} to {seconds[-1]:.0f})"
-    devices = list(spent(record))
-    precision = record.get("precision", "–") if len(devices) == 1 else "–"
-    return [
-        choice.coded(record["experiment"]),
-        record["tier"],
-        record["seed"],
-        record["settings"]["epochs"],
-        f"{accuracy:.2f} ± {error:.2f}",
-        foreign(", ".join(devices)),
-        precision,
-        record["shared"],
-        f"{minutes(record):.1f}",
-        spread,
-        foreign(record["versions"]["torch"]),
-        (record["commit"] or "–")[:7],
-    ]
-
-
-heads = ["run", "tier", "seed", "epochs", "test %", "device", "precision", "runs at once"]
-heads += ["minutes", "seconds an epoch", "torch", "commit"]
-table(heads, map(line, records)) if records else Markdown("No run has been recorded here.")
+table(words.RUN, map(words.run_cells, records)) if records else Markdown("No run has been recorded here.")
 
 # %% [markdown]
 # ± is one binomial standard error on the 10,000 test images.

@@ -53,6 +53,7 @@ from evalib.pages import figures
 from evalib.pages.display import picture
 from evalib.results import records, weights
 from evalib.results.choice import titled
+from evalib.results.run import run_in_turn
 from evalib.results.words import foreign
 from evalib.training import data
 from evalib.training.cifar import load_data
@@ -132,17 +133,17 @@ torch.testing.assert_close(gradient, torch.tensor([[-0.75, 0.75]]))
 
 # %%
 out = Path(out or os.getenv("EVALIB_OUT") or records.results())  # the book sets EVALIB_OUT
-outcomes = records.run_side_by_side(runs, out)
+outcomes = run_in_turn(runs, out)
 recorded = [records.read_same(path, each) for each in runs if (path := records.record_path(each, out)).exists()]
 stopped = {
-    each.seed: outcome.exception()
+    each.seed: outcome
     for each, outcome in zip(runs, outcomes, strict=True)
     if not records.record_path(each, out).exists()
 }
-finished = [outcome.result() for outcome in outcomes if outcome.exception() is None]
-if stopped and not finished:
-    raise next(iter(stopped.values()))
-run = finished[0] if finished else outcomes[0].result()
+finished = [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
+if not finished:
+    raise outcomes[0]
+run = finished[0]
 
 # %% tags=["hide-input"]
 for record in recorded:

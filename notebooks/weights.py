@@ -34,8 +34,8 @@ from IPython.display import Markdown
 import evalib
 from evalib.pages.display import source, table
 from evalib.results import choice, weights
-from evalib.results.schema import collapse
-from evalib.results.tables import binomial_error
+from evalib.results.records import collapse
+from evalib.results.statistics import binomial_error
 from evalib.results.words import foreign
 from evalib.training.cifar import load_data
 from evalib.training.train import accuracy

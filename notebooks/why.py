@@ -36,7 +36,7 @@ from evalib import RelativeSelfAttention, count_parameters
 from evalib.equations import windows
 from evalib.pages.display import check, picture, table
 from evalib.pages.figures import COLOURS, described, panels, styled
-from evalib.results.counts import flops
+from evalib.results.costs import flops
 
 torch.manual_seed(0)
 close = torch.testing.assert_close

@@ -42,7 +42,7 @@ from evalib.experiments import ROWS, experiment
 from evalib.pages import figures
 from evalib.pages.display import picture, table
 from evalib.results import choice, records, statistics, tables
-from evalib.results.runs import load_records
+from evalib.results.records import load_records
 from evalib.results.words import difference, p_value
 
 # %% [markdown]

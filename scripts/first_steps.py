@@ -17,8 +17,8 @@ from torch import nn
 
 from evalib.networks import Network
 from evalib.results import records
-from evalib.results.schema import checksum
-from evalib.training import checkpoint, data
+from evalib.results.records import checksum
+from evalib.training import checkpoint, data, environment
 from evalib.training.cifar import load_data
 from evalib.training.environment import choose_device
 from evalib.training.settings import PRECISIONS, Settings
@@ -95,8 +95,8 @@ def course(name: str, steps: int, asked: str | None, device: torch.device) -> di
         )
     scores = evaluate(network, images[validation])
     return {
-        "experiment": experiment, "seed": 0, "precision": precision_of(asked, device), "commit": records.commit(),
-        "device": records.device_name(device), "versions": records.versions(), "steps": entries,
+        "experiment": experiment, "seed": 0, "precision": precision_of(asked, device), "commit": environment.commit(),
+        "device": environment.device_name(device), "versions": environment.versions(), "steps": entries,
         "validation_accuracy": accuracy(scores, labels[validation]),
     }  # fmt: skip
 
@@ -112,7 +112,7 @@ def main() -> None:
     found = json.loads(asked.out.read_text("utf-8")) if asked.out.exists() else {"courses": {}}
     for name in asked.courses:
         there = found["courses"].get(name)
-        if there and len(there["steps"]) == asked.steps and there["commit"] == records.commit():
+        if there and len(there["steps"]) == asked.steps and there["commit"] == environment.commit():
             continue
         made = found["courses"][name] = course(name, asked.steps, asked.precision, choose_device())
         found["courses"] = {each: found["courses"][each] for each in COURSES if each in found["courses"]}

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from evalib import experiments
-from evalib.results import reading, records, runs, weights
-from evalib.results.schema import settings_of
-from evalib.training import data
+from evalib.results import reading, records, weights
+from evalib.results.records import settings_of
+from evalib.training import data, environment
 from evalib.training.cifar import load_data
 
 TIERS = ("quick", "paper")
@@ -26,8 +26,8 @@ def measure(out: Path, tiers: tuple[str, ...] = TIERS, again: bool = False) -> l
     for row in ROWS:
         if reading.eva_of(experiments.build(row.name)) is None:
             continue
-        for record in (record for tier in tiers for record in runs.trusted(tier, out)):
-            if record["experiment"] != row.name or not runs.whole(record) or "weights" not in record:
+        for record in (record for tier in tiers for record in records.trusted(tier, out)):
+            if record["experiment"] != row.name or not records.whole(record) or "weights" not in record:
                 continue
             name = record["weights"]
             path = records.record_path(settings_of(record), out).with_suffix("") / name
@@ -48,8 +48,8 @@ def read(path: Path, cifar: data.Dataset) -> dict:
         "images": len(cifar.test_labels),
         "right": right,
         "vectors": [vector._asdict() for vector in vectors],
-        "commit": records.commit(),
-        "versions": records.versions(),
+        "commit": environment.commit(),
+        "versions": environment.versions(),
     }
 
 

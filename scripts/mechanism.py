@@ -23,8 +23,8 @@ from evalib.equations import relative_embedding
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.networks import Network, crop
 from evalib.results import records
-from evalib.results.schema import checksum
-from evalib.training import data
+from evalib.results.records import checksum
+from evalib.training import data, environment
 from evalib.training.checkpoint import read_tensors, restore, state_of, write_atomically
 from evalib.training.cifar import load_data
 from evalib.training.environment import choose_device
@@ -251,7 +251,7 @@ def mechanism(settings: Settings, start: int, until: int, path: Path | None, kee
         before, state = [], begun(path, settings, start)
     found = {
         "experiment": settings.experiment, "tier": settings.tier, "seed": settings.seed, "precision": precision,
-        "start": start, "commit": records.commit(), "device": records.device_name(device), "versions": records.versions(),
+        "start": start, "commit": environment.commit(), "device": environment.device_name(device), "versions": environment.versions(),
         "images": IMAGES, "before": before, "courses": {},
     }  # fmt: skip
     for change in changes:

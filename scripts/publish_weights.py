@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from evalib.experiments import TABLE_1, Experiment, experiment
-from evalib.results import evaluation, records, weights
-from evalib.results.runs import highest
+from evalib.results import records, weights
+from evalib.results.records import highest
 from evalib.training import checkpoint
 
 ROWS = (
@@ -47,7 +47,7 @@ def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Pa
         raise ValueError(f"{row.name}: {source} has {size:,} bytes, more than {LIMIT:,}")
     if kinds := {str(t.dtype) for t in tensors.values() if t.is_floating_point() and t.dtype != torch.float32}:
         raise ValueError(f"{row.name}: {source} holds {', '.join(kinds)}: only float32 is taken")
-    if fault := evaluation.verify(source.parent.with_suffix(".json"), device="cpu")["fault"]:
+    if fault := weights.verify(source.parent.with_suffix(".json"), device="cpu")["fault"]:
         raise ValueError(f"{row.name}: {fault}")
     older = set(into.glob(f"{row.name}-{'[0-9a-f]' * 16}.safetensors"))
     if large:
@@ -65,7 +65,7 @@ def rounded(row: Experiment, source: Path, into: Path) -> Path:
     half = {name: t.bfloat16() if t.is_floating_point() else t for name, t in tensors.items()}
     record |= {"stored": "bfloat16"}
     target = checkpoint.write_tensors(into, row.name, half, record)
-    if fault := evaluation.difference(record, evaluation.counted(target, "cpu")):
+    if fault := weights.difference(record, weights.counted(target, "cpu")):
         target.unlink()
         raise ValueError(f"{row.name}, in bfloat16: {fault}")
     return target

@@ -11,10 +11,10 @@ from pathlib import Path
 from evalib.ablations import ABLATIONS
 from evalib.batch.manifest import duration
 from evalib.experiments import TABLE_1
-from evalib.results import answer, tables, unfinished
+from evalib.results import answer, tables
 from evalib.results.choice import titled
-from evalib.results.runs import complete, epoch_seconds, place, stood_still, timed, warned
-from evalib.results.words import difference, foreign, table
+from evalib.results.records import complete, epoch_seconds, place, stood_still, timed, warned
+from evalib.results.words import difference, foreign, stopped, table
 from evalib.training.settings import TIERS as ALL_TIERS
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +43,7 @@ def effects(departure: str) -> str:
     lines = []
     for row in (row for row in ABLATIONS if row.kind == departure):
         tier, found = tables.effect(row, ROOT / "results", TIERS)
-        absent = "stopped" if unfinished.told(row.name, ROOT / "results") else "not run"
+        absent = "stopped" if stopped(row.name, ROOT / "results") else "not run"
         shown = f"{difference(found)} (n = {found.n}, {tier})" if found.n else absent
         if found.n and found.mean is None:  # some runs collapsed and some did not
             runs = complete(row, tier, ROOT / "results")

@@ -26,8 +26,7 @@ from evalib.ablations import SCALED_3x3
 from evalib.eva import without_gain
 from evalib.experiments import experiment
 from evalib.networks import BasicBlock, average_pooling, convolution_3x3, self_attention_3x3
-from evalib.results.files import results
-from evalib.results.schema import dumps
+from evalib.results.records import dumps, results
 from evalib.tracing import as_written
 from evalib.training import data
 from evalib.training.cifar import load_data

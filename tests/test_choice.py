@@ -15,8 +15,8 @@ from evalib import TABLE_1, ExpandingVisualAttention
 from evalib.experiments import build, experiment
 from evalib.networks import EVASummary
 from evalib.pages import figures
-from evalib.results import choice, records, tables, unfinished
-from evalib.results.schema import checksum
+from evalib.results import choice, records, tables
+from evalib.results.records import checksum
 from evalib.training.checkpoint import write_tensors
 from evalib.training.settings import COMPUTATION, Settings
 from evalib.training.step import adam
@@ -135,10 +135,10 @@ def test_what_was_stopped_is_told_below_the_table(tmp_path, paper):
 def test_an_unfinished_run_is_read_line_by_line(tmp_path):
     folder = tmp_path / "unfinished"
     shutil.copytree(records.results() / "unfinished", folder)
-    curve = unfinished.curve("evanet20-small-letter-seed0", tmp_path)
+    curve = records.unfinished_curve("evanet20-small-letter-seed0", tmp_path)
     assert [row["epoch"] for row in curve] == list(range(1, len(curve) + 1))
     assert curve[0] == {"epoch": 1, "train_loss": 1.699, "validation_accuracy": 47.52}
-    assert unfinished.curve("nothing", tmp_path) == []
+    assert records.unfinished_curve("nothing", tmp_path) == []
 
 
 def test_a_seed_that_not_all_candidates_have_judges_nothing(paper, tmp_path):

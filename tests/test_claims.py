@@ -11,8 +11,8 @@ from test_tables import made
 import evalib
 from evalib.__main__ import main
 from evalib.experiments import ROWS, experiment
-from evalib.results import answer, arithmetic, claims, statistics, tables
-from evalib.results.runs import complete, load_records
+from evalib.results import answer, claims, costs, statistics, tables
+from evalib.results.records import complete, load_records
 from evalib.results.statistics import Difference
 
 RESNET, SANET, EVANET = (row.name for row in evalib.TABLE_1[:3])
@@ -135,7 +135,7 @@ def test_a_step_is_compared_with_the_kept_benchmark(tmp_path):
 
 
 def test_costs_are_counted():
-    found = {claim.statement: claim for claim in arithmetic.costs()}
+    found = {claim.statement: claim for claim in costs.costs()}
     verdicts = {name: claim.verdict for name, claim in found.items() if "large" not in name and "256" not in name}
     assert verdicts == {
         "self-attention, 64 channels, k = 3, has fewer parameters and FLOPs than the convolution it replaces": "supported",
@@ -145,12 +145,12 @@ def test_costs_are_counted():
     }
     network = found["EVANet-20 small has fewer parameters and FLOPs than ResNet-20 small"]
     assert network.ours == "489,242 against 172,506 parameters, 54.34 against 52.79 MFLOPs"
-    mixed = arithmetic.cheaper("", (1, 5), (2, 4))
+    mixed = costs.cheaper("", (1, 5), (2, 4))
     assert (mixed.verdict, mixed.why) == ("not supported", "only the parameters are fewer")
 
 
 def test_the_example_is_256_templates_of_3200_entries():
-    found = arithmetic.example()
+    found = costs.example()
     flops = 2 * 256 * 5 * 5 * 128 * 32 * 32
     assert found.ours == f"256 templates in 3,200 dimensions: 819,200 weights, {flops / 1e6:,.0f} MFLOPs"
     assert found.verdict == "supported"

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import evalib
-from evalib.results.counts import flops
+from evalib.results.costs import flops
 
 FLOPS = {
     "resnet20-small": 52_790_528,

@@ -8,7 +8,7 @@ import torch
 
 import evalib
 from evalib.__main__ import main
-from evalib.results import evaluation, records
+from evalib.results import records, weights
 from evalib.training import checkpoint
 
 SETTINGS = [evalib.Settings("resnet20-small", seed, epochs=1) for seed in (0, 1)]
@@ -63,7 +63,7 @@ def worse(tensors):
 
 
 def damage(path):
-    file = evaluation.recorded_weights(path)
+    file = weights.recorded_weights(path)
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
@@ -96,7 +96,7 @@ def test_a_record_without_weights_has_nothing_to_evaluate(out, capsys):
 def test_rounding_on_another_device_may_move_a_count_by_one_standard_error():
     record = {"device": "a", "versions": {"torch": "2"}, "test": {"accuracy": 90.0, "correct": 9000, "images": 10_000}}
     here, there = {"device": "a", "torch": "2"}, {"device": "b", "torch": "2"}  # √(90 · 10 / 10000) % are 30 images
-    assert evaluation.difference(record, here | {"correct": 9000}) == ""
-    assert "8999 of 10000" in evaluation.difference(record, here | {"correct": 8999})
-    assert evaluation.difference(record, there | {"correct": 8970}) == ""
-    assert "8969 of 10000" in evaluation.difference(record, there | {"correct": 8969})
+    assert weights.difference(record, here | {"correct": 9000}) == ""
+    assert "8999 of 10000" in weights.difference(record, here | {"correct": 8999})
+    assert weights.difference(record, there | {"correct": 8970}) == ""
+    assert "8969 of 10000" in weights.difference(record, there | {"correct": 8969})

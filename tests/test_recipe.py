@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import evalib
-from evalib.results import records, schema
+from evalib.results import records
+from evalib.results.run import made_record
 from evalib.training import checkpoint, cifar, data, environment, train
 from evalib.training.predict import predict
 from evalib.training.settings import learning_rate
@@ -36,7 +37,8 @@ def few(monkeypatch):
 
     made = data.Dataset(*images(80), *images(20), "subset", "0")
     monkeypatch.setattr(cifar, "load_data", lambda which: made)
-    monkeypatch.setattr(schema, "IMAGES", dict.fromkeys(schema.IMAGES, (80, 20)))
+    monkeypatch.setattr(records, "IMAGES", dict.fromkeys(records.IMAGES, 20))
+    monkeypatch.setattr(records, "FINGERPRINTS", dict.fromkeys(records.FINGERPRINTS, made.fingerprint))
     return made
 
 
@@ -146,7 +148,7 @@ def test_nothing_is_learned_from_the_held_out_tenth(few, monkeypatch):
 def test_the_last_epoch_counts_whatever_the_best_was(few, tmp_path):
     run = evalib.train(SETTINGS, tmp_path, device="cpu")
     curve = [row | {"validation_accuracy": each} for row, each in zip(run.curve, (50.0, 75.0, 25.0, 12.5), strict=True)]
-    record = records.record(run._replace(curve=curve))
+    record = made_record(run._replace(curve=curve))
     assert record["validation_accuracy"] == 12.5
     assert record["test"]["correct"] == (predict(run.network, few.test_images).argmax(1) == few.test_labels).sum()
     last = checkpoint.part(checkpoint.newest(tmp_path)[0], "network.")

@@ -1,7 +1,5 @@
 """Several seeds of a row in one process: each is the run that it is alone, and a fault stops one only."""
 
-import threading
-from types import SimpleNamespace
 
 import jupytext
 import pytest
@@ -12,6 +10,7 @@ from evalib.__main__ import main
 from evalib.batch import notebook
 from evalib.pages import figures
 from evalib.results import records
+from evalib.results.run import run, run_in_turn
 from evalib.training import checkpoint, train
 
 SETTINGS = [evalib.Settings("resnet20-small", seed, epochs=1) for seed in (0, 1, 2)]
@@ -44,10 +43,10 @@ def outcome(path):
 
 
 def test_each_seed_is_bitwise_what_it_is_alone(tmp_path):
-    for each in records.run_side_by_side(SETTINGS[:2], tmp_path / "together", "cpu"):
-        each.result()
+    ends = run_in_turn(SETTINGS[:2], tmp_path / "together", "cpu")
+    assert [each.settings for each in ends] == SETTINGS[:2]
     for settings in SETTINGS[:2]:
-        records.run(settings, tmp_path / "alone", "cpu")
+        run(settings, tmp_path / "alone", "cpu")
         together, alone = (outcome(records.record_path(settings, tmp_path / name)) for name in ("together", "alone"))
         assert together[:2] == alone[:2]
         assert together[2].keys() == alone[2].keys()
@@ -79,32 +78,6 @@ def test_the_notebook_shows_the_other_seeds_and_then_names_the_one_that_stopped(
     assert any(text.startswith("ResNet-20 small, seed 0: **") for text in texts)
     assert any(text.startswith("Seed 1 **stopped**: the loss is nan") for text in texts)
     assert len(names["curves"]) == 1
-
-
-def test_an_interrupted_thread_stops_every_run_after_its_epoch(tmp_path, monkeypatch):
-    begun, stopped = threading.Barrier(3), []
-
-    def run(settings, out, device, observe, **_):
-        begun.wait()
-        for row in range(100):
-            try:
-                observe({"epoch": row})
-            except InterruptedError:
-                stopped.append(settings.seed)
-                raise
-            threading.Event().wait(0.01)
-
-    def interrupted(futures):
-        begun.wait()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(records, "run", run)
-    monkeypatch.setattr(records, "wait", interrupted)
-    monkeypatch.setattr(records, "choose_device", lambda name: SimpleNamespace(type="cuda"))
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
-    with pytest.raises(KeyboardInterrupt):
-        records.run_side_by_side(SETTINGS[:2], tmp_path, "cuda")
-    assert sorted(stopped) == [0, 1]
 
 
 def test_the_curves_of_several_runs_are_their_mean_in_a_band():

@@ -17,7 +17,7 @@ import evalib
 from evalib import experiments
 from evalib.batch import cli, notebook
 from evalib.batch.cli import main
-from evalib.results import records, runs
+from evalib.results import records
 
 COMMANDS = "train evaluate table claims export data plan reproduce notebook".split()
 
@@ -88,7 +88,7 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = records.record_path(evalib.Settings("resnet20-small"), "~/out")
     assert path.parent == tmp_path / "home" / "out" / "smoke"
-    assert not runs.trusted("smoke", "~/out") and not list(tmp_path.iterdir())
+    assert not records.trusted("smoke", "~/out") and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("number", cli.REMEDIES)

@@ -15,7 +15,7 @@ import pytest
 
 from evalib.batch import manifest
 from evalib.results import records
-from evalib.results.schema import check
+from evalib.results.records import check
 
 QUICK = "--slurm-init-seconds-before-status-checks 2 --seconds-between-status-checks 2 --set-threads train=1".split()
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")

@@ -1,10 +1,12 @@
 """Reading results: means and intervals as a textbook has them; what is not a sound record is named and left out."""
 
 import csv
+import dataclasses
 import html
 import io
 import json
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,8 @@ from evalib import experiments, register
 from evalib.__main__ import main
 from evalib.batch import manifest
 from evalib.experiments import ROWS
-from evalib.results import records, runs, tables
-from evalib.results.schema import checksum, settings_of
+from evalib.results import claims, records, tables, words
+from evalib.results.records import checksum, settings_of
 from evalib.results.words import foreign
 from evalib.training.settings import COMPUTATION
 
@@ -93,7 +95,7 @@ def test_a_further_experiment_is_a_further_row(tmp_path, monkeypatch):
     register(experiments.Experiment("further", "Further", (1, 1, 1), paper_accuracy=50.0))
     made(tmp_path, "further", 4)
     rows = tables.table(tmp_path)
-    assert [row["experiment"] for row in rows] == [*(row.name for row in runs.TABLE_1), "further"]
+    assert [row["experiment"] for row in rows] == [*(row.name for row in records.TABLE_1), "further"]
     assert (rows[-1]["paper"], rows[-1]["accuracy"], rows[-1]["seeds"]) == (50.0, 20.0, 1)
 
 
@@ -110,16 +112,16 @@ def test_records_of_two_machines_merge_by_copying(tmp_path):
     ("harm", "named"),
     [
         (lambda path: changed(path, seconds=1.0), "changed after it was written"),
-        (lambda path: changed(path, sha256=None), "changed after it was written"),
+        (lambda path: changed(path, sha256=None), "sha256 is None"),
         (lambda path: changed(path, schema=4), "schema"),
         (lambda path: changed(path, schema=2), "schema"),
         (lambda path: path.write_text(path.read_text()[:200]), "is not a run record"),
-        (lambda path: path.write_text("[]"), "schema"),
-        (lambda path: made(path.parent.parent, seed=1, seconds="60"), "seconds is '60', not of type float"),
+        (lambda path: path.write_text("[]"), "it is []"),
+        (lambda path: made(path.parent.parent, seed=1, seconds="60"), "seconds is '60'"),
         (lambda path: made(path.parent.parent, seed=1, device=None), "device is None"),
         (
-            lambda path: made(path.parent.parent, seed=1, test={"accuracy": 99.0, "correct": 1, "images": 500}),
-            "not 1 of 500",
+            lambda path: made(path.parent.parent, seed=1, test={"accuracy": 99.0, "loss": 1.0, "correct": 1, "images": 500}),
+            "99.0 is not 1 of 500",
         ),
         (
             lambda path: path.rename(path.with_name("resnet20-small-seed7.json")),
@@ -195,7 +197,7 @@ def test_a_record_without_its_sha256_is_refused(tmp_path):
     record = json.loads(path.read_text())
     del record["sha256"]
     path.write_text(json.dumps(record))
-    with pytest.raises(ValueError, match="its SHA-256 is another"):
+    with pytest.raises(ValueError, match="sha256 is missing"):
         records.read(path)
 
 
@@ -205,8 +207,12 @@ CURVE = [{"epoch": epoch, "validation_accuracy": 10.0, "seconds": 1.0} for epoch
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"test": {"accuracy": 200.0, "loss": 1.0, "correct": 1000, "images": 500}}, "accuracy 200.0"),
-        ({"test": {"accuracy": -20.0, "loss": 1.0, "correct": -100, "images": 500}}, "accuracy -20.0"),
+        ({"test": {"accuracy": 200.0, "loss": 1.0, "correct": 1000, "images": 500}}, "test.accuracy is 200.0"),
+        ({"test": {"accuracy": -20.0, "loss": 1.0, "correct": -100, "images": 500}}, "test.accuracy is -20.0"),
+        ({"test": {"accuracy": 20.1, "loss": 1.0, "correct": 100.5, "images": 500}}, "test.correct is 100.5"),
+        ({"data": {"source": "subset", "sha256": "0" * 64}}, "is not CIFAR-10's"),
+        ({"sittings": [{"after": 0, "epochs": 2, "device": 3}]}, "sittings.0.device is 3"),
+        ({"sittings": [{"after": "0", "epochs": 2}]}, "sittings.0.after is '0'"),
         ({"test": {"accuracy": 20.0, "loss": 1.0, "correct": 2000, "images": 10_000}}, "10000 test images"),
         ({"test": {"accuracy": 0.0, "loss": 1.0, "correct": 0, "images": 0}}, "0 test images"),
         ({"test": {"accuracy": 20.0, "loss": -1.0, "correct": 100, "images": 500}}, "loss is -1.0"),
@@ -216,16 +222,16 @@ CURVE = [{"epoch": epoch, "validation_accuracy": 10.0, "seconds": 1.0} for epoch
         ({"curve": [CURVE[0], CURVE[1] | {"validation_accuracy": 11.0}]}, "not that of the last epoch"),
         ({"validation_accuracy": 11.0}, "validation_accuracy 11.0 is not that of the last epoch"),
         ({"curve": [CURVE[0] | {"validation_accuracy": 101.0}, CURVE[1]]}, "validation_accuracy is 101.0"),
-        ({"weights": "../../weights-0.safetensors"}, "not the name of a file"),
-        ({"weights": "/etc/passwd"}, "not the name of a file"),
-        ({"weights": "..\\w"}, "not the name of a file"),
+        ({"weights": "../../weights-0.safetensors"}, "weights is '.."),
+        ({"weights": "/etc/passwd"}, "weights is '/etc"),
+        ({"weights": "..\\w"}, "weights is "),
         ({"computation": COMPUTATION + 1}, "bring it up to date"),
-        ({"commit": "<!--"}, "commit is '<!--', not the name of one"),
+        ({"commit": "<!--"}, "commit is '<!--'"),
         ({"finished": "<b>today</b>"}, "Invalid isoformat string"),
-        ({"data": {"source": "subset", "sha256": None}}, "the SHA-256 of its data is None"),
-        ({"data": {"source": "subset"}}, "KeyError: 'sha256'"),
+        ({"data": {"source": "subset", "sha256": None}}, "data.sha256 is None"),
+        ({"data": {"source": "subset"}}, "data.sha256 is missing"),
         ({"shared": 0}, "shared is 0"),
-        ({"curve": [CURVE[0], {"epoch": 2, "validation_accuracy": 10.0}]}, "seconds is missing from its curve"),
+        ({"curve": [CURVE[0], {"epoch": 2, "validation_accuracy": 10.0}]}, "curve.1.seconds is missing"),
         ({"curve": [CURVE[0] | {"seconds": 10**400}, CURVE[1]]}, "seconds is 1000"),
     ],
 )
@@ -255,10 +261,10 @@ def test_a_run_on_two_devices_says_nothing_of_time_and_names_both(tmp_path):
     sittings = [{"after": after, "epochs": 2, "device": device} for after, device in ((0, "a GPU"), (1, "a CPU"))]
     made(tmp_path, device="a CPU", sittings=sittings)
     made(tmp_path, seed=1, device="a CPU", sittings=sittings[:1])
-    both, last = runs.trusted("smoke", tmp_path)
-    assert runs.spent(both) == {"a GPU": both["curve"][0]["seconds"], "a CPU": both["curve"][1]["seconds"]}
-    assert runs.spent(last) == {"a GPU": sum(row["seconds"] for row in last["curve"])}
-    assert runs.timed([both, last]) == [last | {"device": "a GPU"}]  # the CPU only read the test set
+    both, last = records.trusted("smoke", tmp_path)
+    assert records.spent(both) == {"a GPU": both["curve"][0]["seconds"], "a CPU": both["curve"][1]["seconds"]}
+    assert records.spent(last) == {"a GPU": sum(row["seconds"] for row in last["curve"])}
+    assert records.timed([both, last]) == [last | {"device": "a GPU"}]  # the CPU only read the test set
     assert tables.table(tmp_path)[0]["device"] == "a CPU, a GPU"
 
 
@@ -266,7 +272,7 @@ def test_a_run_on_two_devices_says_nothing_of_time_and_names_both(tmp_path):
 def test_a_run_whose_precision_was_asked_for_counts_and_is_not_stale(tmp_path, precision):
     settings = evalib.Settings("resnet20-small")
     path = made(tmp_path, settings=(settings.model_dump() | {"precision": precision}), precision=precision)
-    (row,) = runs.complete(ROWS["resnet20-small"], "smoke", tmp_path)
+    (row,) = records.complete(ROWS["resnet20-small"], "smoke", tmp_path)
     assert row["precision"] == precision
     assert manifest.difference(settings, path) == ""
     other = settings.model_copy(update={"precision": "float32" if precision == "bf16" else "bf16"})
@@ -286,8 +292,8 @@ def test_the_minutes_of_a_row_are_of_one_device_and_precision(tmp_path, other):
 def test_runs_that_shared_a_device_say_nothing_of_time(tmp_path):
     for seed, has in enumerate(({}, {"shared": 2}, {"shared": 1})):
         made(tmp_path, seed=seed, **has)
-    assert [each["shared"] for each in runs.trusted("smoke", tmp_path)] == [1, 2, 1]
-    assert [each["seed"] for each in runs.timed(runs.trusted("smoke", tmp_path))] == [0, 2]
+    assert [each["shared"] for each in records.trusted("smoke", tmp_path)] == [1, 2, 1]
+    assert [each["seed"] for each in records.timed(records.trusted("smoke", tmp_path))] == [0, 2]
 
 
 def test_the_test_accuracy_of_each_epoch_is_in_the_curve_of_a_row_that_asks_for_it(tmp_path):
@@ -314,15 +320,57 @@ def test_a_text_from_a_record_is_shown_and_does_nothing(tmp_path):
     assert html.unescape(html.unescape(foreign(harm))) == harm
 
 
-def test_a_page_shows_the_texts_of_a_record_as_foreign():
-    shown = re.compile(r"(?<!hours\[tier, )(?<!runs\[tier, )\b(record|each|longer)\[['\"](device|versions)['\"]\]")
-    found = [
-        text[: match.start()].endswith("foreign(")
-        for path in (Path(__file__).parent.parent / "notebooks").glob("*.py")
-        for text in [path.read_text("utf-8")]
-        for match in shown.finditer(text)
-    ]
-    assert len(found) >= 6 and all(found)
+SCRIPT = "<script>alert(1)</script> | x [a](b) `c`"
+
+
+@pytest.mark.parametrize("field", ["device", "precision", "versions", "sittings", "data"])
+def test_no_text_of_a_record_becomes_a_script(tmp_path, field):
+    """Every table that shows records, fed a field at a time; a field that may hold no text refuses the record."""
+    value = {
+        "versions": {"torch": SCRIPT},
+        "sittings": [{"after": 0, "epochs": 2, "device": SCRIPT}],
+        "data": {"source": SCRIPT, "sha256": SCRIPT},
+    }.get(field, SCRIPT)
+    made(tmp_path, **{field: value})
+    with warnings.catch_warnings(action="ignore"):
+        shown = tables.markdown(tables.table(tmp_path)) + tables.ablations_markdown(tables.ablations(tmp_path))
+        shown += claims.markdown(claims.claims(tmp_path))
+        lines = [words.run_cells(record) for record in records.trusted("smoke", tmp_path)]
+    text = shown + words.table(words.RUN, lines)
+    assert "<script" not in text and "](b)" not in text and "`c`" not in text
+    assert all(line.count("|") == len(words.RUN) + 1 for line in words.table(words.RUN, lines).splitlines())
+
+
+def test_no_text_of_an_unfinished_log_becomes_a_script(tmp_path):
+    folder = tmp_path / "unfinished"
+    folder.mkdir()
+    (folder / "sanet20-large-seed<script>.log").write_text("stopped: <script>alert(1)</script> *x*\n")
+    shown = tables.markdown(tables.table(tmp_path))
+    assert "<script" not in shown and "*x*" not in shown and "SANet-20 large, seed &" in shown
+
+
+def test_a_number_that_is_none_in_an_unfinished_log_is_named_and_stops_nothing(tmp_path):
+    folder = tmp_path / "unfinished"
+    folder.mkdir()
+    line = "sanet20-large seed 0 epoch {}/150: loss {}, validation {}%, images/s 9\n"
+    (folder / "sanet20-large-seed0.log").write_text(line.format(1, 1.9, 53.9) + line.format(2, "1.2.3", 50.8))
+    with pytest.warns(UserWarning, match=r"a line of .*sanet20-large-seed0.log"):
+        assert [row["epoch"] for row in records.unfinished_curve("sanet20-large-seed0", tmp_path)] == [1]
+
+
+def test_a_record_of_a_row_that_was_edited_is_named_and_not_shown_as_the_new_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
+    register(experiments.Experiment("mine", "Mine", (1, 1, 1)))
+    settings = evalib.Settings("mine")
+    path = made(tmp_path, "mine", origin={"row": experiments.experiment("mine").definition(), "module": None})
+    assert tables.table(tmp_path)[-1]["accuracy"] == 20.0 and records.read_same(path, settings)
+    experiments.ROWS["mine"] = dataclasses.replace(experiments.ROWS["mine"], blocks=(2, 1, 1))
+    with pytest.warns(UserWarning, match="of another mine: its row was edited"):
+        assert all(row["accuracy"] is None for row in tables.table(tmp_path))
+    with pytest.raises(ValueError, match="its row was edited since that run"):
+        evalib.run(settings, tmp_path, device="cpu")
+    made(tmp_path, "mine")  # without the field, as all records of before
+    assert tables.table(tmp_path)[-1]["accuracy"] == 20.0
 
 
 RECORDS = sorted((Path(__file__).parent.parent / "results").glob("**/*-seed*.json"))
@@ -331,4 +379,4 @@ RECORDS = sorted((Path(__file__).parent.parent / "results").glob("**/*-seed*.jso
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.name)
 def test_every_record_of_the_repository_is_sound(path):
     record = records.read(path)
-    assert runs.whole(record) and settings_of(record).tier in path.parts
+    assert records.whole(record) and settings_of(record).tier in path.parts

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 import evalib
 from evalib import experiments
 from evalib.__main__ import main
-from evalib.results import evaluation, records, runs, schema, tables
+from evalib.results import records, tables, weights
+from evalib.results.run import RunFolder
 from evalib.training import checkpoint, cifar, data, step, train
 from evalib.training.settings import learning_rate
 
@@ -66,7 +67,7 @@ def small(monkeypatch):
         test_labels=subset.test_labels[test],
     )
     monkeypatch.setattr(cifar, "load_data", lambda which: few)
-    monkeypatch.setattr(schema, "IMAGES", dict.fromkeys(schema.IMAGES, (60, 20)))
+    monkeypatch.setattr(records, "IMAGES", dict.fromkeys(records.IMAGES, 20))
     return few
 
 
@@ -374,11 +375,11 @@ def test_overwriting_an_unfinished_run_keeps_its_checkpoints(small, tmp_path):
 def test_the_first_run_of_a_seed_counts_and_every_rerun_is_listed(tmp_path):
     plan = evalib.Settings("resnet20-small")
     made(tmp_path, correct=200, finished="2026-01-01T00:00:00+00:00")
-    records.set_aside(records.record_path(plan, tmp_path))
+    RunFolder(plan, tmp_path).set_aside()
     made(tmp_path, correct=300, finished="2026-02-01T00:00:00+00:00")
     row = tables.table(tmp_path)[0]
     assert (row["accuracy"], row["seeds"]) == (40.0, 1)
-    assert [(each["accuracy"], each["counts"]) for each in runs.reruns(tmp_path)] == [(40.0, True), (60.0, False)]
+    assert [(each["accuracy"], each["counts"]) for each in records.reruns(tmp_path)] == [(40.0, True), (60.0, False)]
 
 
 def test_a_record_alone_stops_at_once_and_names_what_to_do(small, tmp_path, monkeypatch):
@@ -411,7 +412,7 @@ def test_weights_are_evaluated_in_the_batches_in_which_their_run_was(small, tmp_
     for module in (train, records):
         monkeypatch.setattr(module, "evaluate", lambda *given: seen.append(given) or evaluate(*given))
     assert evalib.run(settings(epochs=1), tmp_path, device="cpu").test_scores is not None
-    assert evaluation.verify(path, "cpu")["fault"] == ""
+    assert weights.verify(path, "cpu")["fault"] == ""
     assert len(seen) == 2
 
 
@@ -462,8 +463,8 @@ def test_checkpoints_of_a_name_that_is_no_more_are_of_another_computation(small,
 def test_a_run_made_longer_is_not_one_of_its_tier(tmp_path):
     first, whole = ({"after": 0, "epochs": epochs, "computation": 1} for epochs in (1, 2))
     path = made(tmp_path, sittings=[first, whole | {"after": 1}])
-    assert not runs.whole(records.read(path))
-    assert runs.whole(records.read(made(tmp_path, sittings=[whole, whole | {"after": 1}])))
+    assert not records.whole(records.read(path))
+    assert records.whole(records.read(made(tmp_path, sittings=[whole, whole | {"after": 1}])))
 
 
 def test_checkpoints_of_another_computation_are_refused(small, tmp_path, monkeypatch):
@@ -506,7 +507,7 @@ class Later(records.datetime):
 def test_a_collapse_is_a_fall_by_half_that_stays(since, last, warns):
     values = [60.0, 80.0, *[35.0] * 2, last]
     curve = [{"validation_accuracy": value} for value in (values if since < 5 else [60.0, 80.0, 30.0, 70.0, last])]
-    said = schema.collapse(curve)
+    said = records.collapse(curve)
     assert bool(said) is warns
     if warns:
         assert (
@@ -526,8 +527,8 @@ def test_a_collapse_is_in_the_record_and_said(small, tmp_path, monkeypatch, caps
 
 
 def test_accuracies_near_chance_are_no_collapse():
-    assert schema.collapse([{"validation_accuracy": value} for value in (22.0, 0.0)]) == ""
-    assert schema.collapse([{"validation_accuracy": 0.0}]) == ""
+    assert records.collapse([{"validation_accuracy": value} for value in (22.0, 0.0)]) == ""
+    assert records.collapse([{"validation_accuracy": 0.0}]) == ""
 
 
 def test_a_second_process_does_not_write(small, tmp_path):

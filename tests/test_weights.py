@@ -16,7 +16,7 @@ import evalib
 from evalib import experiments
 from evalib.__main__ import main
 from evalib.experiments import experiment
-from evalib.results import evaluation, records, weights
+from evalib.results import records, weights
 from evalib.training import checkpoint
 from evalib.training.cifar import load_data
 
@@ -157,7 +157,7 @@ def test_the_weights_in_the_package_give_their_count(path):
     cifar = load_data("auto")
     if cifar.source != "full":
         pytest.skip("the full CIFAR-10 is not here: python -m evalib data")
-    assert evaluation.difference(weights.read_weights(path)[1], evaluation.counted(path, "cpu")) == ""
+    assert weights.difference(weights.read_weights(path)[1], weights.counted(path, "cpu")) == ""
 
 
 # ── Weights of a row of one's own ─────────────────────────────────────────────────────────────────────────────────

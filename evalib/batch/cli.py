@@ -183,6 +183,7 @@ def add_out(command) -> None:
 def call_train(arguments: argparse.Namespace) -> int:
     """Train each seed. Status 1 if one of several was stopped by a fault, which is named on stderr."""
     from evalib.results import records
+    from evalib.results.run import run_in_turn
     from evalib.training.settings import Settings
 
     seeds = arguments.seeds or [arguments.seed]
@@ -206,7 +207,7 @@ def call_train(arguments: argparse.Namespace) -> int:
     def observer(settings: Settings) -> Callable[[dict], None]:
         return tensorboard(records.record_path(settings, arguments.out).with_suffix(""))
 
-    outcomes = records.run_side_by_side(
+    outcomes = run_in_turn(
         runs,
         arguments.out,
         arguments.device,
@@ -218,12 +219,11 @@ def call_train(arguments: argparse.Namespace) -> int:
     faults = 0
     for settings, outcome in zip(runs, outcomes, strict=True):
         path = records.record_path(settings, arguments.out)
-        error = outcome.exception()
-        if error is not None:
-            if len(runs) == 1 or not isinstance(error, FAULTS):
-                raise error
+        if isinstance(outcome, Exception):
+            if len(runs) == 1 or not isinstance(outcome, FAULTS):
+                raise outcome
             name = f"{settings.experiment} seed {settings.seed}"
-            print(f"evalib: {name}: {in_one_line(error)}", file=sys.stderr)
+            print(f"evalib: {name}: {in_one_line(outcome)}", file=sys.stderr)
             faults += 1
             continue
         record = records.read(path)
@@ -257,11 +257,11 @@ def call_data(arguments: argparse.Namespace) -> None:
 
 
 def call_evaluate(arguments: argparse.Namespace) -> None:
-    from evalib.results import evaluation, weights
+    from evalib.results import weights
     from evalib.training import cifar
 
     if arguments.record:
-        outcome = evaluation.verify(arguments.record, arguments.device)
+        outcome = weights.verify(arguments.record, arguments.device)
         if outcome["fault"]:
             raise ValueError(f"{arguments.record}: {outcome['fault']}")
         print(
@@ -279,7 +279,7 @@ def call_evaluate(arguments: argparse.Namespace) -> None:
 
 def call_table(arguments: argparse.Namespace) -> None:
     from evalib.results import tables
-    from evalib.results.files import check_folder
+    from evalib.results.records import check_folder
     from evalib.training.settings import TIERS
 
     check_folder(arguments.out)
@@ -293,7 +293,7 @@ def call_table(arguments: argparse.Namespace) -> None:
 
 def call_claims(arguments: argparse.Namespace) -> None:
     from evalib.results import claims, tables
-    from evalib.results.files import check_folder
+    from evalib.results.records import check_folder
 
     check_folder(arguments.out)
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evalib.experiments import TABLE_1
-from evalib.results.files import read_same, record_path
-from evalib.results.runs import epoch_seconds, timed, trusted
+from evalib.results.records import epoch_seconds, read_same, record_path, timed, trusted
 from evalib.training import checkpoint, cifar
 from evalib.training.environment import choose_device, device_name, in_checkout
 from evalib.training.settings import TIERS, Settings

@@ -20,8 +20,8 @@ from evalib.batch.cli import load_rows
 from evalib.batch.manifest import whole_numbers
 from evalib.experiments import TABLE_1
 from evalib.extras import need
-from evalib.results import evaluation
-from evalib.results.files import read_same, record_path
+from evalib.results import weights
+from evalib.results.records import read_same, record_path
 from evalib.training.environment import checkout, in_checkout, lock
 from evalib.training.settings import Settings
 
@@ -144,7 +144,7 @@ def run_notebook(parameters: Parameters) -> list[Path]:
         with one_gpu(), environment({OUT: os.path.abspath(folder.parents[1])}):
             execute(template, folder / "train.ipynb", told)
             for path in to_train:
-                if fault := evaluation.verify(path)["fault"]:
+                if fault := weights.verify(path)["fault"]:
                     raise RuntimeError(fault)
     return list(runs)
 

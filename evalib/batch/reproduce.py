@@ -13,7 +13,7 @@ from evalib.batch import manifest
 from evalib.batch.notebook import make, visible_gpus
 from evalib.extras import need
 from evalib.results import tables
-from evalib.results.files import record_path, results
+from evalib.results.records import record_path, results
 from evalib.training import checkpoint, cifar
 from evalib.training.environment import in_checkout
 from evalib.training.settings import TIERS

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from evalib.pages import notation
 from evalib.pages.figures import INK, styled
 from evalib.results import words
-from evalib.results.records import commit, device_name, results
+from evalib.results.records import results
 from evalib.training.cifar import is_there
-from evalib.training.environment import choose_device
+from evalib.training.environment import choose_device, commit, device_name
 
 SIDE_BY_SIDE = 'style="display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0.8rem 1.2rem"'
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from evalib.experiments import TABLE_1, experiment
-from evalib.results.runs import complete, load_records, warned
+from evalib.results.records import complete, load_records, warned
 from evalib.results.statistics import (
     EVANET,
     EXPLAINING,

@@ -10,8 +10,7 @@ from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.experiments import CHOSEN, Experiment, experiment
 from evalib.networks import EVASummary
 from evalib.published import PublishedEVA
-from evalib.results.runs import complete
-from evalib.results.schema import collapse
+from evalib.results.records import collapse, complete
 from evalib.variants import LetterAttention, ResidualAttention, StandardAttention
 
 TIER, BASE = "paper", "evanet20-small"

@@ -8,8 +8,17 @@ from typing import NamedTuple
 from evalib.experiments import TABLE_1, experiment
 from evalib.results import statistics
 from evalib.results.choice import reading, titled
-from evalib.results.files import results
-from evalib.results.runs import complete, epoch_seconds, load_records, stood_still, timed, trusted, warned, whole
+from evalib.results.records import (
+    complete,
+    epoch_seconds,
+    load_records,
+    results,
+    stood_still,
+    timed,
+    trusted,
+    warned,
+    whole,
+)
 from evalib.results.statistics import NOT_DISTINGUISHABLE, NOT_SUPPORTED, NOT_YET_DECIDED, SUPPORTED, Difference, Judged
 from evalib.results.words import difference, foreign, number, p_value, signed, table
 from evalib.training.settings import TIERS

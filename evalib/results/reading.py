@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from evalib.eva import EXTENT, ExpandingVisualAttention
 from evalib.experiments import ROWS
 from evalib.networks import Network
-from evalib.results.files import results
-from evalib.results.runs import highest
-from evalib.results.schema import checksum
+from evalib.results.records import checksum, highest, results
 from evalib.tracing import trace
 from evalib.training.data import normalise
 

@@ -170,3 +170,8 @@ def verdict(found: Difference, p: float) -> str:
     if p >= LEVEL:
         return NOT_DISTINGUISHABLE
     return SUPPORTED if found.mean > 0 else NOT_SUPPORTED
+
+
+def binomial_error(accuracy: float, images: int) -> float:
+    """The standard error, in points, of an accuracy in percent measured on ``images`` test images."""
+    return math.sqrt(accuracy * (100 - accuracy) / images)

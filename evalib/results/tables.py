@@ -13,9 +13,9 @@ import torch
 
 from evalib.experiments import ROWS, Experiment, build, experiment
 from evalib.networks import count_parameters
-from evalib.results import statistics, unfinished
+from evalib.results import statistics
 from evalib.results.choice import coded, titled
-from evalib.results.runs import (
+from evalib.results.records import (
     complete,
     highest,
     load_records,
@@ -27,9 +27,9 @@ from evalib.results.runs import (
     timed,
     warned,
 )  # fmt: skip
-from evalib.results.schema import dumps as strict
-from evalib.results.statistics import Difference
-from evalib.results.words import between, foreign, mean_or_each, number, p_value, signed
+from evalib.results.records import dumps as strict
+from evalib.results.statistics import Difference, binomial_error
+from evalib.results.words import between, foreign, mean_or_each, number, p_value, signed, stopped
 from evalib.results.words import table as write
 from evalib.training.settings import TIERS
 
@@ -75,7 +75,7 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
                 "device": ", ".join(devices) or None,
                 "minutes": plain.mean(map(minutes, clocked)) if alike else None,
                 "warnings": warnings,
-                "stopped": [] if records else unfinished.told(row.name, out),
+                "stopped": [] if records else stopped(row.name, out),
             }
         )
     return rows
@@ -178,7 +178,7 @@ def ablations(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) ->
                 "effect_seeds": found.n,
                 "effect_tier": effect_tier,
                 "warnings": warned(records),
-                "stopped": [] if records else unfinished.told(row.name, out),
+                "stopped": [] if records else stopped(row.name, out),
             }
         )
     return rows
@@ -235,11 +235,6 @@ def ablations_markdown(rows: list[dict]) -> str:
     ]  # fmt: skip
     notes = [f"{coded(row['experiment'])}, {said}." for row in rows for said in (*row["warnings"], *row["stopped"])]
     return "\n\n".join([write(heads, cells), *notes])
-
-
-def binomial_error(accuracy: float, images: int) -> float:
-    """The standard error, in points, of an accuracy in percent measured on ``images`` test images."""
-    return math.sqrt(accuracy * (100 - accuracy) / images)
 
 
 def gaps(out: Path | None = None, images: int = 10_000) -> list[dict]:

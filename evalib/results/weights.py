@@ -1,5 +1,6 @@
 """Trained weights, read back: the file's checksum is checked, and the test set gives the recorded count again."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -8,10 +9,11 @@ from torch import Tensor, nn
 
 from evalib.experiments import build, experiment
 from evalib.networks import Network
-from evalib.results.files import check_folder
-from evalib.results.runs import highest
+from evalib.results.records import check_folder, dumps, highest, read
+from evalib.results.statistics import binomial_error
 from evalib.training import checkpoint, cifar, train
-from evalib.training.environment import choose_device
+from evalib.training.environment import choose_device, device_name, versions
+from evalib.training.settings import COMPUTATION
 
 PRETRAINED = Path(__file__).with_name("pretrained")
 """The weights that come with the package, each ``<experiment>-<16 digits of its SHA-256>.safetensors``."""
@@ -46,13 +48,16 @@ def load_pretrained(name: str, num_classes: int | None = None) -> Network:
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
     """The tensors of a weights file and what its record says.
 
-    ``ValueError`` if it is a checkpoint, which has no record yet.
+    ``ValueError`` if it is a checkpoint, which has no record yet, or of a later computation.
     """
     tensors, record = checkpoint.read_tensors(path)
     if "experiment" not in record:
         raise ValueError(
             f"{path} is a checkpoint, not the weights of a finished run: name the weights-… file beside it, or go on with the run"
         )
+    version = record.get("computation", 1)
+    if not isinstance(version, int) or not 1 <= version <= COMPUTATION:
+        raise ValueError(f"{path} is of computation {version!r}, and this evalib has {COMPUTATION}: bring it up to date")
     return tensors, record
 
 
@@ -107,3 +112,77 @@ def evaluate(
     _, record = read_weights(path)
     test_images = cifar.load_data(record["data"]["source"]).test_images
     return train.evaluate(load_weights(path).to(chosen), test_images.to(chosen)).cpu(), record
+
+
+EVALUATION = "evaluation.json"
+
+
+def recorded_weights(path: Path) -> Path | None:
+    """The weights file of the record at ``path``; ``None`` where it is not kept, as beside a record copied from elsewhere."""
+    weights = Path(path).with_suffix("") / read(path).get("weights", "")
+    return weights if weights.is_file() else None
+
+
+def verify(path: Path, device: str | None = None) -> dict:
+    """Evaluate the weights of the record at ``path`` again, and keep the outcome beside them, in ``evaluation.json``.
+
+    Its ``fault`` says in what they do not agree with the record, and is empty if they do. ``FileNotFoundError`` if the
+    weights are not there.
+    """
+    record, weights = read(path), recorded_weights(path)
+    if weights is None:
+        raise FileNotFoundError(
+            f"the weights of {path} are not beside it: copy {Path(path).with_suffix('')} from where the run was made; the "
+            "record stands without them"
+        )
+    outcome: dict = {"weights": weights.name} | here(device)
+    try:
+        made = read_weights(weights)[1]
+        if made != {name: record[name] for name in made if name in record}:
+            raise ValueError(f"{weights} holds the weights of another run")
+        outcome |= counted(weights, device)
+        outcome["fault"] = difference(record, outcome)
+    except ValueError as error:
+        outcome["fault"] = str(error)
+    checkpoint.write_atomically(weights.with_name(EVALUATION), f"{dumps(outcome, indent=1)}\n".encode())
+    return outcome
+
+
+def here(device: str | None = None) -> dict[str, str | None]:
+    """Device and torch of an evaluation."""
+    return {"device": device_name(choose_device(device)), "torch": versions()["torch"]}
+
+
+def counted(weights: Path, device: str | None = None) -> dict:
+    """How many test images the weights in a file answer right, and on what."""
+    scores, made = evaluate(weights, device=device)
+    labels = cifar.load_data(made["data"]["source"]).test_labels
+    return {"correct": (scores.argmax(dim=1) == labels).sum().item()} | here(device)
+
+
+def difference(record: dict, outcome: dict) -> str:
+    """How the count of an evaluation differs from the recorded one by more than it may; empty if it does not.
+
+    Where device and torch are those of the record the counts are equal. Elsewhere, or from weights that were rounded, a
+    count may be off by one binomial standard error.
+    """
+    test = record["test"]
+    same = "stored" not in record and (record["device"], record["versions"].get("torch")) == (
+        outcome["device"],
+        outcome["torch"],
+    )
+    allowed = 0 if same else binomial_error(test["accuracy"], test["images"]) / 100 * test["images"]
+    if abs(outcome["correct"] - test["correct"]) <= allowed:
+        return ""
+    found = f"its weights give {outcome['correct']} of {test['images']} test images right on {outcome['device']}"
+    return f"{found}, recorded are {test['correct']} on {record['device']}"
+
+
+def fault(path: Path) -> str | None:
+    """What the kept evaluation of the record at ``path`` found; ``None`` if there is none of these weights that can be read."""
+    try:
+        outcome = json.loads((Path(path).with_suffix("") / EVALUATION).read_text(encoding="utf-8"))
+        found = outcome["fault"] if outcome["weights"] == read(path)["weights"] else None
+        return found if isinstance(found, str) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None

@@ -2,9 +2,14 @@
 
 import html
 import re
+import statistics
 from collections.abc import Iterable
+from pathlib import Path
 
 from tabulate import tabulate
+
+from evalib.results.records import results, spent, unfinished_curve, unfinished_text
+from evalib.results.statistics import binomial_error
 
 NUMBER = re.compile(r"(< )?[+−-]?[\d.,]+(e[+-]\d+)?( \[[^]]*\])?|–")
 
@@ -65,3 +70,41 @@ def mean_or_each(mean: float | None, values: list[float]) -> str:
     if mean is None and values:
         return "; ".join(map(number, values))
     return number(mean)
+
+
+def stopped(experiment: str, out: Path | None = None) -> list[str]:
+    """A line for each run of an experiment that was stopped at the ``paper`` tier: how far it came, or the note in its file."""
+    lines = []
+    for path in sorted((results(out) / "unfinished").glob(f"{experiment}-seed*.log")):
+        seed, rows = foreign(path.stem.rpartition("-seed")[2]), unfinished_curve(path.stem, out)
+        if not rows:
+            note = foreign(" ".join(unfinished_text(path).split()).rstrip("."))
+            lines += [f"seed {seed} {note}"] if note else []
+            continue
+        best, last = max(row["validation_accuracy"] for row in rows), rows[-1]
+        lines.append(
+            f"seed {seed} was stopped after epoch {last['epoch']}, at a validation accuracy of "
+            f"{last['validation_accuracy']:.1f} % and a training loss of {last['train_loss']:.2f} (best validation {best:.1f} %)"
+        )
+    return lines
+
+
+RUN = ["run", "tier", "seed", "epochs", "test %", "device", "precision", "runs at once", "minutes", "seconds an epoch", "torch",
+       "commit"]  # fmt: skip
+"""The heads of :func:`run_cells`."""
+
+
+def run_cells(record: dict) -> list[str]:
+    """What made a record and what it gave, as a line of a table; what is text in it is escaped."""
+    test, devices = record["test"], list(spent(record))
+    seconds = sorted(entry["seconds"] for entry in record["curve"])
+    precision = record.get("precision") if len(devices) == 1 else None
+    versions = record["versions"]
+    cells = [
+        record["experiment"], record["tier"], record["seed"], record["settings"]["epochs"],
+        f"{test['accuracy']:.2f} ± {binomial_error(test['accuracy'], test['images']):.2f}", ", ".join(devices),
+        precision or "–", record["shared"], f"{statistics.median(seconds) * len(seconds) / 60:.1f}",
+        f"{statistics.median(seconds):.0f} ({seconds[0]:.0f} to {seconds[-1]:.0f})", versions.get("torch") or "–",
+        (record["commit"] or "–")[:7],
+    ]  # fmt: skip
+    return [foreign(str(cell)) for cell in cells]

@@ -33,7 +33,7 @@ print(*(f"{name}=={version(name)}" for name in ("einops", "jaxtyping")), sep="\\
 LAST = """
 import json as _json, importlib.metadata as _metadata, evalib as _evalib
 print(_json.dumps({"door": {
-    "commit": _evalib.results.records.commit(), "file": _evalib.__file__,
+    "commit": _evalib.training.environment.commit(), "file": _evalib.__file__,
     "versions": {name: _metadata.version(name) for name in ("torch", "torchvision", "numpy")},
 }}))
 """

@@ -1,22 +1,37 @@
-"""The paper's claims that need no run: what is counted, and what follows from how the parts are made."""
+"""What is counted and not run: FLOPs of the equations as they are written, and the paper's claims about costs."""
 
 from functools import cache
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from evalib.attention import RelativeSelfAttention
 from evalib.eva import EXTENT, ExpandingVisualAttention
 from evalib.experiments import TABLE_1, build
 from evalib.networks import KERNEL_SIZE, NUM_HEADS, EVASummary, count_parameters
 from evalib.results.claims import Claim
-from evalib.results.counts import flops
 from evalib.results.statistics import NOT_SUPPORTED, SUPPORTED
+from evalib.tracing import as_written
 
 
 def claims() -> list[Claim]:
     """Costs, and the example of the introduction."""
     return [*costs(), example()]
+
+
+def flops(module: nn.Module, x: Tensor) -> int:
+    """FLOPs of ``module(x)`` with its attentions in their literal form, as :mod:`torch.utils.flop_counter` counts them.
+
+    A multiply-add is two. Counted are matrix products and convolutions: those of Eq. 1, projections, logits and weighted
+    sums, and linear layers. A window has k² positions everywhere, the padding of a border included, and a query is projected
+    at every pixel, also where a stride passes over it. Not counted are softmax, normalisation, ReLU and sums, nor the
+    weighted "sum" over EVA's first ring of one pixel.
+    """
+    literal = as_written(module)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        literal(x)
+    return counter.get_total_flops()
 
 
 @cache

@@ -1,0 +1,254 @@
+"""A run, from its settings to its record: settings → what is there already → training → record → disk."""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from filelock import Timeout
+from torch import nn
+from torch.nn import functional as F
+
+from evalib.networks import count_parameters
+from evalib.results.records import SCHEMA, SUPERSEDED, collapse, read, read_same, record_path, settings_of, write
+from evalib.results.weights import load_weights
+from evalib.training import checkpoint, cifar
+from evalib.training.environment import choose_device, commit, device_name, lock, versions
+from evalib.training.settings import COMPUTATION, TIERS, Settings
+from evalib.training.step import precision_of
+from evalib.training.train import Run, accuracy, check_computation, check_kinds, evaluate, origin, steps
+
+
+def run(
+    settings: Settings,
+    out: Path | None = None,
+    device: str | None = None,
+    overwrite: bool = False,
+    observe: Callable[[dict], None] | None = None,
+    compile: bool | None = None,
+    longer: bool = False,
+) -> Run:
+    """Train, or go on training, and write the record; checkpoints and weights lie in a folder beside it.
+
+    A record of these settings that is already there is kept, and its run read from the weights beside it:
+    ``FileExistsError`` if these are not there. Other settings, or a row that was edited since, are a ``ValueError`` that
+    names them. With ``overwrite`` the run begins anew, with ``longer`` it goes on from the last checkpoint of a run of
+    fewer epochs; the record that was there moves into ``superseded/``. ``RuntimeError`` if another process has the run in
+    hand.
+    """
+    running = run_steps(settings, out, device, overwrite, compile, longer)
+    while True:
+        try:
+            entry = next(running)
+        except StopIteration as end:
+            return end.value
+        if entry is not None and observe is not None:
+            observe(entry)
+
+
+def run_steps(
+    settings: Settings,
+    out: Path | None = None,
+    device: str | None = None,
+    overwrite: bool = False,
+    compile: bool | None = None,
+    longer: bool = False,
+    shared: int = 1,
+) -> Generator[dict | None, None, Run]:
+    """:func:`run`, a training step a turn, as :func:`evalib.training.train.steps` has it.
+
+    ``shared`` is how many runs take turns, this one included: the record says so beside its seconds.
+    """
+    check_kinds(settings, None)
+    choose_device(device)
+    folder = RunFolder(settings, out)
+    with folder.held():
+        if overwrite:
+            cifar.load_data(TIERS[settings.tier].data)  # what stops the run stops it before anything is moved
+            folder.set_aside()
+        elif longer and folder.is_shorter():
+            folder.check_last_checkpoint()
+            folder.set_aside(checkpoints_too=False)
+        elif folder.record.exists():
+            return folder.finished_run(device)
+        finished = yield from steps(settings, folder.directory, device, compile, longer)
+        folder.store(made_record(finished, shared), finished.network)
+        return finished
+
+
+def run_in_turn(
+    settings: Sequence[Settings],
+    out: Path | None = None,
+    device: str | None = None,
+    observer: Callable[[Settings], Callable[[dict], None]] | None = None,
+    **options: bool | None,
+) -> list[Run | Exception]:
+    """Each of several runs as :func:`run` makes it alone, with its ``options``; or what stopped it, and it alone.
+
+    On CUDA they take turns, a step each, each on a stream of its own: one GPU holds many small runs at once in less time
+    than one after the other. Elsewhere one follows the other. ``observer`` gives each run its own ``observe``.
+    """
+    where = choose_device(device)
+    on_gpu = where.type == "cuda"
+    together = len(settings) if on_gpu else 1
+    ends: dict[int, Run | Exception] = {}
+    waiting = []
+    for place, each in enumerate(settings):
+        stream = torch.cuda.Stream(where) if on_gpu else None
+        observe = observer(each) if observer else None
+        waiting.append((place, run_steps(each, out, device, shared=together, **options), stream, observe))
+    while waiting:
+        for in_hand in waiting[:together]:
+            place, running, stream, observe = in_hand
+            try:
+                with torch.cuda.stream(stream):
+                    entry = next(running)
+                if entry is not None and observe is not None:
+                    observe(entry)
+                continue
+            except StopIteration as end:
+                ends[place] = end.value
+            except Exception as error:
+                ends[place] = error
+            waiting.remove(in_hand)
+    return [ends[place] for place in range(len(settings))]
+
+
+def made_record(finished: Run, shared: int = 1) -> dict:
+    """The record of a finished run: everything that made it, everything that it gave."""
+    settings, dataset, made_of = finished.settings, finished.cifar, origin(finished.settings)
+    warning = collapse(finished.curve)
+    return {
+        "schema": SCHEMA,
+        "experiment": settings.experiment,
+        "tier": settings.tier,
+        "seed": settings.seed,
+        "settings": settings.model_dump(),
+        "origin": {"row": made_of["row"], "module": made_of["module"]},
+        "commit": commit(),
+        "computation": COMPUTATION,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": {"source": dataset.source, "sha256": dataset.fingerprint},
+        "device": device_name(finished.device),
+        "precision": precision_of(settings.precision, finished.device),
+        "versions": versions(),
+        "parameters": count_parameters(finished.network),
+        "curve": finished.curve,
+        "validation_accuracy": finished.curve[-1]["validation_accuracy"],
+        "test": {
+            "accuracy": accuracy(finished.test_scores, dataset.test_labels),
+            "loss": F.cross_entropy(finished.test_scores, dataset.test_labels).item(),
+            "correct": (finished.test_scores.argmax(dim=1) == dataset.test_labels).sum().item(),
+            "images": len(dataset.test_labels),
+        },
+        "seconds": finished.seconds,
+        "sittings": finished.sittings,
+        "shared": shared,
+        **({"warning": warning} if warning else {}),
+    }
+
+
+class RunFolder:
+    """A run's place on disk: its record, and beside it a folder with lock, checkpoints, weights and executed notebook."""
+
+    def __init__(self, settings: Settings, out: Path | None = None):
+        self.settings = settings
+        self.record = record_path(settings, out)
+        self.directory = self.record.with_suffix("")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the run's lock, rid of what a killed writer left half done.
+
+        ``RuntimeError`` if another process holds it, ``OSError`` if the directory cannot be made.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"{self.directory} cannot be made ({error.strerror}): choose another --out") from None
+        half_done = f".{self.record.name}.*.tmp"
+        try:
+            with lock(self.directory / ".lock", timeout=0.2):  # one that only looks holds it for less
+                for left in (*self.directory.glob(".*.tmp"), *self.record.parent.glob(half_done)):
+                    left.unlink()
+                yield
+        except Timeout:
+            raise RuntimeError(
+                f"another process is making {self.record}: wait for it, or choose another seed or --out"
+            ) from None
+
+    def is_shorter(self) -> bool:
+        """Whether there is a record of fewer epochs, and else of these very settings."""
+        if not self.record.exists():
+            return False
+        epochs = settings_of(read(self.record)).epochs
+        if epochs >= self.settings.epochs:
+            return False
+        read_same(self.record, self.settings.model_copy(update={"epochs": epochs}))
+        return True
+
+    def check_last_checkpoint(self) -> None:
+        """Raise ``FileNotFoundError`` unless the last checkpoint of the recorded run is here to go on from.
+
+        ``ValueError`` if another computation made it, or it is damaged.
+        """
+        known = read(self.record)
+        check_computation(self.record, known["computation"])
+        saved = checkpoint.found(self.directory)
+        if not saved or checkpoint.epochs_of(saved[0]) != settings_of(known).epochs:
+            raise FileNotFoundError(
+                f"the last checkpoint of {self.record} is not beside it, so there is nothing to go on from: copy it from "
+                "where the run was made, or begin anew with --overwrite"
+            )
+        checkpoint.read_tensors(saved[0])
+
+    def finished_run(self, device: str | None = None) -> Run:
+        """The recorded run, its network from the weights beside it; ``FileExistsError`` if they are not there."""
+        known = read_same(self.record, self.settings)
+        weights = self.directory / (known.get("weights") or "weights")
+        if not weights.exists():
+            raise FileExistsError(
+                f"{self.record} is the record of this run ({known['test']['accuracy']:.2f} % on {known['device']}), and its "
+                "weights are not here: read the record, or train anew with --overwrite, which keeps it in superseded/"
+            )
+        where, dataset = choose_device(device), cifar.load_data(known["data"]["source"])
+        network = load_weights(weights).to(where)
+        scores = evaluate(network, dataset.test_images.to(where)).cpu()
+        sittings = known.get("sittings", [])
+        return Run(self.settings, network, known["curve"], dataset, scores, where, known["seconds"], sittings)
+
+    def store(self, made: dict, network: nn.Module) -> None:
+        """Write weights and record, and remove other weights of this very run, left by one that was stopped between them."""
+        state = checkpoint.plain(network).state_dict()
+        weights = checkpoint.write_tensors(self.directory, "weights", state, made)
+        write(made | {"weights": weights.name}, self.record)
+        for other in self.directory.glob("weights-*.safetensors"):
+            if other != weights and checkpoint.read_tensors(other)[1].get("curve") == made["curve"]:
+                other.unlink()
+
+    def set_aside(self, checkpoints_too: bool = True) -> Path | None:
+        """Move the record, and what its run left, into ``superseded/``, under a name with its time and commit.
+
+        A run that has no record yet moves its checkpoints alone. The record's new path; ``None`` if there was nothing.
+        """
+        kinds = ["weights-*", "train.ipynb", "evaluation.json", *(["epoch-*"] if checkpoints_too else [])]
+        left = [each for kind in kinds for each in self.directory.glob(kind)]
+        if not self.record.exists() and not left:
+            return None
+        try:
+            old = read(self.record)
+            when, by = datetime.fromisoformat(old["finished"]), (old["commit"] or "unknown")[:7]
+        except (OSError, ValueError):
+            when, by = datetime.now(UTC), "unfinished"
+        name = f"{self.record.stem}-{when:%Y%m%dT%H%M%S}-{by}.json"
+        target = self.record.parents[1] / SUPERSEDED / self.record.parent.name / name
+        if target.exists() or target.with_suffix("").exists():
+            raise FileExistsError(f"{target} is there already: move it away first")
+        target.with_suffix("").mkdir(parents=True)
+        for each in left:
+            each.rename(target.with_suffix("") / each.name)
+        if self.record.exists():
+            self.record.rename(target)
+        print(f"what was there is kept: {target}", flush=True)
+        return target
