@@ -41,7 +41,7 @@ from evalib.pages.display import captioned, picture
 from evalib.pages.live import live, readings
 from evalib.results import answer, choice, tables, weights
 from evalib.results.records import complete
-from evalib.training import data, environment
+from evalib.training import environment
 from evalib.training.cifar import load_data
 
 # %% tags=["remove-input"]

@@ -38,7 +38,7 @@ from IPython.display import Markdown, display
 from evalib import TABLE_1
 from evalib.pages import figures
 from evalib.pages.display import check, picture, table
-from evalib.results import answer, choice, tables, words
+from evalib.results import choice, tables, words
 from evalib.results.records import complete, rows_of
 from evalib.results.statistics import binomial_error
 from evalib.results.words import between, number
