@@ -83,12 +83,13 @@ Markdown(
     f"""- **Every result is read from a record**, a file that a run writes and nobody edits, with settings, seed, code, device and
   its own checksum: {", ".join(f"{number} at the tier `{tier}`" for tier, number in runs.items())}. What was not run is a dash. One
   result has no record: the loss of the large EVANet without the width rule is a sentence in a file, because its lines were not kept.
-- **Every equation is held by tests that are known to fail.** {f"{wrong} mistakes, put in on purpose, are" if wrong else "Mistakes put in on purpose are"}
-  [each caught by a named test](proof.ipynb).
+- **Every equation has a test, and the tests have been tested.** We broke the code on purpose{f" in {wrong} ways" if wrong else ""}, and
+  [each break was caught](proof.ipynb).
 - **Every choice is listed.** {f"{choices} places" if choices else "The places"} where the paper is silent, or its published code differs
   from it, are [departures](../book/departures.md), each with our choice, the reason, and what another one did.
-- **What speaks against us is here too**: the large EVANet [did not train](the-large-network) in the reading that we chose for the
-  small one; claims that could not be tested; and [the limits](report.ipynb)."""
+- **What speaks against us is here too.** The large EVANet [did not train](the-large-network) as we first chose to build it. The
+  networks [overfit](the-networks-overfit). Where EVA looks is [hardly where it counts](where-it-counts). And there are
+  [the limits](report.ipynb)."""
 )
 
 # %% [markdown]
@@ -100,11 +101,11 @@ Markdown(
 # by hand, then as code, then on a trained network. You need to know what a matrix product is. Each of these pages ends with
 # exercises that check themselves.
 #
-# **Judge it.** [What the text leaves out](collapse.ipynb) is what went wrong when we built the network from its description,
-# and how the reading that trains was chosen.
-# [Table 1](table1.ipynb) has our accuracies beside the paper's, the [report](report.ipynb) every claim with a verdict.
+# **Judge it.** [What the text leaves out](collapse.ipynb) tells what went wrong when we built the network from its description, and
+# what mended it. [Table 1](table1.ipynb) has our accuracies beside the paper's, the [report](report.ipynb) every claim with a
+# verdict.
 #
-# **Use it.** `pip install "evalib @ git+https://github.com/expanding-visual-attention/evalib"` gives the layer and the
+# **Use it.** [Should I?](decide.ipynb) has cost and gain on one page. `pip install "evalib @ git+https://github.com/expanding-visual-attention/evalib"` gives the layer and the
 # networks, `evalib[train] @ …` their weights and the training too. [Your turn](your_turn.ipynb) trains a head that you write
 # against EVA, with seeds and a test. [Running it](../book/running.md) says how to reproduce every number.
 #
@@ -112,15 +113,17 @@ Markdown(
 #
 # ## Where the numbers come from
 #
-# A run trains one network, from a *seed*, the number that its random draws follow from. It passes over the training images
-# many times, each pass an *epoch*, and writes one *record*. The paper is {cite:t}`kucuksozen2020expanding`. The data set is CIFAR-10 {cite}`krizhevsky2009learning`, 60,000
-# photographs of ten kinds of things; the networks that EVA is compared with are ResNets {cite}`he2015deep` and SANets, in which
-# local self-attention {cite}`ramachandran2019standalone` takes the place of some convolutions.
+# A *run* trains one network. All its random draws follow from one number, its *seed*. A run passes over the training images many
+# times, and each pass is an *epoch*. At its end it writes one *record*. The paper is {cite:t}`kucuksozen2020expanding`. The data set
+# is CIFAR-10 {cite}`krizhevsky2009learning`: 60,000 photographs of ten kinds of things. EVA is compared with ResNets
+# {cite}`he2015deep` and with SANets. In a SANet local self-attention {cite}`ramachandran2019standalone` takes the place of some
+# convolutions.
 #
-# How much is run is called a *tier*. `paper` is the full data set for 150 epochs; only it may be held against the paper.
-# `quick` has a tenth of the epochs. `smoke` is a small subset for two epochs: it shows that the code works, nothing more.
+# How much is run is called a *tier*. `paper` is the full data set for 150 epochs, and only it may be held against the paper.
+# `quick` has a tenth of the epochs. `smoke` is a small subset for two epochs. It shows that the code works, and nothing more.
 #
-# The text leaves some choices open, and the author's published code differs from the text in several. Where they part, we
-# follow the text as far as it [can be followed](../book/departures.md), but in one thing: EVA's logits, which say how much each
-# pixel counts, are divided by the root of a head's channels. To the letter of the text, without that, EVA [may collapse](collapse.ipynb), and [a rule](the-choice), written down before the runs that it judges, chose
-# this reading among five. An accuracy of an EVANet stands beside the name of its reading.
+# The text leaves some choices open, and the author's published code differs from the text in several. We follow the text as far as
+# it [can be followed](../book/departures.md), in all but two things. EVA's logits, which say how much each pixel counts, are divided
+# by the root of a head's channels ([D4](#d4)). And a wide EVA learns more slowly ([D15](#d15)). Built exactly as the text says, EVA
+# [falls apart in training](collapse.ipynb). A *variant* is EVA with something added. [A rule](the-choice), written down before the
+# runs that it judges, chose *scaled* among five. Beside each accuracy of an EVANet stands the name of its variant.
