@@ -66,7 +66,7 @@ _before = dict(globals())
 #
 # `experiment` is a row of `evalib.TABLE_1`, or one of `evalib.ABLATIONS`, which have one thing changed. `seed` is the number that all random draws of a run
 # follow from: first weights, order of the images, augmentation. `seeds`, such as `"0 1 2"`, makes several runs instead: on a
-# GPU side by side, elsewhere one after the other. An *epoch* is one pass over the training images. `tier`
+# GPU in turn, a step each, elsewhere one after the other. An *epoch* is one pass over the training images. `tier`
 # says how much is run: `smoke` takes the bundled subset and two epochs, `quick` the full data set and a short schedule,
 # `paper` the full data set and the full schedule. `epochs` overrides the tier's number, `precision` is "bf16" or "float32", numbers of 16 or 32 bits
 # (by default bf16 on a GPU that computes in it), `module` a Python file that registers rows of your own, and `out` the directory

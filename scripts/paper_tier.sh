@@ -13,7 +13,7 @@ python=${PYTHON:-.venv/bin/python}
 [ $# -gt 0 ] || set -- workflow/manifest.csv $(find workflow -name '*.csv' ! -name manifest.csv | sort -r)
 for manifest in "$@"; do
     left=$((limit == 0 ? 0 : limit > SECONDS ? limit - SECONDS : 1))  # 0: as long as it takes
-    timeout --signal=INT $left \
+    timeout $left \
         "$python" -m evalib reproduce --tier "$tier" --seeds "${SEEDS:-all}" --profile "${PROFILE:-local}" --manifest "$manifest" --no-book ||
         failed=1
 done

@@ -296,12 +296,16 @@ def test_what_one_call_asked_for_outlives_the_next(tmp_path, snakemake):
     assert [json.loads(file.read_text())["seeds"] for file in files] == ["0", "1"]
 
 
-def test_as_many_jobs_run_at_once_as_there_are_gpus(tmp_path, monkeypatch, snakemake):
+def test_as_many_jobs_run_at_once_as_there_are_gpus_and_share_the_cores(
+    tmp_path, monkeypatch, snakemake
+):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on a Mac
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
     for visible in ("2,3", "7", ""):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         reproducing.reproduce({"tier": "smoke", "seeds": "0", "out": tmp_path}, book=False)
-    assert ["gpu=2" in command for command in snakemake] == [True, False, False]
-    assert ["gpu=1" in command for command in snakemake] == [False, True, True]
+    for command, jobs, threads in zip(snakemake, (2, 1, 1), (3, 6, 6), strict=True):
+        assert f"gpu={jobs}" in command and f"train={threads}" in command
 
 
 def test_a_run_that_is_added_leaves_the_records_that_are_there(tmp_path):

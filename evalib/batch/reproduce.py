@@ -19,7 +19,9 @@ from evalib.training.environment import in_checkout
 from evalib.training.settings import TIERS
 
 
-def reproduce(asked: dict, profile: str = "local", book: bool = True, further: Sequence[str] = ()) -> bool:
+def reproduce(
+    asked: dict, profile: str = "local", book: bool = True, further: Sequence[str] = ()
+) -> bool:
     """Make every run of the manifest, then the table and the book; whether all runs are done.
 
     ``asked`` holds ``tier``, ``seeds`` and, if wanted, ``epochs``, ``out`` and ``manifest``, all of
@@ -56,7 +58,13 @@ def reproduce(asked: dict, profile: str = "local", book: bool = True, further: S
     command += ["--profile", directory, "--configfile", write_config(asked, out, source, state)]
     command += ["--rerun-triggers", "mtime"]  # no edit of a rule deletes a record
     if profile == "local":
-        command += ["--resources", f"gpu={max(1, len(visible_gpus()))}"]  # jobs at a time
+        jobs = max(1, len(visible_gpus()))
+        command += [
+            "--resources",
+            f"gpu={jobs}",
+            "--set-threads",
+            f"train={count_cores() // jobs or 1}",
+        ]
     status = call([*command, *further, "--", "runs", target])
 
     after = manifest.plan(runs, out)
@@ -65,6 +73,13 @@ def reproduce(asked: dict, profile: str = "local", book: bool = True, further: S
     if target == "book" and status == 0:
         print(f"open {workflow.parents[1] / '_build' / 'html' / 'index.html'}")
     return status == 0 and all(run.state == "done" for run in after)
+
+
+def count_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # a Mac has none
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def write_config(asked: dict, out: Path, source: Path, state: Path) -> Path:
@@ -83,7 +98,9 @@ def profile_directory(profile: str) -> Path:
         if (directory / "config.yaml").is_file():
             return directory.absolute()
     ours = ", ".join(sorted(path.name for path in profiles.glob("*")))
-    raise ValueError(f"there is no profile {profile!r}: choose one of {ours}, or a folder with a config.yaml")
+    raise ValueError(
+        f"there is no profile {profile!r}: choose one of {ours}, or a folder with a config.yaml"
+    )
 
 
 def call(command: list) -> int:
