@@ -27,7 +27,7 @@ def papermill(directory, *arguments):
 
 
 def test_a_notebook_of_seeds_records_each_and_holds_no_path(tmp_path):
-    command = "notebook -p experiment evanet20-small -p epochs 1 -p precision bf16 -p tier smoke"
+    command = "notebook -p experiment evanet20-small -p epochs 1 -p precision float32 -p tier smoke"
     done = subprocess.run(
         [
             sys.executable,
@@ -48,10 +48,10 @@ def test_a_notebook_of_seeds_records_each_and_holds_no_path(tmp_path):
     assert done.returncode == 0, done.stderr
     shown = [Path(line) for line in done.stdout.splitlines()[-2:]]
     for seed, path in zip((1, 2), shown, strict=True):
-        settings = evalib.Settings("evanet20-small", seed, epochs=1, precision="bf16")
+        settings = evalib.Settings("evanet20-small", seed, epochs=1, precision="float32")
         assert path == records.record_path(settings, Path("my results"))
         record = records.read_same(tmp_path / path, settings)
-        assert (record["seed"], record["precision"]) == (seed, "bf16")
+        assert (record["seed"], record["precision"]) == (seed, "float32")
         assert (tmp_path / path.with_suffix("") / "evaluation.json").is_file()
     page = tmp_path / shown[0].parent / settings.experiment / "train.ipynb"
     text = page.read_text()
