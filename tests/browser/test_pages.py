@@ -12,7 +12,8 @@ from visits import page_names, seen
 import evalib
 from evalib.results import choice
 
-MEGABYTES = 0.75
+MEGABYTES = {"notebooks/intro.html": 1.5}  # page one has a network in it
+USUAL = 0.75
 ALLOWED: dict[str, str] = {}  # axe's rules that the theme breaks and that neither CSS nor a template can mend
 
 
@@ -55,7 +56,7 @@ def test_a_page_does_not_scroll_sideways_on_a_phone(visit):
 
 
 def test_a_page_is_light(visit):
-    assert visit.bytes <= MEGABYTES * 2**20
+    assert visit.bytes <= MEGABYTES.get(visit.name, USUAL) * 2**20
 
 
 def test_the_book_has_a_page_for_every_notebook(built):

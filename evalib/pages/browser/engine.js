@@ -87,8 +87,9 @@ const engine = () => {
     return x.map((value, i) => ((value - mean) / Math.sqrt(variance + epsilon)) * weight[i] + bias[i]);
   };
 
-  // y = Σ_m softmax_m(qᵀk_m [+ qᵀr_m]) v_m in each head; then W_O, and LayerNorm(query + y), where there are any.
-  const attend = ({ W_Q, W_K, W_V, W_O, r, norm }, heads, query, memory) => {
+  // y = Σ_m softmax_m(factor · (qᵀk_m [+ qᵀr_m])) v_m in each head; then W_O, and LayerNorm(query + y), where there are any.
+  // The scale of training lies in W_Q: the factor is 1 where nothing is changed.
+  const attend = ({ W_Q, W_K, W_V, W_O, r, norm }, heads, query, memory, factor = 1) => {
     const q = linear(W_Q, query);
     const [k, v] = [W_K, W_V].map((weight) => memory.map((x) => linear(weight, x)));
     const c = q.length / heads;
@@ -96,7 +97,7 @@ const engine = () => {
     const weights = range(heads).map((h) => {
       const channels = range(c).map((each) => h * c + each);
       const shares = softmax(memory.map((_, m) =>
-        channels.reduce((sum, d) => sum + q[d] * (k[m][d] + (r ? r[d * memory.length + m] : 0)), 0)));
+        factor * channels.reduce((sum, d) => sum + q[d] * (k[m][d] + (r ? r[d * memory.length + m] : 0)), 0)));
       for (const d of channels) y[d] = shares.reduce((sum, share, m) => sum + share * v[m][d], 0);
       return shares;
     });
@@ -121,19 +122,32 @@ const engine = () => {
       return Float64Array.from(channels, (c) => map[(c * side + i) * side + j]);
     });
     const all = Float64Array.from(crop.flatMap((pixel) => [...pixel]));
-    let q = feedForward(network.first_query, linear(network.convolution.weight, all, network.convolution.bias));
-    const [slots, looks, recalls] = [[q], [], []];
-    for (const { ring, look, recall } of network.stages) {
-      const [seen, shares] = attend(look, network.heads, q, ring.map((m) => crop[m]));
-      slots.push(seen);
-      looks.push(shares);
-      const [next, remembered] = attend(recall, network.heads, seen, slots);
-      recalls.push(remembered);
-      q = next;
-    }
-    const scores = [...linear(network.classifier.weight, feedForward(network.output, q), network.classifier.bias)];
-    return { scores, softmax: softmax(scores), looks, recalls };
+    const q0 = feedForward(network.first_query, linear(network.convolution.weight, all, network.convolution.bias));
+    return expand(network, crop, q0);
   };
 
-  return { read, forward };
+  // EVA on the vectors of a map and a first query: the weights, the slots, and what the output layer says of each query in
+  // turn (`readouts`; only the last is the network's answer). What may be changed: the `factor` of the logits of every look
+  // and recall, or with `even` of the looks alone, to 0; `order`, what each look sees at the places of its ring; `turn`, the
+  // rings from the last to the first; `swap`, the slot and the weights of one look: {stage, slot, shares}.
+  const expand = (network, crop, q0, { factor = 1, even = false, order = null, turn = false, swap = null } = {}) => {
+    const [slots, looks, recalls, queries] = [[q0], [], [], [q0]];
+    network.stages.forEach(({ recall }, s) => {
+      const stage = turn ? network.stages.length - 1 - s : s;
+      const { ring, look } = network.stages[stage];
+      const memory = (order ? order[stage] : ring).map((m) => crop[m]);
+      const seen = attend(look, network.heads, queries[s], memory, even ? 0 : factor);
+      const [slot, shares] = swap && swap.stage === stage ? [swap.slot, swap.shares] : seen;
+      slots.push(slot);
+      looks.push(shares);
+      const [next, remembered] = attend(recall, network.heads, slot, slots, factor);
+      recalls.push(remembered);
+      queries.push(next);
+    });
+    const readouts = queries.map((q) => [...linear(network.classifier.weight, feedForward(network.output, q), network.classifier.bias)]);
+    const scores = readouts.at(-1);
+    return { scores, softmax: softmax(scores), readouts: readouts.map(softmax), slots, looks, recalls };
+  };
+
+  return { read, forward, expand };
 };

@@ -1,0 +1,340 @@
+"""The Looking Machine in a browser: what it draws is what PyTorch computes, and every state has an address and a key."""
+
+import json
+import re
+
+import pytest
+import torch
+from axe_playwright_python.sync_playwright import Axe
+from einops import rearrange
+
+from evalib.experiments import TABLE_1, experiment
+from evalib.pages import machine
+from evalib.results.records import load_records
+from evalib.results.statistics import EXPLAINING, PAPER, judge
+from evalib.results.weights import load_weights, packaged
+from evalib.tracing import trace
+from evalib.training import data
+from evalib.training.cifar import load_data
+
+WEIGHTS = """() => [...document.querySelector('looking-machine').shadowRoot.querySelectorAll('.square')]
+  .map(square => [Number(square.dataset.weight), Number(square.querySelector('.heat').style.opacity)])"""
+SHARES = """() => [...document.querySelector('looking-machine').shadowRoot.querySelectorAll('.answer li')]
+  .map(row => parseFloat(row.querySelector('i').style.width) / 100)"""
+RECALLED = """() => [...document.querySelector('looking-machine').shadowRoot.querySelectorAll('.notebook li i')]
+  .map(bar => parseFloat(bar.style.width) / 100)"""
+FOUND = "() => document.querySelector('looking-machine').shadowRoot.querySelector('.real').dataset.found"
+LAST = "look=3"
+
+
+@pytest.fixture(scope="module")
+def element():
+    return machine.machine()
+
+
+@pytest.fixture(scope="module")
+def address(element, tmp_path_factory):
+    path = tmp_path_factory.mktemp("machine") / "page.html"
+    path.write_text(
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Machine</title><meta name="viewport" '
+        'content="width=device-width, initial-scale=1"><style>:root { color-scheme: light dark } body { font-family: sans-serif; '
+        "background: light-dark(#fff, #14181e); color: light-dark(#222, #eee) }</style>"
+        f"<main><h1>Machine</h1>{element.data}</main>",
+        encoding="utf-8",
+    )
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load_weights(packaged(TABLE_1[2].name))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return load_data("subset").test_images[list(machine.PICTURES)]
+
+
+def opened(page, address, state):
+    """The page in a state that its address gives, drawn."""
+    page.goto("about:blank")
+    page.goto(f"{address}#{state}")
+    page.locator("looking-machine[data-ready]").wait_for()
+    return page
+
+
+def name(image):
+    return data.CLASSES[int(load_data("subset").test_labels[machine.PICTURES[image]])]
+
+
+@torch.no_grad()
+def test_the_weights_of_all_49_squares_are_those_of_pytorch(page, address, network, images):
+    _, seen = trace(network, data.normalise(images))
+    for image in range(len(images)):
+        opened(page, address, f"image={name(image)}&{LAST}")
+        shown, ink = torch.tensor(page.evaluate(WEIGHTS)).T
+        expected = torch.zeros(49)
+        for radius, weights in enumerate(seen.look_weights):
+            queue = iter(weights[image].mean(dim=0).tolist())
+            for m in range(49):
+                if max(abs(m // 7 - 3), abs(m % 7 - 3)) == radius:
+                    expected[m] = next(queue)
+        torch.testing.assert_close(shown, expected, atol=2e-6, rtol=0)
+        torch.testing.assert_close(ink**2, expected, atol=2e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_what_it_says_and_recalls_after_each_look_is_pytorch_s(page, address, network, images):
+    eva = network.summary.eva
+    scores, seen = trace(network, data.normalise(images))
+    early = [network.classifier(eva.output(query)) for query in seen.queries]
+    for image in (0, machine.FIRST, 9):
+        for step, look in enumerate(["q0", 0, 1, 2, 3]):
+            opened(page, address, f"image={name(image)}&look={look}")
+            expected = (scores if step == 4 else early[step])[image].softmax(dim=0)
+            torch.testing.assert_close(torch.tensor(page.evaluate(SHARES)), expected, atol=1e-5, rtol=0)
+            if step:
+                recalled = torch.tensor(page.evaluate(RECALLED))[: step + 1]
+                expected = seen.recall_weights[step - 1][image].mean(dim=0)
+                torch.testing.assert_close(recalled, expected, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scale", [0, 0.05, 1, 10])
+def test_the_first_slider_is_the_scale_of_every_look_and_recall(page, address, images, scale):
+    network = load_weights(packaged(TABLE_1[2].name))
+    for layer in (*network.summary.eva.looks, *network.summary.eva.recalls):
+        layer.scale = scale
+    shares = network(data.normalise(images)).softmax(dim=1)
+    for image in (1, machine.FIRST):
+        opened(page, address, f"image={name(image)}&{LAST}&scale={scale}")
+        torch.testing.assert_close(torch.tensor(page.evaluate(SHARES)), shares[image], atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def changed(network, images, what, donor, stage):
+    """The class shares of a network after a *what if*, each in a way of its own."""
+    eva, x = network.summary.eva, data.normalise(images)
+    inside = network.features(x)[..., -7:, -7:]
+    if what == "average":
+        for look in eva.looks:
+            look.scale = 0.0
+        return network(x).softmax(dim=1)
+    if what == "shuffle":
+        rings, pixels = machine.permutations(network), rearrange(inside, "n c i j -> n (i j) c")
+        eva.rings = lambda _: tuple(pixels[:, ring] for ring in rings)
+        return network(x).softmax(dim=1)
+    if what == "swap":
+        with eva.looks[stage].register_forward_hook(lambda _, __, out: (out[0][donor].expand_as(out[0]), out[1])):
+            return network(x).softmax(dim=1)
+    query = eva.first_query(eva.convolution(inside))
+    slots = [query]
+    for ring, look, recall in zip(eva.rings(inside)[::-1], eva.looks[::-1], eva.recalls, strict=True):
+        if what == "reverse":
+            slots.append(look(query, ring)[0])
+            query = recall(slots[-1], torch.stack(slots, dim=1))[0]
+    return network.classifier(eva.output(query)).softmax(dim=1)
+
+
+@pytest.mark.parametrize("what", ["average", "shuffle", "reverse", "drop", "swap.2.truck"])
+def test_a_what_if_is_computed_as_pytorch_computes_it(page, address, images, what):
+    network = load_weights(packaged(TABLE_1[2].name))
+    kind, *rest = what.split(".")
+    donor = next(k for k in range(10) if name(k) == "truck")
+    shares = changed(network, images, kind, donor, int(rest[0]) if rest else 0)
+    for image in (0, machine.FIRST):
+        opened(page, address, f"image={name(image)}&{LAST}&whatif={what}")
+        torch.testing.assert_close(torch.tensor(page.evaluate(SHARES)), shares[image], atol=1e-4, rtol=0)
+        assert page.locator(".choices [aria-pressed=true]").count() == 1
+
+
+def test_what_is_said_of_the_test_pictures_is_what_the_network_answers(network):
+    """The curve's and the *what if*'s counts, of another computation on the same images."""
+    cifar = load_data("subset")
+    found = machine.measure(network, cifar.test_images, cifar.test_labels, machine.permutations(network))
+    with torch.no_grad():
+        plain = network(data.normalise(cifar.test_images)).argmax(dim=1)
+    assert found["plain"] == int((plain == cifar.test_labels).sum())
+    for kind in ("average", "shuffle", "reverse", "drop"):
+        fresh = load_weights(packaged(TABLE_1[2].name))
+        predicted = changed(fresh, cifar.test_images, kind, 0, 0).argmax(dim=1)
+        assert found[kind]["right"] == int((predicted == cifar.test_labels).sum()), kind
+        assert found[kind]["changed"] == int((predicted != plain).sum()), kind
+    fresh = load_weights(packaged(TABLE_1[2].name))
+    for layer in (*fresh.summary.eva.looks, *fresh.summary.eva.recalls):
+        layer.scale = 10
+    with torch.no_grad():
+        right = int((fresh(data.normalise(cifar.test_images)).argmax(dim=1) == cifar.test_labels).sum())
+    assert found["curve"][-1] == [pytest.approx(10), right]
+
+
+def without(runs, taken):
+    """The runs but those that are taken out, as the page names them."""
+    gone = [f"{row.experiment}.{row.seed}" in taken for row in runs.itertuples()]
+    return runs[[not each for each in gone]]
+
+
+TAKEN = ([], ["resnet20-small.2"], ["evanet20-small.0", "resnet20-small.0"], ["resnet20-small.0", "resnet20-small.1"])
+
+
+@pytest.mark.parametrize("taken", TAKEN)
+def test_is_it_real_computes_as_the_report_does(page, address, taken):
+    taken = [f"{experiment(run.partition('.')[0]).name}.{run.partition('.')[2]}" for run in taken]
+    pairs = [judged for family in (PAPER, EXPLAINING) for judged in judge(family, without(load_records(), taken))]
+    for number, expected in enumerate(pairs, 1):
+        opened(page, address, f"pair={number}&without={'+'.join(taken)}")
+        found = json.loads(page.evaluate(FOUND))
+        assert found["verdict"] == expected.verdict
+        assert found["corrected"] == pytest.approx(expected.p, rel=1e-6)
+        for part in ("mean", "low", "high", "p"):
+            value = getattr(expected.difference, part)
+            assert found.get(part) == (None if value is None else pytest.approx(value, rel=1e-6)), (number, part)
+
+
+def test_validation_stands_beside_and_a_dot_is_taken_out_by_a_press(page, address):
+    opened(page, address, "image=deer")
+    before = json.loads(page.evaluate(FOUND))
+    page.locator(".run").first.click()
+    assert json.loads(page.evaluate(FOUND)) != before
+    page.wait_for_function("location.hash.includes('without=')")
+    page.get_by_role("button", name="all seeds back").click()
+    assert json.loads(page.evaluate(FOUND)) == before
+    page.get_by_role("radio", name="validation").check()
+    expected = judge(PAPER, load_records())[0].validation
+    assert json.loads(page.evaluate(FOUND))["mean"] == pytest.approx(expected.mean, rel=1e-6)
+
+
+def test_every_state_is_in_the_address_and_comes_back_from_it(page, address):
+    opened(page, address, "image=horse&look=1&scale=1")
+    shares = page.evaluate(SHARES)
+    page.locator(".photo").press("ArrowRight")
+    page.wait_for_function("location.hash.includes('look=2')")
+    assert "image=horse" in page.url and "scale=1" in page.url
+    page.locator(".photo").press("ArrowLeft")
+    page.wait_for_function("location.hash.includes('look=1')")
+    again = page.url.split("#")[1]
+    assert page.evaluate(SHARES) == shares
+    opened(page, address, again)
+    assert page.evaluate(SHARES) == shares
+    page.get_by_role("button", name="exchange a look").click()
+    page.get_by_role("button", name="exchange a look").click()
+    page.wait_for_function("location.hash.includes('whatif=swap')")
+    shares, again = page.evaluate(SHARES), page.url.split("#")[1]
+    opened(page, address, again)
+    assert page.evaluate(SHARES) == shares
+
+
+@pytest.mark.parametrize(
+    "state", ["image=nothing&look=9&scale=-1", "scale=abc&pair=99&without=x.1&whatif=", "a-heading", "card=0&epoch=x"]
+)
+def test_an_address_that_says_nothing_of_it_changes_nothing(page, address, state):
+    opened(page, address, state)
+    assert page.locator(".film input").nth(machine.FIRST).is_checked()
+    assert page.locator(".choices [aria-pressed=true]").count() == 0
+
+
+def test_the_keyboard_reaches_everything(page, address):
+    opened(page, address, "image=deer&look=2")
+    slider = page.get_by_role("slider", name="How sharply does it choose?")
+    before = slider.input_value()
+    slider.press("ArrowRight")
+    assert float(slider.input_value()) == pytest.approx(float(before) + 0.02, abs=1e-3)
+    page.wait_for_function("!location.hash.includes('scale=0.25')")
+    photo = page.locator(".photo")
+    photo.press("ArrowRight")
+    assert page.locator(".dot").nth(4).get_attribute("aria-current") == "step"
+    photo.press("Space")
+    assert page.get_by_role("button", name="pause").count() == 1
+    page.get_by_role("button", name="3the softmax").press("Enter")
+    assert page.locator(".card").is_visible() and page.locator(".lit").count() == 1
+    page.keyboard.press("Escape")
+    assert not page.locator(".card").is_visible()
+
+
+def test_it_plays_by_itself_unless_motion_is_unwelcome(new_page, address):
+    page = new_page(viewport={"width": 1280, "height": 800})
+    page.goto(address)
+    page.locator(".dot[aria-current]").nth(0).wait_for()
+    page.wait_for_function(
+        "() => document.querySelector('looking-machine').shadowRoot.querySelectorAll('.dot.done').length >= 3"
+    )
+    calm = new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    calm.goto(address)
+    calm.locator("looking-machine[data-ready]").wait_for()
+    calm.wait_for_timeout(1500)
+    assert calm.locator(".dot.done").count() == 4
+    assert "#" not in calm.url
+
+
+@pytest.mark.parametrize("part", [".photo", "input[type=range]", ".answer ol"])
+def test_a_swipe_scrolls_and_changes_nothing(new_page, address, part):
+    page = new_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, reduced_motion="reduce")
+    page.goto(address)
+    page.locator("looking-machine[data-ready]").wait_for()
+    shares = page.evaluate(SHARES)
+    page.locator(part).first.scroll_into_view_if_needed()
+    box, top = page.locator(part).first.bounding_box(), page.evaluate("scrollY")
+    session = page.context.new_cdp_session(page)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 16):
+        session.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 10 * step}]})
+        page.wait_for_timeout(16)
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_function(f"scrollY > {top + 60}")
+    assert page.evaluate(SHARES) == shares
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
+def test_it_is_accessible_and_fits(new_page, address, scheme, size):
+    width, height = size
+    page = new_page(viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce")
+    for state in (
+        "image=deer&look=2",
+        "image=horse&look=3&whatif=swap.2.truck&scale=1&card=4",
+        "card=7&without=resnet20-small.0",
+    ):
+        opened(page, address, state)
+        found = Axe().run(page).response["violations"]
+        assert not [
+            (each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")
+        ]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_first_screen_holds_the_photograph_the_notes_and_the_bars(new_page, address):
+    for width, height in ((1280, 800), (390, 844)):
+        page = new_page(viewport={"width": width, "height": height}, reduced_motion="reduce")
+        page.goto(address)
+        page.locator("looking-machine[data-ready]").wait_for()
+        top = page.locator(".machine").bounding_box()["y"]
+        for part in (".photo", ".notebook", ".answer"):
+            box = page.locator(part).bounding_box()
+            assert box["y"] + box["height"] - top < height - 150, (width, part)
+
+
+def test_without_scripts_a_still_and_the_questions_stay(browser, address):
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(address)
+        assert page.locator("looking-machine svg[role=img]").is_visible()
+        assert page.locator("looking-machine ol a").count() == 9
+
+
+def test_a_card_asks_lights_up_a_part_and_opens_a_chapter(page, address, element):
+    cards = json.loads(re.search(r'<script type="application/json">(.*?)</script>', element.data, re.S)[1])["cards"]
+    for number, card in enumerate(cards, 1):
+        opened(page, address, f"card={number}")
+        assert page.locator(f'.lit[data-part="{card["lights"]}"]').count() == 1
+        page.locator(".options button").nth(card["right"]).click()
+        assert page.locator(".told").inner_text().startswith("Yes.")
+        assert page.locator(".told a").get_attribute("href") == card["href"]
+
+
+def test_the_chapters_that_the_cards_open_are_there(built, element):
+    for href in re.findall(r'<li>[^<]*<a href="([^"]+)"', element.data):
+        path, _, anchor = href.partition("#")
+        target = (built / "notebooks" / path).resolve()
+        assert target.is_file(), href
+        assert not anchor or f'id="{anchor}"' in target.read_text(encoding="utf-8"), href
