@@ -66,8 +66,8 @@ wrong = len(runpy.run_path(str(mutants))["MUTANTS"]) if mutants.is_file() else N
 departures = environment.root() / "book" / "departures.md"
 choices = len(re.findall(r"^\(d\d+\)=$", departures.read_text("utf-8"), re.M)) if departures.is_file() else None
 Markdown(
-    f"""- **Every result is read from a record**, a file that a run writes and nobody edits, with settings, seed, code, device and
-  its own checksum: {", ".join(f"{number} at the tier `{tier}`" for tier, number in runs.items())}. What was not run is a dash. One
+    f"""- **Results are read from records.** A record is a file that a run writes and nobody edits, with settings, seed, code, device and
+  its own checksum. Here are {", ".join(f"{number} at the tier `{tier}`" for tier, number in runs.items())}. What was not run is a dash. One
   result has no record: the loss of the large EVANet without the width rule is a sentence in a file, because its lines were not kept.
 - **Every equation has a test, and the tests have been tested.** We broke the code on purpose{f" in {wrong} ways" if wrong else ""}, and
   [each break was caught](proof.ipynb).
