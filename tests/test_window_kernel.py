@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch.autograd import forward_ad
-from torch.nn import functional as F
 
 import evalib
 from evalib.equations import relative_attention
@@ -92,6 +91,15 @@ def test_a_launch_with_too_many_warps_is_refused():
         gpu.check_launch(gpu.Launch(8, 8, 256, 8))
 
 
+@pytest.mark.parametrize(("extent", "channels", "named"), [(4096, 4, "4096×4096"), (3600, 64, "2³¹")])
+def test_a_map_beyond_what_the_kernels_count_is_refused_by_name(extent, channels, named):
+    gpu = pytest.importorskip("evalib.fast.gpu")
+    qkv = torch.empty(1, extent, extent, 3, 1, channels, device="meta").permute(0, 3, 4, 5, 1, 2)
+    tables = torch.empty(2, 1, channels // 2, 3, device="meta")
+    with pytest.raises(ValueError, match=named):
+        gpu.forward(qkv, *tables, 1, 1.0)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of the check itself
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -150,18 +158,3 @@ def test_a_network_is_exported_for_any_batch(network):
     x, other = torch.randn(4, 3, 32, 32, dtype=torch.float32), torch.randn(40, 3, 32, 32, dtype=torch.float32)
     exported = torch.export.export(network, (x,), dynamic_shapes={"x": {0: torch.export.Dim("n")}})
     torch.testing.assert_close(exported.module()(other), network(other), rtol=1e-4, atol=1e-4)
-
-
-def test_a_network_has_per_sample_gradients(network):
-    x, y = torch.randn(3, 3, 32, 32, dtype=torch.float32), torch.tensor([1, 2, 3])
-    weights, buffers = (
-        {name: t.detach() for name, t in named} for named in (network.named_parameters(), network.named_buffers())
-    )
-
-    def loss(weights, image, label):
-        return F.cross_entropy(torch.func.functional_call(network, (weights, buffers), (image[None],)), label[None])
-
-    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(weights, x, y)
-    for sample in range(3):
-        expected = torch.func.grad(loss)(weights, x[sample], y[sample])
-        torch.testing.assert_close({name: t[sample] for name, t in found.items()}, expected, rtol=1e-3, atol=1e-5)

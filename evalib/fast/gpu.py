@@ -9,6 +9,7 @@ from torch import Tensor
 
 from evalib.fast.kernels import backward_kernel, forward_kernel
 
+GRID, SMALLER = 65535, "crop or pool the map first, or attend in parts"
 LAUNCH = threading.Lock()
 """Held while a kernel is launched: the first launch compiles it, which Triton does not do safely in several threads at once."""
 
@@ -116,13 +117,27 @@ def key_constants(size: int, stride: int, high: int, wide: int, how: Launch) -> 
 
 
 def tiles(high: int, wide: int, how: Launch) -> int:
-    return triton.cdiv(high, how.rows) * triton.cdiv(wide, how.cols)
+    """How many tiles cover the map; ``ValueError`` beyond what one axis of a grid holds."""
+    count = triton.cdiv(high, how.rows) * triton.cdiv(wide, how.cols)
+    if count > GRID:
+        raise ValueError(f"the map is {high}×{wide}, the kernels take {GRID} tiles of {how.rows}×{how.cols}: {SMALLER}")
+    return count
+
+
+def check_offsets(t: Tensor) -> None:
+    """``ValueError`` if the entries of one image lie further apart than 32 bits count, as the kernels do."""
+    reach = sum((extent - 1) * stride for extent, stride in zip(t.shape[1:], t.stride()[1:], strict=True))
+    if reach >= 2**31:
+        raise ValueError(
+            f"one image has {tuple(t.shape[1:])} entries of q, k and v, the kernels reach 2³¹ numbers: {SMALLER}"
+        )
 
 
 def forward(
     qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float, how: Launch | None = None
 ) -> tuple[Tensor, Tensor]:
     """y, ``n h c i' j'`` in the memory layout ``n i' j' h c``, and lse, ``n h i' j'``, of qkv, ``n 3 h c i j``."""
+    check_offsets(qkv)
     n, _, h, c, height, width = qkv.shape
     high, wide = -(-height // stride), -(-width // stride)
     y = qkv.new_empty(n, high, wide, h, c).permute(0, 3, 4, 1, 2)
@@ -131,7 +146,7 @@ def forward(
         how or launches(c, rows.shape[2], stride, height, width, qkv.dtype, capability(qkv.device)).forward
     )
     q, k, v = qkv.unbind(1)
-    with LAUNCH:
+    with LAUNCH, torch.cuda.device_of(qkv):
         forward_kernel[n * h, tiles(high, wide, how)](
             q, k, v, rows.contiguous(), cols.contiguous(), y, lse, scale, h, height, width, high, wide,
             *q.stride(), *y.stride(),
@@ -154,7 +169,7 @@ def backward(
     dqkv = torch.empty_like(qkv)
     parts = qkv.new_empty(n * query_tiles, rows.numel() + cols.numel(), dtype=torch.float32)
     (q, k, v), (dq, dk, dv) = qkv.unbind(1), dqkv.unbind(1)
-    with LAUNCH:
+    with LAUNCH, torch.cuda.device_of(qkv):
         backward_kernel[n * h, query_tiles + tiles(height, width, key_how)](
             q, k, v, rows.contiguous(), cols.contiguous(), y, lse, dy, dq, dk, dv, parts, scale,
             h, height, width, high, wide, query_tiles, *q.stride(), *y.stride(), *dy.stride(),
