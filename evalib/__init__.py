@@ -1,4 +1,6 @@
-"""Expanding Visual Attention, reproduced: the equations, the layer, the six networks of Table 1 and their training."""
+"""Expanding Visual Attention, reproduced: the equations, the layer, the six networks of Table 1 and
+their training.
+"""
 
 import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -66,7 +68,9 @@ _LATER = {
     "predict": "training.predict",
     **dict.fromkeys(("TIERS", "Settings"), "training.settings"),
 }
-"""What is imported when it is asked for: it needs more than ``pip install evalib`` brings, `evalib[train]`."""
+"""What is imported when it is asked for: it needs more than ``pip install evalib`` brings,
+`evalib[train]`.
+"""
 
 
 def __getattr__(name: str):

@@ -10,12 +10,13 @@ from evalib.fast import self_attention
 
 
 class RelativeSelfAttention(nn.Module):
-    """Eq. 3 of ``q = W_Q x``, ``k = W_K x``, ``v = W_V x``: ``n cin i j -> n cout ⌈i/stride⌉ ⌈j/stride⌉``.
+    """Eq. 3 of ``q = W_Q x``, ``k = W_K x``, ``v = W_V x``: ``n cin i j -> n cout ⌈i/stride⌉
+    ⌈j/stride⌉``.
 
-    W_Q, W_K and W_V are 1×1 convolutions without bias over all input channels (departure D3). ``rows`` and
-    ``cols`` hold c/2 channels for each of the k offsets. ``scaled`` divides the logits by √c, c the channels of a
-    head. ``ValueError`` if ``kernel_size`` is even or ``out_channels`` is not a multiple of ``2 · num_heads``.
-    Source: §2.2; Ramachandran et al. 2019, §3.
+    W_Q, W_K and W_V are 1×1 convolutions without bias over all input channels (departure D3).
+    ``rows`` and ``cols`` hold c/2 channels for each of the k offsets. ``scaled`` divides the logits
+    by √c, c the channels of a head. ``ValueError`` if ``kernel_size`` is even or ``out_channels``
+    is not a multiple of ``2 · num_heads``. Source: §2.2; Ramachandran et al. 2019, §3.
     """
 
     fast = True  # False: Eq. 3 as it is written
@@ -61,12 +62,16 @@ class RelativeSelfAttention(nn.Module):
 
 
 def relative_table(num_heads: int, half: int, kernel_size: int) -> nn.Parameter:
-    """A learned table of offset embeddings, ``h c/2 k``, drawn so that q·r starts on the scale of one entry of q."""
+    """A learned table of offset embeddings, ``h c/2 k``, drawn so that q·r starts on the scale of
+    one entry of q.
+    """
     return nn.Parameter(torch.randn(num_heads, half, kernel_size) * (2 * half) ** -0.5)
 
 
 def check_heads(channels: int, num_heads: int) -> int:
-    """Return the channels c of one head, an even number because r joins a row half and a column half (Eq. 3)."""
+    """Return the channels c of one head, an even number because r joins a row half and a column
+    half (Eq. 3).
+    """
     if num_heads < 1 or channels % (2 * num_heads):
         remedy = f"choose a multiple of {2 * max(num_heads, 1)}, or another number of heads"
         raise ValueError(f"num_heads={num_heads} does not divide channels={channels} into even heads: {remedy}")
@@ -74,9 +79,11 @@ def check_heads(channels: int, num_heads: int) -> int:
 
 
 def is_bare(projection: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a projection is a matrix of ``kind`` and nothing else, so that the matrix may stand for it.
+    """Whether a projection is a matrix of ``kind`` and nothing else, so that the matrix may stand
+    for it.
 
-    One with a bias, with hooks, pruned, normed, quantised, adapted or sharded is more: it has to be called.
+    One with a bias, with hooks, pruned, normed, quantised, adapted or sharded is more: it has to be
+    called.
     """
     hooks = (
         projection._forward_pre_hooks,

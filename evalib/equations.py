@@ -1,4 +1,5 @@
-"""Equations 1 to 3 of the paper, each as the lines of einops that say it, and where the pixels of a window or ring are.
+"""Equations 1 to 3 of the paper, each as the lines of einops that say it, and where the pixels of a
+window or ring are.
 
 Axis letters, here and everywhere: n batch, h heads, c channels, i row, j column of a pixel;
 a row, b column inside a window; m pixel of a ring; s slot; d model channels.
@@ -21,7 +22,8 @@ Weights = Float[Tensor, "n h m"]
 
 
 def convolution(x: Map, weight: Float[Tensor, "cout cin k k"], stride: int = 1) -> Out:
-    """Eq. 1: ``y_ij = Σ_ab W_ab x_ab`` over the window N_k(i, j), zero outside the image ("same" padding).
+    """Eq. 1: ``y_ij = Σ_ab W_ab x_ab`` over the window N_k(i, j), zero outside the image ("same"
+    padding).
 
     The kernel is not flipped (cross-correlation, departure D1). ``ValueError`` if k is even.
     """
@@ -34,8 +36,9 @@ def local_attention(
 ) -> HeadsOut:
     """Eq. 2: ``y_ij = Σ_ab softmax_ab(q_ijᵀ k_ab) v_ab`` over the window N_k(i, j).
 
-    ``scale`` multiplies the logits; the paper has none. Positions outside the image take no part. With a
-    ``stride`` only every stride-th query is answered. ``ValueError`` if ``kernel_size`` is even.
+    ``scale`` multiplies the logits; the paper has none. Positions outside the image take no part.
+    With a ``stride`` only every stride-th query is answered. ``ValueError`` if ``kernel_size`` is
+    even.
     """
     q_ij, k_ab, v_ab = q[..., ::stride, ::stride], windows(k, kernel_size, stride), windows(v, kernel_size, stride)
     content = einsum(q_ij, k_ab, "n h c i j, n h c i j a b -> n h i j a b")
@@ -53,11 +56,13 @@ def relative_attention(
     stride: int = 1,
     keep: list | None = None,
 ) -> HeadsOut:
-    """Eq. 3: ``y_ij = Σ_ab softmax_ab(q_ijᵀ k_ab + q_ijᵀ r_{a−i,b−j}) v_ab`` over the window N_k(i, j).
+    """Eq. 3: ``y_ij = Σ_ab softmax_ab(q_ijᵀ k_ab + q_ijᵀ r_{a−i,b−j}) v_ab`` over the window N_k(i,
+    j).
 
-    ``rows[..., a]`` and ``cols[..., b]``, c/2 channels each, belong to the offsets a − ⌊k/2⌋ and b − ⌊k/2⌋
-    (departure D2: k of them, not 2(k − 1) + 1). Everything else is as in :func:`local_attention`. A list ``keep``
-    gets both logits before the scale, and the weights, ``n h i j a b``.
+    ``rows[..., a]`` and ``cols[..., b]``, c/2 channels each, belong to the offsets a − ⌊k/2⌋ and b
+    − ⌊k/2⌋ (departure D2: k of them, not 2(k − 1) + 1). Everything else is as in
+    :func:`local_attention`. A list ``keep`` gets both logits before the scale, and the weights, ``n
+    h i j a b``.
     """
     kernel_size = check_odd(rows.shape[-1])
     q_ij, k_ab, v_ab = q[..., ::stride, ::stride], windows(k, kernel_size, stride), windows(v, kernel_size, stride)
@@ -77,9 +82,11 @@ def single_query_attention(
     r_m: Float[Tensor, "h c m"] | None = None,
     scale: float | int | Tensor = 1.0,
 ) -> tuple[Float[Tensor, "n h c"], Weights]:
-    """Eq. 2, or Eq. 3 with ``r_m``, for one query: ``y = Σ_m softmax_m(qᵀk_m [+ qᵀr_m]) v_m``, and its softmax.
+    """Eq. 2, or Eq. 3 with ``r_m``, for one query: ``y = Σ_m softmax_m(qᵀk_m [+ qᵀr_m]) v_m``, and
+    its softmax.
 
-    The memory has m vectors. ``scale`` multiplies the logits; the paper has none (departure D4). Source: §3.1.
+    The memory has m vectors. ``scale`` multiplies the logits; the paper has none (departure D4).
+    Source: §3.1.
     """
     logits = einsum(q, k_m, "n h c, n h m c -> n h m")
     if r_m is not None:
@@ -89,9 +96,12 @@ def single_query_attention(
 
 
 def relative_embedding(rows: Table, cols: Table) -> Float[Tensor, "h c k k"]:
-    """``r_{a−i,b−j}``: the row embedding and the column embedding of an offset, concatenated on the channels."""
+    """``r_{a−i,b−j}``: the row embedding and the column embedding of an offset, concatenated on the
+    channels.
+    """
     if rows.shape != cols.shape:
-        raise ValueError(f"rows {tuple(rows.shape)} and cols {tuple(cols.shape)} must have one shape, (h, c/2, k)")
+        given = f"rows {tuple(rows.shape)} and cols {tuple(cols.shape)}"
+        raise ValueError(f"{given} must have one shape, (h, c/2, k)")
     k = rows.shape[-1]
     return torch.cat([repeat(rows, "h c a -> h c a b", b=k), repeat(cols, "h c b -> h c a b", a=k)], dim=1)
 
@@ -103,7 +113,8 @@ def softmax_ab(logits: Float[Tensor, "n h i j a b"], inside: Bool[Tensor, "i j a
 
 
 def windows(x: Shaped[Tensor, "*batch i j"], kernel_size: int, stride: int = 1) -> Shaped[Tensor, "*batch _ _ a b"]:
-    """The k×k neighbourhood N_k(i, j) of every ``stride``-th pixel, zero outside the image; a view, not a copy.
+    """The k×k neighbourhood N_k(i, j) of every ``stride``-th pixel, zero outside the image; a view,
+    not a copy.
 
     Entry (a, b) of the window at (i, j) is pixel (i + a − ⌊k/2⌋, j + b − ⌊k/2⌋). Source: §2.1.
     """
@@ -119,7 +130,8 @@ def inside(height: int, width: int, kernel_size: int, stride: int = 1, device=No
 
 
 def ring(radius: int) -> Int[Tensor, "2 m"]:
-    """Row and column offsets of the pixels at Chebyshev distance ``radius`` from a centre, in row-major order.
+    """Row and column offsets of the pixels at Chebyshev distance ``radius`` from a centre, in
+    row-major order.
 
     ``radius`` 0, 1, 2, 3 gives m = 1, 8, 16, 24. Source: §3.1, the masked memory blocks.
     """

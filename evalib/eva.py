@@ -1,4 +1,6 @@
-"""Expanding Visual Attention (§3.1): one query, a ring of pixels at a time, a memory of what it saw."""
+"""Expanding Visual Attention (§3.1): one query, a ring of pixels at a time, a memory of what it
+saw.
+"""
 
 import torch
 from einops import rearrange
@@ -12,19 +14,24 @@ from evalib.equations import Map, Memory, Vector, Weights, check_odd, relative_e
 
 EXTENT = 7
 RADII = tuple(range(EXTENT // 2 + 1))
-"""The map of the paper's EVA has 7 rows and columns, its rings the radii 0, 1, 2, 3: 1, 8, 16 and 24 pixels."""
+"""The map of the paper's EVA has 7 rows and columns, its rings the radii 0, 1, 2, 3: 1, 8, 16 and
+24 pixels.
+"""
 WIDTH = 64
-"""The channels at which a matrix of EVA learns at the rate itself: those of the small networks (departure D15)."""
+"""The channels at which a matrix of EVA learns at the rate itself: those of the small networks
+(departure D15).
+"""
 
 
 class EqualisedLinear(nn.Linear):
-    """``y = (64/d) W x + b`` for an x of d channels, W drawn d/64 times as large as ``nn.Linear`` has it.
+    """``y = (64/d) W x + b`` for an x of d channels, W drawn d/64 times as large as ``nn.Linear``
+    has it.
 
-    So it begins as ``nn.Linear`` does, and Adam, which moves each entry of W by about the rate, moves y no further
-    than with 64 channels (an equalised learning rate, Karras et al. 2018; for Adam what maximal update
-    parametrisation asks of a hidden matrix, Yang et al. 2022; departure D15). Weight decay, which shrinks W by a
-    share of itself, acts as on any other matrix; SGD moves y (64/d)² times as far as it would. An adapter that is
-    added to W takes the factor too.
+    So it begins as ``nn.Linear`` does, and Adam, which moves each entry of W by about the rate,
+    moves y no further than with 64 channels (an equalised learning rate, Karras et al. 2018; for
+    Adam what maximal update parametrisation asks of a hidden matrix, Yang et al. 2022; departure
+    D15). Weight decay, which shrinks W by a share of itself, acts as on any other matrix; SGD moves
+    y (64/d)² times as far as it would. An adapter that is added to W takes the factor too.
     """
 
     gain: float
@@ -42,7 +49,8 @@ class EqualisedLinear(nn.Linear):
 
 
 class WholeMap(nn.Conv2d):
-    """The convolution of a map by a kernel of its own extent, which is one linear map: ``n c i j -> n d``.
+    """The convolution of a map by a kernel of its own extent, which is one linear map: ``n c i j ->
+    n d``.
 
     Its matrix is used 64/c times its weight, as in :class:`EqualisedLinear`.
     """
@@ -67,7 +75,9 @@ def equalise(layer: EqualisedLinear | WholeMap, channels: int) -> None:
 
 
 def without_gain(module: nn.Module) -> nn.Module:
-    """``module``, which computes the same and learns without the width rule from now on: all its gains are 1."""
+    """``module``, which computes the same and learns without the width rule from now on: all its
+    gains are 1.
+    """
     for part in module.modules():
         if isinstance(part, EqualisedLinear | WholeMap):
             with torch.no_grad():
@@ -79,10 +89,11 @@ def without_gain(module: nn.Module) -> nn.Module:
 class SingleQueryAttention(nn.Module):
     """Multi-head attention of one query over m vectors, and its softmax.
 
-    ``y = Σ_m softmax_m((qᵀk_m [+ qᵀr_m]) / √c) v_m``, c the channels of a head. With the ``offsets`` of m pixels from
-    the centre it is the paper's *Attention 2D*, r_m the relative embedding of pixel m (Eq. 3). Without, it is
-    *Attention 1D* over m slots (Eq. 2). The scale is not in the text; departure D4 has what speaks for it. Heads are
-    concatenated; there is no bias, residual or norm.
+    ``y = Σ_m softmax_m((qᵀk_m [+ qᵀr_m]) / √c) v_m``, c the channels of a head. With the
+    ``offsets`` of m pixels from the centre it is the paper's *Attention 2D*, r_m the relative
+    embedding of pixel m (Eq. 3). Without, it is *Attention 1D* over m slots (Eq. 2). The scale is
+    not in the text; departure D4 has what speaks for it. Heads are concatenated; there is no bias,
+    residual or norm.
     """
 
     fast = True  # False: the equation as it is written
@@ -137,15 +148,15 @@ class SingleQueryAttention(nn.Module):
 class ExpandingVisualAttention(nn.Module):
     """The stages s = 0, 1, 2, 3 of §3.1, one a ring: ``n c 7 7 -> n out 1 1``.
 
-    ``q0 = FFN(7×7 convolution(x))``; then, for the rings of 1, 8, 16 and 24 pixels in turn, *Attention 2D* looks at
-    ring s, ``attn_s = look(q_s, ring s)``, and *Attention 1D* recalls what was seen,
-    ``q_{s+1} = recall(attn_s, [q0, attn0, …, attn_s])``; the output is the FFN of the last recall. Another odd
-    ``extent`` has another number of rings. With ``normed`` there is a LayerNorm of each pixel of the map, and one of
-    q0. Each matrix learns as one of 64 channels does
-    (:class:`EqualisedLinear`), so that one rate serves every width. Under autocast it computes in the precision of
-    its parameters, for logits of some hundreds leave bf16 no digits. ``ValueError`` if the map has another extent, or
-    ``model_channels`` is not a multiple of ``2 · num_heads``. An ablation puts others in place of the class
-    attributes and of ``Attention``.
+    ``q0 = FFN(7×7 convolution(x))``; then, for the rings of 1, 8, 16 and 24 pixels in turn,
+    *Attention 2D* looks at ring s, ``attn_s = look(q_s, ring s)``, and *Attention 1D* recalls what
+    was seen, ``q_{s+1} = recall(attn_s, [q0, attn0, …, attn_s])``; the output is the FFN of the
+    last recall. Another odd ``extent`` has another number of rings. With ``normed`` there is a
+    LayerNorm of each pixel of the map, and one of q0. Each matrix learns as one of 64 channels does
+    (:class:`EqualisedLinear`), so that one rate serves every width. Under autocast it computes in
+    the precision of its parameters, for logits of some hundreds leave bf16 no digits.
+    ``ValueError`` if the map has another extent, or ``model_channels`` is not a multiple of ``2 ·
+    num_heads``. An ablation puts others in place of the class attributes and of ``Attention``.
     """
 
     Candidate: type[nn.Module] = WholeMap
@@ -213,7 +224,9 @@ class ExpandingVisualAttention(nn.Module):
 
 
 def feed_forward(in_channels: int, out_channels: int) -> nn.Sequential:
-    """The two-layer feed-forward network of §3.1; its hidden width is ``in_channels`` (departure D5)."""
+    """The two-layer feed-forward network of §3.1; its hidden width is ``in_channels`` (departure
+    D5).
+    """
     return nn.Sequential(
         EqualisedLinear(in_channels, in_channels), nn.ReLU(), EqualisedLinear(in_channels, out_channels)
     )
@@ -223,13 +236,16 @@ def check_extent(x: Map, extent: int) -> None:
     """``ValueError`` unless the map has the rows and columns that EVA reads."""
     if x.shape[-2:] != (extent, extent):
         raise ValueError(
-            f"the map is {x.shape[-2]}×{x.shape[-1]}, EVA reads {extent}×{extent}: crop or pool it first, as by "
-            f"torch.nn.AdaptiveAvgPool2d({extent}), or build the layer with an odd extent= of its own"
+            f"the map is {x.shape[-2]}×{x.shape[-1]}, EVA reads {extent}×{extent}: crop or pool it "
+            f"first, as by torch.nn.AdaptiveAvgPool2d({extent}), or build the layer with an odd "
+            "extent= of its own"
         )
 
 
 def register_places(layer: nn.Module, places: Int[Tensor, " m"]) -> None:
-    """Give ``layer`` the buffer ``pixels``, the places of m pixels in a map, which no state_dict has."""
+    """Give ``layer`` the buffer ``pixels``, the places of m pixels in a map, which no state_dict
+    has.
+    """
     layer.places = places.tolist()
     layer.register_buffer("pixels", torch.tensor(layer.places), persistent=False)
     layer.register_load_state_dict_post_hook(place_pixels)  # ``to_empty`` leaves them to chance

@@ -1,4 +1,6 @@
-"""The networks of §3.3, and what they are made of: blocks, and heads that turn the last map into a vector."""
+"""The networks of §3.3, and what they are made of: blocks, and heads that turn the last map into a
+vector.
+"""
 
 from functools import partial
 
@@ -27,7 +29,7 @@ self_attention_3x3 = partial(RelativeSelfAttention, kernel_size=KERNEL_SIZE, num
 
 
 class PaddedShortcut(nn.Module):
-    """Every stride-th pixel, zeros for the new channels: option A of He et al. 2015 (departure D8)."""
+    """Every stride-th pixel, zeros for new channels: option A of He et al. 2015 (departure D8)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int):
         super().__init__()
@@ -40,7 +42,8 @@ class PaddedShortcut(nn.Module):
 class BasicBlock(nn.Module):
     """Two mixing layers, batch-normalised, around a shortcut (§3.3, Figure 5; He et al. 2015).
 
-    ``mix(in, out, stride=…)`` is a 3×3 convolution, or local relative self-attention of the same extent.
+    ``mix(in, out, stride=…)`` is a 3×3 convolution, or local relative self-attention of the same
+    extent.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, mix, shortcut=PaddedShortcut):
@@ -67,7 +70,8 @@ def average_pooling(channels: int) -> nn.Module:
 
 
 class EVASummary(nn.Module):
-    """The head of an EVANet, EVA over an 8×8 map cropped to 7×7, or a 7×7 one: ``n c i j -> n c`` (departure D6).
+    """The head of an EVANet, EVA over an 8×8 map cropped to 7×7, or a 7×7 one: ``n c i j -> n c``
+    (departure D6).
 
     ``options`` are the layer's. ``ValueError`` for a map of another size.
     """
@@ -83,11 +87,14 @@ class EVASummary(nn.Module):
 
 
 def crop(x: Map, extent: int = EXTENT) -> Float[Tensor, "n cin _ _"]:
-    """The last 7 rows and columns of an 8×8 map, a 7×7 one as it is; or those of another ``extent``."""
+    """The last 7 rows and columns of an 8×8 map, a 7×7 one as it is; or those of another
+    ``extent``.
+    """
     if x.shape[-2:] not in ((extent, extent), (extent + 1, extent + 1)):
         raise ValueError(
-            f"the last map is {x.shape[-2]}×{x.shape[-1]}, an EVANet reads {extent + 1}×{extent + 1} or {extent}×{extent}, a quarter of the image's "
-            f"sides: resize, or let the head pool first, as lambda c: nn.Sequential(nn.AdaptiveAvgPool2d({extent}), EVASummary(c))"
+            f"the last map is {x.shape[-2]}×{x.shape[-1]}, an EVANet reads "
+            f"{extent + 1}×{extent + 1} or {extent}×{extent}, a quarter of the image's sides: resize, or let the head pool "
+            f"first, as lambda c: nn.Sequential(nn.AdaptiveAvgPool2d({extent}), EVASummary(c))"
         )
     return x[:, :, -extent:, -extent:]
 
@@ -96,7 +103,7 @@ class Network(nn.Module):
     """Stem, stages of blocks, then a head and a linear classifier (§3.3)."""
 
     image_size: tuple[int, int] | None = None
-    """What it was trained on, once it was: :func:`evalib.predict` refuses images of another size."""
+    """What it was trained on, if it was: :func:`evalib.predict` refuses images of another size."""
 
     def __init__(self, row, num_classes: int = 10, in_channels: int = 3):
         super().__init__()

@@ -23,7 +23,9 @@ class Trace(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """What Eq. 3 computed for the windows of one layer, ``n h i j a b`` each: both logits, unscaled, and the softmax."""
+    """What Eq. 3 computed for the windows of one layer, ``n h i j a b`` each: both logits,
+    unscaled, and the softmax.
+    """
 
     content: Tensor
     position: Tensor
@@ -33,15 +35,15 @@ class Windows(NamedTuple):
 def trace(module: nn.Module, x: Tensor) -> tuple[Tensor, Trace]:
     """``module(x)``, and the :class:`Trace` of the EVA within it, of that very pass.
 
-    ``module`` is an :class:`~evalib.ExpandingVisualAttention` or a network that holds one and runs it once;
-    ``ValueError`` if it holds none or several.
+    ``module`` is an :class:`~evalib.ExpandingVisualAttention` or a network that holds one and runs
+    it once; ``ValueError`` if it holds none or several.
     """
     traced = twin(module)
     evas = [part for part in traced.modules() if isinstance(part, ExpandingVisualAttention)]
     if len(evas) != 1:
         raise ValueError(
-            f"{type(module).__name__} has {len(evas) or 'no'} layers of Expanding Visual Attention, not one: "
-            "give an EVANet, or the layer itself"
+            f"{type(module).__name__} has {len(evas) or 'no'} layers of Expanding Visual "
+            "Attention, not one: give an EVANet, or the layer itself"
         )
     passed: list[tuple[Tensor, ...]] = []  # query, attention and weights, look and recall in turn
     for part in (*evas[0].looks, *evas[0].recalls):
@@ -54,14 +56,15 @@ def trace(module: nn.Module, x: Tensor) -> tuple[Tensor, Trace]:
 
 
 def trace_windows(module: nn.Module, x: Tensor) -> tuple[Tensor, list[Windows]]:
-    """``module(x)``, and the :class:`Windows` of each relative self-attention within it, in the order of the pass.
+    """``module(x)``, and the :class:`Windows` of each relative self-attention within it, in the
+    order of the pass.
 
     Those layers compute this pass by Eq. 3 as it is written. ``ValueError`` if there is none.
     """
     traced = twin(module)
     layers = [part for part in traced.modules() if isinstance(part, RelativeSelfAttention)]
     if not layers:
-        raise ValueError(f"{type(module).__name__} has no relative self-attention: give a SANet, or the layer itself")
+        raise ValueError(f"{type(module).__name__} has no relative self-attention: give a SANet or the layer")
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
     for layer in layers:
         layer.kept = kept
@@ -70,7 +73,9 @@ def trace_windows(module: nn.Module, x: Tensor) -> tuple[Tensor, list[Windows]]:
 
 
 class AttentionHealth(NamedTuple):
-    """Whether the attention of an EVA is alive; ``print`` it for a line on each figure and what to do."""
+    """Whether the attention of an EVA is alive; ``print`` it for a line on each figure and what to
+    do.
+    """
 
     largest_logit: float  # of all looks and recalls
     pixels: tuple[float, ...]  # in effect, of each look: e to the entropy of its weights, the mean of images and heads
@@ -82,32 +87,34 @@ class AttentionHealth(NamedTuple):
         if self.largest_logit <= LARGE:
             logit += "moderate"
         else:
-            logit += f"above {LARGE}, a softmax of such picks one pixel; lower EVA's learning rate, or norm its map"
+            logit += f"above {LARGE}, it picks one pixel; lower EVA's learning rate, or norm its map"
         shares = [(e, m) for e, m in zip(self.pixels, self.sizes, strict=True) if m > 1]
         looks = "pixels in effect " + ", ".join(f"{e:.1f} of {m}" for e, m in shares) + ": "
         if all(e >= m / 4 for e, m in shares):
             looks += "soft"
         else:
-            looks += (
-                "a look at less than a quarter of its ring learns little; begin again at a lower rate, or norm the map"
-            )
+            looks += "less than a quarter of a ring; lower EVA's learning rate, or norm its map"
         query = f"sameness of q0 {self.sameness:.3f}: "
         if self.sameness <= SAME:
             query += "it tells images apart"
         else:
-            query += "q0 is one vector for all images, and drowns the looks in each recall; norm q0, or lower the rate"
+            query += "one vector for all images; lower EVA's learning rate, or norm q0"
         return "\n".join([logit, looks, query])
 
 
 LARGE, SAME = 500, 0.99
-"""Beyond these an attention is not healthy: three times the logits of a small network at the end of its schedule (191), and q0
-without an image in it (0.95 when it is drawn)."""
+"""Beyond these an attention is not healthy: three times the logits of a small network at the end of
+its schedule (191), and q0 without an image in it (0.95 when it is drawn).
+"""
 
 
 def check_attention(module: nn.Module, x: Tensor) -> AttentionHealth:
-    """The :class:`AttentionHealth` of the EVA within ``module`` on a batch x of several images, as ``module`` takes them.
+    """The :class:`AttentionHealth` of the EVA within ``module`` on a batch x of several images, as
+    ``module`` takes them.
 
-    It is read in the mode that it is in, and left as it was. ``ValueError`` as for :func:`trace`, or for one image.
+    It is read in the mode that it is in, and left as it was. ``ValueError`` as for :func:`trace`,
+    or for one image. In evaluation mode a network of few training steps is read by running
+    averages that lag behind: give it in training mode.
     """
     if len(x) < 2:
         raise ValueError(f"{len(x)} image tells nothing of q0 over images: give a batch of 16 or more")
@@ -150,7 +157,9 @@ def as_written(module: nn.Module) -> nn.Module:
 
 
 def twin(module: nn.Module) -> nn.Module:
-    """The modules again with the same tensors: nobody else who uses the network sees what is changed in them."""
+    """The modules again with the same tensors: nobody else who uses the network sees what is
+    changed in them.
+    """
     same = {}
     for part in module.modules():
         for tensor in (*vars(part).values(), *part._parameters.values(), *part._buffers.values()):

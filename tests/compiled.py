@@ -1,8 +1,9 @@
 """The window kernels compiled for a GPU that need not be there: test_window_kernel.py runs this.
 
-``python compiled.py 90``: for compute capability 9.0, what SANet-20 small and some shapes more run; a further argument
-names types, as ``float32 float16``. In each kernel a program's shared memory must be there, and a warp group's matrix product
-(``wgmma``) must not read past its operands, which Triton does not check.
+``python compiled.py 90``: for compute capability 9.0, what SANet-20 small and some shapes more run;
+a further argument names types, as ``float32 float16``. In each kernel a program's shared memory
+must be there, and a warp group's matrix product (``wgmma``) must not read past its operands, which
+Triton does not check.
 """
 
 import re

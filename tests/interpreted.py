@@ -1,7 +1,8 @@
-"""The window kernels on the CPU, in Triton's interpreter, against the literal Equation 3: test_window_kernel.py runs this.
+"""The window kernels on the CPU, in Triton's interpreter, against the literal Equation 3:
+test_window_kernel.py runs this.
 
-``python interpreted.py COUNT SEED`` with TRITON_INTERPRET=1: COUNT random shapes in float32, then some in float16, then
-the layer. A difference is relative to the largest entry, or to 1.
+``python interpreted.py COUNT SEED`` with TRITON_INTERPRET=1: COUNT random shapes in float32, then
+some in float16, then the layer. A difference is relative to the largest entry, or to 1.
 """
 
 import random
@@ -25,7 +26,9 @@ def shape():
 
 
 def difference(n, h, c, i, j, k, stride, dtype=torch.float32, how=None, key_how=None):
-    """The largest of y and of each gradient; q, k and v lie as a projection leaves them, or in the order of their axes."""
+    """The largest of y and of each gradient; q, k and v lie as a projection leaves them, or in the
+    order of their axes.
+    """
     qkv = torch.randn(n, i, j, 3, h, c).to(dtype).permute(0, 3, 4, 5, 1, 2)
     qkv = qkv if random.random() < 0.5 else qkv.contiguous()
     rows, cols = (torch.randn(h, c // 2, k) for _ in range(2))

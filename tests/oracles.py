@@ -1,10 +1,14 @@
-"""Equations 1 to 3 and EVA as plain loops over scalars, in float64, read off the paper and off nothing else."""
+"""Equations 1 to 3 and EVA as plain loops over scalars, in float64, read off the paper and off
+nothing else.
+"""
 
 import torch
 
 
 def neighbourhood(i, j, height, width, k):
-    """(a, b, row offset, column offset) for each position of N_k(i, j) that lies inside the image, row by row."""
+    """(a, b, row offset, column offset) for each position of N_k(i, j) that lies inside the image,
+    row by row.
+    """
     half = k // 2
     for da in range(-half, half + 1):
         for db in range(-half, half + 1):
@@ -107,7 +111,8 @@ def single_query(layer, query, memory, num_heads, offsets):
 
 @torch.no_grad()
 def published_eva(layer, x, slips):
-    """The author's code for one image, ``d 7 7 -> d``, from the facts of it alone, with the weights of a whole layer.
+    """The author's code for one image, ``d 7 7 -> d``, from the facts of it alone, with the weights
+    of a whole layer.
 
     What it scales in place is scaled in place here, so that all who hold the tensor see it.
     """
@@ -115,7 +120,9 @@ def published_eva(layer, x, slips):
     c = d // heads
 
     def attention(W, query, memory, positions, forecast):
-        """W_O of it; ``positions[h][m]`` is the embedding of place m, the query itself is used where there is no W_Q."""
+        """W_O of it; ``positions[h][m]`` is the embedding of place m, the query itself is used
+        where there is no W_Q.
+        """
         q = W["Q"](query) if "Q" in W else query if slips else query.clone()
         q *= c**-0.5
         keys, values = (W[name](memory).flatten().reshape(heads, len(memory), c) for name in "KV")

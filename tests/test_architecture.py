@@ -22,7 +22,9 @@ FLOORS = (
     "batch",
     "pages",
 )
-"""Each may import those before it, and pages not batch; ``__init__`` and ``__main__`` may import all."""
+"""Each may import those before it, and pages not batch; ``__init__`` and ``__main__`` may import
+all.
+"""
 PACKAGE = Path(evalib.__file__).parent
 FILES = [path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or not path.stem.startswith("__")]
 
@@ -55,7 +57,7 @@ def test_public_names_are_documented_and_there():
 
 
 READ = """
-import dataclasses, importlib, inspect, pkgutil, sys
+import importlib, inspect, pkgutil, sys
 import evalib
 
 for found in pkgutil.walk_packages(evalib.__path__, "evalib."):
@@ -75,12 +77,14 @@ for name, module in list(sys.modules.items()):
             own = not attribute.startswith("_") or attribute in ("__init__", "__call__")
             if not own or not inspect.isfunction(function):
                 continue
-            if dataclasses.is_dataclass(kind) and attribute in ("__init__", *kind.__dataclass_fields__):
+            fields = getattr(kind, "__dataclass_fields__", {})
+            if fields and (attribute == "__init__" or attribute in fields):
                 continue
-            code, seen = function.__code__, seen + 1
-            assert code.co_filename == module.__file__, f"{name}.{kind.__name__}.{attribute} is {code.co_filename}"
-            assert start <= code.co_firstlineno < start + len(lines), f"{name}.{kind.__name__}.{attribute}"
-            assert not hasattr(function, "__wrapped__"), f"{name}.{kind.__name__}.{attribute} is wrapped"
+            code, where = function.__code__, f"{name}.{kind.__name__}.{attribute}"
+            assert code.co_filename == module.__file__, f"{where} is in {code.co_filename}"
+            assert start <= code.co_firstlineno < start + len(lines), f"{where} is elsewhere"
+            assert not hasattr(function, "__wrapped__"), f"{where} is wrapped"
+            seen += 1
 assert seen > 50, seen
 for finder in sys.meta_path:
     assert not type(finder).__module__.startswith("evalib"), finder
@@ -89,7 +93,9 @@ print("what is read is what runs")
 
 
 def test_what_is_read_is_what_runs():
-    """For every class the code of its methods is where the class is; in a process of its own, where pytest wraps nothing."""
+    """For every class the code of its methods is where the class is; in a process of its own, where
+    pytest wraps nothing.
+    """
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run([sys.executable, "-c", READ], capture_output=True, text=True, env=environment)
     assert done.stdout == "what is read is what runs\n", done.stderr[-2000:]

@@ -1,4 +1,6 @@
-"""Properties of the layer and the networks that a wrong one would not have; rows and blocks of one's own."""
+"""Properties of the layer and the networks that a wrong one would not have; rows and blocks of
+one's own.
+"""
 
 import copy
 
@@ -33,7 +35,7 @@ def close(one, other):
     torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
 
 
-# ── Symmetries ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Symmetries ──────────────────────────────────────────────────────────────────────────────────
 
 
 def flipped(eva):
@@ -48,7 +50,8 @@ def flipped(eva):
 def transposed(eva):
     """The EVA that sees in a map, rows and columns exchanged, what ``eva`` sees in the map.
 
-    The half of a head's channels that met the rows meets the columns, so q and k exchange their halves.
+    The half of a head's channels that met the rows meets the columns, so q and k exchange their
+    halves.
     """
     other = copy.deepcopy(eva)
     other.convolution.weight.data = eva.convolution.weight.data.mT.contiguous()
@@ -173,7 +176,7 @@ class TwiceRun(nn.Module):
         return self.eva(x) + self.eva(-x)
 
 
-# ── Rows and blocks of one's own ──────────────────────────────────────────────────────────────────────────────────
+# ── Rows and blocks of one's own ────────────────────────────────────────────────────────────────
 
 
 def test_other_classes_and_channels():

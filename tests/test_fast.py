@@ -1,4 +1,6 @@
-"""The fast forms are the literal ones: outputs and every gradient, for each formulation at every shape."""
+"""The fast forms are the literal ones: outputs and every gradient, for each formulation at every
+shape.
+"""
 
 import inspect
 from collections import Counter
@@ -33,7 +35,9 @@ def leaves(*shapes):
 
 
 def assert_same(literal, quick, inputs, tolerance=1e-12):
-    """Equal outputs, and equal gradients of one random sum of them, relative to the largest entry of each."""
+    """Equal outputs, and equal gradients of one random sum of them, relative to the largest entry
+    of each.
+    """
     literal, quick = (y if isinstance(y, tuple) else (y,) for y in (literal, quick))
     weights = [torch.randn_like(y) for y in literal]
     grads = [

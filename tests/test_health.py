@@ -1,4 +1,6 @@
-"""The health of an attention: what a user is told, and that the layer keeps it in a network of another's making."""
+"""The health of an attention: what a user is told, and that the layer keeps it in a network of
+another's making.
+"""
 
 import pytest
 import torch
@@ -43,7 +45,7 @@ def test_what_is_ill_is_said_with_a_remedy():
     logit, looks, query = str(evalib.check_attention(layer, x)).splitlines()
     assert "above" in logit and "lower EVA's learning rate" in logit
     assert "less than a quarter" in looks and "1.0 of 24" in looks
-    assert query.startswith("sameness of q0 1.000: q0 is one vector for all images")
+    assert query.startswith("sameness of q0 1.000: one vector for all images")
 
 
 def test_the_figures_are_those_of_the_weights_and_logits():
@@ -72,7 +74,7 @@ def test_the_network_is_left_as_it_was_and_one_image_is_refused():
         evalib.check_attention(evalib.build("resnet20-small"), torch.randn(4, 3, 32, 32))
 
 
-# ── The width rule ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── The width rule ──────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -125,7 +127,9 @@ def test_without_the_rule_a_layer_computes_what_it_did():
 
 
 def backbone(seed=0):
-    """torchvision's ResNet-18 with EVA in place of its mean, and strides for images of 28×28 pixels."""
+    """torchvision's ResNet-18 with EVA in place of its mean, and strides for images of 28×28
+    pixels.
+    """
     torch.manual_seed(seed)
     network = resnet18(weights=None, num_classes=10)
     for stage in (network.layer2, network.layer3, network.layer4):

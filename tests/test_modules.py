@@ -1,4 +1,6 @@
-"""The layers as others treat modules: hooks, pruning, quantisation, adapters, replicas, the meta device."""
+"""The layers as others treat modules: hooks, pruning, quantisation, adapters, replicas, the meta
+device.
+"""
 
 import copy
 import pickle
@@ -37,7 +39,9 @@ def projections(layer):
 
 
 class Adapted(nn.Module):
-    """A linear map and a low-rank addition to it, whose ``weight`` is the map's alone, as adapters have it."""
+    """A linear map and a low-rank addition to it, whose ``weight`` is the map's alone, as adapters
+    have it.
+    """
 
     def __init__(self, base):
         super().__init__()
@@ -173,7 +177,9 @@ for network, nodes, shape in cases:
 
 
 def test_torchvision_takes_features_from_networks_with_the_layers():
-    """In a process of its own: the checks of shapes that pytest puts into the package know no proxies."""
+    """In a process of its own: the checks of shapes that pytest puts into the package know no
+    proxies.
+    """
     done = subprocess.run([sys.executable, "-c", FEATURES], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
 
@@ -186,7 +192,9 @@ def test_an_evanet_runs_with_its_linear_maps_quantised():
 
 
 def replica(module):
-    """What ``nn.DataParallel`` makes of a module for another GPU: its parameters are plain attributes."""
+    """What ``nn.DataParallel`` makes of a module for another GPU: its parameters are plain
+    attributes.
+    """
     parts = {name: part._replicate_for_data_parallel() for name, part in module.named_modules()}
     for name, part in module.named_modules():
         for child, value in part._modules.items():

@@ -1,4 +1,6 @@
-"""Each wrong version of the package is caught by the test it names, and that test passes on the package as it is."""
+"""Each wrong version of the package is caught by the test it names, and that test passes on the
+package as it is.
+"""
 
 import multiprocessing
 import os
@@ -31,7 +33,9 @@ class Raised(dict):
 
 
 def judge(folder, tests):
-    """pytest's exit status for ``tests`` on the package in ``folder``, and what they raised; wants its own process."""
+    """pytest's exit status for ``tests`` on the package in ``folder``, and what they raised; wants
+    its own process.
+    """
     os.chdir(folder)  # hypothesis remembers failures here
     with open("log", "w", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
@@ -60,7 +64,9 @@ def copy_package(folder, mutant=None):
 
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory):
-    """By name, what becomes of each mutant and of the package ``as it is``: forks of a process that imported torch."""
+    """By name, what becomes of each mutant and of the package ``as it is``: forks of a process that
+    imported torch.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     whole = copy_package(tmp_path_factory.mktemp("whole"))

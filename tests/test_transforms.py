@@ -1,4 +1,6 @@
-"""What PyTorch does with a whole network: other precisions, no images, gradients of each image, one recorded graph."""
+"""What PyTorch does with a whole network: other precisions, no images, gradients of each image, one
+recorded graph.
+"""
 
 import copy
 import os
@@ -31,7 +33,8 @@ for name in ("resnet20-small", "sanet20-small", "evanet20-small"):
         traced = torch.jit.trace(network, x)
     torch.testing.assert_close(traced(other), network(other), rtol=1e-4, atol=1e-4)
     torch._dynamo.reset()
-    torch.testing.assert_close(torch.compile(network, backend="eager", fullgraph=True)(x), network(x))
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), network(x))
 """
 
 
@@ -113,7 +116,9 @@ def test_a_gradient_penalty_trains_the_network_or_says_how(name):
 
 
 def test_networks_are_traced_for_any_number_of_images_and_compiled_as_one_graph():
-    """In a process of its own: the checks of shapes that pytest puts into the package cannot be recorded."""
+    """In a process of its own: the checks of shapes that pytest puts into the package cannot be
+    recorded.
+    """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", RECORDED], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]

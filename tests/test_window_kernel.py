@@ -1,4 +1,6 @@
-"""Window attention as an operator: its kernels in Triton's interpreter, and what PyTorch does with it as a whole."""
+"""Window attention as an operator: its kernels in Triton's interpreter, and what PyTorch does with
+it as a whole.
+"""
 
 import os
 import subprocess
@@ -26,7 +28,8 @@ torch.manual_seed(0)
 network, x = evalib.build("sanet20-small").eval(), torch.randn(2, 3, 32, 32)
 compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
 torch.testing.assert_close(compiled(x), network(x))
-pair = (torch.autograd.grad(form(x).square().sum(), list(network.parameters())) for form in (compiled, network))
+weights = list(network.parameters())
+pair = (torch.autograd.grad(form(x).square().sum(), weights) for form in (compiled, network))
 torch.testing.assert_close(*pair)
 """
 
@@ -57,7 +60,9 @@ def test_the_kernels_are_the_literal_equation(seed):
 
 
 def test_the_kernels_compile_for_a_gpu_that_is_not_there(tmp_path):
-    """For a Hopper GPU: no product reads past its operands, and what a program holds fits. compiled.py has others."""
+    """For a Hopper GPU: no product reads past its operands, and what a program holds fits.
+    compiled.py has others.
+    """
     pytest.importorskip("triton")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TRITON_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, str(ROOT / "tests" / "compiled.py"), "90"]
@@ -109,7 +114,9 @@ def test_the_operator_keeps_its_promises(stride, dtype):
 
 
 def test_under_torch_func_the_operator_is_the_equation():
-    """Also where a graph that was recorded holds it; so vmap, jvp, hessian … have what the equation has."""
+    """Also where a graph that was recorded holds it; so vmap, jvp, hessian … have what the equation
+    has.
+    """
 
     class Attention(torch.nn.Module):
         def forward(self, *tensors):
@@ -148,7 +155,9 @@ def network():
 
 
 def test_a_network_is_one_graph():
-    """In a process of its own: the checks of shapes that pytest puts into the package cannot be compiled."""
+    """In a process of its own: the checks of shapes that pytest puts into the package cannot be
+    compiled.
+    """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,9 +1,10 @@
 """Equations 2 and 3 and EVA's attention again, arranged for speed: which form computes where.
 
-On a GPU with Triton Eq. 3 is the kernels of :mod:`~evalib.fast.kernels`, elsewhere products of whole maps
-(:mod:`~evalib.fast.cpu`). Each is held by tests to :mod:`evalib.equations`, at every shape. The operator
-``evalib::window_attention`` is opaque to ``torch.compile`` and ``torch.export``; its derivative is an operator too.
-Under ``torch.func`` it is the equation as it is written, which has every derivative.
+On a GPU with Triton Eq. 3 is the kernels of :mod:`~evalib.fast.kernels`, elsewhere products of
+whole maps (:mod:`~evalib.fast.cpu`). Each is held by tests to :mod:`evalib.equations`, at every
+shape. The operator ``evalib::window_attention`` is opaque to ``torch.compile`` and
+``torch.export``; its derivative is an operator too. Under ``torch.func`` it is the equation as it
+is written, which has every derivative.
 """
 
 from functools import cache
@@ -19,10 +20,10 @@ from evalib import equations
 from evalib.equations import Heads, HeadsOut, Map, Memory, Out, Vector, Weights, check_odd
 from evalib.fast import cpu
 
-REMEDY = "layer.fast = False makes each RelativeSelfAttention attend by Eq. 3 as it is written, which has it"
+REMEDY = "layer.fast = False lets each RelativeSelfAttention attend by Eq. 3, which has it"
 
 
-# ── Eq. 2 and 3 ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Eq. 2 and 3 ─────────────────────────────────────────────────────────────────────────────────
 
 
 def local_attention(
@@ -61,7 +62,9 @@ def self_attention(
     stride: int = 1,
     scale: float | int | Tensor = 1.0,
 ) -> Out:
-    """Eq. 3 of ``q = W_Q x``, ``k = W_K x`` and ``v = W_V x``, by one product, for as many images at a time as fit."""
+    """Eq. 3 of ``q = W_Q x``, ``k = W_K x`` and ``v = W_V x``, by one product, for as many images
+    at a time as fit.
+    """
     weight = torch.cat([W_Q, W_K, W_V]).flatten(1)
 
     def mix(images: Tensor) -> Tensor:
@@ -86,11 +89,14 @@ def joint_attention(
     scale: float | int | Tensor,
     stride: int,
 ) -> HeadsOut:
-    """Eq. 3 of q, k and v in one tensor: they are read where they lie, and so are their gradients written."""
+    """Eq. 3 of q, k and v in one tensor: they are read where they lie, and so are their gradients
+    written.
+    """
     if stride < 1:
         raise ValueError(f"stride={stride} must be 1 or more")
     if rows.shape != cols.shape:
-        raise ValueError(f"rows {tuple(rows.shape)} and cols {tuple(cols.shape)} must have one shape, (h, c/2, k)")
+        given = f"rows {tuple(rows.shape)} and cols {tuple(cols.shape)}"
+        raise ValueError(f"{given} must have one shape, (h, c/2, k)")
     if isinstance(scale, Tensor):  # one that is learned has its gradient here, for the operator takes a number
         qkv, scale = torch.cat([scale * qkv[:, :1], qkv[:, 1:]], dim=1), 1.0
     if qkv.device.type == "cpu" and attends_over_the_map(qkv, rows.shape[-1]):
@@ -99,16 +105,20 @@ def joint_attention(
 
 
 def attends_over_the_map(x: Tensor, size: int) -> bool:
-    """On a CPU: whether the window is so great a part of the map that attention over all pixels is faster."""
+    """On a CPU: whether the window is so great a part of the map that attention over all pixels is
+    faster.
+    """
     return 4 * size**2 >= x.shape[-2] * x.shape[-1]
 
 
-# ── Eq. 3 as an operator ──────────────────────────────────────────────────────────────────────────────────────────
+# ── Eq. 3 as an operator ────────────────────────────────────────────────────────────────────────
 
 
 @torch.library.custom_op("evalib::window_attention", mutates_args=())
 def window_attention(qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float) -> tuple[Tensor, Tensor]:
-    """y of Eq. 3, ``n h c i' j'``, for qkv, ``n 3 h c i j``, at every ``stride``-th pixel; and what its derivative keeps."""
+    """y of Eq. 3, ``n h c i' j'``, for qkv, ``n 3 h c i j``, at every ``stride``-th pixel; and what
+    its derivative keeps.
+    """
     if any(forward_ad.unpack_dual(t).tangent is not None for t in (qkv, rows, cols)):
         raise NotImplementedError(f"window attention has no derivative in forward mode here: {REMEDY}")
     if by_kernels(qkv):
@@ -191,7 +201,7 @@ def has_triton() -> bool:
     return True
 
 
-# ── EVA's attention ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── EVA's attention ─────────────────────────────────────────────────────────────────────────────
 
 
 def single_query_attention(
@@ -204,7 +214,9 @@ def single_query_attention(
     r_m: Float[Tensor, "h c m"] | None = None,
     scale: float | int | Tensor = 1.0,
 ) -> tuple[Vector, Weights]:
-    """:func:`evalib.equations.single_query_attention` of ``q = W_Q query``, ``k_m = W_K x_m`` and ``v_m = W_V x_m``."""
+    """:func:`evalib.equations.single_query_attention` of ``q = W_Q query``, ``k_m = W_K x_m`` and
+    ``v_m = W_V x_m``.
+    """
     form = absorbed if query.device.type == "cpu" else projected
     return form(query, memory, W_Q, W_K, W_V, num_heads, r_m, scale)
 
@@ -244,9 +256,11 @@ def projected(
     r_m: Float[Tensor, "h c m"] | None,
     scale: float | int | Tensor,
 ) -> tuple[Vector, Weights]:
-    """The fewest kernels, for a GPU: two products, of the query and of the memory; the rest a compiler joins.
+    """The fewest kernels, for a GPU: two products, of the query and of the memory; the rest a
+    compiler joins.
 
-    ``qᵀk_m + qᵀr_m = qᵀ(k_m + r_m)``. A memory comes pixel by pixel, as EVA lays it out, so that nothing is copied.
+    ``qᵀk_m + qᵀr_m = qᵀ(k_m + r_m)``. A memory comes pixel by pixel, as EVA lays it out, so that
+    nothing is copied.
     """
     q = rearrange(F.linear(query, W_Q), "n (h c) -> n h c", h=num_heads)
     both = F.linear(rearrange(memory, "n m cin -> m n cin"), torch.cat([W_K, W_V]))

@@ -1,8 +1,9 @@
 """Equation 3 over whole maps, for a CPU.
 
-``shifted`` makes k² products of whole maps, with its derivative; its work grows with k². ``over_the_map`` is attention
-over all pixels, which is faster where the window is a good part of the map. r joins a row half and a column half, so
-``qᵀr_{a−i,b−j} = row_a + col_b``: 2k products a query, and not k².
+``shifted`` makes k² products of whole maps, with its derivative; its work grows with k².
+``over_the_map`` is attention over all pixels, which is faster where the window is a good part of
+the map. r joins a row half and a column half, so ``qᵀr_{a−i,b−j} = row_a + col_b``: 2k products a
+query, and not k².
 """
 
 from collections.abc import Iterator
@@ -14,11 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 CACHED, CHUNK = 2**19, 16
-"""What is taken at a time: entries of q for each thread, so that they stay in its cache, but no fewer images."""
+"""What is taken at a time: entries of q for each thread, so that they stay in its cache, but no
+fewer images.
+"""
 
 
 def chunks(x: Float[Tensor, "n cin i j"], channels: int) -> tuple[Tensor, ...]:
-    """The batch in parts computed one after the other: what the caches of a CPU hold, all of it elsewhere.
+    """The batch in parts computed one after the other: what the caches of a CPU hold, all of it
+    elsewhere.
 
     A graph that is recorded, for any batch, holds it as one.
     """
@@ -35,7 +39,9 @@ def project(x: Float[Tensor, "n cin i j"], weight: Float[Tensor, "cout cin"]) ->
 
 
 def batch_last(t: Float[Tensor, "n ..."]) -> Float[Tensor, "... n"]:
-    """Contiguous with the batch as last axis, at least in float32; a turned matrix is what torch copies fast."""
+    """Contiguous with the batch as last axis, at least in float32; a turned matrix is what torch
+    copies fast.
+    """
     turned = t.flatten(1).t().contiguous().unflatten(0, t.shape[1:])
     return turned.to(torch.promote_types(t.dtype, torch.float32))
 
@@ -47,7 +53,9 @@ def shifted(
     stride: int,
     scale: float,
 ) -> tuple[Float[Tensor, "n h c _ _"], Float[Tensor, "n k k h _ _"]]:
-    """Each offset (a, b) at once for all pixels, the batch last: a shift is then a view with long runs of memory."""
+    """Each offset (a, b) at once for all pixels, the batch last: a shift is then a view with long
+    runs of memory.
+    """
     q, k, v, row, col = shifted_inputs(qkv, rows, cols, stride, scale)
     size = rows.shape[-1]
     weights = q.new_full((size, size, len(q), *q.shape[2:]), -torch.inf)
@@ -104,7 +112,9 @@ def shifted_inputs(qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: 
 
 
 def shifts(size: int, stride: int, extent: torch.Size, queries: torch.Size) -> Iterator[tuple]:
-    """For each (a, b): the queries whose window position (a, b) is inside the image, and the pixels there."""
+    """For each (a, b): the queries whose window position (a, b) is inside the image, and the pixels
+    there.
+    """
     for a in range(size):
         for b in range(size):
             spans = [span(o - size // 2, stride, m, i) for o, m, i in zip((a, b), extent, queries, strict=True)]
@@ -128,7 +138,9 @@ def over_the_map(
     stride: int,
     scale: float,
 ) -> Float[Tensor, "n h c _ _"]:
-    """Attention of each query over all pixels, qᵀr added to the logits, −∞ where a pixel is outside the window."""
+    """Attention of each query over all pixels, qᵀr added to the logits, −∞ where a pixel is outside
+    the window.
+    """
     q, k, v = qkv.unbind(1)
     q = q[..., ::stride, ::stride]
     row, col = q.split([rows.shape[1], cols.shape[1]], dim=2)
@@ -144,7 +156,9 @@ def over_the_map(
 
 
 def position(extent: int, size: int, stride: int, like: Tensor) -> Int[Tensor, "i m"]:
-    """Along one axis: at which of the ``size`` offsets query i sees pixel m, ``size`` where it does not."""
+    """Along one axis: at which of the ``size`` offsets query i sees pixel m, ``size`` where it does
+    not.
+    """
     pixel = torch.arange(extent, device=like.device)
     offset = pixel - pixel[::stride, None] + size // 2
     return torch.where((offset < 0) | (offset >= size), size, offset)

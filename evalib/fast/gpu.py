@@ -1,4 +1,6 @@
-"""Window attention by the kernels: what they are compiled for, how they are launched, and the tensors that they fill."""
+"""Window attention by the kernels: what they are compiled for, how they are launched, and the
+tensors that they fill.
+"""
 
 import threading
 from typing import NamedTuple
@@ -11,11 +13,15 @@ from evalib.fast.kernels import backward_kernel, forward_kernel
 
 GRID, SMALLER = 65535, "crop or pool the map first, or attend in parts"
 LAUNCH = threading.Lock()
-"""Held while a kernel is launched: the first launch compiles it, which Triton does not do safely in several threads at once."""
+"""Held while a kernel is launched: the first launch compiles it, which Triton does not do safely in
+several threads at once.
+"""
 
 
 class Launch(NamedTuple):
-    """How a kernel is run: rows and columns of a tile, the most pixels met at a time, warps a program."""
+    """How a kernel is run: rows and columns of a tile, the most pixels met at a time, warps a
+    program.
+    """
 
     rows: int
     cols: int
@@ -34,11 +40,13 @@ class Launches(NamedTuple):
 def launches(
     c: int, size: int, stride: int, height: int, width: int, dtype: torch.dtype, capability: tuple[int, int] = (9, 0)
 ) -> Launches:
-    """The fastest of those timed on an H200 in bfloat16, with 150 images and heads of 16 and of 64 channels.
+    """The fastest of those timed on an H200 in bfloat16, with 150 images and heads of 16 and of 64
+    channels.
 
-    Where a tile of 64 queries meets many more pixels than one of them sees, 16 queries a warp are faster. Not timed: in
-    float32, where products are unrolled, tiles are small for the compiler's sake (16 seconds for 58, 64 channels), and
-    for wider heads so that what a program holds fits the 64 KiB of a T4, on which those of 64 channels take half as much.
+    Where a tile of 64 queries meets many more pixels than one of them sees, 16 queries a warp are
+    faster. Not timed: in float32, where products are unrolled, tiles are small for the compiler's
+    sake (16 seconds for 58, 64 channels), and for wider heads so that what a program holds fits the
+    64 KiB of a T4, on which those of 64 channels take half as much.
     """
     high, wide = -(-height // stride), -(-width // stride)
     if dtype != torch.float32 and c <= 32 and size <= 3:
@@ -58,7 +66,9 @@ def capability(device: torch.device) -> tuple[int, int]:
 
 
 def tile(high: int, wide: int, most: int, block: int) -> Launch:
-    """A tile of up to ``most`` pixels of a map, 16 at least, whole rows of them where they are short."""
+    """A tile of up to ``most`` pixels of a map, 16 at least, whole rows of them where they are
+    short.
+    """
     cols = min(triton.next_power_of_2(wide), 16 if high > 8 else most)
     rows = max(min(most // cols, triton.next_power_of_2(high)), 16 // cols, 1)
     return Launch(rows, cols, block, 4)
@@ -67,8 +77,9 @@ def tile(high: int, wide: int, most: int, block: int) -> Launch:
 def check_launch(how: Launch) -> Launch:
     """Refuse a tile of 64 pixels or more with a warp for fewer than 16.
 
-    For a Hopper GPU Triton 3.6 gives each warp 16 rows of a matrix product of 64 rows or more: with more warps than
-    that they read past the tile, which ended in an illegal memory access on an H200.
+    For a Hopper GPU Triton 3.6 gives each warp 16 rows of a matrix product of 64 rows or more: with
+    more warps than that they read past the tile, which ended in an illegal memory access on an
+    H200.
     """
     pixels = how.rows * how.cols
     if pixels >= 64 and 16 * how.warps > pixels:
@@ -77,12 +88,16 @@ def check_launch(how: Launch) -> Launch:
 
 
 def block(most: int, rows: int, cols: int) -> int:
-    """How many of rows × cols pixels are met at a time: a power of two, 16 at least as a matrix product asks for."""
+    """How many of rows × cols pixels are met at a time: a power of two, 16 at least as a matrix
+    product asks for.
+    """
     return max(16, min(most, triton.next_power_of_2(rows * cols)))
 
 
 def query_constants(c: int, rows: Tensor, stride: int, height: int, width: int, how: Launch) -> dict:
-    """What a kernel is compiled for: the widths of a head, and a tile of queries with the pixels that it sees."""
+    """What a kernel is compiled for: the widths of a head, and a tile of queries with the pixels
+    that it sees.
+    """
     size = rows.shape[2]
     reach_rows, reach_cols = (
         min(extent, (tile - 1) * stride + size) for extent, tile in ((height, how.rows), (width, how.cols))
@@ -120,23 +135,26 @@ def tiles(high: int, wide: int, how: Launch) -> int:
     """How many tiles cover the map; ``ValueError`` beyond what one axis of a grid holds."""
     count = triton.cdiv(high, how.rows) * triton.cdiv(wide, how.cols)
     if count > GRID:
-        raise ValueError(f"the map is {high}×{wide}, the kernels take {GRID} tiles of {how.rows}×{how.cols}: {SMALLER}")
+        most = f"{GRID} tiles of {how.rows}×{how.cols}"
+        raise ValueError(f"the map is {high}×{wide}, the kernels take {most}: {SMALLER}")
     return count
 
 
 def check_offsets(t: Tensor) -> None:
-    """``ValueError`` if the entries of one image lie further apart than 32 bits count, as the kernels do."""
+    """``ValueError`` if the entries of one image lie further apart than 32 bits count, as the
+    kernels do.
+    """
     reach = sum((extent - 1) * stride for extent, stride in zip(t.shape[1:], t.stride()[1:], strict=True))
     if reach >= 2**31:
-        raise ValueError(
-            f"one image has {tuple(t.shape[1:])} entries of q, k and v, the kernels reach 2³¹ numbers: {SMALLER}"
-        )
+        raise ValueError(f"one image has {tuple(t.shape[1:])} entries of q, k and v, the kernels reach 2³¹: {SMALLER}")
 
 
 def forward(
     qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float, how: Launch | None = None
 ) -> tuple[Tensor, Tensor]:
-    """y, ``n h c i' j'`` in the memory layout ``n i' j' h c``, and lse, ``n h i' j'``, of qkv, ``n 3 h c i j``."""
+    """y, ``n h c i' j'`` in the memory layout ``n i' j' h c``, and lse, ``n h i' j'``, of qkv, ``n
+    3 h c i j``.
+    """
     check_offsets(qkv)
     n, _, h, c, height, width = qkv.shape
     high, wide = -(-height // stride), -(-width // stride)
@@ -148,7 +166,8 @@ def forward(
     q, k, v = qkv.unbind(1)
     with LAUNCH, torch.cuda.device_of(qkv):
         forward_kernel[n * h, tiles(high, wide, how)](
-            q, k, v, rows.contiguous(), cols.contiguous(), y, lse, scale, h, height, width, high, wide,
+            q, k, v, rows.contiguous(), cols.contiguous(), y, lse, scale, h, height, width, high,
+            wide,
             *q.stride(), *y.stride(),
             **query_constants(c, rows, stride, height, width, how), num_warps=how.warps,
         )  # fmt: skip
@@ -156,7 +175,8 @@ def forward(
 
 
 def backward(
-    dy: Tensor, qkv: Tensor, rows: Tensor, cols: Tensor, y: Tensor, lse: Tensor, stride: int, scale: float,
+    dy: Tensor, qkv: Tensor, rows: Tensor, cols: Tensor, y: Tensor, lse: Tensor, stride: int,
+    scale: float,
     how: Launch | None = None, key_how: Launch | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The gradient of qkv, and those of rows and cols, one after the other, summed in float32."""

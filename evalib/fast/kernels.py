@@ -1,10 +1,11 @@
-"""Equation 3 for a GPU, in Triton: a program holds a tile of queries of one image and head, and all pixels they see.
+"""Equation 3 for a GPU, in Triton: a program holds a tile of queries of one image and head, and all
+pixels they see.
 
-The logits ``qᵀk`` of a tile are one matrix, ``query key``; ``qᵀr`` is 2k products a query, each added where the key lies
-at that offset. No logit or weight leaves the chip: the forward pass keeps ``lse_ij``, the logarithm of the softmax's
-denominator, and the backward pass computes each weight again as ``exp(logit − lse)``. Tensors are taken by their
-strides, in the layout that the projection leaves them in; sums are float32. With ``TRITON_INTERPRET=1`` all of it runs
-on the CPU, for tests.
+The logits ``qᵀk`` of a tile are one matrix, ``query key``; ``qᵀr`` is 2k products a query, each
+added where the key lies at that offset. No logit or weight leaves the chip: the forward pass keeps
+``lse_ij``, the logarithm of the softmax's denominator, and the backward pass computes each weight
+again as ``exp(logit − lse)``. Tensors are taken by their strides, in the layout that the projection
+leaves them in; sums are float32. With ``TRITON_INTERPRET=1`` all of it runs on the CPU, for tests.
 """
 
 import triton
@@ -13,20 +14,26 @@ import triton.language as tl
 
 @triton.jit
 def spots(first_row, first_col, start, ROWS: tl.constexpr, COLS: tl.constexpr, COUNT: tl.constexpr):
-    """Row and column of COUNT pixels from ``start`` on of a block of ROWS × COLS, and whether the block has them."""
+    """Row and column of COUNT pixels from ``start`` on of a block of ROWS × COLS, and whether the
+    block has them.
+    """
     spot = start + tl.arange(0, COUNT)
     return first_row + spot // COLS, first_col + spot % COLS, spot < ROWS * COLS
 
 
 @triton.jit
 def first(wanted, extent, COUNT: tl.constexpr):
-    """Where COUNT rows begin that hold the row ``wanted`` and those after it, so that they stay in the map."""
+    """Where COUNT rows begin that hold the row ``wanted`` and those after it, so that they stay in
+    the map.
+    """
     return tl.maximum(tl.minimum(wanted, extent - COUNT), 0)
 
 
 @triton.jit
 def vectors(at, place, present, channel, CHANNELS: tl.constexpr):
-    """The channels of the pixels at ``place``, ``pixel channel``, zero where a pixel is not present."""
+    """The channels of the pixels at ``place``, ``pixel channel``, zero where a pixel is not
+    present.
+    """
     return tl.load(at[None, :] + place[:, None], mask=present[:, None] & (channel < CHANNELS)[None, :], other=0.0)
 
 
@@ -43,7 +50,9 @@ def tables(rows, cols, head, channel, offset, CHANNELS: tl.constexpr, HALF: tl.c
 
 @triton.jit
 def softmax_logits(q_ij, k_ab, q_row, q_col, a, b, asked, exists, scale, SIZE: tl.constexpr, OFFSETS: tl.constexpr):
-    """``scale · (q_ijᵀk_ab + q_ijᵀr_ab)``, ``query key``, −∞ where the key is outside the window or the map."""
+    """``scale · (q_ijᵀk_ab + q_ijᵀr_ab)``, ``query key``, −∞ where the key is outside the window or
+    the map.
+    """
     offset = tl.arange(0, OFFSETS)[None, :]
     logit = tl.dot(q_ij, tl.trans(k_ab), input_precision="ieee")
     for o in tl.static_range(SIZE):
@@ -61,7 +70,9 @@ def forward_kernel(
     LANES: tl.constexpr, OFFSETS: tl.constexpr, TILE_I: tl.constexpr, TILE_J: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
-    """``y_ij = Σ_ab softmax_ab(q_ijᵀk_ab + q_ijᵀr_{a−i,b−j}) v_ab`` for TILE_I × TILE_J queries of ``high`` × ``wide``."""
+    """``y_ij = Σ_ab softmax_ab(q_ijᵀk_ab + q_ijᵀr_{a−i,b−j}) v_ab`` for TILE_I × TILE_J queries of
+    ``high`` × ``wide``.
+    """
     image, head = (tl.program_id(0) // heads).to(tl.int64), tl.program_id(0) % heads
     across = tl.cdiv(wide, TILE_J)
     first_i, first_j = tl.program_id(1) // across * TILE_I, tl.program_id(1) % across * TILE_J
@@ -88,7 +99,8 @@ def forward_kernel(
         b = col[None, :] - (STRIDE * j - SIZE // 2)[:, None]
         logit = softmax_logits(q_ij, k_ab, q_row, q_col, a, b, asked, exists, scale, SIZE, OFFSETS)
         higher = tl.maximum(top, tl.max(logit, axis=1))
-        weight, fade = tl.exp(logit - higher[:, None]), tl.exp(top - higher)  # what came before fades as top rises
+        weight = tl.exp(logit - higher[:, None])
+        fade = tl.exp(top - higher)  # what came before fades as top rises
         total = total * fade + tl.sum(weight, axis=1)
         value = value * fade[:, None] + tl.dot(weight.to(v_ab.dtype), v_ab, input_precision="ieee")
         top = higher
@@ -101,14 +113,17 @@ def forward_kernel(
 
 @triton.jit
 def backward_kernel(
-    q, k, v, rows, cols, y, lse, dy, dq, dk, dv, parts, scale, heads, height, width, high, wide, tiles,
+    q, k, v, rows, cols, y, lse, dy, dq, dk, dv, parts, scale, heads, height, width, high, wide,
+    tiles,
     in_n, in_h, in_c, in_i, in_j, out_n, out_h, out_c, out_i, out_j, d_n, d_h, d_c, d_i, d_j,
     CHANNELS: tl.constexpr, HALF: tl.constexpr, SIZE: tl.constexpr, STRIDE: tl.constexpr,
     LANES: tl.constexpr, OFFSETS: tl.constexpr, TILE_I: tl.constexpr, TILE_J: tl.constexpr,
-    ROWS: tl.constexpr, COLS: tl.constexpr, KEYS: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLS: tl.constexpr,
+    ROWS: tl.constexpr, COLS: tl.constexpr, KEYS: tl.constexpr, TILE_ROWS: tl.constexpr,
+    TILE_COLS: tl.constexpr,
     HIGH: tl.constexpr, WIDE: tl.constexpr, QUERIES: tl.constexpr,
 ):  # fmt: skip
-    """The gradients: the first ``tiles`` programs of an image and head take queries and r, the others k and v.
+    """The gradients: the first ``tiles`` programs of an image and head take queries and r, the
+    others k and v.
 
     With the weight w of a query and a key, ``dv = Σ w dy`` and ``d logit = w (dyᵀv − dyᵀy)``.
     """
@@ -122,14 +137,18 @@ def backward_kernel(
         # this tile's part of the gradient of rows, and after it of cols, both as ``h c/2 k``
         parts += (image * tiles + tl.program_id(1)) * heads * CHANNELS * SIZE
         backward_queries(
-            q + source, k + source, v + source, rows, cols, y + target, lse, dy + change, dq + source, parts, scale,
-            tl.program_id(1), heads, head, height, width, high, wide, in_i, in_j, out_i, out_j, d_i, d_j,
+            q + source, k + source, v + source, rows, cols, y + target, lse, dy + change,
+            dq + source, parts, scale,
+            tl.program_id(1), heads, head, height, width, high, wide, in_i, in_j, out_i, out_j,
+            d_i, d_j,
             CHANNELS, HALF, SIZE, STRIDE, LANES, OFFSETS, TILE_I, TILE_J, ROWS, COLS, KEYS,
         )  # fmt: skip
     else:
         backward_keys(
-            q + source, k + source, v + source, rows, cols, y + target, lse, dy + change, dq + source, dk + source,
-            dv + source, scale, tl.program_id(1) - tiles, head, height, width, high, wide, in_i, in_j, out_i, out_j, d_i, d_j,
+            q + source, k + source, v + source, rows, cols, y + target, lse, dy + change,
+            dq + source, dk + source,
+            dv + source, scale, tl.program_id(1) - tiles, head, height, width, high, wide, in_i,
+            in_j, out_i, out_j, d_i, d_j,
             CHANNELS, HALF, SIZE, STRIDE, LANES, OFFSETS, TILE_ROWS, TILE_COLS, HIGH, WIDE, QUERIES,
         )  # fmt: skip
 
