@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from evalib import TABLE_1, ExpandingVisualAttention
-from evalib.experiments import build, experiment
+from evalib.experiments import CHOSEN, build, experiment
 from evalib.networks import EVASummary
 from evalib.pages import figures
 from evalib.results import choice, records, tables
 from evalib.results.records import checksum
+from evalib.results.statistics import Noise
 from evalib.training.checkpoint import write_tensors
 from evalib.training.settings import COMPUTATION, Settings
 from evalib.training.step import adam
@@ -24,26 +25,74 @@ from evalib.training.step import adam
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def candidate(name, *validations):
-    return choice.Candidate(name, choice.ADDED[name], choice.row_of(name), validations)
+def candidate(name, *validations, widths=True, large=True):
+    return choice.Candidate(name, choice.ADDED[name], choice.row_of(name), validations, 0, widths, large)
+
+
+NOISE = Noise(0.3 * 3**0.5, 6)
+"""One standard error of three seeds is 0.3 points."""
 
 
 def test_the_highest_mean_is_taken():
-    found = [candidate("letter", 30.0, 31.0), candidate("scaled", 90.0, 90.2), candidate("residual", 88.0, 88.1)]
-    assert choice.choose(found).name == "scaled"
+    found = [candidate("scaled", 88.0, 88.1, 88.2), candidate("normed", 89.0, 89.1, 89.2)]
+    assert choice.choose(found, NOISE) == "normed"
 
 
-def test_within_one_standard_error_the_one_that_adds_least_is_taken():
-    found = [candidate("scaled", 90.0, 90.2), candidate("residual", 89.0, 91.4), candidate("standard", 80.0, 80.0)]
-    assert found[1].error == pytest.approx(1.2)
-    assert choice.choose(found).name == "scaled"
-    assert choice.choose([candidate("scaled", 89.0, 88.9), found[1]]).name == "residual"
+def test_within_one_pooled_standard_error_the_one_that_adds_least_is_taken():
+    """Whatever the candidates' own seeds spread."""
+    best = candidate("published", 89.0, 89.0, 89.0)
+    assert choice.choose([candidate("scaled", 88.71, 88.71, 88.71), best], NOISE) == "scaled"
+    assert choice.choose([candidate("scaled", 88.69, 88.69, 88.69), best], NOISE) == "published"
+    wide = candidate("published", 87.0, 89.0, 91.0)
+    assert choice.choose([candidate("scaled", 88.0, 88.0, 88.0), wide], NOISE) == "published"
 
 
-def test_single_runs_count_only_where_there_is_nothing_else():
-    assert choice.choose([candidate("letter", 34.0), candidate("residual", 89.0)]).name == "residual"
-    assert choice.choose([candidate("scaled", 99.0), candidate("residual", 89.0, 89.2)]).name == "residual"
-    assert choice.choose([candidate(name) for name in choice.ADDED]) is None
+@pytest.mark.parametrize("harm", [{"widths": False}, {"widths": None}, {"large": False}, {"large": None}])
+def test_what_is_not_eligible_or_has_not_all_seeds_is_not_judged(harm):
+    one, other = candidate("scaled", 88.0, 88.0, 88.0), candidate("normed", 88.5, 88.5, 88.5)
+    assert choice.choose([one, other, candidate("published", 99.0, 99.0, 99.0, **harm)], NOISE) == "normed"
+    assert choice.choose([one, other, candidate("published", 99.0, 99.0)], NOISE) == "normed"
+
+
+def test_while_fewer_than_two_are_judged_scaled_stays():
+    alone = candidate("published", 99.0, 99.0, 99.0)
+    assert choice.choose([candidate("scaled", 88.0, 88.0), alone], NOISE) == "scaled"
+    assert choice.choose([alone], NOISE) == "scaled"
+    assert "1 of 3 seeds" in candidate("scaled", 88.0, 88.0).missing and not alone.missing
+
+
+def width_rows(**changes):
+    rows = []
+    for width in choice.WIDTHS:
+        for step in (1, 150):
+            row = {"candidate": "scaled", "width": width, "step": step, "largest_logit": 10.0, "effective": [8.0, 16.0, 24.0]}
+            rows.append(row | (changes if (width, step) == (512, 150) else {}))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("changes", "passes"),
+    [
+        ({}, True), ({"largest_logit": 30.0}, True), ({"largest_logit": 30.1}, False),
+        ({"effective": [1.0, 1.0, 6.0]}, True), ({"effective": [8.0, 16.0, 5.9]}, False), ({"width": 1024}, None),
+    ],
+)  # fmt: skip
+def test_the_width_check_is_by_the_last_step_at_each_width(tmp_path, changes, passes):
+    assert choice.widths("scaled", tmp_path) is None
+    (tmp_path / "width.json").write_text(json.dumps({"rows": width_rows(**changes)}))
+    assert choice.widths("scaled", tmp_path) is passes
+    assert choice.widths("normed", tmp_path) is None
+
+
+def test_a_large_run_that_falls_to_half_of_its_best_does_not_train():
+    def curve(*values):
+        return [{"validation_accuracy": value} for value in values]
+
+    assert not choice.falls(curve(30.0, 60.0, 31.0, 70.0)) and choice.falls(curve(30.0, 60.0, 30.0, 70.0))
+
+
+def test_the_one_line_of_the_choice_is_the_rules():
+    assert choice.chosen_by_rule() == CHOSEN
 
 
 def test_the_chosen_candidate_is_the_row_of_table_1():
@@ -139,17 +188,6 @@ def test_an_unfinished_run_is_read_line_by_line(tmp_path):
     assert [row["epoch"] for row in curve] == list(range(1, len(curve) + 1))
     assert curve[0] == {"epoch": 1, "train_loss": 1.699, "validation_accuracy": 47.52}
     assert records.unfinished_curve("nothing", tmp_path) == []
-
-
-def test_a_seed_that_not_all_candidates_have_judges_nothing(paper, tmp_path):
-    for name, validations in (("scaled", (89.1, 89.0, 80.0)), ("standard", (88.9, 88.8))):
-        for seed, value in enumerate(validations):
-            paper(choice.row_of(name).name, value, seed, best=value)
-    found = choice.candidates(tmp_path)
-    scaled = found[list(choice.ADDED).index("scaled")]
-    assert (scaled.validations, scaled.further) == ((89.1, 89.0), (80.0,))
-    assert choice.choose(found).name == "scaled"
-    assert choice.choose(choice.with_further(found)).name == "standard"
 
 
 def test_the_mechanism_is_that_of_the_letter():

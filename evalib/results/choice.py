@@ -1,7 +1,9 @@
-"""Which reading of EVA is the library's: the candidates, and a rule that was written down before the runs that it judges."""
+"""Which variant of EVA is the library's: the candidates, and the rule of LOG.md, older than the runs that it judges."""
 
+import json
 import math
 import statistics
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,19 +12,24 @@ from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.experiments import CHOSEN, Experiment, experiment
 from evalib.networks import EVASummary
 from evalib.published import PublishedEVA
-from evalib.results.records import collapse, complete
-from evalib.variants import LetterAttention, ResidualAttention, StandardAttention
+from evalib.results.records import collapse, complete, load_records, results
+from evalib.results.statistics import SEEDS, TIER, Noise, noise
+from evalib.variants import VARIANTS, LetterAttention, ResidualAttention, StandardAttention
 
-TIER, BASE = "paper", "evanet20-small"
+BASE = "evanet20-small"
 
-ADDED = {
-    "letter": "nothing",
-    "scaled": "logits over √c, c the channels of a head",
-    "residual": "LayerNorm(query + attention)",
-    "standard": "scale, output projection, residual and LayerNorm: the attention sub-layer of Vaswani et al. (2017)",
-    "published": "the above, feed-forward networks, slot embeddings, and a first query from the centre pixel: the author's code",
-}
-"""The candidates, from the one that adds least to the text to the one that adds most, and what they add."""
+ADDED = {name: variant.adds for name, variant in VARIANTS.items()}
+"""All variants, from the one that adds least to the text to the one that adds most, and what they add."""
+
+CANDIDATES = ("scaled", "normed", "standard-normed", "published")
+"""Those that the rule chooses among, in the same order; the others are shown as what falls."""
+
+STAYS = "scaled"
+"""The choice while fewer than two candidates can be judged."""
+
+WIDTHS, STEPS = (64, 128, 256, 512), 150
+LOGIT, EFFECTIVE = 3, 6
+"""The width check: the largest logit over that at 64 channels, and the pixels of the last ring in effect, of 24."""
 
 ATTENTIONS = {
     LetterAttention: "letter",
@@ -33,9 +40,11 @@ ATTENTIONS = {
 
 
 class Candidate(NamedTuple):
-    """``validations`` are the validation accuracies after the last epoch at the ``paper`` tier, one a seed, in percent.
+    """What is known of a candidate; ``None`` what is not.
 
-    ``further`` are those of seeds that not all candidates have, which judge nothing. ``collapsed`` of all these runs did.
+    ``validations`` are the validation accuracies of seeds 0, 1 and 2 after the last epoch at the ``paper`` tier, small, in
+    percent; ``collapsed`` of these runs did. ``same_at_all_widths`` says whether it passes the width check, and
+    ``trains_large`` whether its large network trained for 15 epochs.
     """
 
     name: str
@@ -43,59 +52,120 @@ class Candidate(NamedTuple):
     experiment: Experiment
     validations: tuple[float, ...]
     collapsed: int = 0
-    further: tuple[float, ...] = ()
+    same_at_all_widths: bool | None = None
+    trains_large: bool | None = None
 
     @property
     def mean(self) -> float | None:
         return statistics.mean(self.validations) if self.validations else None
 
     @property
-    def error(self) -> float | None:
-        """The standard error of the mean; ``None`` below two seeds."""
-        n = len(self.validations)
-        return statistics.stdev(self.validations) / math.sqrt(n) if n > 1 else None
+    def is_eligible(self) -> bool:
+        return bool(self.same_at_all_widths and self.trains_large)
+
+    @property
+    def is_judged(self) -> bool:
+        return self.is_eligible and len(self.validations) == len(SEEDS)
+
+    @property
+    def missing(self) -> str:
+        """Why it is not judged yet; empty if it is, or if it is not eligible."""
+        lacks = []
+        if self.same_at_all_widths is None:
+            lacks.append("the width check")
+        if self.trains_large is None:
+            lacks.append("15 epochs of the large network")
+        if len(self.validations) < len(SEEDS):
+            lacks.append(f"{len(SEEDS) - len(self.validations)} of {len(SEEDS)} seeds")
+        return ", ".join(lacks)
 
 
 def row_of(name: str) -> Experiment:
-    """The experiment of a candidate."""
+    """The small experiment of a variant."""
     return experiment(f"{BASE}-{name}")
 
 
-def candidates(out: Path | None = None) -> list[Candidate]:
-    """The candidates in order, each with what its records say; those with several seeds are held to the seeds that all of them have."""
-    records = {name: complete(row_of(name), TIER, out) for name in ADDED}
-    several = [{record["seed"] for record in each} for each in records.values() if len(each) > 1]
-    common = set.intersection(*several) if several else set()
+def candidates(out: Path | None = None, names: tuple[str, ...] = CANDIDATES) -> list[Candidate]:
+    """The candidates in order, each with what its records and the width check say."""
+    return [
+        candidate(name, ADDED[name], row_of(name), experiment(f"evanet20-large-{name}"), widths(name, out), out)
+        for name in names
+    ]
+
+
+def sanet_candidates(out: Path | None = None) -> list[Candidate]:
+    """SANet to the letter and with a scale; its width check looks at the largest logit alone."""
     found = []
-    for name, each in records.items():
-        judged = [record["seed"] in common or len(common) < 2 for record in each]
-        pairs = [(record["validation_accuracy"], counts) for record, counts in zip(each, judged, strict=True)]
-        validations, further = (tuple(value for value, counts in pairs if counts is which) for which in (True, False))
-        falls = sum(bool(collapse(record["curve"])) for record in each)
-        found.append(Candidate(name, ADDED[name], row_of(name), validations, falls, further))
+    for name, suffix, added in (("letter", "", "nothing"), ("scaled", "-scaled", "logits over √c")):
+        small, large = (experiment(f"sanet20-{size}{suffix}") for size in ("small", "large"))
+        passes = widths(f"sanet{suffix}", out, logit_alone=True)
+        found.append(candidate(name, added, small, large, passes, out))
     return found
 
 
-def with_further(found: list[Candidate]) -> list[Candidate]:
-    """The candidates as they would be if their further seeds counted."""
-    return [each._replace(validations=each.validations + each.further, further=()) for each in found]
+def candidate(
+    name: str, added: str, small: Experiment, large: Experiment, passes: bool | None, out: Path | None
+) -> Candidate:
+    """A candidate by the records of its small and of its large network."""
+    records = [record for record in complete(small, TIER, out) if record["seed"] in SEEDS]
+    validations = tuple(record["validation_accuracy"] for record in records)
+    fallen = sum(bool(collapse(record["curve"])) for record in records)
+    first = [record for record in complete(large, "quick", out) if record["seed"] == 0]
+    trains = not falls(first[0]["curve"]) if first else None
+    return Candidate(name, added, small, validations, fallen, passes, trains)
 
 
-def choose(found: list[Candidate]) -> Candidate | None:
-    """The highest mean; within one standard error of it, the one that adds least. ``None`` if nothing was run.
+def falls(curve: list[dict]) -> bool:
+    """Whether validation accuracy falls, after some epoch, to half of its best until then."""
+    best = 0.0
+    for entry in curve:
+        best = max(best, entry["validation_accuracy"])
+        if entry["validation_accuracy"] <= best / 2:
+            return True
+    return False
 
-    Candidates with two seeds or more are judged among themselves; only where there is none do single runs count.
+
+def widths(name: str, out: Path | None = None, logit_alone: bool = False) -> bool | None:
+    """Whether a candidate passes the width check of ``width.json``, by its last step at each width; ``None`` if not checked.
+
+    The largest logit at most :data:`LOGIT` times that at 64 channels, and at least :data:`EFFECTIVE` pixels of the last ring in
+    effect.
     """
-    several = [each for each in found if len(each.validations) > 1] or [each for each in found if each.validations]
-    if not several:
+    path = results(out) / "width.json"
+    if not path.exists():
         return None
-    best = max(several, key=lambda each: each.mean or 0.0)
-    least = (best.mean or 0.0) - (best.error or 0.0)
-    return next(each for each in several if (each.mean or 0.0) >= least)
+    try:
+        rows = json.loads(path.read_text("utf-8"))["rows"]
+        last = {row["width"]: row for row in rows if row["candidate"] == name and row["step"] == STEPS}
+        if not set(WIDTHS) <= last.keys():
+            return None
+        same = all(last[width]["largest_logit"] <= LOGIT * last[WIDTHS[0]]["largest_logit"] for width in WIDTHS)
+        wide = logit_alone or all(last[width]["effective"][-1] >= EFFECTIVE for width in WIDTHS)
+    except (ValueError, LookupError, TypeError) as error:
+        warnings.warn(f"{path} is no width check and is left out ({error})", stacklevel=2)
+        return None
+    return same and wide
+
+
+def choose(found: list[Candidate], by: Noise | None, stays: str = STAYS) -> str:
+    """The highest mean validation accuracy among those that are judged; within one standard error ``s / √3``, the one that adds least.
+
+    ``by`` is the deviation of the model over validation accuracies. ``stays`` while fewer than two are judged.
+    """
+    judged = [each for each in found if each.is_judged]
+    if len(judged) < 2 or by is None:
+        return stays
+    least = max(each.mean for each in judged) - by.deviation / math.sqrt(len(SEEDS))
+    return next(each.name for each in judged if each.mean >= least)
+
+
+def chosen_by_rule(out: Path | None = None) -> str:
+    """What the rule takes, by the records: :data:`evalib.experiments.CHOSEN` must be it."""
+    return choose(candidates(out), noise(load_records(out), "validation_accuracy"))
 
 
 def default() -> str:
-    """The candidate that ``evanet20-small`` is now."""
+    """The variant that ``evanet20-small`` is now."""
     return CHOSEN
 
 
