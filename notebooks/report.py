@@ -453,14 +453,15 @@ means = [sum(each) / len(each) for each in agreement.values()]
 Markdown(
     f"The correlations are {', '.join(f'{mean:.2f}' for mean in means)}, from the ring of 8 to "
     "that of 24. So a bright square in a picture of attention says little about what decides the "
-    "answer. This is known of attention in general: weights could be replaced by very different "
-    "ones without changing the output {cite}`jain2019attention`, and whether they explain "
-    "anything depends on the question {cite}`wiegreffe2019attention`. In EVA there is a plain "
-    "reason: each vector has seen more of the picture than the pixels under it, and $q_0$ reads "
-    "the whole map before any look is taken."
+    "answer."
 )
 
 # %% [markdown]
+# This is known of attention in general. {cite:t}`jain2019attention` replaced weights by very different ones without changing the
+# output; {cite:t}`wiegreffe2019attention` show that weights may be informative all the same, depending on the question. In EVA
+# there is a plain reason: each vector has seen more of the picture than the pixels under it, and $q_0$ reads the whole map before
+# any look is taken.
+#
 # ### Seeds that were run again
 #
 # Of each seed the first run counts, so that nobody can choose one by its result. Reruns show how closely a run repeats itself with
