@@ -273,13 +273,17 @@ BECAUSE = {CHOSEN: "what we chose", "letter": "as written"}
 
 def frame(each: dict, title: str | None, last: int) -> dict:
     """One epoch of a watched run, with what the page says of it."""
-    epoch, accuracy = each["epoch"], each.get("validation_accuracy")
+    epoch, accuracy, pictures = each["epoch"], each.get("validation_accuracy"), each["pictures"]
+    sizes = [len(look) for look in pictures[0]["looks"]][1:]
+    spread = torch.tensor([picture["effective"] for picture in pictures]).mean(dim=0)[1:].tolist()
+    rings = ", ".join(f"{pixels:.1f} of {size}" for pixels, size in zip(spread, sizes, strict=True))
     told = (
-        f"After epoch {epoch} of {last} this run has {accuracy:.1f} % of the validation pictures right."
+        f"After epoch {epoch} of {last}, {accuracy:.0f} % of the validation pictures are right"
         if epoch
-        else "Before training the weights are drawn at random, and the squares of a ring count about alike."
+        else "Before training"
     )
-    found = {"epoch": epoch, "accuracy": accuracy, "told": told, "pictures": each["pictures"]}
+    told = f"{told}; over the ten pictures, the looks at the three rings are spread over {rings} squares."
+    found = {"epoch": epoch, "accuracy": accuracy, "told": told, "pictures": pictures}
     return found | ({"stop": {"title": title}} if title else {})
 
 

@@ -10,7 +10,7 @@ from einops import rearrange
 
 from evalib.experiments import TABLE_1, experiment
 from evalib.pages import machine
-from evalib.results.records import load_records
+from evalib.results.records import load_records, results
 from evalib.results.statistics import EXPLAINING, PAPER, judge
 from evalib.results.weights import load_weights, packaged
 from evalib.tracing import trace
@@ -109,6 +109,31 @@ def test_the_first_slider_is_the_scale_of_every_look_and_recall(page, address, i
     for image in (1, machine.FIRST):
         opened(page, address, f"image={name(image)}&{LAST}&scale={scale}")
         torch.testing.assert_close(torch.tensor(page.evaluate(SHARES)), shares[image], atol=1e-4, rtol=0)
+
+
+def test_the_second_slider_shows_what_was_watched(page, address):
+    runs = json.loads((results() / machine.WATCHED).read_text("utf-8"))["runs"]
+    for run in runs:
+        last = run["watched"][-1]
+        state = f"image={name(0)}&{LAST}&run={experiment(run['experiment']).variant}"
+        opened(page, address, f"{state}&epoch={last['epoch']}")
+        shown = torch.tensor(page.evaluate(WEIGHTS))[:, 0]
+        for look, size in zip(last["pictures"][0]["looks"], (1, 8, 16, 24), strict=True):
+            radius = (int(size / 4) + 1) // 2
+            ring = [m for m in range(49) if max(abs(m // 7 - 3), abs(m % 7 - 3)) == radius]
+            torch.testing.assert_close(shown[ring], torch.tensor(look) / machine.UNITS, atol=1e-6, rtol=0)
+        shares = torch.tensor(last["pictures"][0]["shares"][-1]) / machine.UNITS
+        torch.testing.assert_close(torch.tensor(page.evaluate(SHARES)), shares, atol=1e-5, rtol=0)
+        page.get_by_role("slider", name="How did it learn?").press("ArrowRight")
+        page.wait_for_function("location.hash.includes('epoch=150')")
+
+
+@torch.no_grad()
+def test_its_last_stop_is_the_network_of_the_full_schedule(page, address, images):
+    collapsed = load_weights(packaged("evanet20-small-letter"))
+    shares = collapsed(data.normalise(images)).softmax(dim=1)
+    opened(page, address, f"image={name(2)}&{LAST}&epoch=150&run=letter")
+    torch.testing.assert_close(torch.tensor(page.evaluate(SHARES)), shares[2], atol=2e-4, rtol=0)
 
 
 @torch.no_grad()
