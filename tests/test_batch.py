@@ -238,7 +238,7 @@ def test_a_run_is_done_begun_or_to_do(tmp_path):
         "",
         "epochs was 1, is now 2",
         "changed after it was",
-        "another data set",
+        "not CIFAR-10's",
         "seed4.json",
         "1 of 2",
     )

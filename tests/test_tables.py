@@ -39,7 +39,7 @@ def made(
         "schema": 3, "experiment": experiment, "tier": tier, "seed": seed, "settings": settings.model_dump(),
         "commit": None, "computation": COMPUTATION, "finished": "2026-01-01T00:00:00+00:00",
         "device": device, "versions": {"torch": "2.14.1"},
-        "data": {"source": source, "sha256": manifest.FINGERPRINTS[source]}, "parameters": 1000,
+        "data": {"source": source, "sha256": records.FINGERPRINTS[source]}, "parameters": 1000,
         "curve": [{"epoch": epoch + 1, **flat, "validation_accuracy": 10.0} for epoch in range(settings.epochs)],
         "validation_accuracy": 10.0, "seconds": 60.0, "weights": "weights-0.safetensors",
         "test": {"accuracy": 100 * correct / images, "loss": 2.0, "correct": correct, "images": images},
@@ -274,9 +274,9 @@ def test_a_run_whose_precision_was_asked_for_counts_and_is_not_stale(tmp_path, p
     path = made(tmp_path, settings=(settings.model_dump() | {"precision": precision}), precision=precision)
     (row,) = records.complete(ROWS["resnet20-small"], "smoke", tmp_path)
     assert row["precision"] == precision
-    assert manifest.difference(settings, path) == ""
+    assert manifest.plan_run(settings, path).state == "done"
     other = settings.model_copy(update={"precision": "float32" if precision == "bf16" else "bf16"})
-    assert "precision was" in manifest.difference(other, path)
+    assert "precision was" in manifest.plan_run(other, path).note
 
 
 @pytest.mark.parametrize("other", [{"device": "a GPU"}, {"device": "a GPU", "shared": 2}, {"precision": "bf16"}])

@@ -19,8 +19,7 @@ COLUMNS = ["experiment", "seeds"]
 STATES = ("done", "begun", "to do")
 """Done: there is a record of these settings. Begun: there is a checkpoint."""
 
-IMAGES = {"subset": 1_000, "full": 50_000}
-FINGERPRINTS = {"subset": cifar.SUBSET_SHA256, "full": cifar.FULL_SHA256}
+IMAGES = {"subset": cifar.SUBSET_IMAGES[0], "full": cifar.FULL_IMAGES[0]}
 
 
 class Planned(NamedTuple):
@@ -65,7 +64,9 @@ def read_manifest(
         return found
     absent = sorted(set(wanted) - {run.seed for run in found})
     if absent:
-        raise ValueError(f"no row of {path} has seed {absent[0]}: add it there, or choose another of --seeds")
+        raise ValueError(
+            f"no row of {path} has seed {absent[0]}: add it there, or choose another of --seeds"
+        )
     return [run for run in found if run.seed in wanted]
 
 
@@ -78,7 +79,9 @@ def read_lines(path: Path) -> list[tuple[int, list[str]]]:
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise OSError(f"the manifest {path} cannot be read ({error.strerror}): give another --manifest") from None
+        raise OSError(
+            f"the manifest {path} cannot be read ({error.strerror}): give another --manifest"
+        ) from None
     except UnicodeDecodeError:
         raise ValueError(f"the manifest {path} is not UTF-8: save it as CSV UTF-8") from None
     reader = csv.reader(text.splitlines(), delimiter=";" if text.startswith("experiment;") else ",")
@@ -114,9 +117,10 @@ def plan_run(settings: Settings, path: Path) -> Planned:
     A record that is not of these settings is left alone: the run is to do, and the note says why.
     """
     if path.exists():
-        fault = difference(settings, path)
-        if fault:
-            return Planned(settings, "to do", fault, settings.epochs)
+        try:
+            read_same(path, settings)
+        except (ValueError, OSError) as error:
+            return Planned(settings, "to do", str(error), settings.epochs)
         return Planned(settings, "done", "", 0)
     saved = checkpoint.found(path.with_suffix(""))
     if not saved:
@@ -126,18 +130,9 @@ def plan_run(settings: Settings, path: Path) -> Planned:
     return Planned(settings, "begun", note, max(settings.epochs - epochs, 0))
 
 
-def difference(settings: Settings, path: Path) -> str:
-    """Why the record at ``path`` is not what the manifest asks for; empty if it is."""
-    try:
-        record = read_same(path, settings)
-    except (ValueError, OSError) as error:
-        return str(error)
-    if record["data"]["sha256"] != FINGERPRINTS[TIERS[settings.tier].data]:
-        return f"{path} is of another data set: train --overwrite makes it anew"
-    return ""
-
-
-def seconds_an_epoch(settings: Settings, out: Path | None = None) -> tuple[float | None, str | None]:
+def seconds_an_epoch(
+    settings: Settings, out: Path | None = None
+) -> tuple[float | None, str | None]:
     """The recorded time of an epoch of this experiment, and on which devices.
 
     A record counts by its median epoch. Records of this machine's device are preferred, those of

@@ -74,7 +74,9 @@ def parse(pairs: list[tuple[str, str]]) -> Parameters:
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f'{name} is there twice: give it once; several seeds are -p seeds "0 1"')
+            raise ValueError(
+                f'{name} is there twice: give it once; several seeds are -p seeds "0 1"'
+            )
     given = {name: text for name, text in pairs if text != "None"}
     return checked(Parameters.model_validate_strings, given)
 
@@ -199,9 +201,13 @@ def execute(template: Path, notebook: Path, parameters: dict) -> None:
             )
     except papermill.PapermillExecutionError as error:
         first = (error.evalue.splitlines() or [""])[0]
-        raise RuntimeError(f"{notebook}, In [{error.exec_count}] failed: {error.ename}: {first}") from None
+        raise RuntimeError(
+            f"{notebook}, In [{error.exec_count}] failed: {error.ename}: {first}"
+        ) from None
     except DeadKernelError:
-        raise RuntimeError(f"{notebook}: the kernel died, as when memory runs out or something kills it") from None
+        raise RuntimeError(
+            f"{notebook}: the kernel died, as when memory runs out or something kills it"
+        ) from None
     finally:
         if notebook.exists():
             remove_paths(notebook)
