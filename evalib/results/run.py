@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from evalib.networks import count_parameters
 from evalib.results.records import SCHEMA, SUPERSEDED, collapse, read, read_same, record_path, settings_of, write
-from evalib.results.weights import load_weights
+from evalib.results.weights import load_weights, recorded_weights, where
 from evalib.training import checkpoint, cifar
 from evalib.training.environment import choose_device, commit, device_name, lock, versions
 from evalib.training.settings import COMPUTATION, TIERS, Settings
@@ -206,17 +206,18 @@ class RunFolder:
     def finished_run(self, device: str | None = None) -> Run:
         """The recorded run, its network from the weights beside it; ``FileExistsError`` if they are not there."""
         known = read_same(self.record, self.settings)
-        weights = self.directory / (known.get("weights") or "weights")
-        if not weights.exists():
+        weights = recorded_weights(self.record)
+        if weights is None:
             raise FileExistsError(
                 f"{self.record} is the record of this run ({known['test']['accuracy']:.2f} % on {known['device']}), and its "
-                "weights are not here: read the record, or train anew with --overwrite, which keeps it in superseded/"
+                f"weights are not here ({where(self.record)}): read the record, or train anew with --overwrite, which keeps it "
+                "in superseded/"
             )
-        where, dataset = choose_device(device), cifar.load_data(known["data"]["source"])
-        network = load_weights(weights).to(where)
-        scores = evaluate(network, dataset.test_images.to(where)).cpu()
+        chosen, dataset = choose_device(device), cifar.load_data(known["data"]["source"])
+        network = load_weights(weights).to(chosen)
+        scores = evaluate(network, dataset.test_images.to(chosen)).cpu()
         sittings = known.get("sittings", [])
-        return Run(self.settings, network, known["curve"], dataset, scores, where, known["seconds"], sittings)
+        return Run(self.settings, network, known["curve"], dataset, scores, chosen, known["seconds"], sittings)
 
     def store(self, made: dict, network: nn.Module) -> None:
         """Write weights and record, and remove other weights of this very run, left by one that was stopped between them."""

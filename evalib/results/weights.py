@@ -1,5 +1,6 @@
 """Trained weights, read back: the file's checksum is checked, and the test set gives the recorded count again."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -117,10 +118,31 @@ def evaluate(
 EVALUATION = "evaluation.json"
 
 
+HISTORY = "weights.csv"
+"""In the folder of the records: of each weights file that is no longer in the tree, its SHA-256 and the commit that has it."""
+
+
 def recorded_weights(path: Path) -> Path | None:
-    """The weights file of the record at ``path``; ``None`` where it is not kept, as beside a record copied from elsewhere."""
-    weights = Path(path).with_suffix("") / read(path).get("weights", "")
-    return weights if weights.is_file() else None
+    """The weights file of the record at ``path``: beside it, or the same one in the package; ``None`` where there is neither."""
+    name = read(path).get("weights")
+    if not name:
+        return None
+    weights = Path(path).with_suffix("") / name
+    if weights.is_file():
+        return weights
+    packed = sorted(PRETRAINED.glob(f"*-{name.removeprefix('weights-')}")) if name.startswith("weights-") else []
+    return packed[0] if packed else None
+
+
+def where(path: Path) -> str:
+    """Where the weights of the record at ``path`` are, if not here: the command that brings them from the history."""
+    path = Path(path)
+    file = f"results/{path.parent.name}/{path.stem}/{read(path).get('weights')}"
+    kept = path.parents[1] / HISTORY
+    for line in csv.DictReader(kept.read_text("utf-8").splitlines()) if kept.is_file() else ():
+        if line["file"] == file:
+            return f"git show {line['commit'][:12]}:{file} > {file}"
+    return f"copy {path.with_suffix('')} from where the run was made"
 
 
 def verify(path: Path, device: str | None = None) -> dict:
@@ -132,8 +154,7 @@ def verify(path: Path, device: str | None = None) -> dict:
     record, weights = read(path), recorded_weights(path)
     if weights is None:
         raise FileNotFoundError(
-            f"the weights of {path} are not beside it: copy {Path(path).with_suffix('')} from where the run was made; the "
-            "record stands without them"
+            f"the weights of {path} are not here: {where(path)}; the record stands without them"
         )
     outcome: dict = {"weights": weights.name} | here(device)
     try:
@@ -144,7 +165,7 @@ def verify(path: Path, device: str | None = None) -> dict:
         outcome["fault"] = difference(record, outcome)
     except ValueError as error:
         outcome["fault"] = str(error)
-    checkpoint.write_atomically(weights.with_name(EVALUATION), f"{dumps(outcome, indent=1)}\n".encode())
+    checkpoint.write_atomically(Path(path).with_suffix("") / EVALUATION, f"{dumps(outcome, indent=1)}\n".encode())
     return outcome
 
 
