@@ -284,12 +284,12 @@ MUTANTS = (
     Mutant(
         "validated-on-test", "validation is on test images", RECIPE + "test_validation_is_on_the_held_out_tenth",
         "training/train.py", "scores = evaluate(network, images[validation])",
-        "scores = evaluate(network, cifar.test_images[: len(validation)])",
+        "scores = evaluate(network, dataset.test_images[: len(validation)])",
     ),
     Mutant(
         "trained-on-validation", "the validation images are learned too",
         RECIPE + "test_nothing_is_learned_from_the_held_out_tenth", "training/train.py",
-        "with (\n        progress_bar(", "training = torch.cat([training, validation])\n    with (\n        progress_bar(",
+        "    curve, sittings = resume(", "    training = torch.cat([training, validation])\n    curve, sittings = resume(",
     ),
     Mutant(
         "best-epoch", "the recorded validation accuracy is that of the best epoch",

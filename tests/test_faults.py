@@ -1,20 +1,25 @@
 """What can go wrong in a run, brought about for real: each fault is named in one line and loses nothing."""
 
+import errno
+import hashlib
 import os
 import random
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import time
 
 import pytest
 import torch
+from filelock import Timeout
+from safetensors.torch import save
 
 import evalib
 from evalib.__main__ import main
 from evalib.results import records
-from evalib.training import checkpoint, step
+from evalib.training import checkpoint, environment, step
 
 pytestmark = pytest.mark.usefixtures("float32")
 KILLS = int(os.environ.get("EVALIB_KILLS", "3"))
@@ -172,3 +177,67 @@ def test_the_captured_step_is_the_eager_step(monkeypatch):
     monkeypatch.setattr(step, "captured", lambda step, *_: step)
     eager = evalib.train(evalib.Settings("evanet20-small", epochs=1, batch_size=130), device="cuda")
     assert captured.curve[0]["train_loss"] == pytest.approx(eager.curve[0]["train_loss"], rel=1e-2)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
+def test_on_a_disk_without_locks_a_file_is_one(tmp_path, monkeypatch, code):
+    def refuse(lock, *_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(environment.FileLock, "acquire", refuse)
+    with environment.lock(tmp_path / ".lock"):
+        monkeypatch.setattr(environment.SoftFileLock, "acquire", busy)
+        with pytest.raises(Timeout), environment.lock(tmp_path / ".lock"):
+            pass
+    monkeypatch.undo()
+    with environment.lock(tmp_path / ".lock"):
+        pass
+
+
+def busy(lock, *_, **__):
+    raise Timeout(lock.lock_file)
+
+
+def test_a_lock_is_held_waited_for_and_free_when_its_holder_ends(tmp_path):
+    path = tmp_path / ".lock"
+    assert not environment.is_locked(path)
+    code = "import sys; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire(); print(1); sys.stdin.read()"
+    given = [sys.executable, "-u", "-c", code, path]
+    with subprocess.Popen(given, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.read(1)
+        assert environment.is_locked(path)
+        with pytest.raises(Timeout), environment.lock(path):
+            pass
+        other.stdin.close()
+        with environment.lock(path, "waiting for another"):
+            pass
+    assert not environment.is_locked(path)
+
+
+def test_a_commit_that_git_refuses_to_tell_is_said(monkeypatch):
+    def refuse(directory, *arguments):
+        raise subprocess.CalledProcessError(128, "git", stderr="fatal: detected dubious ownership in repository")
+
+    monkeypatch.setattr(environment, "git", refuse)
+    with pytest.warns(UserWarning, match="will have no commit.*dubious ownership"):
+        environment.commit()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"4444",
+        struct.pack("<Q", 2) + b"[]",
+        struct.pack("<Q", 100_000) + b"[" * 100_000,
+        save({"a": torch.zeros(2)})[:-4],
+        save({"a": torch.zeros(2)}),
+        *(save({"a": torch.zeros(2)}, {"evalib": said}) for said in ("null", "[]", "x", "[" * 100_000)),
+    ],
+    ids=range(10),
+)
+def test_a_crafted_file_of_weights_is_one_error_that_names_it(tmp_path, content):
+    path = tmp_path / f"weights-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path.name} was not written by evalib"):
+        checkpoint.read_tensors(path)

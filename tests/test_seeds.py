@@ -1,6 +1,5 @@
 """Several seeds of a row in one process: each is the run that it is alone, and a fault stops one only."""
 
-
 import jupytext
 import pytest
 import torch

@@ -1,11 +1,14 @@
 """Training: pure in (seed, epoch), resumable bit by bit, and honest about what it cannot do."""
 
 import copy
+import itertools
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from safetensors.torch import save
 from test_tables import made
 from torch import nn
 from torch.nn import functional as F
@@ -20,6 +24,7 @@ from torch.nn import functional as F
 import evalib
 from evalib import experiments
 from evalib.__main__ import main
+from evalib.networks import EVASummary
 from evalib.results import records, tables, weights
 from evalib.results.run import RunFolder
 from evalib.training import checkpoint, cifar, data, step, train
@@ -107,12 +112,12 @@ class Dropping(nn.Module):
         return self.layers(x)
 
 
-@pytest.mark.parametrize("given", [None, Dropping])
+@pytest.mark.parametrize("kind", [None, Dropping])
 @pytest.mark.parametrize("after", [1, 3, 4, 7])  # three steps and the entry of an epoch
-def test_a_stopped_run_ends_bitwise_as_the_run_never_stopped(small, tmp_path, given, after):
+def test_a_stopped_run_ends_bitwise_as_the_run_never_stopped(small, tmp_path, kind, after):
     torch.manual_seed(7)
-    networks = [given and given() for _ in range(2)]
-    if given:
+    networks = [kind and kind() for _ in range(2)]
+    if kind:
         networks[1].load_state_dict(networks[0].state_dict())
     begun = [network and copy.deepcopy(network) for network in networks]
     whole = evalib.train(settings(), device="cpu", network=networks[0])
@@ -149,6 +154,163 @@ def test_runs_advanced_in_turn_are_bitwise_what_each_is_alone(small):
     for which, run in enumerate(alone):
         assert_equal(run, together[which])
         assert without_seconds(run.curve) == without_seconds(together[which].curve)
+
+
+def test_each_epoch_takes_its_own_plan_and_its_figures_are_of_what_it_trained_on(small, monkeypatch):
+    taken = []
+
+    def training_step(network, optimiser, padded, labels, *rest):
+        def step(plan):
+            taken.append(plan)
+            return torch.tensor(float(len(taken))), torch.tensor(len(plan.order))  # all right
+
+        return step
+
+    monkeypatch.setattr(train, "training_step", training_step)
+    run = evalib.train(settings(seed=3), device="cpu")
+    for epoch, row in enumerate(run.curve):
+        parts = [torch.cat(part) for part in zip(*taken[3 * epoch : 3 * epoch + 3], strict=True)]
+        assert all(map(torch.equal, parts, data.epoch_plan(54, 3, epoch)))
+        assert (row["train_accuracy"], row["train_loss"]) == (100.0, 3 * epoch + 2)
+
+
+def test_an_epochs_seconds_are_its_own_without_those_of_who_watches(small, monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
+    run = evalib.train(settings(), device="cpu", observe=lambda row: [next(clock) for _ in range(100)])
+    assert [row["seconds"] for row in run.curve] == [1.0] * 3 and run.seconds == 3.0
+
+
+class Frozen(nn.Module):
+    """A body of a batch norm that does not learn, and a head that does."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten())
+        self.norm, self.head = nn.BatchNorm1d(256), nn.Linear(256, 10)
+        self.body.requires_grad_(False)
+
+    def forward(self, x):
+        return self.head(self.norm(self.body(x)))
+
+
+def test_what_is_frozen_stays_and_the_rest_learns(small):
+    network = Frozen()
+    before = copy.deepcopy(network.state_dict())
+    evalib.train(settings(epochs=1), device="cpu", network=network)
+    moved = {
+        name.partition(".")[0] for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])
+    }
+    assert moved == {"norm", "head"}
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_network_keeps_the_layout_of_its_weights(small, layout):
+    network = evalib.build("tiny").to(memory_format=layout)
+    evalib.train(settings(epochs=1), device="cpu", network=network)
+    assert all(each.is_contiguous(memory_format=layout) for each in network.parameters() if each.ndim == 4)
+    if layout == torch.contiguous_format:
+        assert nn.utils.parameters_to_vector(network.parameters()).shape == (evalib.count_parameters(network),)
+        assert save(network.state_dict())
+
+
+def test_a_network_that_views_its_images_flat_is_trained(small):
+    network = nn.Linear(3072, 10)
+    network.register_forward_pre_hook(lambda _, given: (given[0].view(len(given[0]), -1),))
+    assert evalib.train(settings(epochs=1), device="cpu", network=network).test_scores.shape == (20, 10)
+
+
+def test_predict_leaves_the_mode_of_a_network_in_training_alone(small):
+    network, modes = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10), nn.Dropout()), []
+    network[2].register_forward_hook(lambda layer, *_: modes.append((layer.training, network[2].training)))
+    one, other = (evalib.predict(network, small.test_images) for _ in range(2))
+    assert torch.equal(one, other) and modes == [(False, True)] * 2 and network.training
+
+
+# What a run is of
+
+
+def wrapped(network):
+    return nn.DataParallel(network)
+
+
+def changed(network):
+    network.stem[2] = nn.GELU()
+    return network
+
+
+def other_option(network):
+    network.stem[1].momentum = 0.5
+    return network
+
+
+@pytest.mark.parametrize("begun", [None, wrapped])
+def test_a_network_goes_on_in_a_wrapper_and_out_of_it(small, tmp_path, begun):
+    torch.manual_seed(3)
+    network = evalib.build("tiny")
+    plain, inside, alone = (copy.deepcopy(network) for _ in range(3))
+    first, second = (wrapped(inside), plain) if begun else (plain, wrapped(inside))
+    whole = evalib.train(settings(), device="cpu", network=alone)
+    stopped(4, settings(), tmp_path, device="cpu", network=first)
+    resumed = evalib.train(settings(), tmp_path, device="cpu", network=second)
+    assert len(resumed.sittings) == 2 and torch.equal(whole.test_scores, resumed.test_scores)
+
+
+@pytest.mark.parametrize("change", [changed, other_option, lambda network: None])
+@pytest.mark.parametrize("after", [4, None])
+def test_a_run_of_another_network_is_not_gone_on_with(small, tmp_path, change, after):
+    running = train.steps(settings(epochs=2), tmp_path, device="cpu", network=evalib.build("tiny"))
+    for _ in itertools.islice(running, after):
+        pass
+    kept = [path.read_bytes() for path in checkpoint.found(tmp_path)]
+    with pytest.raises(ValueError, match=r"belongs to a run of another network \(it was .*, is now .*another output"):
+        evalib.train(settings(epochs=2), tmp_path, device="cpu", network=change(evalib.build("tiny")))
+    assert kept == [path.read_bytes() for path in checkpoint.found(tmp_path)]
+
+
+def test_a_whole_run_does_not_replace_weights_that_it_did_not_begin_with(small, tmp_path):
+    torch.manual_seed(1)
+    evalib.train(settings(epochs=1), tmp_path, device="cpu", network=evalib.build("tiny"))
+    given = evalib.build("tiny")
+    before = copy.deepcopy(given.state_dict())
+    with pytest.raises(ValueError, match="begun from other weights than it has now"):
+        evalib.train(settings(epochs=1), tmp_path, device="cpu", network=given)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in given.state_dict().items())
+
+
+def test_a_run_that_goes_on_from_other_weights_than_the_given_says_so(small, tmp_path):
+    stopped(4, settings(), tmp_path, device="cpu", network=evalib.build("tiny"))
+    with pytest.warns(UserWarning, match="they are replaced; to train from those given"):
+        run = evalib.train(settings(), tmp_path, device="cpu", network=evalib.build("tiny"))
+    assert len(run.curve) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"recipe": TINY.recipe._replace(optimiser="SGD")}, "optimiser: Adam.*optimiser: SGD"),
+        ({"recipe": TINY.recipe._replace(weight_decay=0.1)}, r"weight_decay: 0\.1"),
+        ({"head": partial(EVASummary, num_heads=1)}, r"head: .*average_pooling.*head: .*EVASummary"),
+        ({"widths": (6,)}, r"widths: \(4\).*widths: \(6\)"),
+    ],
+)
+def test_a_row_that_was_edited_is_not_gone_on_with(small, tmp_path, monkeypatch, change, named):
+    stopped(4, settings(), tmp_path, device="cpu")
+    monkeypatch.setitem(experiments.ROWS, "tiny", replace(TINY, **change))
+    with pytest.raises(ValueError, match=f"as it was defined before .*{named}"):
+        evalib.train(settings(), tmp_path, device="cpu")
+    assert len(checkpoint.found(tmp_path)) == 1
+
+
+def test_a_run_of_a_row_whose_module_changed_is_not_gone_on_with(small, tmp_path, monkeypatch):
+    module = tmp_path / "rows.py"
+    module.write_text("one")
+    monkeypatch.setenv("EVALIB_MODULE", str(module))
+    stopped(4, settings(), tmp_path, device="cpu")
+    module.write_text("another")
+    with pytest.raises(ValueError, match="before the file that registers it changed"):
+        evalib.train(settings(), tmp_path, device="cpu")
+    assert train.origin(evalib.Settings("resnet20-small"))["module"] is None  # evalib's own
 
 
 def test_training_leaves_the_random_state_as_it_was(small):
@@ -213,10 +375,14 @@ def test_the_loss_falls_on_real_images(small):
     assert max(row["train_loss"] for row in curve[-4:]) < 0.75 * curve[0]["train_loss"]
 
 
-def test_learning_rate_falls_tenfold_at_half_and_three_quarters():
-    plan = settings(epochs=8)
-    rates = [learning_rate(plan, epoch) for epoch in range(8)]
-    assert rates == pytest.approx([1e-3] * 4 + [1e-4] * 2 + [1e-5] * 2)
+@pytest.mark.parametrize(
+    ("tier", "epochs", "falls"), [("smoke", 2, [1]), ("quick", 15, [8, 12]), ("paper", 150, [75, 113])]
+)
+def test_the_tiers_have_their_epochs_and_their_rate_falls_at_half_and_three_quarters(tier, epochs, falls):
+    plan = evalib.Settings("resnet20-small", tier=tier)
+    rates = [learning_rate(plan, epoch) for epoch in range(plan.epochs)]
+    assert len(rates) == epochs and rates[0] == 0.001
+    assert [epoch for epoch in range(1, epochs) if rates[epoch] < rates[epoch - 1]] == falls
 
 
 def test_the_test_images_decide_nothing(small, monkeypatch):
