@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -304,3 +305,17 @@ def test_every_window_attention_of_a_network_is_traced_in_the_order_of_the_pass(
     assert [tuple(each.weights.shape) for each in windows] == [(2, 4, 8, 8, 3, 3)] * 4
     with pytest.raises(ValueError, match="no relative self-attention"):
         evalib.trace_windows(evalib.build("resnet20-small"), x)
+
+
+def test_traces_in_threads_are_each_of_their_own_images_and_leave_nothing_behind():
+    eva, window = evalib.ExpandingVisualAttention(8, 8, 8, 2), evalib.RelativeSelfAttention(8, 8, 3, 2)
+    images = torch.randn(24, 2, 8, 7, 7)
+
+    def looked(x):
+        with torch.no_grad():
+            return evalib.trace(eva, x)[1].look_weights[3], evalib.trace_windows(window, x)[1][0].weights
+
+    with ThreadPoolExecutor(8) as pool:
+        for x, found in zip(images, pool.map(looked, images), strict=True):
+            assert all(torch.equal(one, other) for one, other in zip(looked(x), found, strict=True))
+    assert window.kept is None and not any(part._forward_hooks for part in eva.modules())
