@@ -5,12 +5,13 @@ import pytest
 import torch
 
 import evalib
+from evalib import experiments
 from evalib.__main__ import main
 from evalib.batch import notebook
 from evalib.pages import figures
 from evalib.results import records
 from evalib.results.run import run, run_in_turn
-from evalib.training import checkpoint, train
+from evalib.training import checkpoint, environment, train
 
 SETTINGS = [evalib.Settings("resnet20-small", seed, epochs=1) for seed in (0, 1, 2)]
 pytestmark = pytest.mark.usefixtures("float32")
@@ -50,6 +51,24 @@ def test_each_seed_is_bitwise_what_it_is_alone(tmp_path):
         assert together[:2] == alone[:2]
         assert together[2].keys() == alone[2].keys()
         assert all(torch.equal(together[2][name], alone[2][name]) for name in alone[2])
+
+
+def test_an_interrupt_lets_go_of_the_run_and_its_last_checkpoint_stays(tmp_path, monkeypatch):
+    tiny = evalib.Experiment("tiny", "Tiny", blocks=(1,), widths=(4,))
+    monkeypatch.setitem(experiments.ROWS, "tiny", tiny)
+
+    def observer(settings):
+        def observe(entry):
+            raise KeyboardInterrupt
+
+        return observe
+
+    asked = [evalib.Settings("tiny", seed) for seed in (0, 1)]
+    with pytest.raises(KeyboardInterrupt) as held:
+        run_in_turn(asked, tmp_path, "cpu", observer)
+    folder = records.record_path(asked[0], tmp_path).with_suffix("")
+    assert held and not environment.is_locked(folder / ".lock")
+    assert [checkpoint.epochs_of(path) for path in checkpoint.found(folder)] == [1]
 
 
 def test_a_loss_that_is_not_finite_stops_its_seed_alone(tmp_path, capsys, seed_1_diverges):

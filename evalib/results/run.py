@@ -98,20 +98,25 @@ def run_in_turn(
         stream = torch.cuda.Stream(where) if on_gpu else None
         observe = observer(each) if observer else None
         waiting.append((place, run_steps(each, out, device, shared=together, **options), stream, observe))
-    while waiting:
-        for in_hand in waiting[:together]:
-            place, running, stream, observe = in_hand
-            try:
-                with torch.cuda.stream(stream):
-                    entry = next(running)
-                if entry is not None and observe is not None:
-                    observe(entry)
-                continue
-            except StopIteration as end:
-                ends[place] = end.value
-            except Exception as error:
-                ends[place] = error
-            waiting.remove(in_hand)
+    try:
+        while waiting:
+            for in_hand in waiting[:together]:
+                place, running, stream, observe = in_hand
+                try:
+                    with torch.cuda.stream(stream):
+                        entry = next(running)
+                    if entry is not None and observe is not None:
+                        observe(entry)
+                    continue
+                except StopIteration as end:
+                    ends[place] = end.value
+                except Exception as error:
+                    running.close()
+                    ends[place] = error
+                waiting.remove(in_hand)
+    finally:
+        for _, running, _, _ in waiting:  # interrupted: each lets go of its run, whose last checkpoint stays
+            running.close()
     return [ends[place] for place in range(len(settings))]
 
 
