@@ -157,8 +157,9 @@ right = (run.test_scores.argmax(dim=1) == mine.test_labels).sum().item()
 print(f"{right} of the {len(mine.test_labels)} images that were put aside are right")
 
 # %% [markdown]
-# Without `network=`, a fresh network of the experiment is trained, with as many classes as the data have. Labels that do not fit are
-# named before any training begins:
+# Without `network=`, a fresh network of the experiment is trained, with as many classes as the data have. To train the classifier
+# alone, freeze the rest with `network.requires_grad_(False)` and `network.classifier.requires_grad_(True)`. The batch statistics of
+# what is frozen stay as they are, too. Labels that do not fit are named before any training begins:
 
 # %%
 for wrong in (vehicle + 1, vehicle[:-1], vehicle.float()):
@@ -169,7 +170,8 @@ for wrong in (vehicle + 1, vehicle[:-1], vehicle.float()):
 
 # %% [markdown]
 # A run on your own data writes no record, because records are for the networks of this book on CIFAR-10. With `directory=` it keeps
-# checkpoints, and the same call resumes from them. Images of other sizes train too: ResNets and SANets take any size, EVANets
+# checkpoints, and the same call resumes from them. A folder goes on with its own run alone: other settings, other data or another
+# network are named. Images of other sizes train too: ResNets and SANets take any size, EVANets
 # 32×32 or 28×28.
 #
 # CIFAR-100 is built in. It is fetched once, or read from the data folder, and verified by its SHA-256:
