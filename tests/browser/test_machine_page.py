@@ -1,4 +1,5 @@
-"""The Looking Machine in a browser: what it draws is what PyTorch computes, and every state has an address and a key."""
+"""The Looking Machine in a browser: what it draws is what PyTorch computes, and every state has an
+address and a key."""
 
 import json
 import re
@@ -17,12 +18,14 @@ from evalib.tracing import trace
 from evalib.training import data
 from evalib.training.cifar import load_data
 
-WEIGHTS = """() => [...document.querySelector('looking-machine').shadowRoot.querySelectorAll('.square')]
-  .map(square => [Number(square.dataset.weight), Number(square.querySelector('.heat').style.opacity)])"""
-SHARES = """() => [...document.querySelector('looking-machine').shadowRoot.querySelectorAll('.answer li')]
-  .map(row => parseFloat(row.querySelector('i').style.width) / 100)"""
-RECALLED = """() => [...document.querySelector('looking-machine').shadowRoot.querySelectorAll('.notebook li i')]
-  .map(bar => parseFloat(bar.style.width) / 100)"""
+WEIGHTS = """() =>
+[...document.querySelector('looking-machine').shadowRoot.querySelectorAll('.square')] .map(square =>
+[Number(square.dataset.weight), Number(square.querySelector('.heat').style.opacity)])"""
+SHARES = """() => [...document.querySelector('looking-machine').shadowRoot.querySelectorAll('.answer
+li')] .map(row => parseFloat(row.querySelector('i').style.width) / 100)"""
+RECALLED = """() =>
+[...document.querySelector('looking-machine').shadowRoot.querySelectorAll('.notebook li i')]
+.map(bar => parseFloat(bar.style.width) / 100)"""
 FOUND = "() => document.querySelector('looking-machine').shadowRoot.querySelector('.real').dataset.found"
 LAST = "look=3"
 
@@ -36,8 +39,10 @@ def element():
 def address(element, tmp_path_factory):
     path = tmp_path_factory.mktemp("machine") / "page.html"
     path.write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Machine</title><meta name="viewport" '
-        'content="width=device-width, initial-scale=1"><style>:root { color-scheme: light dark } body { font-family: sans-serif; '
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Machine</title><meta '
+        'name="viewport" '
+        'content="width=device-width, initial-scale=1"><style>:root { color-scheme: light dark } '
+        "body { font-family: sans-serif; "
         "background: light-dark(#fff, #14181e); color: light-dark(#222, #eee) }</style>"
         f"<main><h1>Machine</h1>{element.data}</main>",
         encoding="utf-8",
@@ -199,7 +204,12 @@ def without(runs, taken):
     return runs[[not each for each in gone]]
 
 
-TAKEN = ([], ["resnet20-small.2"], ["evanet20-small.0", "resnet20-small.0"], ["resnet20-small.0", "resnet20-small.1"])
+TAKEN = (
+    [],
+    ["resnet20-small.2"],
+    ["evanet20-small.0", "resnet20-small.0"],
+    ["resnet20-small.0", "resnet20-small.1"],
+)
 
 
 @pytest.mark.parametrize("taken", TAKEN)
@@ -213,7 +223,10 @@ def test_is_it_real_computes_as_the_report_does(page, address, taken):
         assert found["corrected"] == pytest.approx(expected.p, rel=1e-6)
         for part in ("mean", "low", "high", "p"):
             value = getattr(expected.difference, part)
-            assert found.get(part) == (None if value is None else pytest.approx(value, rel=1e-6)), (number, part)
+            assert found.get(part) == (None if value is None else pytest.approx(value, rel=1e-6)), (
+                number,
+                part,
+            )
 
 
 def test_validation_stands_beside_and_a_dot_is_taken_out_by_a_press(page, address):
@@ -250,7 +263,13 @@ def test_every_state_is_in_the_address_and_comes_back_from_it(page, address):
 
 
 @pytest.mark.parametrize(
-    "state", ["image=nothing&look=9&scale=-1", "scale=abc&pair=99&without=x.1&whatif=", "a-heading", "card=0&epoch=x"]
+    "state",
+    [
+        "image=nothing&look=9&scale=-1",
+        "scale=abc&pair=99&without=x.1&whatif=",
+        "a-heading",
+        "card=0&epoch=x",
+    ],
 )
 def test_an_address_that_says_nothing_of_it_changes_nothing(page, address, state):
     opened(page, address, state)
@@ -293,7 +312,12 @@ def test_it_plays_by_itself_unless_motion_is_unwelcome(new_page, address):
 
 @pytest.mark.parametrize("part", [".photo", "input[type=range]", ".answer ol"])
 def test_a_swipe_scrolls_and_changes_nothing(new_page, address, part):
-    page = new_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, reduced_motion="reduce")
+    page = new_page(
+        viewport={"width": 390, "height": 844},
+        has_touch=True,
+        is_mobile=True,
+        reduced_motion="reduce",
+    )
     page.goto(address)
     page.locator("looking-machine[data-ready]").wait_for()
     shares = page.evaluate(SHARES)
@@ -303,7 +327,10 @@ def test_a_swipe_scrolls_and_changes_nothing(new_page, address, part):
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
     for step in range(1, 16):
-        session.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 10 * step}]})
+        session.send(
+            "Input.dispatchTouchEvent",
+            {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 10 * step}]},
+        )
         page.wait_for_timeout(16)
     session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     page.wait_for_function(f"scrollY > {top + 60}")
