@@ -143,6 +143,33 @@ layers = {"attention": layer, "convolution": nn.Conv2d(64, 64, 3, bias=False)}
 {name: count_parameters(each) for name, each in layers.items()}
 
 # %% [markdown]
+# ## Fixed weights, changing weights
+#
+# Here is the difference from a convolution, in two trained networks. The last convolution of a ResNet-20 small has the same
+# weights wherever its window lies. The last attention of a SANet-20 small, in the same place of its network, weighs each window
+# anew.
+
+# %% tags=["hide-input"]
+from evalib import load_pretrained, trace_windows
+from evalib.training import data
+from evalib.training.cifar import load_data
+
+cifar, sanet = load_data("subset"), load_pretrained("sanet20-small")
+with torch.no_grad():
+    kernel = load_pretrained("resnet20-small").stages[-1].mix2.weight.norm(dim=(0, 1))
+    _, windows_seen = trace_windows(sanet, data.normalise(cifar.test_images[125:126]))
+of_places = windows_seen[-1].weights[0].mean(dim=0)  # i j a b, mean over the heads
+places = ((1, 1), (3, 4), (6, 5))
+panels = {"convolution, everywhere": kernel / kernel.sum()}
+panels |= {f"attention, row {i + 1}, column {j + 1}": of_places[i, j] for i, j in places}
+assert all(torch.isclose(each.sum(), torch.tensor(1.0)) for each in panels.values())
+picture(
+    *(grid(name, numbers(100 * each, ".0f"), weighed(each)) for name, each in panels.items()),
+    caption="Shares of a 3×3 window, in percent. Left: the size of the convolution's weights, the same at every pixel. The others: "
+    "attention at three pixels of one photograph, mean over four heads.",
+)
+
+# %% [markdown]
 # ## Any window
 #
 # The last attention of a trained SANet-20 small, on four test images. Choose a head and a query: each cell has its row and
@@ -150,16 +177,10 @@ layers = {"attention": layer, "convolution": nn.Conv2d(64, 64, 3, bias=False)}
 # window is cut. Weights say from where a layer takes its values, and [hardly what its answer hangs on](where-it-counts).
 
 # %% tags=["hide-input"]
-from evalib import load_pretrained
 from evalib.pages import explorer
-from evalib.training import data
-from evalib.training.cifar import load_data
 
-cifar = load_data("subset")
 captioned(
-    explorer.relative_attention(
-        load_pretrained("sanet20-small"), cifar.test_images[::125], cifar.test_labels[::125]
-    ),
+    explorer.relative_attention(sanet, cifar.test_images[::125], cifar.test_labels[::125]),
     "Eq. 3 at any query of a trained SANet's last attention. Compare two pixels: the logits of content change with the place, and "
     "so do those of position, because they too are products with the query.",
 )

@@ -92,3 +92,31 @@ def test_every_link_and_anchor_within_the_book_resolves(built):
     command += ["--root-dir", HTML, f"{HTML}/**/*.html"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_search_finds_words_and_no_code(browser, address):
+    page = browser.new_context().new_page()
+    page.goto(f"{address}/search.html?q=importlib")
+    page.wait_for_selector("#search-results .search-summary:not(:empty)")
+    assert page.locator("#search-results li").count() == 0
+    page.goto(f"{address}/search.html?q=softmax")
+    page.wait_for_selector("#search-results li p.context")
+    shown = "\n".join(page.locator("#search-results p.context").all_inner_texts())
+    assert not re.search(r"import |def |\\\(|<div|\$\$", shown), shown
+
+
+def test_one_switch_shows_the_code_of_a_page(page, built):
+    page.goto((built / "notebooks" / "attention.html").as_uri())
+    cells = page.locator("details.above-input")
+    assert cells.count() > 5 and not cells.first.locator("pre").is_visible()
+    page.get_by_role("button", name="Show the code").click()
+    assert all(cell.locator("pre").first.is_visible() for cell in cells.all())
+    page.get_by_role("button", name="Hide the code").click()
+    assert not cells.first.locator("pre").is_visible()
+
+
+def test_an_exercise_that_is_not_solved_opens_in_colab(page, built):
+    page.goto((built / "notebooks" / "attention.html").as_uri())
+    links = page.get_by_role("link", name="open it in Colab")
+    assert links.count() == 3
+    assert links.first.get_attribute("href").endswith("/blob/main/notebooks/attention.ipynb")
