@@ -177,7 +177,6 @@ picture(
 # %% tags=["hide-input"]
 from evalib import load_pretrained
 from evalib.pages import explorer
-from evalib.training import data
 from evalib.training.cifar import load_data
 
 cifar = load_data("subset")

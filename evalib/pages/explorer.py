@@ -59,7 +59,9 @@ def convolution(network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[
     return element(data, still(image, drawings, said))
 
 
-def relative_attention(network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, " n"]):
+def relative_attention(
+    network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, " n"]
+):
     """Eq. 3 in the last attention of a SANet: content and position logits and weights of a window.
 
     ``ValueError`` if the network is in training mode or has no such layer.
@@ -162,7 +164,9 @@ def export_eva(network, images, labels) -> dict:
 def forward(network: Network, images: UInt8[Tensor, "n 3 i j"], run: Callable = nn.Module.__call__):
     """``run(network, images)``, images normalised, in the network's precision, on its device."""
     if network.training:
-        raise ValueError("the network is in training mode, where batches change what it computes: call network.eval()")
+        raise ValueError(
+            "the network is in training mode, where batches change what it computes: call network.eval()"
+        )
     parameter = next(network.parameters())
     return run(network, normalise(images).to(parameter.device, parameter.dtype))
 

@@ -42,7 +42,9 @@ SIZE = 32
 """Rows and columns of the image."""
 
 
-def live(networks: Mapping[str, Network], images: UInt8[Tensor, "n 3 32 32"], labels: Int[Tensor, " n"]) -> HTML:
+def live(
+    networks: Mapping[str, Network], images: UInt8[Tensor, "n 3 32 32"], labels: Int[Tensor, " n"]
+) -> HTML:
     """EVANets that answer to any image: ``networks`` names them on the page, the first one begins.
 
     ``images`` are those to choose from; the static figure is of the first. ``ValueError`` if a
@@ -112,11 +114,15 @@ def pack(network) -> tuple[dict, bytes]:
     browser does not compute.
     """
     if network.training:
-        raise ValueError("the network is in training mode, where batches change what it computes: call network.eval()")
+        raise ValueError(
+            "the network is in training mode, where batches change what it computes: call network.eval()"
+        )
     if not isinstance(network.summary, EVASummary):
         raise ValueError("the network has no Expanding Visual Attention: give an EVANet")
     if (network.classifier.out_features, network.stem[0].in_channels) != (len(CLASSES), len(MEAN)):
-        raise ValueError("the page shows colour images and the classes of CIFAR-10: give a network of these")
+        raise ValueError(
+            "the page shows colour images and the classes of CIFAR-10: give a network of these"
+        )
     block = Block()
     for each in network.stages:
         known(each, BasicBlock)
@@ -153,7 +159,9 @@ def convolution(block: Block, layer, norm) -> dict:
         (1, 1),
         None,
     ) or norm.running_var is None:
-        raise ValueError(f"{layer} is no padded 3×3 convolution without bias before a batch norm with running values")
+        raise ValueError(
+            f"{layer} is no padded 3×3 convolution without bias before a batch norm with running values"
+        )
     factor = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     weight = layer.weight.double() * rearrange(factor, "cout -> cout 1 1 1")
     bias = norm.bias.double() - norm.running_mean.double() * factor
@@ -165,13 +173,15 @@ def convolution(block: Block, layer, norm) -> dict:
 def expanding_attention(block: Block, eva) -> dict:
     """The first query, stages and output of EVA; a ring is the places of its pixels, row by row."""
     if type(eva).forward is not ExpandingVisualAttention.forward:
-        raise ValueError(f"{type(eva).__name__} computes otherwise than ExpandingVisualAttention: not exported")
-    if eva.normed:
-        raise ValueError("norms of pixels and of the first query are not exported: the browser has none")
+        raise ValueError(
+            f"{type(eva).__name__} computes otherwise than ExpandingVisualAttention: not exported"
+        )
     known(eva.convolution, WholeMap)
     kernel = eva.convolution.gain * rearrange(eva.convolution.weight, "d c i j -> d (i j c)")
     rings = eva.pixels.split(eva.sizes)
     return {
+        "pixel_norm": layer_norm(block, eva.pixel_norm) if eva.normed else None,
+        "query_norm": layer_norm(block, eva.query_norm) if eva.normed else None,
         "extent": eva.extent,
         "heads": eva.looks[0].num_heads,
         "convolution": {"weight": block.put(kernel), "bias": block.put(eva.convolution.bias)},
@@ -193,7 +203,9 @@ def attention(block: Block, layer) -> dict:
     known(layer, SingleQueryAttention, LetterAttention, ResidualAttention, StandardAttention)
     r = None
     if layer.offsets is not None:
-        r = block.put(relative_embedding(layer.rows, layer.cols).flatten(2).index_select(2, layer.pixels))
+        r = block.put(
+            relative_embedding(layer.rows, layer.cols).flatten(2).index_select(2, layer.pixels)
+        )
     norm = getattr(layer, "norm", None)
     return {
         "W_Q": block.put(layer.scale * layer.W_Q.matrix()),
@@ -201,8 +213,14 @@ def attention(block: Block, layer) -> dict:
         "W_V": block.put(layer.W_V.matrix()),
         "r": r,
         "W_O": block.put(layer.W_O.matrix()) if hasattr(layer, "W_O") else None,
-        "norm": norm and {"weight": block.put(norm.weight), "bias": block.put(norm.bias), "epsilon": norm.eps},
+        "norm": norm and layer_norm(block, norm),
     }
+
+
+def layer_norm(block: Block, norm: nn.LayerNorm) -> dict:
+    """The weight, the bias and the epsilon of a LayerNorm."""
+    weight, bias = block.put(norm.weight), block.put(norm.bias)
+    return {"weight": weight, "bias": bias, "epsilon": norm.eps}
 
 
 def feed_forward(block: Block, layers) -> list[dict]:
@@ -221,4 +239,6 @@ def known(layer: nn.Module, *types: type) -> None:
     """``ValueError`` unless ``layer`` is of one of ``types``, and not of a class made from one."""
     names = [each.__name__ for each in types]
     if type(layer) not in types:
-        raise ValueError(f"{type(layer).__name__} is not exported: the browser computes {', '.join(names)}")
+        raise ValueError(
+            f"{type(layer).__name__} is not exported: the browser computes {', '.join(names)}"
+        )

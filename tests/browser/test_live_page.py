@@ -100,7 +100,7 @@ def test_images_have_the_scores_and_weights_of_pytorch(name, page, tmp_path, pho
         compare(detail, network, images[index], near)
 
 
-@pytest.mark.parametrize("name", ["standard", "residual", "scaled-no-position", "scaled-one-block", "scaled-heads8", "scaled-333"])
+@pytest.mark.parametrize("name", ["normed", "standard-normed", "residual", "scaled-no-position", "scaled-one-block", "scaled-heads8", "scaled-333"])
 def test_other_readings_and_parts_are_those_of_pytorch(name, page, tmp_path, photographs):
     network = sharp(f"evanet20-small-{name}")
     _, detail = started(page, write(tmp_path, live.live({name: network}, *(part[:1] for part in photographs))))

@@ -119,11 +119,12 @@ const engine = () => {
     const edge = side - extent; // the last rows and columns
     const crop = range(extent * extent).map((m) => {
       const [i, j] = [edge + Math.floor(m / extent), edge + (m % extent)];
-      return Float64Array.from(channels, (c) => map[(c * side + i) * side + j]);
+      const pixel = Float64Array.from(channels, (c) => map[(c * side + i) * side + j]);
+      return network.pixel_norm ? normalise(network.pixel_norm, pixel) : pixel;
     });
     const all = Float64Array.from(crop.flatMap((pixel) => [...pixel]));
     const q0 = feedForward(network.first_query, linear(network.convolution.weight, all, network.convolution.bias));
-    return expand(network, crop, q0);
+    return expand(network, crop, network.query_norm ? normalise(network.query_norm, q0) : q0);
   };
 
   // EVA on the vectors of a map and a first query: the weights, the slots, and what the output layer says of each query in
