@@ -99,4 +99,6 @@ def is_bare(projection: nn.Module, kind: type[nn.Module]) -> bool:
 
 def as_leaf(layer: nn.Module, x: torch.fx.Proxy) -> torch.fx.Proxy:
     """To ``torch.fx`` the layer is one node, for it depends on shapes and turns autocast off."""
-    return x.tracer.create_proxy("call_module", x.tracer.path_of_module(layer), (x,), {})
+    tracer = x.tracer
+    assert isinstance(tracer, torch.fx.Tracer)
+    return tracer.create_proxy("call_module", tracer.path_of_module(layer), (x,), {})
