@@ -1,6 +1,7 @@
 """An exported network takes raw pixels, any number of images, and gives the scores of the network that it was made of."""
 
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -107,3 +108,29 @@ def test_another_size_and_number_of_classes(tmp_path):
     program, classes = run_onnx(path)
     torch.testing.assert_close(program(images), evalib.predict(network, images), rtol=0, atol=1e-4)
     assert json.loads(classes) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_network_is_exported_as_predict_takes_it_in_either_mode(tmp_path, images, mode):
+    """In training mode too: by the statistics that it kept, not by those of the batch."""
+    network = evalib.build("resnet20-small")
+    for buffer in network.buffers():
+        if buffer.is_floating_point():
+            buffer.uniform_(0.5, 1.5)
+    want = evalib.predict(network.eval(), images[:5])
+    path = export.export(network.train(mode), tmp_path / "mine.pt2")
+    program, _ = run_pt2(path)
+    torch.testing.assert_close(program(images[:5]), want, rtol=0, atol=1e-4)
+    assert network.training == mode
+
+
+@pytest.mark.parametrize("name", ["resnet20-small", "sanet20-small"])
+def test_no_image_gives_no_scores(tmp_path, name):
+    path = export.export(evalib.build(name), tmp_path / "mine.onnx")
+    code = f"""
+import numpy, onnxruntime
+session = onnxruntime.InferenceSession({str(path)!r}, providers=["CPUExecutionProvider"])
+assert session.run(None, {{"images": numpy.zeros((0, 3, 32, 32), numpy.uint8)}})[0].shape == (0, 10)
+assert "mean" in session.get_modelmeta().custom_metadata_map["preprocessing"]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)  # a fault of the runtime ends its process

@@ -12,7 +12,7 @@ from torch.nn.init import zeros_
 
 import evalib
 from evalib.results import weights
-from evalib.results.reading import READINGS, entropy, kept, of_another_class, reads, recorded
+from evalib.results.reading import READINGS, effective, entropy, kept, of_another_class, reads, recorded
 from evalib.training.cifar import load_data
 
 measure = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "measure_readings.py"))["measure"]
@@ -120,3 +120,9 @@ def test_readings_that_were_changed_are_refused(tmp_path, change):
         recorded(tmp_path)
     measure(tmp_path, again=True)
     assert recorded(tmp_path) == []
+
+
+def test_pixels_in_effect_are_the_mean_of_each_images_own():
+    """Eight equal weights and one alone: 8 and 1 pixels, 4.5 on average; e to the mean entropy would be 2.8."""
+    weights = torch.tensor([[0.125] * 8, [1.0] + [0.0] * 7])
+    assert effective(weights) == pytest.approx(4.5)

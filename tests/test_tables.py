@@ -380,3 +380,13 @@ RECORDS = sorted((Path(__file__).parent.parent / "results").glob("**/*-seed*.jso
 def test_every_record_of_the_repository_is_sound(path):
     record = records.read(path)
     assert records.whole(record) and settings_of(record).tier in path.parts
+
+
+def test_the_minutes_of_a_run_are_its_median_epoch_times_their_number(tmp_path):
+    """An epoch in which the machine slept does not count."""
+    path = made(tmp_path, tier="quick", seconds=1.0)
+    curve = json.loads(path.read_text())["curve"]
+    for entry, seconds in zip(curve, [8.0, 4.0, 900.0] + [4.0] * 12, strict=True):
+        entry["seconds"] = seconds
+    made(tmp_path, tier="quick", curve=curve, seconds=960.0)
+    assert tables.table(tmp_path)[0]["minutes"] == 1.0

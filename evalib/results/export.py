@@ -24,19 +24,25 @@ EXAMPLES = 2
 class Deployed(nn.Module):
     """A network with the preprocessing of its training in front: raw pixels ``n 3 i j -> n k`` scores.
 
-    Window attention stands in it as the equation itself: plain operations, which any runtime has.
+    Window attention stands in it as the equation itself: plain operations, which any runtime has. Such a network is given one
+    more image, of zeros, whose scores are dropped: its windows of no image at all would stop ONNX Runtime.
     """
 
     def __init__(self, network: nn.Module):
         super().__init__()
         network = copy.deepcopy(network).float().cpu().eval().requires_grad_(False)
         self.network = network.to(memory_format=torch.contiguous_format)
+        self.has_windows = False
         for module in self.network.modules():
             if isinstance(module, RelativeSelfAttention):
                 module.fast = False
+                self.has_windows = True
 
     def forward(self, images: UInt8[Tensor, "n 3 i j"]) -> Float[Tensor, "n k"]:
-        return self.network(data.normalise(images))
+        if not self.has_windows:
+            return self.network(data.normalise(images))
+        one_more = torch.cat([images, images.new_zeros((1, *images.shape[1:]))])
+        return self.network(data.normalise(one_more))[:-1]
 
 
 def export(
@@ -50,7 +56,8 @@ def export(
     """Write ``network`` to ``path``: its input ``images`` is uint8 ``n 3 i j`` for any n, its output ``scores``, ``n k``.
 
     ``format`` is "onnx" or "pt2" (``torch.export``); without it the suffix of ``path`` says. Normalisation is inside. The
-    names ``classes`` go into the file (ONNX: metadata ``classes``; pt2: extra file ``classes.json``). ``size``, height and
+    names ``classes`` and the ``preprocessing`` that is inside go into the file (ONNX: metadata; pt2: extra files
+    ``classes.json`` and ``preprocessing.json``). ``size``, height and
     width, is by default that of the images that the network was trained on, else 32×32. ``ValueError`` without a format,
     or against the suffix, for classes that are not the network's, or where the file is there already, without ``overwrite``.
     """
@@ -73,26 +80,31 @@ def export(
     predict(network, images, classes=classes)  # refuses what does not fit
     batch = {"images": {0: torch.export.Dim("n", min=1)}}
     program = torch.export.export(Deployed(network), (images,), dynamic_shapes=batch)
-    names = json.dumps(None if classes is None else [*map(str, classes)])
-    content = (as_onnx if kind == "onnx" else as_pt2)(program, names)
+    inside = "uint8, n 3 i j; divided by 255, less the mean and divided by the standard deviation of each channel, inside"
+    said = {
+        "classes": json.dumps(None if classes is None else [*map(str, classes)]),
+        "preprocessing": json.dumps({"images": inside, "mean": list(data.MEAN), "std": list(data.STD)}),
+    }
+    content = (as_onnx if kind == "onnx" else as_pt2)(program, said)
     return checkpoint.write_atomically(path, content)
 
 
-def as_pt2(program, classes: str) -> bytes:
+def as_pt2(program, said: dict[str, str]) -> bytes:
     """The bytes of the program as ``torch.export.load`` reads them."""
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={"classes.json": classes})
+    torch.export.save(program, buffer, extra_files={f"{name}.json": text for name, text in said.items()})
     return buffer.getvalue()
 
 
-def as_onnx(program, classes: str) -> bytes:
+def as_onnx(program, said: dict[str, str]) -> bytes:
     """The bytes of the program as an ONNX model."""
     from onnx import StringStringEntryProto
 
     converted = torch.onnx.export(program, input_names=["images"], output_names=["scores"], dynamo=True, verbose=False)
     assert converted is not None  # it is where no file is written
     model = converted.model_proto
-    model.metadata_props.append(StringStringEntryProto(key="classes", value=classes))
+    for name, text in said.items():
+        model.metadata_props.append(StringStringEntryProto(key=name, value=text))
     return model.SerializeToString()
 
 

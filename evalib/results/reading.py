@@ -79,14 +79,19 @@ def reads(
     q0, *lengths = (vector.norm(dim=1).mean().item() for vector in (seen.queries[0], *seen.looks))
     found = [Read("q0", EXTENT**2, q0, None, weight[0], *exchanged(eva.first_query))]
     for s, (look, weights) in enumerate(zip(eva.looks, seen.look_weights, strict=True)):
-        effective = entropy(weights).exp().mean().item()
-        found.append(Read(f"attn{s}", weights.shape[-1], lengths[s], effective, weight[s + 1], *exchanged(look)))
+        measured = lengths[s], effective(weights), weight[s + 1]
+        found.append(Read(f"attn{s}", weights.shape[-1], *measured, *exchanged(look)))
     return right(plain), tuple(found)
 
 
 def entropy(weights: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch"]:
     """``H = −Σ_m w_m ln w_m`` of weights that sum to one, in nats."""
     return torch.special.entr(weights).sum(dim=-1)
+
+
+def effective(weights: Float[Tensor, "*batch m"]) -> float:
+    """The pixels in effect: ``e^H`` of each image and head, then the mean over them."""
+    return entropy(weights).exp().mean().item()
 
 
 def of_another_class(labels: Int[Tensor, " n"]) -> Int64[Tensor, " n"]:
