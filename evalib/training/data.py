@@ -1,6 +1,8 @@
-"""A data set in memory, and what an epoch makes of it: split, plan, augmentation, normalised pixels.
+"""A data set in memory, and what an epoch makes of it: split, plan, augmentation, normalised
+pixels.
 
-The whole data set is a few tensors, so that a batch is an index and the augmentation runs where the tensors are.
+The whole data set is a few tensors, so that a batch is an index and the augmentation runs where the
+tensors are.
 """
 
 import hashlib
@@ -40,7 +42,8 @@ class Dataset(NamedTuple):
 
 
 def fingerprint(*arrays: np.ndarray) -> str:
-    """SHA-256, in hex, of the bytes of training images, labels, test images and labels, channels last, in row-major order."""
+    """SHA-256, in hex, of the bytes of training images, labels, test images and labels, channels
+    last, in row-major order."""
     sha = hashlib.sha256()
     for array in arrays:
         sha.update(np.ascontiguousarray(array).data)
@@ -49,7 +52,9 @@ def fingerprint(*arrays: np.ndarray) -> str:
 
 def describe(dataset: Dataset) -> str:
     """Two lines: the source and the counts, then the fingerprint."""
-    name = {"cifar100": "CIFAR-100", "own": "own data"}.get(dataset.source, f"CIFAR-10, {dataset.source}")
+    name = {"cifar100": "CIFAR-100", "own": "own data"}.get(
+        dataset.source, f"CIFAR-10, {dataset.source}"
+    )
     shape = "×".join(map(str, dataset.train_images.shape[1:]))
     return (
         f"{name}: {len(dataset.train_images)} training and {len(dataset.test_images)} test images "
@@ -61,11 +66,13 @@ def describe(dataset: Dataset) -> str:
 
 
 def dataset(images, labels, test_images=None, test_labels=None, classes=None) -> Dataset:
-    """Your own images and labels, for ``evalib.train(settings, dataset=…)``: tensors or numpy arrays, which are copied.
+    """Your own images and labels, for ``evalib.train(settings, dataset=…)``: tensors or numpy
+    arrays, which are copied.
 
-    ``images`` are uint8, ``n 3 i j``, and ``labels`` whole numbers 0 … k−1, each of them there. Without a test set, a fixed tenth of the images is put
-    aside as one. ``classes`` names the labels; without it they are called by their numbers. ``TypeError`` or
-    ``ValueError``, with the remedy, if types, shapes, counts or labels are others.
+    ``images`` are uint8, ``n 3 i j``, and ``labels`` whole numbers 0 … k−1, each of them there.
+    Without a test set, a fixed tenth of the images is put aside as one. ``classes`` names the
+    labels; without it they are called by their numbers. ``TypeError`` or ``ValueError``, with the
+    remedy, if types, shapes, counts or labels are others.
     """
     if (test_images is None) != (test_labels is None):
         raise ValueError("test_images and test_labels belong together: give both, or neither")
@@ -75,11 +82,20 @@ def dataset(images, labels, test_images=None, test_labels=None, classes=None) ->
     given = labels
     if test_images is None:
         train, test = split(len(labels))
-        images, labels, test_images, test_labels = images[train], labels[train], images[test], labels[test]
+        images, labels, test_images, test_labels = (
+            images[train],
+            labels[train],
+            images[test],
+            labels[test],
+        )
     else:
-        test_images, test_labels = checked(test_images, test_labels, "test_images", "test_labels", range(number))
+        test_images, test_labels = checked(
+            test_images, test_labels, "test_images", "test_labels", range(number)
+        )
     if len(labels) < 10:
-        raise ValueError(f"{len(labels)} images are left to train on, and none to validate: give 11 or more")
+        raise ValueError(
+            f"{len(labels)} images are left to train on, and none to validate: give 11 or more"
+        )
     if test_images.shape[1:] != images.shape[1:]:
         sizes = " and ".join(f"{part.shape[2]}×{part.shape[3]}" for part in (images, test_images))
         raise ValueError(f"images of one size are wanted, not {sizes}: resize them")
@@ -88,7 +104,10 @@ def dataset(images, labels, test_images=None, test_labels=None, classes=None) ->
         missing = int(counts.argmin())
         remedy = f"number the labels 0 … {number - 1}, without gaps"
         if missing in given:
-            remedy = "all its images are in the tenth that is put aside as the test set: give more, or a test set"
+            remedy = (
+                "all its images are in the tenth that is put aside as the test set: give more, "
+                "or a test set"
+            )
         raise ValueError(f"no training image has the label {missing}: {remedy}")
     arrays = [rearrange(part, "n c i j -> n i j c").numpy() for part in (images, test_images)]
     sha256 = fingerprint(arrays[0], labels.numpy(), arrays[1], test_labels.numpy())
@@ -97,13 +116,19 @@ def dataset(images, labels, test_images=None, test_labels=None, classes=None) ->
 
 
 def check_names(classes) -> tuple[str, ...]:
-    """The names of classes in the order of their labels; an error if they have none, or two are one."""
+    """The names of classes in the order of their labels; an error if they have none, or two are
+    one."""
     if isinstance(classes, str | set | frozenset | dict):
-        remedy = "a list of names in the order of the labels, as sorted(classes, key=classes.get) of ImageFolder's class_to_idx"
+        remedy = (
+            "a list of names in the order of the labels, as sorted(classes, key=classes.get) "
+            "of ImageFolder's class_to_idx"
+        )
         raise TypeError(f"classes are of type {type(classes).__name__}: give {remedy}")
     names = tuple(classes)
     if len(names) < 2:
-        raise ValueError(f"classes are {len(names)}: there is nothing to tell apart; give two or more")
+        raise ValueError(
+            f"classes are {len(names)}: there is nothing to tell apart; give two or more"
+        )
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"two classes are called {twice[0]!r}: give each a name of its own")
@@ -111,7 +136,8 @@ def check_names(classes) -> tuple[str, ...]:
 
 
 def checked(images, labels, called: str, labels_called: str, names: Sequence | None):
-    """Copies of ``images`` and ``labels`` as tensors, labels as int64; an error says what is wrong with them.
+    """Copies of ``images`` and ``labels`` as tensors, labels as int64; an error says what is wrong
+    with them.
 
     ``names`` are those of the classes, where they are known.
     """
@@ -120,13 +146,20 @@ def checked(images, labels, called: str, labels_called: str, names: Sequence | N
     check_shape(pixels, called, as_numpy)
     if pixels.dtype != torch.uint8:
         whole = f"{called}.astype(np.uint8)" if as_numpy else f"{called}.to(torch.uint8)"
-        scaled = f"(255 * {called}).round()" + (".astype(np.uint8)" if as_numpy else ".to(torch.uint8)")
-        remedy = f"for floats in 0 … 1 {scaled}" if pixels.is_floating_point() else f"for pixels in 0 … 255 {whole}"
+        scaled = f"(255 * {called}).round()" + (
+            ".astype(np.uint8)" if as_numpy else ".to(torch.uint8)"
+        )
+        remedy = (
+            f"for floats in 0 … 1 {scaled}"
+            if pixels.is_floating_point()
+            else f"for pixels in 0 … 255 {whole}"
+        )
         raise TypeError(f"{called} are {pixels.dtype}: give uint8, {remedy}")
     as_numpy = isinstance(labels, np.ndarray)
     if numbers.ndim == 2 and numbers.shape[1] > 1 and len(numbers) == len(pixels):
         raise ValueError(
-            f"{labels_called} of shape {tuple(numbers.shape)} for {len(pixels)} images: give one number an image; of "
+            f"{labels_called} of shape {tuple(numbers.shape)} for {len(pixels)} images: give "
+            "one number an image; of "
             f"one-hot rows {labels_called}.argmax(1)"
         )
     if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
@@ -135,7 +168,8 @@ def checked(images, labels, called: str, labels_called: str, names: Sequence | N
     if numbers.ndim != 1 or len(numbers) != len(pixels):
         column = f"; {labels_called}.flatten()" if numbers.shape[1:] == (1,) else ""
         raise ValueError(
-            f"{labels_called} of shape {tuple(numbers.shape)} for {len(pixels)} images: give one number an image{column}"
+            f"{labels_called} of shape {tuple(numbers.shape)} for {len(pixels)} images: give "
+            f"one number an image{column}"
         )
     if not len(numbers):
         raise ValueError(f"{called} are empty: give at least one")
@@ -143,31 +177,47 @@ def checked(images, labels, called: str, labels_called: str, names: Sequence | N
     low, high, most = int(numbers.min()), int(numbers.max()), len(names) if names else len(numbers)
     shifted = f", as {labels_called} - {low}" if low > 0 and high - low < most else ""
     if names and (low < 0 or high >= most):
-        raise ValueError(f"{labels_called} are {low} … {high}, of {most} classes: number them 0 … {most - 1}{shifted}")
-    if low < 0 or high >= most:  # others may be absent, and be named below; so many cannot all be there
+        raise ValueError(
+            f"{labels_called} are {low} … {high}, of {most} classes: number them 0 … "
+            f"{most - 1}{shifted}"
+        )
+    if (
+        low < 0 or high >= most
+    ):  # others may be absent, and be named below; so many cannot all be there
         unique = "np.unique" if as_numpy else "torch.unique"
         remedy = shifted or f", as {unique}({labels_called}, return_inverse=True)[1]"
-        raise ValueError(f"{labels_called} are {low} … {high}, for {most} images: number them from 0{remedy}")
+        raise ValueError(
+            f"{labels_called} are {low} … {high}, for {most} images: number them from 0{remedy}"
+        )
     if names is None and low > 0:
         raise ValueError(f"no training image has the label 0: number them from 0{shifted}")
     return pixels.contiguous(), numbers
 
 
 def as_tensor(array, called: str) -> Tensor:
-    """A copy of a tensor or a numpy array, on the CPU: what its owner does to it later changes nothing here."""
+    """A copy of a tensor or a numpy array, on the CPU: what its owner does to it later changes
+    nothing here."""
     if isinstance(array, Tensor):
         return array.detach().to("cpu", copy=True)
     if not isinstance(array, np.ndarray):
-        remedy = f"np.array({called})" if isinstance(array, list | tuple) else "a tensor or a numpy array"
+        remedy = (
+            f"np.array({called})"
+            if isinstance(array, list | tuple)
+            else "a tensor or a numpy array"
+        )
         raise TypeError(f"{called} are of type {type(array).__name__}: give {remedy}")
     if array.dtype.kind not in "buifc":
         names = f"whole numbers, as np.unique({called}, return_inverse=True)[1] makes of names"
-        raise TypeError(f"{called} are of numpy's type {array.dtype}: give {names if 'labels' in called else 'uint8'}")
+        raise TypeError(
+            f"{called} are of numpy's type {array.dtype}: give "
+            f"{names if 'labels' in called else 'uint8'}"
+        )
     return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
 
 
 def check_shape(images: Tensor, called: str = "images", as_numpy: bool = False) -> None:
-    """``ValueError``, with the remedy in the words of numpy or torch, unless ``images`` are ``n 3 i j``."""
+    """``ValueError``, with the remedy in the words of numpy or torch, unless ``images`` are ``n 3 i
+    j``."""
     if images.ndim == 4 and images.shape[1] == 3:
         return
     remedy = "give a batch of RGB images"
@@ -178,9 +228,13 @@ def check_shape(images: Tensor, called: str = "images", as_numpy: bool = False) 
     elif images.ndim == 3:
         remedy = f"of grey ones give {called}[:, None]"
     elif images.ndim == 4 and images.shape[3] == 3:
-        remedy = f"channels come second, {called}" + (".transpose(0, 3, 1, 2)" if as_numpy else ".movedim(3, 1)")
+        remedy = f"channels come second, {called}" + (
+            ".transpose(0, 3, 1, 2)" if as_numpy else ".movedim(3, 1)"
+        )
     elif images.ndim == 4 and images.shape[1] == 1:
-        remedy = "grey ones as " + (f"{called}.repeat(3, 1)" if as_numpy else f"{called}.expand(-1, 3, -1, -1)")
+        remedy = "grey ones as " + (
+            f"{called}.repeat(3, 1)" if as_numpy else f"{called}.expand(-1, 3, -1, -1)"
+        )
     elif images.ndim == 4:
         remedy = "give three channels"
     raise ValueError(f"{called} of shape {tuple(images.shape)} are not n 3 i j: {remedy}")
@@ -190,7 +244,8 @@ def check_shape(images: Tensor, called: str = "images", as_numpy: bool = False) 
 
 
 def check_pixels(images: Tensor) -> None:
-    """``TypeError`` unless ``images`` are uint8 or floating, ``ValueError`` unless floating ones lie in 0 … 1."""
+    """``TypeError`` unless ``images`` are uint8 or floating, ``ValueError`` unless floating ones
+    lie in 0 … 1."""
     if images.dtype == torch.uint8:
         return
     if not images.is_floating_point():
@@ -211,9 +266,11 @@ def check_pixels(images: Tensor) -> None:
 
 
 def normalise(images: Shaped[Tensor, "..."]) -> Float[Tensor, "n 3 i j"]:
-    """(pixel / 255 − MEAN) / STD, per channel, in single precision, of uint8 pixels; (pixel − MEAN) / STD of floating ones.
+    """(pixel / 255 − MEAN) / STD, per channel, in single precision, of uint8 pixels; (pixel − MEAN)
+    / STD of floating ones.
 
-    The argument is left as it was. ``TypeError`` or ``ValueError`` as :func:`check_shape` and :func:`check_pixels`.
+    The argument is left as it was. ``TypeError`` or ``ValueError`` as :func:`check_shape` and
+    :func:`check_pixels`.
     """
     check_shape(images)
     check_pixels(images)
@@ -226,11 +283,14 @@ def normalise(images: Shaped[Tensor, "..."]) -> Float[Tensor, "n 3 i j"]:
 # What an epoch draws
 
 
-def split(n: int, everything: bool = False) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " validation"]]:
-    """Indices of the training and the validation images: a fixed permutation of 0 … n−1, cut before its last tenth.
+def split(
+    n: int, everything: bool = False
+) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " validation"]]:
+    """Indices of the training and the validation images: a fixed permutation of 0 … n−1, cut before
+    its last tenth.
 
-    n = 50000 gives the 45000 and 5000 of He et al. 2015, the same on every machine. With ``everything`` all images train,
-    those of the validation too, which then validates nothing.
+    n = 50000 gives the 45000 and 5000 of He et al. 2015, the same on every machine. With
+    ``everything`` all images train, those of the validation too, which then validates nothing.
     """
     if n < 10:
         raise ValueError(f"n={n} has no tenth to validate on: give 10 images or more")
@@ -239,12 +299,14 @@ def split(n: int, everything: bool = False) -> tuple[Int64[Tensor, " train"], In
 
 
 def raw_draws(size: int | tuple[int, int], *entropy: int) -> np.ndarray:
-    """Uniform 64-bit integers. Only PCG64's raw stream is used, which numpy promises never to change (NEP 19)."""
+    """Uniform 64-bit integers. Only PCG64's raw stream is used, which numpy promises never to
+    change (NEP 19)."""
     return np.random.PCG64(np.random.SeedSequence(entropy)).random_raw(size)
 
 
 class Plan(NamedTuple):
-    """What one epoch draws. Entry t of each belongs to the t-th image visited, which is image ``order[t]``."""
+    """What one epoch draws. Entry t of each belongs to the t-th image visited, which is image
+    ``order[t]``."""
 
     order: Int64[Tensor, " n"]
     rows: Int64[Tensor, " n"]
@@ -253,7 +315,8 @@ class Plan(NamedTuple):
 
 
 def epoch_plan(n: int, seed: int, epoch: int) -> Plan:
-    """A permutation of n images, a corner 0 … 8 of each crop and a fair coin for each flip, on the CPU.
+    """A permutation of n images, a corner 0 … 8 of each crop and a fair coin for each flip, on the
+    CPU.
 
     A pure function of its arguments, equal on every machine, device and version.
     """
@@ -270,7 +333,8 @@ def epoch_plan(n: int, seed: int, epoch: int) -> Plan:
 
 
 def pad(images: UInt8[Tensor, "n 3 i j"]) -> UInt8[Tensor, "n 3 i+8 j+8"]:
-    """``images`` with ``PAD`` black pixels on each side: done once, then every crop is a window of the result."""
+    """``images`` with ``PAD`` black pixels on each side: done once, then every crop is a window of
+    the result."""
     return F.pad(images, (PAD, PAD, PAD, PAD))
 
 
@@ -281,7 +345,8 @@ def crop_and_flip(
     cols: Int[Tensor, " n"],
     flips: Bool[Tensor, " n"],
 ) -> UInt8[Tensor, "n 3 i j"]:
-    """The window of image ``index``, of its size before :func:`pad`, at (``rows``, ``cols``), mirrored where ``flips``.
+    """The window of image ``index``, of its size before :func:`pad`, at (``rows``, ``cols``),
+    mirrored where ``flips``.
 
     All arguments lie on one device; nothing waits for it, so a CUDA graph can hold this.
     """

@@ -1,4 +1,5 @@
-"""Where the project lies and what a run is made with: folders, locks, the device, the commit, the versions."""
+"""Where the project lies and what a run is made with: folders, locks, the device, the commit, the
+versions."""
 
 import importlib.metadata
 import json
@@ -19,18 +20,23 @@ PACKAGES = ("evalib", "torch", "torchvision", "einops", "numpy")
 
 
 def checkout() -> Path | None:
-    """The checkout that the package lies in (a ``pyproject.toml`` beside it names evalib); ``None`` if installed alone."""
+    """The checkout that the package lies in (a ``pyproject.toml`` beside it names evalib); ``None``
+    if installed alone."""
     project = Path(__file__).resolve().parents[2] / "pyproject.toml"
-    named = project.is_file() and re.search(r'^name\s*=\s*"evalib"', project.read_text("utf-8"), re.MULTILINE)
+    named = project.is_file() and re.search(
+        r'^name\s*=\s*"evalib"', project.read_text("utf-8"), re.MULTILINE
+    )
     return project.parent if named else None
 
 
 def in_checkout(name: str) -> Path:
-    """A file of the repository that is no part of the package; ``FileNotFoundError`` if evalib is installed alone."""
+    """A file of the repository that is no part of the package; ``FileNotFoundError`` if evalib is
+    installed alone."""
     folder = checkout()
     if folder is None or not (folder / name).exists():
         raise FileNotFoundError(
-            f"{name} is in the repository, and evalib is installed here without it: git clone {REPOSITORY}, "
+            f"{name} is in the repository, and evalib is installed here without it: git clone "
+            f"{REPOSITORY}, "
             "and give the command in that checkout"
         )
     return folder / name
@@ -39,7 +45,8 @@ def in_checkout(name: str) -> Path:
 def root() -> Path:
     """The folder that holds ``data/`` and ``results/``.
 
-    ``EVALIB_HOME`` if it is set, else the checkout that the package lies in, else the current working directory.
+    ``EVALIB_HOME`` if it is set, else the checkout that the package lies in, else the current
+    working directory.
     """
     if home := os.environ.get("EVALIB_HOME"):
         return Path(home).expanduser()
@@ -50,8 +57,9 @@ def root() -> Path:
 def lock(path: Path, saying: str | None = None, timeout: float = 0) -> Iterator[None]:
     """Hold the lock file ``path``, which the system frees however its holder ends.
 
-    ``Timeout`` if another process holds it for longer than ``timeout`` seconds; with ``saying`` that is printed, and the
-    lock is waited for. On a disk without such locks (Lustre, NFS, a mounted Drive) a file that names its holder is one.
+    ``Timeout`` if another process holds it for longer than ``timeout`` seconds; with ``saying``
+    that is printed, and the lock is waited for. On a disk without such locks (Lustre, NFS, a
+    mounted Drive) a file that names its holder is one.
     """
     held: BaseFileLock = FileLock(path)
     try:
@@ -59,7 +67,8 @@ def lock(path: Path, saying: str | None = None, timeout: float = 0) -> Iterator[
             held.acquire(timeout=timeout)
         except Timeout:
             raise
-        except (OSError, NotImplementedError):  # by whatever number; a folder that is not there says so again
+        except (OSError, NotImplementedError):
+            # by whatever number; a folder that is not there says so again
             held = SoftFileLock(f"{path}.held")
             held.acquire(timeout=timeout)
     except Timeout:
@@ -74,7 +83,8 @@ def lock(path: Path, saying: str | None = None, timeout: float = 0) -> Iterator[
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock file ``path``; of one that we may not open nothing is known, so no."""
+    """Whether a process holds the lock file ``path``; of one that we may not open nothing is known,
+    so no."""
     if not path.exists():
         return False
     try:
@@ -87,13 +97,16 @@ def is_locked(path: Path) -> bool:
 
 
 def commit() -> str | None:
-    """The commit of the running code, marked ``-dirty`` if the package differs from it; ``None`` if unknown.
+    """The commit of the running code, marked ``-dirty`` if the package differs from it; ``None`` if
+    unknown.
 
     Warns where there is a repository and git does not tell, as of a checkout of another owner.
     """
     package = Path(__file__).parent.parent
     try:
-        git(package, "ls-files", "--error-unmatch", "__init__.py")  # or the repository around it is another's
+        git(
+            package, "ls-files", "--error-unmatch", "__init__.py"
+        )  # or the repository around it is another's
         head = git(package, "rev-parse", "HEAD")
         return head + ("-dirty" if git(package, "status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError) as error:
@@ -101,7 +114,8 @@ def commit() -> str | None:
         if folder is not None and (folder / ".git").exists():
             said = " ".join((getattr(error, "stderr", None) or str(error)).split())
             warnings.warn(
-                f"the record will have no commit, for git does not tell that of {folder}: {said}", stacklevel=2
+                f"the record will have no commit, for git does not tell that of {folder}: {said}",
+                stacklevel=2,
             )
     try:
         origin = importlib.metadata.distribution("evalib").read_text("direct_url.json")
@@ -118,7 +132,8 @@ def git(directory: Path, *arguments: str) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """The device as a reader knows it: the GPU's name, or the CPU's with the number of threads used."""
+    """The device as a reader knows it: the GPU's name, or the CPU's with the number of threads
+    used."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
@@ -147,7 +162,8 @@ def versions() -> dict[str, str | None]:
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """The device called ``name``, or the first there is of CUDA, MPS and CPU; ``ValueError`` if it is not there."""
+    """The device called ``name``, or the first there is of CUDA, MPS and CPU; ``ValueError`` if it
+    is not there."""
     there = [kind for kind, yes in available().items() if yes]
     if name is None or name == "auto":
         return torch.device(there[0])
@@ -160,10 +176,16 @@ def choose_device(name: str | None = None) -> torch.device:
         or device.type not in there
         or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count())
     ):
-        raise ValueError(f"there is no device {name!r} here: choose one of {', '.join(there)}, or leave it out")
+        raise ValueError(
+            f"there is no device {name!r} here: choose one of {', '.join(there)}, or leave it out"
+        )
     return device
 
 
 def available() -> dict[str, bool]:
     """Which kinds of device this machine has, best first."""
-    return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }

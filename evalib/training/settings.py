@@ -1,4 +1,5 @@
-"""What decides a run: the version of the computation, the settings, the tiers, the learning rate of each epoch."""
+"""What decides a run: the version of the computation, the settings, the tiers, the learning rate of
+each epoch."""
 
 from itertools import pairwise
 from math import inf
@@ -11,10 +12,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from evalib import experiments
 
 COMPUTATION = 2
-"""The version of the computation, which each record holds: raised whenever the same settings begin to mean other numbers.
+"""The version of the computation, which each record holds: raised whenever the same settings begin
+to mean other numbers.
 
-``tests/test_computation.py`` pins the first losses of every experiment and fails at such a change; a refactoring keeps
-them.
+``tests/test_computation.py`` pins the first losses of every experiment and fails at such a change;
+a refactoring keeps them.
 """
 
 
@@ -50,19 +52,24 @@ WANTED = {
     "epochs": "must be a whole number, 1 or more",
     "batch_size": "must be a whole number, 2 or more",
     "learning_rate": "must be a positive number, such as 0.001",
-    "milestones": "must be fractions of the epochs, between 0 and 1 and ascending: (0.5, 0.75) for 75 and 112 of 150",
+    "milestones": (
+        "must be fractions of the epochs, between 0 and 1 and ascending: (0.5, 0.75) for 75 "
+        "and 112 of 150"
+    ),
     "precision": f"must be one of {', '.join(PRECISIONS)}, or None",
 }
 """What a setting has to be."""
 
 
 class Settings(BaseModel):
-    """Everything that decides a run's result; a bad value is a ``ValueError`` that says what is wanted.
+    """Everything that decides a run's result; a bad value is a ``ValueError`` that says what is
+    wanted.
 
-    ``epochs=None`` takes the tier's. The learning rate is divided by ten after each fraction ``milestones`` of the epochs.
-    ``None`` takes those of the experiment's recipe: 0.001, after 1/2 and 3/4, the schedule of He et al. 2015 (32k and 48k
-    of 64k steps; departure D10). ``precision`` is "bf16" (convolutions and window attention in bf16 autocast; EVA, loss
-    and weights in float32), or "float32"; ``None`` takes bf16 on a GPU that computes in it, elsewhere float32.
+    ``epochs=None`` takes the tier's. The learning rate is divided by ten after each fraction
+    ``milestones`` of the epochs. ``None`` takes those of the experiment's recipe: 0.001, after 1/2
+    and 3/4, the schedule of He et al. 2015 (32k and 48k of 64k steps; departure D10). ``precision``
+    is "bf16" (convolutions and window attention in bf16 autocast; EVA, loss and weights in
+    float32), or "float32"; ``None`` takes bf16 on a GPU that computes in it, elsewhere float32.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -108,16 +115,22 @@ class Settings(BaseModel):
 
 
 def learning_rate(settings: Settings, epoch: int) -> float:
-    """The learning rate of ``epoch`` (counted from 0): divided by ten at each milestone that it has passed."""
-    ends = [round(fraction * settings.epochs, 6) for fraction in settings.milestones]  # 0.1 of 30 is 3
+    """The learning rate of ``epoch`` (counted from 0): divided by ten at each milestone that it has
+    passed."""
+    ends = [
+        round(fraction * settings.epochs, 6) for fraction in settings.milestones
+    ]  # 0.1 of 30 is 3
     return settings.learning_rate * 0.1 ** sum(epoch >= end for end in ends)
 
 
 def check_same(settings: Settings, saved: Settings, where: Path) -> None:
-    """Raise ``ValueError`` naming each setting in which a run differs from what is already in ``where``."""
+    """Raise ``ValueError`` naming each setting in which a run differs from what is already in
+    ``where``."""
     differing = [
         f"{name} was {old!r}, is now {new!r}"
-        for (name, old), new in zip(saved.model_dump().items(), settings.model_dump().values(), strict=True)
+        for (name, old), new in zip(
+            saved.model_dump().items(), settings.model_dump().values(), strict=True
+        )
         if old != new
     ]
     if differing:

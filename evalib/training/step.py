@@ -1,4 +1,5 @@
-"""One training step, from the uint8 images to the updated weights: run eagerly, or captured as one CUDA graph."""
+"""One training step, from the uint8 images to the updated weights: run eagerly, or captured as one
+CUDA graph."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,19 +16,25 @@ from evalib.training import data
 from evalib.training.predict import layout_of
 
 WARM_UP = 3
-"""Eager steps on a side stream before a capture, as PyTorch asks for; what they change is put back."""
+"""Eager steps on a side stream before a capture, as PyTorch asks for; what they change is put
+back."""
 
 Step = Callable[[data.Plan], tuple[Tensor, Tensor]]
 PLAN_DTYPES = data.Plan(order=torch.int64, rows=torch.int64, cols=torch.int64, flips=torch.bool)
 
 
 def adam(
-    network: nn.Module, rate: float, weight_decay: float = 0.0, kind: type[torch.optim.Adam] = torch.optim.Adam
+    network: nn.Module,
+    rate: float,
+    weight_decay: float = 0.0,
+    kind: type[torch.optim.Adam] = torch.optim.Adam,
 ) -> torch.optim.Adam:
-    """Fused Adam whose state is there from the start, so that it can be restored and captured in place.
+    """Fused Adam whose state is there from the start, so that it can be restored and captured in
+    place.
 
-    On CUDA the learning rate is a tensor: a captured step reads it anew at each replay. ``weight_decay`` is an L2 term
-    in the gradient; of the ``kind`` AdamW it shrinks the weights themselves.
+    On CUDA the learning rate is a tensor: a captured step reads it anew at each replay.
+    ``weight_decay`` is an L2 term in the gradient; of the ``kind`` AdamW it shrinks the weights
+    themselves.
     """
     device = next(network.parameters()).device
     captures = device.type == "cuda"
@@ -48,7 +55,8 @@ def adam(
 
 
 def sgd(network: nn.Module, rate: float, weight_decay: float = 0.0) -> torch.optim.SGD:
-    """SGD with Nesterov momentum 0.9, as the published code has it; state and rate as in :func:`adam`.
+    """SGD with Nesterov momentum 0.9, as the published code has it; state and rate as in
+    :func:`adam`.
 
     A momentum of zeros gives the first step that PyTorch makes of no momentum.
     """
@@ -94,8 +102,9 @@ def training_step(
 ) -> Step:
     """:func:`eager_step`, captured as one graph on CUDA.
 
-    With ``compile`` whole batches go through the :func:`compiled` network, which is compiled during the capture; an epoch's
-    last batch, where it is smaller, and every evaluation go through ``network`` itself.
+    With ``compile`` whole batches go through the :func:`compiled` network, which is compiled during
+    the capture; an epoch's last batch, where it is smaller, and every evaluation go through
+    ``network`` itself.
     """
     inputs = optimiser, padded, labels, precision, layout_of(network)
     part = eager_step(network, *inputs)
@@ -110,7 +119,8 @@ def training_step(
 
 
 def training_mode(network: nn.Module) -> None:
-    """Training mode for all but what is frozen: where no parameter of a module learns, its batch statistics stay too."""
+    """Training mode for all but what is frozen: where no parameter of a module learns, its batch
+    statistics stay too."""
     network.train()
     for module in network.modules():
         parameters = list(module.parameters())
@@ -119,15 +129,17 @@ def training_mode(network: nn.Module) -> None:
 
 
 def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """``network`` by torch.compile, body and head apart: what one run has compiled, others in the process with it share.
+    """``network`` by torch.compile, body and head apart: what one run has compiled, others in the
+    process with it share.
 
-    Its derivative is computed in the precision of an eager one: torch.compile by itself would have the autocast around the
-    forward pass around the backward pass too, inside EVA as well, whose gradients would be bf16. ``RuntimeError`` before
-    torch 2.9, which can be told so.
+    Its derivative is computed in the precision of an eager one: torch.compile by itself would have
+    the autocast around the forward pass around the backward pass too, inside EVA as well, whose
+    gradients would be bf16. ``RuntimeError`` before torch 2.9, which can be told so.
     """
     if not eager_precision():
         raise RuntimeError(
-            f"compilation needs torch 2.9 or later, this is {torch.__version__}: update it, or train by --no-compile"
+            f"compilation needs torch 2.9 or later, this is {torch.__version__}: update it, or "
+            "train by --no-compile"
         )
     parts = (network.features, network.summary) if isinstance(network, Network) else (network,)
     functions = [torch.compile(part, dynamic=False) for part in parts]
@@ -142,18 +154,21 @@ def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def eager_precision() -> bool:
-    """Whether this torch can compile a derivative that is computed in the precision of an eager one."""
+    """Whether this torch can compile a derivative that is computed in the precision of an eager
+    one."""
     return hasattr(functorch, "backward_pass_autocast")
 
 
 def compiles(asked: bool | None, tier: str, device: torch.device) -> bool:
-    """Whether a run compiles: as asked, or on a GPU above the ``smoke`` tier, which is over before it would pay."""
+    """Whether a run compiles: as asked, or on a GPU above the ``smoke`` tier, which is over before
+    it would pay."""
     able = device.type == "cuda" and has_triton() and eager_precision()
     return (able and tier != "smoke") if asked is None else asked
 
 
 def precision_of(asked: str | None, device: torch.device) -> str:
-    """The precision of a run on ``device``: as asked, or bf16 on a GPU that computes in it, else float32."""
+    """The precision of a run on ``device``: as asked, or bf16 on a GPU that computes in it, else
+    float32."""
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return asked or ("bf16" if bf16 else "float32")
 
@@ -166,10 +181,11 @@ def eager_step(
     precision: str = "float32",
     layout: torch.memory_format = torch.channels_last,
 ) -> Step:
-    """The function of a batch's plan that does the whole step and gives its mean loss and number of right answers.
+    """The function of a batch's plan that does the whole step and gives its mean loss and number of
+    right answers.
 
-    Augmentation, forward, loss, backward and optimiser run where ``padded`` lies, without waiting for the device:
-    with ``precision="bf16"`` in bf16 autocast over float32 weights.
+    Augmentation, forward, loss, backward and optimiser run where ``padded`` lies, without waiting
+    for the device: with ``precision="bf16"`` in bf16 autocast over float32 weights.
     """
     device, bf16 = padded.device, precision == "bf16"
 
@@ -187,19 +203,23 @@ def eager_step(
 
 
 def captured(step: Step, rest: Step, network: nn.Module, optimiser, batch_size: int) -> Step:
-    """``step`` as one CUDA graph for batches of ``batch_size``; a smaller one, an epoch's last, runs ``rest``.
+    """``step`` as one CUDA graph for batches of ``batch_size``; a smaller one, an epoch's last,
+    runs ``rest``.
 
-    The outputs are overwritten by the next call. The warm-up leaves weights, statistics and optimiser as they were.
-    Warm-up and capture take the current stream where it is not the default one, as each run's own among several: cuBLAS has
-    a workspace for each stream, and graphs captured on one stream share it, so that replayed side by side they overwrite
-    each other's products.
+    The outputs are overwritten by the next call. The warm-up leaves weights, statistics and
+    optimiser as they were. Warm-up and capture take the current stream where it is not the default
+    one, as each run's own among several: cuBLAS has a workspace for each stream, and graphs
+    captured on one stream share it, so that replayed side by side they overwrite each other's
+    products.
     """
     state = [*network.parameters(), *network.buffers()]
     for each in optimiser.state.values():
         state += each.values()
     before = [tensor.detach().clone() for tensor in state]
     device = next(network.parameters()).device
-    inputs = data.Plan(*(torch.zeros(batch_size, dtype=dtype, device=device) for dtype in PLAN_DTYPES))
+    inputs = data.Plan(
+        *(torch.zeros(batch_size, dtype=dtype, device=device) for dtype in PLAN_DTYPES)
+    )
     training_mode(network)
     current = torch.cuda.current_stream(device)
     side = torch.cuda.Stream(device) if current == torch.cuda.default_stream(device) else current
@@ -218,7 +238,8 @@ def captured(step: Step, rest: Step, network: nn.Module, optimiser, batch_size: 
 
     def replay(plan: data.Plan) -> tuple[Tensor, Tensor]:
         if len(plan.order) != batch_size:
-            optimiser.zero_grad()  # lets go of the graph's own gradients, which the next replay writes again
+            # lets go of the graph's own gradients, which the next replay writes again
+            optimiser.zero_grad()
             return rest(plan)
         for static, part in zip(inputs, plan, strict=True):
             static.copy_(part)

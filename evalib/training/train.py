@@ -1,4 +1,5 @@
-"""Training as §4.1 has it: Adam at 0.001, batches of 150, and everything random a function of (seed, epoch, step)."""
+"""Training as §4.1 has it: Adam at 0.001, batches of 150, and everything random a function of
+(seed, epoch, step)."""
 
 import hashlib
 import math
@@ -26,14 +27,23 @@ from evalib.training.checkpoint import plain
 from evalib.training.environment import choose_device, commit, device_name
 from evalib.training.predict import predict
 from evalib.training.settings import COMPUTATION, TIERS, Settings, check_same, learning_rate
-from evalib.training.step import OPTIMISERS, Step, compiles, precision_of, set_rate, training_mode, training_step
+from evalib.training.step import (
+    OPTIMISERS,
+    Step,
+    compiles,
+    precision_of,
+    set_rate,
+    training_mode,
+    training_step,
+)
 
 EVALUATED = 2500
 """How many images a GPU evaluates at a time."""
 
 
 class Run(NamedTuple):
-    """A finished run: what it learned, how it went, and its scores on the test set, read once at the end."""
+    """A finished run: what it learned, how it went, and its scores on the test set, read once at
+    the end."""
 
     settings: Settings
     network: nn.Module
@@ -42,7 +52,7 @@ class Run(NamedTuple):
     test_scores: Float[Tensor, "n classes"]
     device: torch.device
     seconds: float  # of training and validation, over all the sittings of the run
-    sittings: list[dict]  # each time it was begun or gone on with: after how many epochs, by what code, on what
+    sittings: list[dict]  # each time it was begun or gone on with: from where, by what
 
 
 def train(
@@ -55,7 +65,8 @@ def train(
     dataset: data.Dataset | None = None,
     network: nn.Module | None = None,
 ) -> Run:
-    """Train the network of ``settings``, continuing from the newest checkpoint in ``directory`` if there is one.
+    """Train the network of ``settings``, continuing from the newest checkpoint in ``directory`` if
+    there is one.
 
     All :func:`steps`, one after the other; ``observe`` is called with each new entry of the curve.
     """
@@ -78,36 +89,41 @@ def steps(
     dataset: data.Dataset | None = None,
     network: nn.Module | None = None,
 ) -> Generator[dict | None, None, Run]:
-    """The run of ``settings``, a training step a turn: gives ``None`` after each, the curve's entry after each epoch.
+    """The run of ``settings``, a training step a turn: gives ``None`` after each, the curve's entry
+    after each epoch.
 
-    It ends with the :class:`Run`, which is that of the last epoch; the test set is read once, after it (departure D11). Only
-    the ablations that ask what a choice by the test set is worth read it after each epoch, and choose nothing by it either.
-    Several may be advanced in turn, each on a CUDA stream of its own: on the CPU each ends bitwise as it does alone, and
-    as it does continued from the newest checkpoint in ``directory``. With ``longer`` the checkpoint may be of a run of
+    It ends with the :class:`Run`, which is that of the last epoch; the test set is read once, after
+    it (departure D11). Only the ablations that ask what a choice by the test set is worth read it
+    after each epoch, and choose nothing by it either. Several may be advanced in turn, each on a
+    CUDA stream of its own: on the CPU each ends bitwise as it does alone, and as it does continued
+    from the newest checkpoint in ``directory``. With ``longer`` the checkpoint may be of a run of
     fewer epochs, from whose end this one goes on at its own learning rate.
 
-    ``dataset`` is taken in place of the tier's (:func:`evalib.dataset` makes one of your own images), and ``network`` is
-    trained in place of a fresh one of the experiment. Of a part whose parameters do not require a gradient the batch
-    statistics stay as they are: ``network.stages.requires_grad_(False)`` freezes it. ``compile`` hands the network of the
-    training step to ``torch.compile``, by default on a GPU above the ``smoke`` tier; the seconds of the first epoch hold
-    what that takes, and a capture.
+    ``dataset`` is taken in place of the tier's (:func:`evalib.dataset` makes one of your own
+    images), and ``network`` is trained in place of a fresh one of the experiment. Of a part whose
+    parameters do not require a gradient the batch statistics stay as they are:
+    ``network.stages.requires_grad_(False)`` freezes it. ``compile`` hands the network of the
+    training step to ``torch.compile``, by default on a GPU above the ``smoke`` tier; the seconds of
+    the first epoch hold what that takes, and a capture.
 
-    ``ValueError`` if the checkpoint was made with other settings, data, definitions or by another computation, or if the
-    network does not give a score for each class of the data; ``FloatingPointError`` if a loss is not finite,
-    ``MemoryError`` if the device's memory does not hold a step, ``RuntimeError`` if the step cannot be compiled.
+    ``ValueError`` if the checkpoint was made with other settings, data, definitions or by another
+    computation, or if the network does not give a score for each class of the data;
+    ``FloatingPointError`` if a loss is not finite, ``MemoryError`` if the device's memory does not
+    hold a step, ``RuntimeError`` if the step cannot be compiled.
     """
     check_kinds(settings, dataset)
     foreign = dataset is not None or network is not None
     device, dataset = choose_device(device), dataset or cifar.load_data(TIERS[settings.tier].data)
     recipe = experiment(settings.experiment).recipe
-    training, validation = (index.to(device) for index in data.split(len(dataset.train_labels), recipe.all_images))
+    training, validation = (
+        index.to(device) for index in data.split(len(dataset.train_labels), recipe.all_images)
+    )
     images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
     made_of = origin(settings, network) | {"data": dataset.fingerprint}
     network, optimiser = begin(settings, device, len(dataset.classes), network)
     check_precision(network)
-    if isinstance(
-        getattr(plain(network), "image_size", ()), tuple | None
-    ):  # others' networks have it for something else
+    # others' networks have it for something else
+    if isinstance(getattr(plain(network), "image_size", ()), tuple | None):
         plain(network).image_size = tuple(images.shape[2:])
     if foreign:
         check_fits(network, dataset)
@@ -124,12 +140,20 @@ def steps(
         bar.update(batches * len(curve))
         start = time.perf_counter()
         with drawing(device, settings.seed):
-            inputs = data.pad(images[training]), labels[training], settings.batch_size, precision, compile
+            inputs = (
+                data.pad(images[training]),
+                labels[training],
+                settings.batch_size,
+                precision,
+                compile,
+            )
             step = training_step(network, optimiser, *inputs)
         for epoch in range(len(curve), settings.epochs):
             rate = learning_rate(settings, epoch)
             set_rate(optimiser, rate)
-            losses, correct = yield from epoch_steps(step, network, len(training), settings, epoch, bar)
+            losses, correct = yield from epoch_steps(
+                step, network, len(training), settings, epoch, bar
+            )
             check_finite(losses, epoch, rate)
             network.eval()
             scores = evaluate(network, images[validation])
@@ -149,7 +173,11 @@ def steps(
                 entry["test_accuracy"] = accuracy(scores, dataset.test_labels)
             curve.append(entry)
             if directory is not None:
-                saved = made_of | {"settings": settings.model_dump(), "curve": curve, "sittings": sittings}
+                saved = made_of | {
+                    "settings": settings.model_dump(),
+                    "curve": curve,
+                    "sittings": sittings,
+                }
                 checkpoint.save_run(directory, epoch + 1, network, optimiser, saved)
             show(settings, entry, len(training), bar)
             yield entry
@@ -158,16 +186,29 @@ def steps(
         test_scores = evaluate(network, dataset.test_images.to(device)).cpu()
     test_loss, last = F.cross_entropy(test_scores, dataset.test_labels), settings.epochs - 1
     check_finite(test_loss, last, learning_rate(settings, last), "test ")
-    return Run(settings, network, curve, dataset, test_scores, device, sum(row["seconds"] for row in curve), sittings)
+    return Run(
+        settings,
+        network,
+        curve,
+        dataset,
+        test_scores,
+        device,
+        sum(row["seconds"] for row in curve),
+        sittings,
+    )
 
 
 def epoch_steps(
     step: Step, network: nn.Module, images: int, settings: Settings, epoch: int, bar: tqdm
 ) -> Generator[None, None, tuple[Tensor, Tensor]]:
-    """One pass over the training images, a step a turn; it ends with the loss of each, and the number of right answers."""
+    """One pass over the training images, a step a turn; it ends with the loss of each, and the
+    number of right answers."""
     training_mode(network)
     device = next(network.parameters()).device
-    plan = [part.to(device).split(settings.batch_size) for part in data.epoch_plan(images, settings.seed, epoch)]
+    plan = [
+        part.to(device).split(settings.batch_size)
+        for part in data.epoch_plan(images, settings.seed, epoch)
+    ]
     batches = [data.Plan(*parts) for parts in zip(*plan, strict=True)]
     losses, correct = torch.empty(len(batches), device=device), torch.zeros((), device=device)
     for index, batch in enumerate(batches):
@@ -182,7 +223,8 @@ def epoch_steps(
 
 @contextmanager
 def drawing(device: torch.device, seed: int, *where: int) -> Iterator[None]:
-    """Inside, torch draws what ``seed``, and in a run also epoch and step, say; outside it draws as if nothing had been."""
+    """Inside, torch draws what ``seed``, and in a run also epoch and step, say; outside it draws as
+    if nothing had been."""
     number = int(data.raw_draws(1, seed, *where)[0] >> 1) if where else seed
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(number)
@@ -196,21 +238,28 @@ def drawing(device: torch.device, seed: int, *where: int) -> Iterator[None]:
 def begin(
     settings: Settings, device: torch.device, classes: int = 10, network: nn.Module | None = None
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """``network``, or one as the seed draws it, on the CPU's random stream whatever the device, and its optimiser."""
+    """``network``, or one as the seed draws it, on the CPU's random stream whatever the device, and
+    its optimiser."""
     recipe = experiment(settings.experiment).recipe
     if recipe.optimiser not in OPTIMISERS:
-        raise ValueError(f"there is no optimiser {recipe.optimiser!r}: choose one of {', '.join(OPTIMISERS)}")
+        raise ValueError(
+            f"there is no optimiser {recipe.optimiser!r}: choose one of {', '.join(OPTIMISERS)}"
+        )
     if network is None:
         with drawing(torch.device("cpu"), settings.seed):
             network = build(settings.experiment, classes)
     network = network.to(device)
-    return network, OPTIMISERS[recipe.optimiser](network, settings.learning_rate, recipe.weight_decay)
+    return network, OPTIMISERS[recipe.optimiser](
+        network, settings.learning_rate, recipe.weight_decay
+    )
 
 
 def evaluate(network: nn.Module, images: UInt8[Tensor, "n 3 i j"]) -> Float[Tensor, "n classes"]:
-    """The scores for ``images`` where they lie: on a GPU, where a batch takes as long as its launches, in large ones.
+    """The scores for ``images`` where they lie: on a GPU, where a batch takes as long as its
+    launches, in large ones.
 
-    In smaller ones the larger the images are, so that a network which trains on them is evaluated in no more memory.
+    In smaller ones the larger the images are, so that a network which trains on them is evaluated
+    in no more memory.
     """
     most, pixels = (EVALUATED if images.is_cuda else 500), images.shape[2] * images.shape[3]
     return predict(network, images, batch_size=max(1, min(most, most * 32 * 32 // pixels)))
@@ -231,7 +280,9 @@ def show(settings: Settings, entry: dict, images: int, bar: tqdm) -> None:
     if bar.disable:
         shown = ", ".join(f"{name} {value}" for name, value in figures.items())
         print(
-            f"{settings.experiment} seed {settings.seed} epoch {entry['epoch']}/{settings.epochs}: {shown}", flush=True
+            f"{settings.experiment} seed {settings.seed} epoch "
+            f"{entry['epoch']}/{settings.epochs}: {shown}",
+            flush=True,
         )
     else:
         bar.set_postfix(figures)
@@ -240,9 +291,14 @@ def show(settings: Settings, entry: dict, images: int, bar: tqdm) -> None:
 def check_kinds(settings: Settings, dataset: data.Dataset | None) -> None:
     """``TypeError`` for settings or data of another kind."""
     if not isinstance(settings, Settings):
-        raise TypeError(f"settings are of type {type(settings).__name__}: give evalib.Settings({settings!r})")
+        raise TypeError(
+            f"settings are of type {type(settings).__name__}: give evalib.Settings({settings!r})"
+        )
     if not isinstance(dataset, data.Dataset | None):
-        raise TypeError(f"the data set is of type {type(dataset).__name__}: make one by evalib.dataset(images, labels)")
+        raise TypeError(
+            f"the data set is of type {type(dataset).__name__}: make one by "
+            "evalib.dataset(images, labels)"
+        )
 
 
 def check_precision(network: nn.Module) -> None:
@@ -252,36 +308,43 @@ def check_precision(network: nn.Module) -> None:
         remedy = "give network.float(), and torch.set_default_dtype(torch.float32)"
         raise ValueError(f"weights are {other[0]}, and training is in torch.float32: {remedy}")
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ValueError("no parameter of the network learns: let at least one have requires_grad_()")
+        raise ValueError(
+            "no parameter of the network learns: let at least one have requires_grad_()"
+        )
 
 
 def check_fits(network: nn.Module, dataset: data.Dataset) -> None:
-    """``ValueError`` unless ``network`` takes the images of ``dataset``, and gives a score for each of its classes."""
+    """``ValueError`` unless ``network`` takes the images of ``dataset``, and gives a score for each
+    of its classes."""
     device = next(network.parameters()).device
     scores = predict(network, dataset.train_images[:2].to(device))
     if scores.shape != (2, len(dataset.classes)):
         raise ValueError(
-            f"the network gives scores of shape {tuple(scores.shape)} for 2 images, the data have {len(dataset.classes)} "
+            f"the network gives scores of shape {tuple(scores.shape)} for 2 images, the data "
+            f"have {len(dataset.classes)} "
             f"classes: build it with num_classes={len(dataset.classes)}"
         )
 
 
 def check_finite(losses: Float[Tensor, "..."], epoch: int, rate: float, which: str = "") -> None:
-    """Raise ``FloatingPointError`` naming the first loss that is NaN or infinite: of which step, or of which images."""
+    """Raise ``FloatingPointError`` naming the first loss that is NaN or infinite: of which step, or
+    of which images."""
     bad = torch.argwhere(~losses.reshape(-1).isfinite())
     if not len(bad):
         return
     step = int(bad[0].item())
     when = f"after epoch {epoch + 1}" if which else f"at epoch {epoch + 1}, step {step + 1}"
     raise FloatingPointError(
-        f"the {which}loss is {losses.reshape(-1)[step].item()} {when}, learning rate {rate:g}: the last good checkpoint is "
+        f"the {which}loss is {losses.reshape(-1)[step].item()} {when}, learning rate {rate:g}: "
+        "the last good checkpoint is "
         "kept; try a lower learning rate (--learning-rate), in another --out or with --overwrite"
     )
 
 
 @contextmanager
 def remedies(settings: Settings) -> Iterator[None]:
-    """Say what to do where the device has too little memory for a step, or where the step cannot be compiled."""
+    """Say what to do where the device has too little memory for a step, or where the step cannot be
+    compiled."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -294,12 +357,14 @@ def remedies(settings: Settings) -> Iterator[None]:
             raise
         cause = str(getattr(error, "inner_exception", error)).partition("\n")[0]
         raise RuntimeError(
-            f"the step could not be compiled ({cause}): install a C++ compiler, or train without one by --no-compile"
+            f"the step could not be compiled ({cause}): install a C++ compiler, or train "
+            "without one by --no-compile"
         ) from error
 
 
 def origin(settings: Settings, network: nn.Module | None = None) -> dict[str, str | None]:
-    """What a run is of, in words: the definition of its row, the module file of a row of your own, the given network.
+    """What a run is of, in words: the definition of its row, the module file of a row of your own,
+    the given network.
 
     ``began`` is the SHA-256 of the weights that the given network begins with.
     """
@@ -315,7 +380,8 @@ def origin(settings: Settings, network: nn.Module | None = None) -> dict[str, st
 
 
 def description(network: nn.Module) -> str:
-    """A network in words: each module's class and options, each parameter's shape; of a wrapper's, the network inside."""
+    """A network in words: each module's class and options, each parameter's shape; of a wrapper's,
+    the network inside."""
     lines = []
     for name, module in plain(network).named_modules():
         options = re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(module.extra_repr().split()))
@@ -334,9 +400,15 @@ def weights_sha256(network: nn.Module) -> str:
 
 
 def resume(
-    settings: Settings, directory: Path | None, network: nn.Module, optimiser, made_of: dict, longer: bool = False
+    settings: Settings,
+    directory: Path | None,
+    network: nn.Module,
+    optimiser,
+    made_of: dict,
+    longer: bool = False,
 ) -> tuple[list[dict], list[dict]]:
-    """Restore the newest checkpoint of this very run; its curve and sittings, empty if there is none.
+    """Restore the newest checkpoint of this very run; its curve and sittings, empty if there is
+    none.
 
     With ``longer`` the checkpoint may be the last one of a run of fewer epochs.
     """
@@ -348,7 +420,9 @@ def resume(
     check_computation(directory, sittings[-1]["computation"] if sittings else 1)
     before, epochs = Settings(**saved["settings"]), len(saved["curve"])
     finished = epochs == before.epochs < settings.epochs
-    wanted = settings.model_copy(update={"epochs": before.epochs}) if longer and finished else settings
+    wanted = (
+        settings.model_copy(update={"epochs": before.epochs}) if longer and finished else settings
+    )
     check_same(wanted, before, directory)
     check_origin(made_of, saved, directory, epochs == settings.epochs)
     checkpoint.restore(tensors, network, optimiser)
@@ -356,41 +430,55 @@ def resume(
 
 
 def check_computation(where: Path | None, version: int) -> None:
-    """``ValueError`` unless the checkpoints of a run were made by this version of the computation."""
+    """``ValueError`` unless the checkpoints of a run were made by this version of the
+    computation."""
     if version != COMPUTATION:
         raise ValueError(
-            f"{where} has checkpoints of computation {version}, and this evalib has {COMPUTATION}: finish them with "
+            f"{where} has checkpoints of computation {version}, and this evalib has "
+            f"{COMPUTATION}: finish them with "
             "the evalib that made them, or begin anew with --overwrite, which keeps them"
         )
 
 
 def check_origin(now: dict, saved: dict, where: Path | None, done: bool) -> None:
-    """``ValueError`` naming in what a run differs from the one in ``where``; what that one does not say is not compared."""
-    remedy = "give the same to go on with it, or begin anew: in another output directory, or with --overwrite"
+    """``ValueError`` naming in what a run differs from the one in ``where``; what that one does not
+    say is not compared."""
+    remedy = (
+        "give the same to go on with it, or begin anew: in another output directory, or with "
+        "--overwrite"
+    )
     if saved.get("data", now["data"]) != now["data"]:
-        raise ValueError(f"{where} belongs to a run on other data: give the same data, or another output directory")
+        raise ValueError(
+            f"{where} belongs to a run on other data: give the same data, or another output "
+            "directory"
+        )
     if saved.get("row", now["row"]) != now["row"]:
         raise ValueError(
-            f"{where} belongs to a run of the row as it was defined before ({difference(saved['row'], now['row'])}): {remedy}"
+            f"{where} belongs to a run of the row as it was defined before "
+            f"({difference(saved['row'], now['row'])}): {remedy}"
         )
     if saved.get("module", now["module"]) != now["module"]:
         raise ValueError(
-            f"{where} belongs to a run of the row before the file that registers it changed (its SHA-256 was "
+            f"{where} belongs to a run of the row before the file that registers it changed "
+            "(its SHA-256 was "
             f"{saved['module']}, is now {now['module']}): {remedy}"
         )
     if saved.get("network", now["network"]) != now["network"]:
         raise ValueError(
-            f"{where} belongs to a run of another network ({difference(saved['network'], now['network'])}): {remedy}"
+            f"{where} belongs to a run of another network "
+            f"({difference(saved['network'], now['network'])}): {remedy}"
         )
     if saved.get("began", now["began"]) == now["began"]:
         return
     if done:
         raise ValueError(
-            f"{where} holds a whole run of this network, begun from other weights than it has now, and nothing is left to "
+            f"{where} holds a whole run of this network, begun from other weights than it has "
+            "now, and nothing is left to "
             "train: give it the weights that it began with, or another output directory"
         )
     warnings.warn(
-        f"{where} belongs to a run that began from other weights than the given network has: it goes on, and they are "
+        f"{where} belongs to a run that began from other weights than the given network has: "
+        "it goes on, and they are "
         "replaced; to train from those given, choose another output directory",
         stacklevel=2,
     )
@@ -399,7 +487,9 @@ def check_origin(now: dict, saved: dict, where: Path | None, done: bool) -> None
 def difference(old: str | None, new: str | None) -> str:
     """The first line in which two definitions differ."""
     if old is None or new is None:
-        one, other = ("the row's own" if each is None else "one that was given" for each in (old, new))
+        one, other = (
+            "the row's own" if each is None else "one that was given" for each in (old, new)
+        )
         return f"it was {one}, is now {other}"
     for one, other in zip_longest(old.splitlines(), new.splitlines(), fillvalue="nothing"):
         if one != other:
