@@ -152,7 +152,7 @@ def as_written(module: nn.Module) -> nn.Module:
     literal = twin(module)
     for part in literal.modules():
         if hasattr(part, "fast"):
-            part.fast = False  # type: ignore[assignment]
+            part.fast = False
     return literal
 
 
