@@ -18,15 +18,14 @@ from evalib.tracing import trace
 from evalib.training import data
 from evalib.training.cifar import load_data
 
-WEIGHTS = """() =>
-[...document.querySelector('looking-machine').shadowRoot.querySelectorAll('.square')] .map(square =>
-[Number(square.dataset.weight), Number(square.querySelector('.heat').style.opacity)])"""
-SHARES = """() => [...document.querySelector('looking-machine').shadowRoot.querySelectorAll('.answer
-li')] .map(row => parseFloat(row.querySelector('i').style.width) / 100)"""
-RECALLED = """() =>
-[...document.querySelector('looking-machine').shadowRoot.querySelectorAll('.notebook li i')]
-.map(bar => parseFloat(bar.style.width) / 100)"""
-FOUND = "() => document.querySelector('looking-machine').shadowRoot.querySelector('.real').dataset.found"
+INSIDE = "document.querySelector('looking-machine').shadowRoot"
+WEIGHTS = f"""() => [...{INSIDE}.querySelectorAll('.square')].map(square =>
+  [Number(square.dataset.weight), Number(square.querySelector('.heat').style.opacity)])"""
+SHARES = f"""() => [...{INSIDE}.querySelectorAll('.answer li')].map(row =>
+  parseFloat(row.querySelector('i').style.width) / 100)"""
+RECALLED = f"""() => [...{INSIDE}.querySelectorAll('.notebook li i')].map(bar =>
+  parseFloat(bar.style.width) / 100)"""
+FOUND = f"() => {INSIDE}.querySelector('.real').dataset.found"
 LAST = "look=3"
 
 
