@@ -1,7 +1,9 @@
-"""The rows of Table 1 on a GPU: how long a step takes to make, a step, an epoch; alone, and seeds side by side.
+"""The rows of Table 1 on a GPU: how long a step takes to make, a step, an epoch; alone, and seeds
+side by side.
 
-Each step is captured, and compiled or eager. Seeds side by side take turns, a step each, each on a stream of its own, as the
-trainer has them; their seconds are those of all together over their number.
+Each step is captured, and compiled or eager. Seeds side by side take turns, a step each, each on a
+stream of its own, as the trainer has them; their seconds are those of all together over their
+number.
 """
 
 import gc
@@ -56,7 +58,9 @@ class Run(NamedTuple):
 def random_images(amounts: Amounts, device: torch.device) -> Images:
     """Bytes and labels at random, for time does not depend on what an image shows."""
     draw = partial(torch.randint, generator=torch.Generator().manual_seed(0))
-    images = draw(0, 256, (amounts.images + amounts.validation, 3, 32, 32), dtype=torch.uint8).to(device)
+    images = draw(0, 256, (amounts.images + amounts.validation, 3, 32, 32), dtype=torch.uint8).to(
+        device
+    )
     labels = draw(0, 10, (amounts.images,)).to(device)
     return Images(data.pad(images[: amounts.images]), labels, images[amounts.images :])
 
@@ -83,15 +87,21 @@ def take_epochs(images: Images, epochs: int, folder: Path, run: Run) -> Generato
     """Epochs as the trainer has them, a step a turn: plan, steps, validation, checkpoint."""
     bar = SimpleNamespace(update=lambda: None)
     for epoch in range(epochs):
-        losses, _ = yield from epoch_steps(run.step, run.network, len(images.labels), run.settings, epoch, bar)
+        losses, _ = yield from epoch_steps(
+            run.step, run.network, len(images.labels), run.settings, epoch, bar
+        )
         losses.mean().item()
         run.network.eval()
         evaluate(run.network, images.validation).cpu()
-        checkpoint.save_run(folder / f"{run.settings.seed}", epoch + 1, run.network, run.optimiser, {})
+        checkpoint.save_run(
+            folder / f"{run.settings.seed}", epoch + 1, run.network, run.optimiser, {}
+        )
 
 
 def in_turn(function: Callable[[Run], Generator[None, None, None]], runs: list[Run]) -> None:
-    """What ``function`` gives for each run, a step each in turn, on the run's stream; and wait for all."""
+    """What ``function`` gives for each run, a step each in turn, on the run's stream; and wait for
+    all.
+    """
     waiting = [(run, function(run)) for run in runs]
     while waiting:
         for each in list(waiting):
@@ -132,7 +142,9 @@ def one_step(name: str, images: Images, amounts: Amounts, compile: bool) -> dict
     return alone(name, images, amounts, compile)[1]
 
 
-def alone(name: str, images: Images, amounts: Amounts, compile: bool) -> tuple[Run, dict[str, float]]:
+def alone(
+    name: str, images: Images, amounts: Amounts, compile: bool
+) -> tuple[Run, dict[str, float]]:
     """A run as it begins, and seconds that its step took to make, and a step."""
     device, runs = images.labels.device, []
     plan = batches(amounts, Settings(name).batch_size, device)
@@ -145,11 +157,16 @@ def alone(name: str, images: Images, amounts: Amounts, compile: bool) -> tuple[R
 
 
 def whole_row(name: str, images: Images, amounts: Amounts, compile: bool) -> dict[str, float]:
-    """:func:`one_step`, and seeds side by side: seconds a step and run, an epoch and run, and an epoch alone.
+    """:func:`one_step`, and seeds side by side: seconds a step and run, an epoch and run, and an
+    epoch alone.
 
-    ``largest_difference`` is between all that the first run holds after its steps alone and beside the others.
+    ``largest_difference`` is between all that the first run holds after its steps alone and beside
+    the others.
     """
-    device, plan = images.labels.device, batches(amounts, Settings(name).batch_size, images.labels.device)
+    device, plan = (
+        images.labels.device,
+        batches(amounts, Settings(name).batch_size, images.labels.device),
+    )
     first, found = alone(name, images, amounts, compile)
     start, runs, others = copied(first), [first], range(1, amounts.seeds)
     found["others_made_seconds"] = seconds(
@@ -184,8 +201,14 @@ def largest_difference(ones: list[Tensor], others: list[Tensor]) -> float:
 def measure(
     device: torch.device, budget: float, amounts: Amounts, names: list[str]
 ) -> tuple[dict[str, dict[str, dict]], list[str]]:
-    """What each row takes eager, and as the trainer has it on this device, and what was not begun within ``budget`` seconds."""
-    compile, images, begin = compiles(None, "paper", device), random_images(amounts, device), time.perf_counter()
+    """What each row takes eager, and as the trainer has it on this device, and what was not begun
+    within ``budget`` seconds.
+    """
+    compile, images, begin = (
+        compiles(None, "paper", device),
+        random_images(amounts, device),
+        time.perf_counter(),
+    )
     todo = [(name, "eager", one_step) for name in names if compile]
     todo += [(name, "compiled" if compile else "eager", whole_row) for name in names]
     rows: dict[str, dict[str, dict]] = {name: {} for name in names}
@@ -205,7 +228,10 @@ def measure(
 
 
 def show(name: str, how: str, found: dict) -> None:
-    figures = (f"{what} {value:.4g}" if isinstance(value, float) else value for what, value in found.items())
+    figures = (
+        f"{what} {value:.4g}" if isinstance(value, float) else value
+        for what, value in found.items()
+    )
     print(f"{name:<16} {how:<9}", "; ".join(figures), flush=True)
 
 
@@ -213,7 +239,10 @@ Measured = dict[str, dict[str, float]]
 
 
 def over_resnet(kind: str, size: str, rows: Measured) -> float:
-    return rows[experiment(f"{kind}-{size}").name]["step_seconds"] / rows[f"resnet20-{size}"]["step_seconds"]
+    return (
+        rows[experiment(f"{kind}-{size}").name]["step_seconds"]
+        / rows[f"resnet20-{size}"]["step_seconds"]
+    )
 
 
 def slowest(what: str, size: str, rows: Measured) -> float:
@@ -221,9 +250,13 @@ def slowest(what: str, size: str, rows: Measured) -> float:
 
 
 def six_runs(rows: Measured) -> float:
-    """One seed of each row at the paper tier, one after the other, by what making a step and an epoch take."""
+    """One seed of each row at the paper tier, one after the other, by what making a step and an
+    epoch take.
+    """
     epochs = TIERS["paper"].epochs
-    return sum(rows[row.name]["made_seconds"] + epochs * rows[row.name]["epoch_seconds"] for row in TABLE_1)
+    return sum(
+        rows[row.name]["made_seconds"] + epochs * rows[row.name]["epoch_seconds"] for row in TABLE_1
+    )
 
 
 TARGETS: list[tuple[str, float, Callable[[Measured], float]]] = [
@@ -234,14 +267,24 @@ TARGETS: list[tuple[str, float, Callable[[Measured], float]]] = [
     ),
     ("seconds of an epoch, slowest of small", 0.30, partial(slowest, "epoch_seconds", "small")),
     ("seconds of an epoch, slowest of large", 0.60, partial(slowest, "epoch_seconds", "large")),
-    ("the same a run, side by side, small", 0.15, partial(slowest, "epoch_seconds_side_by_side", "small")),
-    ("the same a run, side by side, large", 0.45, partial(slowest, "epoch_seconds_side_by_side", "large")),
+    (
+        "the same a run, side by side, small",
+        0.15,
+        partial(slowest, "epoch_seconds_side_by_side", "small"),
+    ),
+    (
+        "the same a run, side by side, large",
+        0.45,
+        partial(slowest, "epoch_seconds_side_by_side", "large"),
+    ),
     ("seconds of six rows, one seed, 150 epochs, by their epochs", 300, six_runs),
 ]
 
 
 def judge(rows: dict[str, dict[str, dict]]) -> list[dict]:
-    """Each target with the figure it asks for, compiled where that was measured; ``None`` where none was."""
+    """Each target with the figure it asks for, compiled where that was measured; ``None`` where
+    none was.
+    """
     targets = []
     for what, at_most, figure in TARGETS:
         found = {"what": what, "at_most": at_most, "how": None, "value": None, "met": None}

@@ -1,7 +1,8 @@
 """What the trainer costs: `make bench` runs this, and writes results/benchmarks/.
 
-On a CPU against the usual loop, timed in one process, the variants in turn, over and over; the medians' ratios are what
-counts. On a CUDA device the rows of Table 1, in some two minutes: see ``rows.py``.
+On a CPU against the usual loop, timed in one process, the variants in turn, over and over; the
+medians' ratios are what counts. On a CUDA device the rows of Table 1, in some two minutes: see
+``rows.py``.
 """
 
 import argparse
@@ -31,7 +32,9 @@ TARGETS = {"pipeline": (">=", 15.0), "step": ("<=", 0.85), "overhead": ("<=", 0.
 
 
 class Images(Dataset):
-    """CIFAR-10 as the usual loop has it: PIL images through torchvision's transforms, one at a time."""
+    """CIFAR-10 as the usual loop has it: PIL images through torchvision's transforms, one at a
+    time.
+    """
 
     def __init__(self, cifar: data.Dataset):
         self.images = cifar.train_images.permute(0, 2, 3, 1).numpy()
@@ -65,9 +68,13 @@ def interleaved(variants: dict, repeats: int, device) -> dict[str, float]:
 
 
 def pipeline(cifar: data.Dataset, device, repeats: int) -> dict[str, float]:
-    """Seconds for one epoch of augmented batches: ours on the device, and a DataLoader with two workers."""
+    """Seconds for one epoch of augmented batches: ours on the device, and a DataLoader with two
+    workers.
+    """
     padded, n = data.pad(cifar.train_images.to(device)), len(cifar.train_labels)
-    loader = DataLoader(Images(cifar), BATCH_SIZE, shuffle=True, num_workers=2, persistent_workers=True)
+    loader = DataLoader(
+        Images(cifar), BATCH_SIZE, shuffle=True, num_workers=2, persistent_workers=True
+    )
 
     def ours():
         plan = (part.to(device).split(BATCH_SIZE) for part in data.epoch_plan(n, 0, 0))
@@ -82,8 +89,12 @@ def pipeline(cifar: data.Dataset, device, repeats: int) -> dict[str, float]:
 
 
 def step(name: str, cifar: data.Dataset, device, repeats: int) -> dict[str, float]:
-    """Seconds for one training step of ``name``: the plain eager NCHW loop, ours, and the parts of ours."""
-    plan = data.Plan(*(part[:BATCH_SIZE].to(device) for part in data.epoch_plan(len(cifar.train_labels), 0, 0)))
+    """Seconds for one training step of ``name``: the plain eager NCHW loop, ours, and the parts of
+    ours.
+    """
+    plan = data.Plan(
+        *(part[:BATCH_SIZE].to(device) for part in data.epoch_plan(len(cifar.train_labels), 0, 0))
+    )
     padded, labels = data.pad(cifar.train_images.to(device)), cifar.train_labels.to(device)
     network, optimiser = begin(Settings(name), device)
     network.train()
@@ -100,7 +111,9 @@ def step(name: str, cifar: data.Dataset, device, repeats: int) -> dict[str, floa
     precision = precision_of(None, device)
 
     def core():
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
+        with torch.autocast(
+            device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False
+        ):
             scores = network(nhwc)
         optimiser.zero_grad()
         F.cross_entropy(scores.float(), label).backward()
@@ -113,31 +126,44 @@ def step(name: str, cifar: data.Dataset, device, repeats: int) -> dict[str, floa
 
 
 def ceilings(device) -> dict[str, float]:
-    """What the device reaches at best: FLOPs a second in a large matrix product, bytes a second in a large copy."""
+    """What the device reaches at best: FLOPs a second in a large matrix product, bytes a second in
+    a large copy.
+    """
     cuda = device.type == "cuda"
     side, dtype = (8192, torch.bfloat16) if cuda else (2048, torch.float32)
     a, b = torch.randn(2, side, side, device=device).to(dtype)
     source = torch.randn(2**28 if cuda else 2**25, device=device)
     target = torch.empty_like(source)
-    medians = interleaved({"product": lambda: a @ b, "copy": lambda: target.copy_(source)}, 9, device)
-    return {"flops": 2 * side**3 / medians["product"], "bytes": 2 * 4 * source.numel() / medians["copy"]}
+    medians = interleaved(
+        {"product": lambda: a @ b, "copy": lambda: target.copy_(source)}, 9, device
+    )
+    return {
+        "flops": 2 * side**3 / medians["product"],
+        "bytes": 2 * 4 * source.numel() / medians["copy"],
+    }
 
 
 def counted(name: str, device) -> dict[str, float]:
     """FLOPs and fewest bytes of one step of ``name``.
 
-    FLOPs: the forward pass three times over, as the backward pass has two products for each of its. Bytes: each
-    layer's output is written, read forward, read backward, and its gradient written and read; a parameter is read
-    twice, its gradient written and read, and Adam reads and writes three tensors of its size.
+    FLOPs: the forward pass three times over, as the backward pass has two products for each of its.
+    Bytes: each layer's output is written, read forward, read backward, and its gradient written and
+    read; a parameter is read twice, its gradient written and read, and Adam reads and writes three
+    tensors of its size.
     """
     network, outputs = build(name), []
     for layer in network.modules():
         if not list(layer.children()):
-            layer.register_forward_hook(lambda layer, x, y: outputs.append(y.numel()) if torch.is_tensor(y) else None)
+            layer.register_forward_hook(
+                lambda layer, x, y: outputs.append(y.numel()) if torch.is_tensor(y) else None
+            )
     forward = flops(network, torch.randn(2, 3, 32, 32)) / 2
     activation = 2 if device.type == "cuda" else 4
     per_image = 5 * activation * sum(outputs) / 2
-    return {"flops": 3 * BATCH_SIZE * forward, "bytes": BATCH_SIZE * per_image + 10 * 4 * count_parameters(network)}
+    return {
+        "flops": 3 * BATCH_SIZE * forward,
+        "bytes": BATCH_SIZE * per_image + 10 * 4 * count_parameters(network),
+    }
 
 
 def on_a_gpu(device, names: list[str], budget: float, amounts: rows.Amounts) -> dict:
@@ -145,7 +171,9 @@ def on_a_gpu(device, names: list[str], budget: float, amounts: rows.Amounts) -> 
     found, left_out = rows.measure(device, budget, amounts, names)
     said = {"eager": "evalib, captured", "compiled": "evalib, compiled"}
     steps = {
-        name: {said[how]: each["step_seconds"] for how, each in row.items() if "step_seconds" in each}
+        name: {
+            said[how]: each["step_seconds"] for how, each in row.items() if "step_seconds" in each
+        }
         for name, row in found.items()
     }
     return {
@@ -171,10 +199,17 @@ def against_the_usual_loop(device, names: list[str], repeats: int) -> dict:
         "overhead": 1 - first["forward, backward, optimiser"] / first["evalib"],
     }
     for what, seconds_each in {"pipeline, one epoch": epochs, **steps}.items():
-        print(what, *(f"  {name:<30} {1000 * value:10.1f} ms" for name, value in seconds_each.items()), sep="\n")
+        print(
+            what,
+            *(f"  {name:<30} {1000 * value:10.1f} ms" for name, value in seconds_each.items()),
+            sep="\n",
+        )
     for name, (sign, bound) in TARGETS.items():
         met = figures[name] >= bound if sign == ">=" else figures[name] <= bound
-        print(f"{name:<10} {figures[name]:6.2f}  target {sign} {bound:g}: {'met' if met else 'not met'}")
+        print(
+            f"{name:<10} {figures[name]:6.2f}  target {sign} {bound:g}:"
+            f" {'met' if met else 'not met'}"
+        )
     return {
         "repeats": repeats,
         "images": len(cifar.train_labels),
@@ -186,9 +221,14 @@ def against_the_usual_loop(device, names: list[str], repeats: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=number, default=15, help="of each variant, not on CUDA (default: 15)")
     parser.add_argument(
-        "--budget", type=float, default=90.0, help="seconds after which CUDA begins no row (default: 90)"
+        "--repeats", type=number, default=15, help="of each variant, not on CUDA (default: 15)"
+    )
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=90.0,
+        help="seconds after which CUDA begins no row (default: 90)",
     )
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     parser.add_argument(
@@ -199,11 +239,16 @@ def main() -> None:
         help="default: Table 1 on CUDA, elsewhere its small networks",
     )
     arguments = parser.parse_args()
-    device, names = choose_device(arguments.device), arguments.networks or [row.name for row in TABLE_1]
+    device, names = (
+        choose_device(arguments.device),
+        arguments.networks or [row.name for row in TABLE_1],
+    )
     if device.type == "cuda":
         measured = on_a_gpu(device, names, arguments.budget, rows.Amounts())
     else:
-        measured = against_the_usual_loop(device, arguments.networks or names[:3], arguments.repeats)
+        measured = against_the_usual_loop(
+            device, arguments.networks or names[:3], arguments.repeats
+        )
     record = {
         "device": environment.device_name(device),
         "versions": environment.versions(),
@@ -213,7 +258,11 @@ def main() -> None:
         "ceilings": ceilings(device),
         "counted": {name: counted(name, device) for name in measured["step_seconds"]},
     }
-    print(records.write(record, Path(records.results()) / "benchmarks" / f"training-{device.type}.json"))
+    print(
+        records.write(
+            record, Path(records.results()) / "benchmarks" / f"training-{device.type}.json"
+        )
+    )
 
 
 if __name__ == "__main__":

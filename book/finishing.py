@@ -1,7 +1,8 @@
-"""The book's own Sphinx extension: mends what the theme leaves, and marks each page with the hash of what made it.
+"""The book's own Sphinx extension: mends what the theme leaves, and marks each page with the hash
+of what made it.
 
-`python book/finishing.py` names the pages that would change if the book were built now; with the path or the address of
-another build's `sources.json` it names those that differ from that build.
+`python book/finishing.py` names the pages that would change if the book were built now; with the
+path or the address of another build's `sources.json` it names those that differ from that build.
 """
 
 import hashlib
@@ -37,21 +38,29 @@ def tracked() -> tuple[Path, ...]:
     """The files of the repository that git tracks, relative to its root."""
     command = ["git", "-C", str(ROOT), "ls-files", "-z"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return tuple(Path(name) for name in sorted(listed.split("\0")) if name and (ROOT / name).is_file())
+    return tuple(
+        Path(name) for name in sorted(listed.split("\0")) if name and (ROOT / name).is_file()
+    )
 
 
 def inputs(source: Path) -> list[Path]:
-    """The files that a page is made from: itself, evalib if it runs code, the records if it reads some, the
-    references if it cites, files it names."""
+    """The files that a page is made from: itself, evalib if it runs code, the records if it reads
+    some, the references if it cites, files it names."""
     text = (ROOT / source).read_text(encoding="utf-8")
     runs = source.suffix == ".ipynb"
     found = {source, *(Path(name) for name in SHARED if (ROOT / name).is_file())}
-    recorded = (path.relative_to(ROOT) for path in ROOT.glob("results/*/*.json"))  # git does not know each of them
+    recorded = (
+        path.relative_to(ROOT) for path in ROOT.glob("results/*/*.json")
+    )  # git does not know each of them
     for path in {*tracked(), *recorded}:
         first = path.parts[0]
         cited = path.suffix == ".bib" and re.search(r"\{(cite|bibliography)\b", text)
         records = first == "results" and READS_RECORDS.search(text)
-        named = first in ("workflow", "tests", "book", "_static") and path.suffix != ".md" and path.name in text
+        named = (
+            first in ("workflow", "tests", "book", "_static")
+            and path.suffix != ".md"
+            and path.name in text
+        )
         if (runs and (first == "evalib" or records)) or named or cited:
             found.add(path)
     return sorted(found)
@@ -66,13 +75,24 @@ def fingerprint(source: Path) -> str:
 
 
 def source_of(page: str) -> Path | None:
-    """The notebook or text that a page is made from; ``None`` for those that Sphinx makes, such as the index."""
-    return next((Path(page + suffix) for suffix in (".ipynb", ".md") if (ROOT / (page + suffix)).is_file()), None)
+    """The notebook or text that a page is made from; ``None`` for those that Sphinx makes, such as
+    the index.
+    """
+    return next(
+        (Path(page + suffix) for suffix in (".ipynb", ".md") if (ROOT / (page + suffix)).is_file()),
+        None,
+    )
 
 
 def changed(built: dict[str, str]) -> list[str]:
-    """The pages of ``built`` (page: hash) that are made from something else now, and those that are gone."""
-    return [page for page, was in built.items() if (path := source_of(page)) is None or fingerprint(path) != was]
+    """The pages of ``built`` (page: hash) that are made from something else now, and those that are
+    gone.
+    """
+    return [
+        page
+        for page, was in built.items()
+        if (path := source_of(page)) is None or fingerprint(path) != was
+    ]
 
 
 def description(doctree) -> str:
@@ -106,19 +126,26 @@ def colab(app, page: str) -> str:
 def finish(app, page: str, template: str, context: dict, doctree) -> None:
     """Mend a page and put its description and its hash into its head."""
     scripts = context.get("script_files", [])  # the launch buttons declare the same constant twice
-    context["script_files"] = [each for each in scripts if "THEBE_JS_URL" not in each.attributes.get("body", "")]
+    context["script_files"] = [
+        each for each in scripts if "THEBE_JS_URL" not in each.attributes.get("body", "")
+    ]
     if "body" in context:  # docutils calls a list what has entries of another role
         context["body"] = context["body"].replace(
             '<div role="list" class="citation-list">', '<div class="citation-list">'
         )
         link = f'<a href="{colab(app, page)}">open it in Colab</a>'
         context["body"] = context["body"].replace("open it in Colab", link)
-    about = description(doctree) or f"{context.get('title', '')}: {app.config.html_title or app.config.project}"
+    about = (
+        description(doctree)
+        or f"{context.get('title', '')}: {app.config.html_title or app.config.project}"
+    )
     if page == app.config.root_doc:  # the answer, not the question
         from evalib.results import answer
 
         about = re.sub(r"[*]", "", f"{answer.REPORTED} {answer.text()}")
-    context["metatags"] = context.get("metatags", "") + f'\n<meta name="description" content="{escape(about)}" />'
+    context["metatags"] = (
+        context.get("metatags", "") + f'\n<meta name="description" content="{escape(about)}" />'
+    )
     context["metatags"] += shared(app, page, context.get("title", ""), about)
     if path := source_of(page):
         mark = app.env.evalib_sources[page] = fingerprint(path)
@@ -126,20 +153,34 @@ def finish(app, page: str, template: str, context: dict, doctree) -> None:
 
 
 def shared(app, page: str, title: str, about: str) -> str:
-    """What is shown where a link to the page is shared (Open Graph): title, description, address, and the book's picture."""
-    owner, _, name = app.config.html_theme_options["repository_url"].removeprefix("https://github.com/").partition("/")
+    """What is shown where a link to the page is shared (Open Graph): title, description, address,
+    and the book's picture.
+    """
+    owner, _, name = (
+        app.config.html_theme_options["repository_url"]
+        .removeprefix("https://github.com/")
+        .partition("/")
+    )
     site, plain = f"https://{owner}.github.io/{name}", re.sub(r"<[^>]+>", "", title)
     told = {
-        "og:type": "article", "og:site_name": app.config.html_title, "og:title": plain, "og:description": about,
-        "og:url": f"{site}/{page}.html", "og:image": f"{site}/{PICTURE}",
+        "og:type": "article",
+        "og:site_name": app.config.html_title,
+        "og:title": plain,
+        "og:description": about,
+        "og:url": f"{site}/{page}.html",
+        "og:image": f"{site}/{PICTURE}",
         "og:image:alt": "Test accuracy of each network, the paper's and ours",
-    }  # fmt: skip
-    lines = "".join(f'\n<meta property="{key}" content="{escape(text)}" />' for key, text in told.items())
+    }
+    lines = "".join(
+        f'\n<meta property="{key}" content="{escape(text)}" />' for key, text in told.items()
+    )
     return lines + '\n<meta name="twitter:card" content="summary_large_image" />'
 
 
 def front(app, error) -> None:
-    """The picture for sharing, and a page at the root and at the first page's old address that send on to the first page."""
+    """The picture for sharing, and a page at the root and at the first page's old address that send
+    on to the first page.
+    """
     if error is not None or app.builder.format != "html":
         return
     from evalib.pages import figures
@@ -148,12 +189,17 @@ def front(app, error) -> None:
     out, first, title = Path(app.outdir), app.config.root_doc, app.config.html_title
     (out / PICTURE).write_bytes(figures.share(tables.of_size("small"), title))
     head = re.search(r"<head>.*?</head>", (out / f"{first}.html").read_text(encoding="utf-8"), re.S)
-    tags = "".join(re.findall(r'<meta (?:property|name="(?:description|twitter)).*?>\n?', head[0] if head else ""))
+    tags = "".join(
+        re.findall(
+            r'<meta (?:property|name="(?:description|twitter)).*?>\n?', head[0] if head else ""
+        )
+    )
     for place, target in (("index.html", f"{first}.html"), ("book/intro.html", f"../{first}.html")):
         (out / place).write_text(
-            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n{tags}'
-            f'<meta http-equiv="refresh" content="0; url={target}"></head>\n'
-            f'<body><main><h1>{escape(title)}</h1><p><a href="{target}">Read the book</a></p></main></body></html>\n',
+            '<!doctype html>\n<html lang="en"><head><meta'
+            f' charset="utf-8"><title>{escape(title)}</title>\n{tags}<meta http-equiv="refresh"'
+            f' content="0; url={target}"></head>\n<body><main><h1>{escape(title)}</h1><p><a'
+            f' href="{target}">Read the book</a></p></main></body></html>\n',
             encoding="utf-8",
         )
 
@@ -165,14 +211,20 @@ def begin(app) -> None:
 
 
 def outdated(app, env, *_) -> list[str]:
-    """The pages to make anew: of what a page is made from, Sphinx itself looks at its own text alone."""
+    """The pages to make anew: of what a page is made from, Sphinx itself looks at its own text
+    alone.
+    """
     return [page for page in changed(env.evalib_sources) if page in env.found_docs]
 
 
 def write(app, error) -> None:
     """List the pages and their hashes in `sources.json` at the root of the site."""
     if error is None and app.builder.format == "html":
-        there = {page: mark for page, mark in app.env.evalib_sources.items() if page in app.env.found_docs}
+        there = {
+            page: mark
+            for page, mark in app.env.evalib_sources.items()
+            if page in app.env.found_docs
+        }
         text = json.dumps(there, indent=1, sort_keys=True)
         (Path(app.outdir) / "sources.json").write_text(text + "\n", encoding="utf-8")
 

@@ -1,4 +1,6 @@
-"""What the kernels of the book's pages find set, as an extension of Sphinx: Jupyter Book loads it from ``_config.yml``."""
+"""What the kernels of the book's pages find set, as an extension of Sphinx: Jupyter Book loads it
+from ``_config.yml``.
+"""
 
 import os
 import tempfile
@@ -6,7 +8,9 @@ from pathlib import Path
 
 
 def setup(app) -> dict:
-    """A page that trains leaves no record in ``results/``, for it is no run of the manifest; and kernels log errors alone."""
+    """A page that trains leaves no record in ``results/``, for it is no run of the manifest; and
+    kernels log errors alone.
+    """
     scratch = tempfile.TemporaryDirectory(prefix="evalib-book-")
     app.connect("build-finished", lambda *_: scratch.cleanup())
     profile = Path(scratch.name) / "ipython" / "profile_default"

@@ -1,16 +1,23 @@
-"""Makes the built pages light: what a page does not use is not loaded, and what it uses does not hold up its first paint.
+"""Makes the built pages light: what a page does not use is not loaded, and what it uses does not
+hold up its first paint.
 
 - Icons are SVG inside the page. The theme's script, 1.5 MB for fifteen of them, is not loaded.
-- Scripts and styles of extensions that no page needs are left out, and MathJax where there is no mathematics.
-- The weights of a network that computes in a page lie beside the pages, in one file each, and are read when it is started.
+- Scripts and styles of extensions that no page needs are left out, and MathJax where there is no
+  mathematics.
+- The weights of a network that computes in a page lie beside the pages, in one file each, and are
+  read when it is started.
 - What a search shows of a page is its prose: no code, no tables, no formulas.
-- The other scripts run after the page is read. MathJax sets one part of a page after another, so that it can be scrolled.
+- The other scripts run after the page is read. MathJax sets one part of a page after another, so
+  that it can be scrolled.
 """
 
 import re
 from pathlib import Path
 
-UNUSED = "fontawesome.js|bootstrap.js|pydata-sphinx-theme.js|sphinx-thebe|sphinx-design|design-tabs|togglebutton"
+UNUSED = (
+    "fontawesome.js|bootstrap.js|pydata-sphinx-theme.js|sphinx-thebe|sphinx-design|design-tabs"
+    "|togglebutton"
+)
 MATHEMATICS = re.compile(r'class="math ')
 TYPESET = """<script>window.MathJax = {
   options: {processHtmlClass: "tex2jax_process|mathjax_process|math|output_area"},
@@ -43,7 +50,8 @@ def slim(page: str, library: str) -> str:
 
 
 def beside(page: str, up: str, folder: Path) -> str:
-    """A page with the weights of its networks in files of ``folder``, which is at ``up`` from the page.
+    """A page with the weights of its networks in files of ``folder``, which is at ``up`` from the
+    page.
 
     They are scripts, for a page that is opened from disk may read no other file.
     """
@@ -54,13 +62,18 @@ def beside(page: str, up: str, folder: Path) -> str:
         (folder / f"{digest}.js").write_text(
             f'(window.evaWeights ??= {{}})["{digest}"] = "{weights}"\n', encoding="ascii"
         )
-        return f'<script type="text/plain" data-digest="{digest}" data-src="{up}{folder.name}/{digest}.js"></script>'
+        return (
+            f'<script type="text/plain" data-digest="{digest}"'
+            f' data-src="{up}{folder.name}/{digest}.js"></script>'
+        )
 
     return re.sub(r'<script type="text/plain" data-digest="(\w+)">([^<]+)</script>', moved, page)
 
 
 def reserved(body: str) -> str:
-    """With the width (of a line's formula) or height (of one by itself) that MathJax will need, about, as ``--room``."""
+    """With the width (of a line's formula) or height (of one by itself) that MathJax will need,
+    about, as ``--room``.
+    """
 
     def line(found: re.Match) -> str:
         letters = re.sub(r"\\(?:mathrm|operatorname|text)\b|\\[^a-zA-Z]", "", found[2])
@@ -77,9 +90,18 @@ def reserved(body: str) -> str:
 
 
 def closed(body: str) -> str:
-    """With names of code that break after a dot, not within a word, and with punctuation where the item before it ends."""
-    body = re.sub(r'(?<=<span class="pre">)[^<]*', lambda name: re.sub(r"([._/-])(?=\w{4})", r"\1<wbr>", name[0]), body)
-    item = r'<span class="math [^>]*>[^<]*</span>|<code class="docutils literal notranslate">(?:(?!</code>).)*</code>'
+    """With names of code that break after a dot, not within a word, and with punctuation where the
+    item before it ends.
+    """
+    body = re.sub(
+        r'(?<=<span class="pre">)[^<]*',
+        lambda name: re.sub(r"([._/-])(?=\w{4})", r"\1<wbr>", name[0]),
+        body,
+    )
+    item = (
+        r'<span class="math [^>]*>[^<]*</span>|<code class="docutils literal'
+        r' notranslate">(?:(?!</code>).)*</code>'
+    )
     return re.sub(rf"({item})([.,:;?!)]+)", r'<span class="closed">\1\2</span>', body)
 
 
@@ -87,10 +109,15 @@ def icons(body: str, library: str) -> str:
     """With the icons drawn in place."""
 
     def drawn(found: re.Match) -> str:
-        name = next(name for name in re.findall(r"fa-([\w-]+)", found[1]) if name not in ("solid", "lg"))
+        name = next(
+            name for name in re.findall(r"fa-([\w-]+)", found[1]) if name not in ("solid", "lg")
+        )
         shapes = re.findall(rf'[{{,]"?{name}"?:\[(\d+),(\d+),\[[^\]]*\],"\w+","([^"]+)"\]', library)
         width, height, shape = shapes[-1]  # the solid one comes last
-        return f'<svg aria-hidden="true" viewBox="0 0 {width} {height}" {found[1]}><path fill="currentColor" d="{shape}"/></svg>'
+        return (
+            f'<svg aria-hidden="true" viewBox="0 0 {width} {height}" {found[1]}><path'
+            f' fill="currentColor" d="{shape}"/></svg>'
+        )
 
     return re.sub(r'<(?:i|span) (class="[^"]*\bfa-[^>]*)></(?:i|span)>', drawn, body)
 
@@ -105,15 +132,22 @@ def slim_all(app, error) -> None:
         text = path.read_text(encoding="utf-8")
         if "fontawesome.js" in text and static not in path.parents:
             up = "../" * (len(path.relative_to(app.outdir).parts) - 1)
-            path.write_text(beside(slim(text, library), up, Path(app.outdir, "weights")), encoding="utf-8")
+            path.write_text(
+                beside(slim(text, library), up, Path(app.outdir, "weights")), encoding="utf-8"
+            )
     search = static / "searchtools.js"
     text, unread = search.read_text(encoding="utf-8"), '[".headerlink", "script", "style"]'
     if unread not in text:
         raise ValueError(f"{search} is another than the one that slim.py was written for")
-    prose = '[".headerlink", "script", "style", "template", "pre", "details", "figure", "table", ".math"]'
+    prose = (
+        '[".headerlink", "script", "style", "template", "pre", "details", "figure", "table",'
+        ' ".math"]'
+    )
     search.write_text(text.replace(unread, prose), encoding="utf-8")
     style = static / "styles" / "pydata-sphinx-theme.css"
-    text = re.sub(r"(?:\.fa-[\w-]+:{1,2}before,?)+\{[^{}]*\}", "", style.read_text(encoding="utf-8"))
+    text = re.sub(
+        r"(?:\.fa-[\w-]+:{1,2}before,?)+\{[^{}]*\}", "", style.read_text(encoding="utf-8")
+    )
     style.write_text(text, encoding="utf-8")
 
 

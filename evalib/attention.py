@@ -20,7 +20,9 @@ class RelativeSelfAttention(nn.Module):
     """
 
     fast = True  # False: Eq. 3 as it is written
-    kept: list | None = None  # evalib.trace_windows puts a list here: both logits and the weights of each pass
+    kept: list | None = (
+        None  # evalib.trace_windows puts a list here: both logits and the weights of each pass
+    )
 
     def __init__(
         self,
@@ -33,7 +35,11 @@ class RelativeSelfAttention(nn.Module):
     ):
         super().__init__()
         channels = check_heads(out_channels, num_heads)
-        self.num_heads, self.stride, self.scale = num_heads, stride, channels**-0.5 if scaled else 1.0
+        self.num_heads, self.stride, self.scale = (
+            num_heads,
+            stride,
+            channels**-0.5 if scaled else 1.0,
+        )
         self.W_Q = nn.Conv2d(in_channels, out_channels, 1, bias=False)
         self.W_K = nn.Conv2d(in_channels, out_channels, 1, bias=False)
         self.W_V = nn.Conv2d(in_channels, out_channels, 1, bias=False)
@@ -45,14 +51,22 @@ class RelativeSelfAttention(nn.Module):
             return as_leaf(self, x)
         W_Q, W_K, W_V = self.W_Q, self.W_K, self.W_V
         quick = self.fast and self.kept is None
-        if quick and all(is_bare(W, nn.Conv2d) for W in (W_Q, W_K, W_V)):  # q, k and v in one product
+        if quick and all(
+            is_bare(W, nn.Conv2d) for W in (W_Q, W_K, W_V)
+        ):  # q, k and v in one product
             W = W_Q.weight, W_K.weight, W_V.weight
-            return self_attention(x, *W, self.rows, self.cols, self.num_heads, self.stride, self.scale)
-        q, k, v = (rearrange(W(x), "n (h c) i j -> n h c i j", h=self.num_heads) for W in (W_Q, W_K, W_V))
+            return self_attention(
+                x, *W, self.rows, self.cols, self.num_heads, self.stride, self.scale
+            )
+        q, k, v = (
+            rearrange(W(x), "n (h c) i j -> n h c i j", h=self.num_heads) for W in (W_Q, W_K, W_V)
+        )
         if quick:
             y = fast.relative_attention(q, k, v, self.rows, self.cols, self.scale, self.stride)
         else:
-            y = equations.relative_attention(q, k, v, self.rows, self.cols, self.scale, self.stride, self.kept)
+            y = equations.relative_attention(
+                q, k, v, self.rows, self.cols, self.scale, self.stride, self.kept
+            )
         return rearrange(y, "n h c i j -> n (h c) i j")
 
     def reset_parameters(self) -> None:
@@ -74,7 +88,9 @@ def check_heads(channels: int, num_heads: int) -> int:
     """
     if num_heads < 1 or channels % (2 * num_heads):
         remedy = f"choose a multiple of {2 * max(num_heads, 1)}, or another number of heads"
-        raise ValueError(f"num_heads={num_heads} does not divide channels={channels} into even heads: {remedy}")
+        raise ValueError(
+            f"num_heads={num_heads} does not divide channels={channels} into even heads: {remedy}"
+        )
     return channels // num_heads
 
 
@@ -91,10 +107,19 @@ def is_bare(projection: nn.Module, kind: type[nn.Module]) -> bool:
         projection._backward_pre_hooks,
         projection._backward_hooks,
     )
-    if type(projection) is not kind or any(hooks) or "forward" in vars(projection) or projection.bias is not None:
+    if (
+        type(projection) is not kind
+        or any(hooks)
+        or "forward" in vars(projection)
+        or projection.bias is not None
+    ):
         return False
     weight = projection.weight
-    return isinstance(weight, Tensor) and weight.layout == torch.strided and not hasattr(weight, "__tensor_flatten__")
+    return (
+        isinstance(weight, Tensor)
+        and weight.layout == torch.strided
+        and not hasattr(weight, "__tensor_flatten__")
+    )
 
 
 def as_leaf(layer: nn.Module, x: torch.fx.Proxy) -> torch.fx.Proxy:

@@ -32,7 +32,12 @@ def convolution(x: Map, weight: Float[Tensor, "cout cin k k"], stride: int = 1) 
 
 
 def local_attention(
-    q: Heads, k: Heads, v: Heads, kernel_size: int, scale: float | int | Tensor = 1.0, stride: int = 1
+    q: Heads,
+    k: Heads,
+    v: Heads,
+    kernel_size: int,
+    scale: float | int | Tensor = 1.0,
+    stride: int = 1,
 ) -> HeadsOut:
     """Eq. 2: ``y_ij = Σ_ab softmax_ab(q_ijᵀ k_ab) v_ab`` over the window N_k(i, j).
 
@@ -40,7 +45,11 @@ def local_attention(
     With a ``stride`` only every stride-th query is answered. ``ValueError`` if ``kernel_size`` is
     even.
     """
-    q_ij, k_ab, v_ab = q[..., ::stride, ::stride], windows(k, kernel_size, stride), windows(v, kernel_size, stride)
+    q_ij, k_ab, v_ab = (
+        q[..., ::stride, ::stride],
+        windows(k, kernel_size, stride),
+        windows(v, kernel_size, stride),
+    )
     content = einsum(q_ij, k_ab, "n h c i j, n h c i j a b -> n h i j a b")
     weights = softmax_ab(scale * content, inside(*k.shape[-2:], kernel_size, stride, k.device))
     return einsum(weights, v_ab, "n h i j a b, n h c i j a b -> n h c i j")
@@ -65,11 +74,17 @@ def relative_attention(
     h i j a b``.
     """
     kernel_size = check_odd(rows.shape[-1])
-    q_ij, k_ab, v_ab = q[..., ::stride, ::stride], windows(k, kernel_size, stride), windows(v, kernel_size, stride)
+    q_ij, k_ab, v_ab = (
+        q[..., ::stride, ::stride],
+        windows(k, kernel_size, stride),
+        windows(v, kernel_size, stride),
+    )
     r_ab = relative_embedding(rows, cols)
     content = einsum(q_ij, k_ab, "n h c i j, n h c i j a b -> n h i j a b")
     position = einsum(q_ij, r_ab, "n h c i j, h c a b -> n h i j a b")
-    weights = softmax_ab(scale * (content + position), inside(*k.shape[-2:], kernel_size, stride, k.device))
+    weights = softmax_ab(
+        scale * (content + position), inside(*k.shape[-2:], kernel_size, stride, k.device)
+    )
     if keep is not None:
         keep.append((content, position, weights))
     return einsum(weights, v_ab, "n h i j a b, n h c i j a b -> n h c i j")
@@ -103,16 +118,22 @@ def relative_embedding(rows: Table, cols: Table) -> Float[Tensor, "h c k k"]:
         given = f"rows {tuple(rows.shape)} and cols {tuple(cols.shape)}"
         raise ValueError(f"{given} must have one shape, (h, c/2, k)")
     k = rows.shape[-1]
-    return torch.cat([repeat(rows, "h c a -> h c a b", b=k), repeat(cols, "h c b -> h c a b", a=k)], dim=1)
+    return torch.cat(
+        [repeat(rows, "h c a -> h c a b", b=k), repeat(cols, "h c b -> h c a b", a=k)], dim=1
+    )
 
 
-def softmax_ab(logits: Float[Tensor, "n h i j a b"], inside: Bool[Tensor, "i j a b"]) -> Float[Tensor, "n h i j a b"]:
+def softmax_ab(
+    logits: Float[Tensor, "n h i j a b"], inside: Bool[Tensor, "i j a b"]
+) -> Float[Tensor, "n h i j a b"]:
     """A softmax over the positions ab of each window together, zero where ``inside`` is false."""
     joint = rearrange(logits.masked_fill(~inside, -torch.inf), "n h i j a b -> n h i j (a b)")
     return rearrange(joint.softmax(dim=-1), "n h i j (a b) -> n h i j a b", a=logits.shape[-2])
 
 
-def windows(x: Shaped[Tensor, "*batch i j"], kernel_size: int, stride: int = 1) -> Shaped[Tensor, "*batch _ _ a b"]:
+def windows(
+    x: Shaped[Tensor, "*batch i j"], kernel_size: int, stride: int = 1
+) -> Shaped[Tensor, "*batch _ _ a b"]:
     """The k×k neighbourhood N_k(i, j) of every ``stride``-th pixel, zero outside the image; a view,
     not a copy.
 
@@ -121,10 +142,16 @@ def windows(x: Shaped[Tensor, "*batch i j"], kernel_size: int, stride: int = 1) 
     half = check_odd(kernel_size) // 2
     if stride < 1:
         raise ValueError(f"stride={stride} must be 1 or more")
-    return F.pad(x, (half, half, half, half)).unfold(-2, kernel_size, stride).unfold(-2, kernel_size, stride)
+    return (
+        F.pad(x, (half, half, half, half))
+        .unfold(-2, kernel_size, stride)
+        .unfold(-2, kernel_size, stride)
+    )
 
 
-def inside(height: int, width: int, kernel_size: int, stride: int = 1, device=None) -> Bool[Tensor, "i j a b"]:
+def inside(
+    height: int, width: int, kernel_size: int, stride: int = 1, device=None
+) -> Bool[Tensor, "i j a b"]:
     """True where entry (a, b) of the window at (i, j) lies inside the image."""
     return windows(torch.ones(height, width, device=device), kernel_size, stride) > 0
 
@@ -145,5 +172,7 @@ def ring(radius: int) -> Int[Tensor, "2 m"]:
 def check_odd(extent: int, name: str = "kernel_size") -> int:
     """Return ``extent`` if a window of it has a centre pixel, else raise ``ValueError``."""
     if extent < 1 or extent % 2 == 0:
-        raise ValueError(f"{name}={extent} has no centre pixel: choose an odd, positive extent, such as 3 or 7")
+        raise ValueError(
+            f"{name}={extent} has no centre pixel: choose an odd, positive extent, such as 3 or 7"
+        )
     return extent

@@ -10,7 +10,16 @@ from torch.nn import functional as F
 
 from evalib import fast
 from evalib.attention import as_leaf, check_heads, is_bare, relative_table
-from evalib.equations import Map, Memory, Vector, Weights, check_odd, relative_embedding, ring, single_query_attention
+from evalib.equations import (
+    Map,
+    Memory,
+    Vector,
+    Weights,
+    check_odd,
+    relative_embedding,
+    ring,
+    single_query_attention,
+)
 
 EXTENT = 7
 RADII = tuple(range(EXTENT // 2 + 1))
@@ -122,7 +131,9 @@ class SingleQueryAttention(nn.Module):
 
     def forward(self, query: Vector, memory: Memory) -> tuple[Vector, Weights]:
         W_Q, W_K, W_V, r_m = self.W_Q, self.W_K, self.W_V, self.embedding()
-        if self.fast and all(is_bare(W, EqualisedLinear) for W in (W_Q, W_K, W_V)):  # not every pixel is projected
+        if self.fast and all(
+            is_bare(W, EqualisedLinear) for W in (W_Q, W_K, W_V)
+        ):  # not every pixel is projected
             W = W_Q.matrix(), W_K.matrix(), W_V.matrix()
             return fast.single_query_attention(query, memory, *W, self.num_heads, r_m, self.scale)
         q = rearrange(W_Q(query), "n (h c) -> n h c", h=self.num_heads)
@@ -182,12 +193,21 @@ class ExpandingVisualAttention(nn.Module):
         self.first_query = feed_forward(model_channels, model_channels)
         self.normed = normed
         if normed:
-            self.pixel_norm, self.query_norm = nn.LayerNorm(in_channels), nn.LayerNorm(model_channels)
+            self.pixel_norm, self.query_norm = (
+                nn.LayerNorm(in_channels),
+                nn.LayerNorm(model_channels),
+            )
         self.looks, self.recalls = nn.ModuleList(), nn.ModuleList()
         for offsets in blocks:
-            self.looks.append(Attention(in_channels, model_channels, num_heads, offsets if self.position else None))
+            self.looks.append(
+                Attention(
+                    in_channels, model_channels, num_heads, offsets if self.position else None
+                )
+            )
         for _ in blocks:
-            self.recalls.append((self.Recall or Attention)(model_channels, model_channels, num_heads))
+            self.recalls.append(
+                (self.Recall or Attention)(model_channels, model_channels, num_heads)
+            )
         self.output = feed_forward(model_channels, out_channels)
 
     def forward(self, x: Map) -> Float[Tensor, "n out 1 1"]:
@@ -197,12 +217,16 @@ class ExpandingVisualAttention(nn.Module):
         with torch.autocast(x.device.type if not x.is_meta else "cpu", enabled=False):
             x = x.to(self.first_query[0].bias.dtype)
             if self.normed:
-                x = rearrange(self.pixel_norm(rearrange(x, "n c i j -> n i j c")), "n i j c -> n c i j")
+                x = rearrange(
+                    self.pixel_norm(rearrange(x, "n c i j -> n i j c")), "n i j c -> n c i j"
+                )
             q = self.first_query(self.convolution(x))
             if self.normed:
                 q = self.query_norm(q)
             slots = [q]
-            for ring_pixels, look, recall in zip(self.rings(x), self.looks, self.recalls, strict=True):
+            for ring_pixels, look, recall in zip(
+                self.rings(x), self.looks, self.recalls, strict=True
+            ):
                 attn, _ = look(q, ring_pixels)  # Attention 2D
                 slots.append(attn)
                 q, _ = recall(attn, rearrange(slots, "s n d -> n s d"))  # Attention 1D
@@ -228,7 +252,9 @@ def feed_forward(in_channels: int, out_channels: int) -> nn.Sequential:
     D5).
     """
     return nn.Sequential(
-        EqualisedLinear(in_channels, in_channels), nn.ReLU(), EqualisedLinear(in_channels, out_channels)
+        EqualisedLinear(in_channels, in_channels),
+        nn.ReLU(),
+        EqualisedLinear(in_channels, out_channels),
     )
 
 

@@ -21,7 +21,7 @@ from evalib.variants import VARIANTS
 
 
 class Recipe(NamedTuple):
-    """How a network is trained; the rate falls tenfold at the milestones, fractions of the epochs."""
+    """How a network is trained; the rate falls tenfold at each of the ``milestones``."""
 
     optimiser: str
     learning_rate: float
@@ -137,18 +137,24 @@ def register(*rows: Experiment) -> None:
     names = [row.name for row in rows]
     for row in rows:
         if row.name in (*ROWS, *SHORT) or names.count(row.name) > 1:
-            raise ValueError(f"there is an experiment {row.name!r} already: give the row another name")
+            raise ValueError(
+                f"there is an experiment {row.name!r} already: give the row another name"
+            )
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", row.name):
-            raise ValueError(f"name {row.name!r}: records are files of that name; use a-z, 0-9, - and _")
+            raise ValueError(
+                f"name {row.name!r}: records are files of that name; use a-z, 0-9, - and _"
+            )
         for field in ("widths", "mix", "block"):
             value = getattr(row, field)
             if isinstance(value, tuple) and len(value) != len(row.blocks):
                 raise ValueError(
-                    f"{row.name}: {field} has {len(value)} entries, blocks {len(row.blocks)}: one for each stage"
+                    f"{row.name}: {field} has {len(value)} entries, blocks {len(row.blocks)}: one"
+                    " for each stage"
                 )
         if row.base and row.base not in (*ROWS, *SHORT, *names):
             raise ValueError(
-                f"{row.name}: there is no experiment {row.base!r}, its base: choose one of {', '.join(ROWS)}"
+                f"{row.name}: there is no experiment {row.base!r}, its base: choose one of"
+                f" {', '.join(ROWS)}"
             )
     ROWS.update(zip(names, rows, strict=True))
 
@@ -158,7 +164,8 @@ def experiment(name: str) -> Experiment:
     name = SHORT.get(name, name)
     if name not in ROWS:
         raise ValueError(
-            f"there is no experiment {name!r}: choose one of {', '.join(ROWS)}; or evalib.register(...) one first"
+            f"there is no experiment {name!r}: choose one of {', '.join(ROWS)}; or"
+            " evalib.register(...) one first"
         )
     return ROWS[name]
 

@@ -4,7 +4,7 @@ import importlib.util
 
 
 def need(extra: str, *modules: str) -> None:
-    """Raise ``ModuleNotFoundError`` naming the extra to install unless all ``modules`` are there."""
+    """Raise ``ModuleNotFoundError``, naming the extra, unless all ``modules`` are there."""
     for name in modules:
         try:
             there = importlib.util.find_spec(name) is not None
@@ -12,5 +12,7 @@ def need(extra: str, *modules: str) -> None:
             there = True
         if not there:
             raise ModuleNotFoundError(
-                f"this part of evalib needs {name}, which comes with: pip install 'evalib[{extra}]'", name=name
+                f"this part of evalib needs {name}, which comes with: pip install"
+                f" 'evalib[{extra}]'",
+                name=name,
             )

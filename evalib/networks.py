@@ -17,7 +17,9 @@ from evalib.eva import EXTENT, ExpandingVisualAttention
 KERNEL_SIZE, NUM_HEADS = 3, 4
 
 
-def convolution(in_channels: int, out_channels: int, stride: int = 1, kernel_size: int = 1, padding: int = 0):
+def convolution(
+    in_channels: int, out_channels: int, stride: int = 1, kernel_size: int = 1, padding: int = 0
+):
     """A convolution without bias, initialised as He et al. 2015 do (normal, fan-out)."""
     layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -46,10 +48,18 @@ class BasicBlock(nn.Module):
     extent.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, mix, shortcut=PaddedShortcut):
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, mix, shortcut=PaddedShortcut
+    ):
         super().__init__()
-        self.mix1, self.norm1 = mix(in_channels, out_channels, stride=stride), nn.BatchNorm2d(out_channels)
-        self.mix2, self.norm2 = mix(out_channels, out_channels, stride=1), nn.BatchNorm2d(out_channels)
+        self.mix1, self.norm1 = (
+            mix(in_channels, out_channels, stride=stride),
+            nn.BatchNorm2d(out_channels),
+        )
+        self.mix2, self.norm2 = (
+            mix(out_channels, out_channels, stride=1),
+            nn.BatchNorm2d(out_channels),
+        )
         self.shortcut = shortcut(in_channels, out_channels, stride)
 
     def forward(self, x: Map) -> Out:
@@ -92,9 +102,10 @@ def crop(x: Map, extent: int = EXTENT) -> Float[Tensor, "n cin _ _"]:
     """
     if x.shape[-2:] not in ((extent, extent), (extent + 1, extent + 1)):
         raise ValueError(
-            f"the last map is {x.shape[-2]}×{x.shape[-1]}, an EVANet reads "
-            f"{extent + 1}×{extent + 1} or {extent}×{extent}, a quarter of the image's sides: resize, or let the head pool "
-            f"first, as lambda c: nn.Sequential(nn.AdaptiveAvgPool2d({extent}), EVASummary(c))"
+            f"the last map is {x.shape[-2]}×{x.shape[-1]}, an EVANet reads"
+            f" {extent + 1}×{extent + 1} or {extent}×{extent}, a quarter of the image's sides:"
+            " resize, or let the head pool first, as lambda c:"
+            f" nn.Sequential(nn.AdaptiveAvgPool2d({extent}), EVASummary(c))"
         )
     return x[:, :, -extent:, -extent:]
 
@@ -107,13 +118,20 @@ class Network(nn.Module):
 
     def __init__(self, row, num_classes: int = 10, in_channels: int = 3):
         super().__init__()
-        channels, each = row.widths[0], lambda part: part if isinstance(part, tuple) else (part,) * len(row.blocks)
-        self.stem = nn.Sequential(convolution_3x3(in_channels, channels), nn.BatchNorm2d(channels), nn.ReLU())
+        channels, each = (
+            row.widths[0],
+            lambda part: part if isinstance(part, tuple) else (part,) * len(row.blocks),
+        )
+        self.stem = nn.Sequential(
+            convolution_3x3(in_channels, channels), nn.BatchNorm2d(channels), nn.ReLU()
+        )
         self.stages = nn.Sequential()
         stages = zip(row.blocks, row.widths, each(row.block), each(row.mix), strict=True)
         for stage, (blocks, width, Block, mix) in enumerate(stages):
             for block in range(blocks):
-                self.stages.append(Block(channels, width, 2 if stage and not block else 1, mix, row.shortcut))
+                self.stages.append(
+                    Block(channels, width, 2 if stage and not block else 1, mix, row.shortcut)
+                )
                 channels = width
         self.summary = row.head(channels)
         self.classifier = nn.Linear(channels, num_classes)

@@ -43,13 +43,16 @@ class PublishedEVA(nn.Module):
         super().__init__()
         if not in_channels == model_channels == out_channels:
             raise ValueError(
-                f"widths {in_channels}, {model_channels}, {out_channels} must be one: the query is a pixel"
+                f"widths {in_channels}, {model_channels}, {out_channels} must be one: the query is"
+                " a pixel"
             )
         d, c = model_channels, check_heads(model_channels, num_heads)
         self.extent, self.num_heads, self.scale = EXTENT, num_heads, c**-0.5
         self.whole, self.slips = whole, slips
         self.first_query = feed_forward(d, d, d, whole, bias=not whole)
-        self.rows, self.cols = (nn.Parameter(torch.empty(num_heads, c // 2, EXTENT)) for _ in range(2))
+        self.rows, self.cols = (
+            nn.Parameter(torch.empty(num_heads, c // 2, EXTENT)) for _ in range(2)
+        )
         if whole:
             self.slots = nn.ParameterList(torch.empty(num_heads, c, s + 1) for s in RADII[1:])
         else:
@@ -76,7 +79,11 @@ class PublishedEVA(nn.Module):
         with torch.autocast(x.device.type if not x.is_meta else "cpu", enabled=False):
             x = x.to(self.rows.dtype)
             q = self.first_query(x[:, :, EXTENT // 2, EXTENT // 2])
-            memory = rearrange(x, "n d i j -> n (i j) d").index_select(1, self.pixels).split(self.sizes, dim=1)
+            memory = (
+                rearrange(x, "n d i j -> n (i j) d")
+                .index_select(1, self.pixels)
+                .split(self.sizes, dim=1)
+            )
             seen: list[Tensor] = []
             forecast = None
             for s, r in enumerate(self.offsets()):
@@ -104,7 +111,11 @@ class PublishedEVA(nn.Module):
 
     def recall(self, s: int, seen: list[Vector]) -> Vector:
         """Attention of the newest look over all looks so far."""
-        memory, W, around = torch.stack(seen, dim=1), self.recalls[s - 1], self.around_recalls[s - 1]
+        memory, W, around = (
+            torch.stack(seen, dim=1),
+            self.recalls[s - 1],
+            self.around_recalls[s - 1],
+        )
         if self.whole:
             y = self.attend(W["Q"](seen[-1]), W, memory, self.slots[s - 1], self.scale)
         else:
@@ -165,7 +176,10 @@ class Around(nn.Module):
         super().__init__()
         self.W_O = linear(channels, channels, whole, bias=not whole)
         self.norm1 = nn.LayerNorm(channels)
-        self.feed_forward, self.norm2 = feed_forward(channels, channels, channels, whole), nn.LayerNorm(channels)
+        self.feed_forward, self.norm2 = (
+            feed_forward(channels, channels, channels, whole),
+            nn.LayerNorm(channels),
+        )
 
     def forward(self, query: Vector, y: Vector) -> Vector:
         x = self.norm1(query + y)
@@ -174,12 +188,19 @@ class Around(nn.Module):
 
 def projections(names: str, channels: int, whole: bool) -> nn.ModuleDict:
     """Linear maps without bias, W_K for "K" and so on."""
-    return nn.ModuleDict({name: linear(channels, channels, whole, bias=False) for name in names.split()})
+    return nn.ModuleDict(
+        {name: linear(channels, channels, whole, bias=False) for name in names.split()}
+    )
 
 
-def feed_forward(in_channels: int, hidden: int, out_channels: int, whole: bool, bias: bool = True) -> nn.Sequential:
+def feed_forward(
+    in_channels: int, hidden: int, out_channels: int, whole: bool, bias: bool = True
+) -> nn.Sequential:
     """Two linear layers with LeakyReLU, and in the whole code dropout, between them."""
-    first, second = linear(in_channels, hidden, whole, bias), linear(hidden, out_channels, whole, bias)
+    first, second = (
+        linear(in_channels, hidden, whole, bias),
+        linear(hidden, out_channels, whole, bias),
+    )
     return nn.Sequential(first, nn.LeakyReLU(), *([Dropout()] if whole else []), second)
 
 

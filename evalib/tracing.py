@@ -19,7 +19,9 @@ class Trace(NamedTuple):
     queries: tuple[Tensor, ...]  # q0 … q3, each n d
     looks: tuple[Tensor, ...]  # attn0 … attn3, what Attention 2D gave, each n d
     look_weights: tuple[Tensor, ...]  # n h m, m = 1, 8, 16, 24, row-major in the ring
-    recall_weights: tuple[Tensor, ...]  # of Attention 1D: n h s, s = 2, 3, 4, 5: q0, attn0, attn1, …
+    recall_weights: tuple[
+        Tensor, ...
+    ]  # of Attention 1D: n h s, s = 2, 3, 4, 5: q0, attn0, attn1, …
 
 
 class Windows(NamedTuple):
@@ -50,7 +52,9 @@ def trace(module: nn.Module, x: Tensor) -> tuple[Tensor, Trace]:
         part.register_forward_hook(lambda _, inputs, outputs: passed.append((inputs[0], *outputs)))
     y = traced(x)
     if len(passed) != 2 * len(evas[0].looks):
-        raise ValueError("EVA ran more than once, or compiled, where hooks do not listen: trace one eager pass")
+        raise ValueError(
+            "EVA ran more than once, or compiled, where hooks do not listen: trace one eager pass"
+        )
     queries, looks, look_weights = zip(*passed[::2], strict=True)
     return y, Trace(queries, looks, look_weights, tuple(weights for *_, weights in passed[1::2]))
 
@@ -64,7 +68,9 @@ def trace_windows(module: nn.Module, x: Tensor) -> tuple[Tensor, list[Windows]]:
     traced = twin(module)
     layers = [part for part in traced.modules() if isinstance(part, RelativeSelfAttention)]
     if not layers:
-        raise ValueError(f"{type(module).__name__} has no relative self-attention: give a SANet or the layer")
+        raise ValueError(
+            f"{type(module).__name__} has no relative self-attention: give a SANet or the layer"
+        )
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
     for layer in layers:
         layer.kept = kept
@@ -78,16 +84,22 @@ class AttentionHealth(NamedTuple):
     """
 
     largest_logit: float  # of all looks and recalls
-    pixels: tuple[float, ...]  # in effect, of each look: e to the entropy of its weights, the mean of images and heads
+    pixels: tuple[
+        float, ...
+    ]  # in effect, of each look: e to the entropy of its weights, the mean of images and heads
     sizes: tuple[int, ...]  # the pixels that each look may choose from
-    sameness: float  # of q0 over the images: 1 if all have one direction, near 0 if each has its own
+    sameness: (
+        float  # of q0 over the images: 1 if all have one direction, near 0 if each has its own
+    )
 
     def __str__(self) -> str:
         logit = f"largest logit {self.largest_logit:.0f}: "
         if self.largest_logit <= LARGE:
             logit += "moderate"
         else:
-            logit += f"above {LARGE}, it picks one pixel; lower EVA's learning rate, or norm its map"
+            logit += (
+                f"above {LARGE}, it picks one pixel; lower EVA's learning rate, or norm its map"
+            )
         shares = [(e, m) for e, m in zip(self.pixels, self.sizes, strict=True) if m > 1]
         looks = "pixels in effect " + ", ".join(f"{e:.1f} of {m}" for e, m in shares) + ": "
         if all(e >= m / 4 for e, m in shares):
@@ -117,10 +129,15 @@ def check_attention(module: nn.Module, x: Tensor) -> AttentionHealth:
     averages that lag behind: give it in training mode.
     """
     if len(x) < 2:
-        raise ValueError(f"{len(x)} image tells nothing of q0 over images: give a batch of 16 or more")
+        raise ValueError(
+            f"{len(x)} image tells nothing of q0 over images: give a batch of 16 or more"
+        )
     traced = twin(module)
     for part in traced.modules():  # in training mode running averages move
-        part._buffers = {name: buffer if buffer is None else buffer.clone() for name, buffer in part._buffers.items()}
+        part._buffers = {
+            name: buffer if buffer is None else buffer.clone()
+            for name, buffer in part._buffers.items()
+        }
     heard: list[float] = []
 
     def hear(layer: SingleQueryAttention, inputs, _) -> None:
@@ -131,10 +148,15 @@ def check_attention(module: nn.Module, x: Tensor) -> AttentionHealth:
             part.register_forward_hook(hear)
     with torch.no_grad():
         _, seen = trace(traced, x)
-    effect = [torch.special.entr(weights.float()).sum(dim=-1).exp().mean().item() for weights in seen.look_weights]
+    effect = [
+        torch.special.entr(weights.float()).sum(dim=-1).exp().mean().item()
+        for weights in seen.look_weights
+    ]
     sizes = [weights.shape[-1] for weights in seen.look_weights]
     directions = nn.functional.normalize(seen.queries[0].float(), dim=-1)
-    return AttentionHealth(max(heard, default=0.0), tuple(effect), tuple(sizes), directions.mean(dim=0).norm().item())
+    return AttentionHealth(
+        max(heard, default=0.0), tuple(effect), tuple(sizes), directions.mean(dim=0).norm().item()
+    )
 
 
 def logits(layer: SingleQueryAttention, query: Vector, memory: Memory) -> Float[Tensor, "n h m"]:

@@ -19,7 +19,11 @@ class ResidualAttention(LetterAttention):
     """``LayerNorm(query + attention)``, logits without a scale."""
 
     def __init__(
-        self, memory_channels: int, model_channels: int, num_heads: int, offsets: Int[Tensor, "2 m"] | None = None
+        self,
+        memory_channels: int,
+        model_channels: int,
+        num_heads: int,
+        offsets: Int[Tensor, "2 m"] | None = None,
     ):
         super().__init__(memory_channels, model_channels, num_heads, offsets)
         self.norm = nn.LayerNorm(model_channels)
@@ -35,7 +39,11 @@ class StandardAttention(SingleQueryAttention):
     """Scaled, and ``LayerNorm(query + W_O attention)``: the sub-layer of Vaswani et al. 2017."""
 
     def __init__(
-        self, memory_channels: int, model_channels: int, num_heads: int, offsets: Int[Tensor, "2 m"] | None = None
+        self,
+        memory_channels: int,
+        model_channels: int,
+        num_heads: int,
+        offsets: Int[Tensor, "2 m"] | None = None,
     ):
         super().__init__(memory_channels, model_channels, num_heads, offsets)
         self.W_O = EqualisedLinear(model_channels, model_channels, bias=False)
@@ -59,12 +67,16 @@ VARIANTS = {
     "letter": Variant("nothing: no scale, as the text has it", {"Attention": LetterAttention}),
     "scaled": Variant("logits over √c, c the channels of a head", {}),
     "normed": Variant("the scale, and a LayerNorm of each pixel and of q0", {"normed": True}),
-    "residual": Variant("no scale, but LayerNorm(query + attention)", {"Attention": ResidualAttention}),
+    "residual": Variant(
+        "no scale, but LayerNorm(query + attention)", {"Attention": ResidualAttention}
+    ),
     "standard": Variant(
-        "the scale, W_O, residual and LayerNorm (Vaswani et al. 2017)", {"Attention": StandardAttention}
+        "the scale, W_O, residual and LayerNorm (Vaswani et al. 2017)",
+        {"Attention": StandardAttention},
     ),
     "standard-normed": Variant(
-        "the scale, W_O, residual and LayerNorm (Vaswani et al. 2017); a LayerNorm of each pixel and of q0",
+        "the scale, W_O, residual and LayerNorm (Vaswani et al. 2017); a LayerNorm of each pixel"
+        " and of q0",
         {"Attention": StandardAttention, "normed": True},
     ),
     "published": Variant(

@@ -56,7 +56,9 @@ def by_epoch(courses, what="validation_accuracy", label="validation accuracy, %"
     for name, curve, colour, line in courses:
         values = [row[what] for row in curve]
         axis.plot([row["epoch"] for row in curve], values, line, color=colour, lw=1.4, label=name)
-        told.append(f"{name}: best {max(values):.1f}, after epoch {curve[-1]['epoch']} {values[-1]:.1f}")
+        told.append(
+            f"{name}: best {max(values):.1f}, after epoch {curve[-1]['epoch']} {values[-1]:.1f}"
+        )
     axis.set(xlabel="epoch", ylabel=label, ylim=(0, 95))
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8.5)
     return described(figure, f"{label} by epoch. {'; '.join(told)}.")
@@ -72,7 +74,10 @@ low = min(survivor["curve"][20:], key=lambda row: row["validation_accuracy"])
 picture(
     by_epoch(
         [
-            *((f"scaled, seed {each['seed']}", each["curve"], COLOURS["scaled"], "-") for each in small["scaled"][:1]),
+            *(
+                (f"scaled, seed {each['seed']}", each["curve"], COLOURS["scaled"], "-")
+                for each in small["scaled"][:1]
+            ),
             ("letter, seed 0, EVA in 16 bits", fallen["curve"], COLOURS["letter"], "-"),
             ("letter, seed 1, EVA in 32 bits", survivor["curve"], COLOURS["letter"], "--"),
             ("letter, seed 0, 32 bits, on a CPU", again, COLOURS["letter"], ":"),
@@ -142,7 +147,9 @@ table(
 
 # %% tags=["hide-input"]
 found = json.loads((results / "mechanism.json").read_text("utf-8"))
-accuracies = {name: [row["validation_accuracy"] for row in rows] for name, rows in found["courses"].items()}
+accuracies = {
+    name: [row["validation_accuracy"] for row in rows] for name, rows in found["courses"].items()
+}
 means = {name: sum(values) / len(values) for name, values in accuracies.items()}
 gain = {name: means[name] - means["nothing"] for name in means}
 
@@ -153,13 +160,23 @@ def dots(groups):
     figure, ((axis,),) = panels(1, 1, 5.2, 0.7 + 0.34 * len(groups))
     for y, (name, values) in enumerate(groups.items()):
         colour = COLOURS["letter"] if name == "nothing" else COLOURS["scaled"]
-        axis.plot(values, [y] * len(values), "o", color=colour, alpha=0.45, markersize=5, markeredgewidth=0)
+        axis.plot(
+            values,
+            [y] * len(values),
+            "o",
+            color=colour,
+            alpha=0.45,
+            markersize=5,
+            markeredgewidth=0,
+        )
         axis.plot([sum(values) / len(values)] * 2, [y - 0.3, y + 0.3], color=colour, lw=2.4)
     axis.axvline(means["nothing"], color=INK, lw=0.8, ls=":")
     axis.set_yticks(range(len(groups)), groups)
     axis.set(xlabel="validation accuracy, %", ylim=(len(groups) - 0.5, -0.5))
     told = "; ".join(f"{name} {sum(values) / len(values):.1f}" for name, values in groups.items())
-    return described(figure, f"Validation accuracy of nine epochs, by what was changed, its mean: {told}.")
+    return described(
+        figure, f"Validation accuracy of nine epochs, by what was changed, its mean: {told}."
+    )
 
 
 picture(
@@ -247,14 +264,20 @@ table(
 )  # fmt: skip
 
 # %% tags=["hide-input"]
-waiting = "; ".join(f"*{each.name}* ({each.missing})" for each in choice.candidates() if each.missing)
+waiting = "; ".join(
+    f"*{each.name}* ({each.missing})" for each in choice.candidates() if each.missing
+)
 trained = [each.mean for each in candidates if each.mean is not None and not each.collapsed]
 Markdown(
     f"The choice is **{choice.default()}**. The variants that never collapsed lie within "
     f"{max(trained) - min(trained):.2f} points of each other, so this is a choice among near "
     "equals. The first rule looked at the small network alone, and the next section shows what it missed. The rule of today asks "
     "first whether a variant behaves alike at all widths, and whether its large network trains. "
-    + (f"Not judged yet, for what is missing: {waiting}." if waiting else "All candidates are judged.")
+    + (
+        f"Not judged yet, for what is missing: {waiting}."
+        if waiting
+        else "All candidates are judged."
+    )
 )
 
 # %% [markdown]
@@ -264,7 +287,10 @@ Markdown(
 # The small network has 64 channels where EVA stands, the large one 256.
 
 # %% tags=["hide-input"]
-residual, sanet = (records.unfinished_curve(f"{name}-seed0") for name in ("evanet20-large-residual", "sanet20-large"))
+residual, sanet = (
+    records.unfinished_curve(f"{name}-seed0")
+    for name in ("evanet20-large-residual", "sanet20-large")
+)
 resnet = complete(TABLE_1[3], "paper")[0]
 low = min(residual[5:], key=lambda row: row["validation_accuracy"])
 picture(
@@ -306,7 +332,14 @@ Markdown(
 # %% tags=["hide-cell"]
 courses = json.loads((results / "first_steps.json").read_text("utf-8"))["courses"]
 table(
-    ["network, first epoch", "length of $q_0$ as drawn", "after 1 step", "after 100", "at the end", "validation, %"],
+    [
+        "network, first epoch",
+        "length of $q_0$ as drawn",
+        "after 1 step",
+        "after 100",
+        "at the end",
+        "validation, %",
+    ],
     [
         [
             name,
@@ -348,7 +381,13 @@ def over_widths(name, of_width):
     told = []
     for width, steps in sorted(of_width.items()):
         values = [row["largest_logit"] for row in steps]
-        axis.plot([row["step"] for row in steps], values, color=SHADES.get(width, INK), lw=1.5, label=str(width))
+        axis.plot(
+            [row["step"] for row in steps],
+            values,
+            color=SHADES.get(width, INK),
+            lw=1.5,
+            label=str(width),
+        )
         told.append(f"{width} channels {values[-1]:,.0f}")
     axis.set(yscale="log", ylim=(0.3, 50_000), xlabel="step", ylabel="largest logit")
     axis.set_title(name, fontsize=9)
@@ -356,13 +395,23 @@ def over_widths(name, of_width):
     return described(figure, f"Largest logit after the last step, {name}: {', '.join(told)}.")
 
 
-SHOWN = "scaled, no width rule", "scaled", "normed", "standard-normed", "published", "sanet", "sanet-scaled"
+SHOWN = (
+    "scaled, no width rule",
+    "scaled",
+    "normed",
+    "standard-normed",
+    "published",
+    "sanet",
+    "sanet-scaled",
+)
 picture(
     *(over_widths(name, check[name]) for name in SHOWN if name in check),
     caption="The width check: the largest logit over 150 steps of Adam at 0.001 on CIFAR-10, "
     "seed 0, a panel a variant, a line a width. Where the lines lie on one another, the width "
     "does not matter. Where they fan out, a wide network differs from a narrow one.",
-) if check else Markdown("**Not measured yet.** There is no `results/width.json` here, so there is nothing to draw.")
+) if check else Markdown(
+    "**Not measured yet.** There is no `results/width.json` here, so there is nothing to draw."
+)
 
 # %% tags=["hide-cell"]
 lines = [
@@ -400,7 +449,9 @@ def passes(of_width):
     """Whether the last step at each width meets the rule; of a SANet its logits alone count."""
     last = {width: steps[-1] for width, steps in of_width.items()}
     soft = all(row["effective"][-1] >= IN_EFFECT for row in last.values() if row["effective"])
-    return soft and all(row["largest_logit"] <= FACTOR * last[64]["largest_logit"] for row in last.values())
+    return soft and all(
+        row["largest_logit"] <= FACTOR * last[64]["largest_logit"] for row in last.values()
+    )
 
 
 good = [f"*{name}*" for name, of_width in check.items() if passes(of_width)]
@@ -449,7 +500,11 @@ table(heads, lines) if lines else Markdown(
 # ## In short
 
 # %% tags=["remove-input"]
-large = f"{len(lines)} large EVANets are recorded." if lines else "No large EVANet has run to the end yet."
+large = (
+    f"{len(lines)} large EVANets are recorded."
+    if lines
+    else "No large EVANet has run to the end yet."
+)
 Markdown(
     "Built exactly as the text says, EVA falls apart in training: one of two runs ended at "
     f"{fallen['test']['accuracy']:.1f} %, with EVA in 16 bits; in 32 bits runs fall too, and come "

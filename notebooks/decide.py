@@ -48,15 +48,26 @@ NETWORKS = {
     "sanet20-small": "SANet, mean",
     "evanet20-small": "EVA",
 }
-DOTS = dict(zip(NETWORKS, (COLOURS["ResNet"], INK, ORANGE, COLOURS["SANet"], COLOURS["EVANet"]), strict=True))
+DOTS = dict(
+    zip(
+        NETWORKS, (COLOURS["ResNet"], INK, ORANGE, COLOURS["SANet"], COLOURS["EVANet"]), strict=True
+    )
+)
 results, image = records.results(), torch.zeros(1, 3, 32, 32)
-full = {name: [record["test"]["accuracy"] for record in complete(experiment(name), "paper")] for name in NETWORKS}
-short = {name: [record["test"]["accuracy"] for record in complete(experiment(name), "quick")] for name in NETWORKS}
+full = {
+    name: [record["test"]["accuracy"] for record in complete(experiment(name), "paper")]
+    for name in NETWORKS
+}
+short = {
+    name: [record["test"]["accuracy"] for record in complete(experiment(name), "quick")]
+    for name in NETWORKS
+}
 networks = {name: build(name).eval() for name in NETWORKS}
 parameters = {name: count_parameters(network) for name, network in networks.items()}
 operations = {name: flops(network, image) / 1e6 for name, network in networks.items()}
 benchmarks = {
-    kind: json.loads((results / "benchmarks" / f"training-{kind}.json").read_text("utf-8")) for kind in ("cpu", "cuda")
+    kind: json.loads((results / "benchmarks" / f"training-{kind}.json").read_text("utf-8"))
+    for kind in ("cpu", "cuda")
 }
 
 
@@ -148,8 +159,23 @@ def scatter(title, values):
     for name, each in values.items():
         if not each:
             continue
-        axis.plot([parameters[name] / 1e3] * len(each), each, "o", color=DOTS[name], alpha=0.35, markersize=4, mew=0)
-        axis.plot(parameters[name] / 1e3, mean(each), "o", color=DOTS[name], markersize=8, label=NETWORKS[name])
+        axis.plot(
+            [parameters[name] / 1e3] * len(each),
+            each,
+            "o",
+            color=DOTS[name],
+            alpha=0.35,
+            markersize=4,
+            mew=0,
+        )
+        axis.plot(
+            parameters[name] / 1e3,
+            mean(each),
+            "o",
+            color=DOTS[name],
+            markersize=8,
+            label=NETWORKS[name],
+        )
         told.append(f"{NETWORKS[name]} {mean(each):.1f} % with {parameters[name]:,}")
     axis.set(xlabel="parameters, thousands", ylabel="test accuracy, %", xlim=(0, 560))
     axis.set_title(title, fontsize=9)

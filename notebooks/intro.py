@@ -60,11 +60,19 @@ Markdown(f"{answer.text()} {answer.REPORTED}")
 
 # %% tags=["remove-input"]
 records = load_records()
-runs = {tier: int((records["counts"] & (records["tier"] == tier)).sum()) for tier in TIERS if tier != "smoke"}
+runs = {
+    tier: int((records["counts"] & (records["tier"] == tier)).sum())
+    for tier in TIERS
+    if tier != "smoke"
+}
 mutants = environment.root() / "tests" / "mutants.py"
 wrong = len(runpy.run_path(str(mutants))["MUTANTS"]) if mutants.is_file() else None
 departures = environment.root() / "book" / "departures.md"
-choices = len(re.findall(r"^\(d\d+\)=$", departures.read_text("utf-8"), re.M)) if departures.is_file() else None
+choices = (
+    len(re.findall(r"^\(d\d+\)=$", departures.read_text("utf-8"), re.M))
+    if departures.is_file()
+    else None
+)
 Markdown(
     f"""- **Results are read from records.** A record is a file that a run writes and nobody edits, with settings, seed, code, device and
   its own checksum. Here are {", ".join(f"{number} at the tier `{tier}`" for tier, number in runs.items())}. What was not run is a dash. One

@@ -41,7 +41,14 @@ from einops import einsum
 from IPython.display import Markdown
 from torch import nn
 
-from evalib import TABLE_1, ExpandingVisualAttention, RelativeSelfAttention, build, count_parameters, equations
+from evalib import (
+    TABLE_1,
+    ExpandingVisualAttention,
+    RelativeSelfAttention,
+    build,
+    count_parameters,
+    equations,
+)
 from evalib.equations import inside, windows
 from evalib.eva import EXTENT
 from evalib.networks import NUM_HEADS
@@ -71,7 +78,9 @@ table(
     [
         [
             f"[{entry.item}]({Path(entry.chapter).name}.ipynb)",
-            ", ".join(f"`{name.removeprefix('evalib.')}`" for name in (entry.name, entry.fast) if name),
+            ", ".join(
+                f"`{name.removeprefix('evalib.')}`" for name in (entry.name, entry.fast) if name
+            ),
             "; ".join(map(sentence, entry.tests)),
             ", ".join(f"[{number}](#{number.lower()})" for number in entry.departures) or "–",
         ]
@@ -111,7 +120,10 @@ def over_heads(q, k, v, kernel_size):
 
 
 still, ones = torch.zeros(1, 2, 4, 5, 5), torch.ones(1, 2, 4, 5, 5)
-assert over_heads(still, still, ones, 3).shape == equations.local_attention(still, still, ones, 3).shape
+assert (
+    over_heads(still, still, ones, 3).shape
+    == equations.local_attention(still, still, ones, 3).shape
+)
 assert over_heads(still, still, ones, 3)[0, 0, 0, 2, 2] == 9 / 2
 assert equations.local_attention(still, still, ones, 3)[0, 0, 0, 2, 2].isclose(torch.tensor(1.0))
 

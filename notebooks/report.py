@@ -44,7 +44,16 @@ from evalib.pages import figures
 from evalib.pages.display import picture, table
 from evalib.pages.figures import BLUE, COLOURS, INK, described, panels, styled
 from evalib.results import answer, choice, claims, costs, reading, statistics, tables
-from evalib.results.records import collapse, complete, highest, load_records, minutes, reruns, spent, trusted
+from evalib.results.records import (
+    collapse,
+    complete,
+    highest,
+    load_records,
+    minutes,
+    reruns,
+    spent,
+    trusted,
+)
 from evalib.results.words import difference, foreign, signed
 from evalib.training.data import MEAN, normalise
 
@@ -54,7 +63,11 @@ from evalib.training.data import MEAN, normalise
 # %% tags=["remove-input"]
 SHOWN = ("quick", "paper")  # smoke runs say nothing, and stay out of what is published
 found, counted = claims.claims(), costs.claims()
-full = [row for row in tables.table(tiers=("paper",)) if row["experiment"] in {row.name for row in TABLE_1}]
+full = [
+    row
+    for row in tables.table(tiers=("paper",))
+    if row["experiment"] in {row.name for row in TABLE_1}
+]
 verdicts = Counter(claim.verdict for claim in found)
 changed = tables.ablations(tiers=SHOWN)
 ran = [row for row in changed if row["effect_seeds"]]
@@ -141,7 +154,11 @@ chance = statistics.noise(load_records())
 effects = {}
 for row in changed:
     if row["effect_low"] is not None:
-        label = row["experiment"].split("20-")[0] + " " + row["experiment"].split("20-")[1].removeprefix("small-")
+        label = (
+            row["experiment"].split("20-")[0]
+            + " "
+            + row["experiment"].split("20-")[1].removeprefix("small-")
+        )
         effects[label] = tables.effect(experiment(row["experiment"]), tiers=("paper",))[1]
 if effects and chance:
     display(
@@ -245,7 +262,8 @@ def losses(model, curves):
     axis.set_title(model, fontsize=9)
     axis.legend(frameon=False, fontsize=8)
     ends = "; ".join(
-        f"training {curve[-1]['train_loss']:.2f}, validation {curve[-1]['validation_loss']:.2f}" for curve in curves
+        f"training {curve[-1]['train_loss']:.2f}, validation {curve[-1]['validation_loss']:.2f}"
+        for curve in curves
     )
     return described(figure, f"Loss by epoch of {model}; after the last, {ends}.")
 
@@ -282,7 +300,9 @@ Markdown(
 # %% tags=["hide-input"]
 chosen = []
 for row in ABLATIONS:
-    tier, records = highest(row, tiers=SHOWN) if row.test_each_epoch or row.kind == "D10" else (None, [])
+    tier, records = (
+        highest(row, tiers=SHOWN) if row.test_each_epoch or row.kind == "D10" else (None, [])
+    )
     for record in records:
         gains = []
         for accuracy in ("test_accuracy", "validation_accuracy"):
@@ -305,10 +325,17 @@ table(heads, chosen) if chosen else Markdown("Neither was run.")
 measured = sorted(reading.recorded(), key=lambda pair: -pair[1]["right"])
 exchanged = defaultdict(list)
 for record, made_of in measured:
-    if record["tier"] == "paper" and choice.reading(experiment(record["experiment"])) == choice.default():
+    if (
+        record["tier"] == "paper"
+        and choice.reading(experiment(record["experiment"])) == choice.default()
+    ):
         for each in made_of["vectors"]:
             name = (
-                "$q_0$" if each["vector"] == "q0" else f"ring of {each['pixels']}" if each["pixels"] > 1 else "centre"
+                "$q_0$"
+                if each["vector"] == "q0"
+                else f"ring of {each['pixels']}"
+                if each["pixels"] > 1
+                else "centre"
             )
             exchanged[name].append(100 * each["changed"] / made_of["images"])
 
@@ -317,14 +344,21 @@ for record, made_of in measured:
 def exchange(found):
     """A bar a vector, its mean over the seeds, and a dot a seed."""
     figure, ((axis,),) = panels(1, 1, 4.6, 1.9)
-    axis.barh(range(len(found)), [sum(each) / len(each) for each in found.values()], color=BLUE, alpha=0.35)
+    axis.barh(
+        range(len(found)),
+        [sum(each) / len(each) for each in found.values()],
+        color=BLUE,
+        alpha=0.35,
+    )
     for y, each in enumerate(found.values()):
         axis.plot(each, [y] * len(each), "o", color=BLUE, markersize=4)
     axis.set_yticks(range(len(found)), found)
     axis.invert_yaxis()
     axis.set(xlabel="predictions changed, %", xlim=(0, 100))
     told = "; ".join(f"{name} {sum(each) / len(each):.1f} %" for name, each in found.items())
-    return described(figure, f"Share of predictions that change when one vector is another image's: {told}.")
+    return described(
+        figure, f"Share of predictions that change when one vector is another image's: {told}."
+    )
 
 
 picture(
@@ -341,8 +375,12 @@ picture(
 lines = []
 for record, made_of in measured:
     q0, *looks = made_of["vectors"]
-    spread = ", ".join(f"{each['effective']:.1f} of {each['pixels']}" for each in looks if each["pixels"] > 1)
-    changes = ", ".join(f"{100 * each['changed'] / made_of['images']:.1f}" for each in made_of["vectors"])
+    spread = ", ".join(
+        f"{each['effective']:.1f} of {each['pixels']}" for each in looks if each["pixels"] > 1
+    )
+    changes = ", ".join(
+        f"{100 * each['changed'] / made_of['images']:.1f}" for each in made_of["vectors"]
+    )
     run = [choice.coded(record["experiment"]), record["seed"], record["tier"]]
     lines.append([*run, f"{made_of['right']:.2f}", f"{q0['length']:.1f}", spread, changes])
 heads = [
@@ -416,7 +454,9 @@ with torch.no_grad():
         scores, seen = trace(network, normalise(hidden))
         best = scores[-1].argmax()
         fall = scores[-1, best] - scores[:-1, best]
-        for radius, weights, found_ in zip(RADII[1:], seen.look_weights[1:], agreement.values(), strict=True):
+        for radius, weights, found_ in zip(
+            RADII[1:], seen.look_weights[1:], agreement.values(), strict=True
+        ):
             row, column = ring(radius) + EXTENT // 2
             found_.append(spearmanr(weights[-1].mean(dim=0), fall[EXTENT * row + column]).statistic)
 
@@ -438,7 +478,9 @@ def correlations(found):
         ylim=(len(found) - 0.5, -0.5),
         xlabel="rank correlation of weight and fall (0: none, 1: same order)",
     )
-    return described(figure, f"Rank correlation of weight and fall within a ring: {'; '.join(told)}.")
+    return described(
+        figure, f"Rank correlation of weight and fall within a ring: {'; '.join(told)}."
+    )
 
 
 picture(
@@ -517,10 +559,18 @@ for tier in ("quick", "paper"):
             hours[tier, device] += share * seconds
             runs[tier, device] += 1
 lines = [
-    [tier, foreign(device), "CPU-hours" if device.startswith("CPU") else "GPU-hours", runs[tier, device], f"{time:.2f}"]
+    [
+        tier,
+        foreign(device),
+        "CPU-hours" if device.startswith("CPU") else "GPU-hours",
+        runs[tier, device],
+        f"{time:.2f}",
+    ]
     for (tier, device), time in hours.items()
 ]
-table(["tier", "device", "unit", "runs", "hours"], lines) if lines else Markdown("No run has been recorded here.")
+table(["tier", "device", "unit", "runs", "hours"], lines) if lines else Markdown(
+    "No run has been recorded here."
+)
 
 # %% [markdown]
 # ## Limits

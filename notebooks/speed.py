@@ -83,7 +83,10 @@ table(
     [
         [
             b["device"],
-            *(f"{b['images'] / b['pipeline_seconds'][name]:,.0f}" for name in ("DataLoader", "evalib")),
+            *(
+                f"{b['images'] / b['pipeline_seconds'][name]:,.0f}"
+                for name in ("DataLoader", "evalib")
+            ),
             f"{b['ratios']['pipeline']:.1f}",
         ]
         for b in benchmarks
@@ -103,7 +106,13 @@ table(
 # and then captured.
 
 # %% tags=["hide-input"]
-FORMS = ("eager NCHW", "forward, backward, optimiser", "evalib", "evalib, captured", "evalib, compiled")
+FORMS = (
+    "eager NCHW",
+    "forward, backward, optimiser",
+    "evalib",
+    "evalib, captured",
+    "evalib, compiled",
+)
 
 
 def floor(b, name):
@@ -181,7 +190,11 @@ for b in [b for b in benchmarks if b.get("counted")][:1]:
             (counted["bytes"] / 1e9, b["ceilings"]["bytes"] / 1e9, "GB"),
         )
     ]
-    display(Markdown(f"{name}, {foreign(b['device'])}: " + "; ".join(said) + ". The larger is the floor."))
+    display(
+        Markdown(
+            f"{name}, {foreign(b['device'])}: " + "; ".join(said) + ". The larger is the floor."
+        )
+    )
 
 # %% [markdown]
 # ## The missing kernel
@@ -197,7 +210,11 @@ for b in [b for b in benchmarks if b.get("counted")][:1]:
 # %% tags=["hide-input"]
 for k in (3, 7):
     windows, once = (2 * 2 * 150 * 64 * 8 * 8 * copies / 2**20 for copies in (k * k, 1))
-    display(Markdown(f"k = {k}: {windows:.1f} MiB of gathered keys and values, of maps of {once:.1f} MiB."))
+    display(
+        Markdown(
+            f"k = {k}: {windows:.1f} MiB of gathered keys and values, of maps of {once:.1f} MiB."
+        )
+    )
 
 # %% [markdown]
 # A kernel need not gather. A GPU runs thousands of *programs* at a time. Ours takes the queries of one tile of one image and head.
@@ -210,8 +227,12 @@ for k in (3, 7):
 # %% tags=["hide-input"]
 code = (Path(fast.__file__).parent / "kernels.py").read_text(encoding="utf-8")
 functions = {part.partition("(")[0]: part.rstrip() for part in code.split("@triton.jit\ndef ")[1:]}
-wanted = (functions[name].replace("  # fmt: skip", "") for name in ("softmax_logits", "forward_kernel"))
-display(Markdown("```python\n" + "\n\n\n".join(f"@triton.jit\ndef {each}" for each in wanted) + "\n```"))
+wanted = (
+    functions[name].replace("  # fmt: skip", "") for name in ("softmax_logits", "forward_kernel")
+)
+display(
+    Markdown("```python\n" + "\n\n\n".join(f"@triton.jit\ndef {each}" for each in wanted) + "\n```")
+)
 
 # %% [markdown]
 # The backward pass computes each weight again, from the logarithm of its denominator, `lse`. Each tile of keys has a program of its
@@ -271,7 +292,11 @@ for attention in attentions.values():
         if all("seconds_ratio" in rows.get(form, {}) for form in ("fast", "convolution"))
     }
     said = "; ".join(f"{name}: {ratio:.1f}" for name, ratio in both.items())
-    display(Markdown(f"Our fast attention, in times of a convolution of the same extent and widths: {said}."))
+    display(
+        Markdown(
+            f"Our fast attention, in times of a convolution of the same extent and widths: {said}."
+        )
+    )
 
 # %% tags=["hide-input"]
 gpu = attentions.get("cuda", {})
@@ -284,7 +309,10 @@ if any("whole map, SDPA" in rows for rows in gpu.get("cases", {}).values()):
         )
     )
 if "date" in gpu:
-    errors = {each: max(e["largest"] for e in gpu["errors"] if e["dtype"] == each) for each in ("float32", "bfloat16")}
+    errors = {
+        each: max(e["largest"] for e in gpu["errors"] if e["dtype"] == each)
+        for each in ("float32", "bfloat16")
+    }
     said = " and ".join(f"{error:.0e} in {name}" for name, error in errors.items())
     timed = gpu["launches_timed"]["32→64 16×16 k=3 stride 2"]["forward"]
     before = next(row["microseconds"] for row in timed if row["launches"] == [[8, 8, 64, 4]])
@@ -309,12 +337,19 @@ if "date" in gpu:
 def asked(what, each, figure):
     """A row of the table: what, at most, measured, and whether that meets it."""
     met = {True: "yes", False: "no", None: "–"}[each["met"]]
-    return [what, f"{each['at_most']:g}", "–" if each[figure] is None else f"{each[figure]:.3g}", met]
+    return [
+        what,
+        f"{each['at_most']:g}",
+        "–" if each[figure] is None else f"{each[figure]:.3g}",
+        met,
+    ]
 
 
 layers = [
     asked(
-        f"{each['case']}: {'peak memory' if each['what'] == 'peak_bytes' else 'time'} over {each['of']}", each, "ratio"
+        f"{each['case']}: {'peak memory' if each['what'] == 'peak_bytes' else 'time'} over {each['of']}",
+        each,
+        "ratio",
     )
     for each in gpu.get("targets", [])
 ]
@@ -357,7 +392,10 @@ def counted(case):
     x, y = cin * pixels, cout * queries
     convolution = 3 * 2 * queries * cin * cout * k * k, 2 * (3 * x + 2 * y)
     projections, products = 3 * 3 * 2 * pixels * cin * cout, 7 * 2 * queries * k * k * cout
-    return {"convolution": convolution, "fast": (projections + products, 2 * (3 * x + 5 * 3 * cout * pixels + 3 * y))}
+    return {
+        "convolution": convolution,
+        "fast": (projections + products, 2 * (3 * x + 5 * 3 * cout * pixels + 3 * y)),
+    }
 
 
 rows, points = [], {"convolution": [], "attention": []}
@@ -367,8 +405,15 @@ for case, timed in gpu.get("cases", {}).items():
     for kind, (flops, moved) in counted(case).items():
         name, seconds = "attention" if kind == "fast" else kind, timed[kind]["seconds"]
         points[name].append((flops / moved, flops / seconds))
-        cells = [f"{flops / 1e9:.2f}", f"{moved / 1e6:.1f}", f"{flops / moved:.0f}", f"{1e6 * seconds:.0f}"]
-        rows.append([case, name, *cells, f"{flops / seconds / 1e12:.1f}", f"{moved / seconds / 1e9:,.0f}"])
+        cells = [
+            f"{flops / 1e9:.2f}",
+            f"{moved / 1e6:.1f}",
+            f"{flops / moved:.0f}",
+            f"{1e6 * seconds:.0f}",
+        ]
+        rows.append(
+            [case, name, *cells, f"{flops / seconds / 1e12:.1f}", f"{moved / seconds / 1e9:,.0f}"]
+        )
 table(["Case", "Layer", "GFLOP", "MB", "FLOPs a byte", "µs", "TFLOP/s", "GB/s"], rows)
 
 

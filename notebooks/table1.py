@@ -85,7 +85,10 @@ Markdown(tables.markdown(full))
 begun = [row for row in tables.table(tiers=("quick",)) if row["seeds"]]
 table(
     ["model", "ours after 15 epochs, test %", "seeds"],
-    [[row["model"], number(row["accuracy"]) + between(row["low"], row["high"]), row["seeds"]] for row in begun],
+    [
+        [row["model"], number(row["accuracy"]) + between(row["low"], row["high"]), row["seeds"]]
+        for row in begun
+    ],
 )
 
 # %% [markdown]
@@ -133,8 +136,12 @@ Markdown(
 # The precision is that of the network without EVA. Early records do not hold it, and a run on two devices had two.
 
 # %% tags=["hide-input"]
-records = [record for tier in ("paper", "quick") for row in rows_of() for record in complete(row, tier)]
-table(words.RUN, map(words.run_cells, records)) if records else Markdown("No run has been recorded here.")
+records = [
+    record for tier in ("paper", "quick") for row in rows_of() for record in complete(row, tier)
+]
+table(words.RUN, map(words.run_cells, records)) if records else Markdown(
+    "No run has been recorded here."
+)
 
 # %% [markdown]
 # ± is one binomial standard error on the 10,000 test images.
@@ -146,13 +153,17 @@ table(words.RUN, map(words.run_cells, records)) if records else Markdown("No run
 # %% tags=["hide-input"]
 for tier in ("paper", "quick"):
     for size in ("small", "large"):
-        found = {choice.titled(row): complete(row, tier) for row in TABLE_1 if row.model.endswith(size)}
+        found = {
+            choice.titled(row): complete(row, tier) for row in TABLE_1 if row.model.endswith(size)
+        }
         if sum(map(bool, found.values())) < 2:
             continue
         display(
             Markdown(f"Tier `{tier}`, {size}:"),
             picture(
-                *figures.curves({model: [each["curve"] for each in several] for model, several in found.items()}),
+                *figures.curves(
+                    {model: [each["curve"] for each in several] for model, several in found.items()}
+                ),
                 caption=f"Training loss and validation accuracy at <code>{tier}</code>, {size} "
                 "networks, a line a seed.",
             ),

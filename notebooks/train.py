@@ -134,7 +134,11 @@ torch.testing.assert_close(gradient, torch.tensor([[-0.75, 0.75]]))
 # %%
 out = Path(out or os.getenv("EVALIB_OUT") or records.results())  # the book sets EVALIB_OUT
 outcomes = run_in_turn(runs, out)
-recorded = [records.read_same(path, each) for each in runs if (path := records.record_path(each, out)).exists()]
+recorded = [
+    records.read_same(path, each)
+    for each in runs
+    if (path := records.record_path(each, out)).exists()
+]
 stopped = {
     each.seed: outcome
     for each, outcome in zip(runs, outcomes, strict=True)
@@ -157,7 +161,11 @@ for record in recorded:
 for number, error in stopped.items():
     display(Markdown(f"Seed {number} **stopped**: {foreign(str(error))}"))
 if run.cifar.source == "subset":
-    display(Markdown("This is the bundled subset after a few epochs: it shows that the machinery works, no more."))
+    display(
+        Markdown(
+            "This is the bundled subset after a few epochs: it shows that the machinery works, no more."
+        )
+    )
 
 # %% [markdown]
 # ## How it went
@@ -211,7 +219,9 @@ picture(
 if any(isinstance(module, evalib.ExpandingVisualAttention) for module in run.network.modules()):
     scores, trace = predict_traced(run.network, images[:4])
     look = "Weights of the four looks on the 7×7 map, mean over the heads, an image a row. Ring 0 is one pixel and has it all."
-    recall = "Mean weights of the four recalls on their slots: the first query and the looks so far."
+    recall = (
+        "Mean weights of the four recalls on their slots: the first query and the looks so far."
+    )
     display(
         picture(figures.ring_weights(images[:4], trace), caption=look),
         picture(*figures.slot_weights(trace), caption=recall),

@@ -85,7 +85,10 @@ with rc_context(figures.STYLE):
         axis.imshow(image)
         axis.set_title(title, fontsize=9)
         figures.bare(axis)
-    names_of_best, lengths = [evalib.CLASSES[index] for index in best[::-1]], shares[0, best[::-1]].tolist()
+    names_of_best, lengths = (
+        [evalib.CLASSES[index] for index in best[::-1]],
+        shares[0, best[::-1]].tolist(),
+    )
     right.barh(names_of_best, lengths, color=figures.BLUE)
     right.set_title("share of each class", fontsize=9)
     right.set_xlim(0, 1)

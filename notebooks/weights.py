@@ -64,8 +64,16 @@ table(heads, lines) if files else Markdown("No weights come with this version of
 # given below. No epoch and no seed was chosen.
 
 # %% tags=["remove-input"]
-fallen = [f"{choice.coded(record['experiment'])} {said}" for _, record in cards if (said := collapse(record["curve"]))]
-Markdown(f"**Not for use, but to be studied:** {'; '.join(fallen)}." if fallen else "None of these runs collapsed.")
+fallen = [
+    f"{choice.coded(record['experiment'])} {said}"
+    for _, record in cards
+    if (said := collapse(record["curve"]))
+]
+Markdown(
+    f"**Not for use, but to be studied:** {'; '.join(fallen)}."
+    if fallen
+    else "None of these runs collapsed."
+)
 
 # %% [markdown]
 # ## How to load them
@@ -90,7 +98,18 @@ source(weights.load_pretrained)
 # ## How they were made
 
 # %% tags=["hide-input"]
-heads = ["network", "tier", "seed", "data", "epochs", "optimiser", "device", "minutes", "torch", "commit"]
+heads = [
+    "network",
+    "tier",
+    "seed",
+    "data",
+    "epochs",
+    "optimiser",
+    "device",
+    "minutes",
+    "torch",
+    "commit",
+]
 lines = [
     [
         choice.coded(record["experiment"]), record["tier"], record["seed"], record["data"]["source"], record["settings"]["epochs"],
@@ -116,7 +135,9 @@ for _, record in cards:
         f"{test['accuracy']:.2f} ± {error:.2f}",
         f"{test['loss']:.3f}",
     )
-    lines.append([choice.coded(record["experiment"]), *numbers, f"{record['validation_accuracy']:.2f}"])
+    lines.append(
+        [choice.coded(record["experiment"]), *numbers, f"{record['validation_accuracy']:.2f}"]
+    )
 heads = ["network", "test images right", "test %", "test loss, nats", "validation %"]
 table(heads, lines) if files else Markdown("–")
 
@@ -134,7 +155,13 @@ torch.set_num_threads(min(2, torch.get_num_threads()))
 lines = []
 for _, record in cards:
     scores = evalib.predict(evalib.load_pretrained(record["experiment"]), cifar.test_images)
-    lines.append([choice.coded(record["experiment"]), f"{accuracy(scores, cifar.test_labels):.1f}", len(scores)])
+    lines.append(
+        [
+            choice.coded(record["experiment"]),
+            f"{accuracy(scores, cifar.test_labels):.1f}",
+            len(scores),
+        ]
+    )
 table(["network", "right, %", "bundled images"], lines) if files else Markdown("–")
 
 # %% [markdown]

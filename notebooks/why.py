@@ -66,8 +66,12 @@ for k in extents:
     }
     assert count_parameters(layers["convolution"]) == k * k * cin * cout
     assert count_parameters(layers["attention"]) == 3 * cin * cout + k * cout
-    cost[k] = {name: (count_parameters(layer), flops(layer, image)) for name, layer in layers.items()}
-weights_at_7, flops_at_7 = (cost[7]["convolution"][each] / cost[7]["attention"][each] for each in (0, 1))
+    cost[k] = {
+        name: (count_parameters(layer), flops(layer, image)) for name, layer in layers.items()
+    }
+weights_at_7, flops_at_7 = (
+    cost[7]["convolution"][each] / cost[7]["attention"][each] for each in (0, 1)
+)
 picture(
     drawn(cost, "weights, thousands", 0, 1e3),
     drawn(cost, "FLOPs, millions", 1, 1e6),
@@ -96,7 +100,10 @@ picture(
 # %% tags=["hide-input"]
 table(
     ["k", *(f"{name}, {unit}" for name in cost[5] for unit in ("weights", "MFLOPs"))],
-    [[k, *(t for p, f in cost[k].values() for t in (f"{p:,}", f"{f / 1e6:,.0f}"))] for k in extents],
+    [
+        [k, *(t for p, f in cost[k].values() for t in (f"{p:,}", f"{f / 1e6:,.0f}"))]
+        for k in extents
+    ],
 )
 
 # %% [markdown]
@@ -134,7 +141,10 @@ close(y, layer(x), atol=1e-4, rtol=1e-4)
 
 # %% tags=["hide-input"]
 with torch.no_grad():
-    rank, dimensions = torch.linalg.matrix_rank(W).item(), W.shape[1]  # rank: how many directions the rows of W span
+    rank, dimensions = (
+        torch.linalg.matrix_rank(W).item(),
+        W.shape[1],
+    )  # rank: how many directions the rows of W span
     window = points[0, 16, 16]
     step = torch.randn(dimensions)
     unseen = step - torch.linalg.pinv(W) @ (W @ step)  # what of the step no template sees
@@ -176,7 +186,9 @@ def weights_of_attention(k, cin, cout):
 
 # %% tags=["check", "hide-input"]
 answers = [f(k, 64, 32) for f in (weights_of_convolution, weights_of_attention) for k in (3, 7)]
-built = [nn.Conv2d(64, 32, k, bias=False) for k in (3, 7)] + [RelativeSelfAttention(64, 32, k, 4) for k in (3, 7)]
+built = [nn.Conv2d(64, 32, k, bias=False) for k in (3, 7)] + [
+    RelativeSelfAttention(64, 32, k, 4) for k in (3, 7)
+]
 check(answers, [count_parameters(each) for each in built])
 
 # %% [markdown]

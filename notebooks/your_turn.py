@@ -88,7 +88,10 @@ rivals = [evalib.TABLE_1[0].name, evalib.TABLE_1[2].name]
 
 # %% tags=["hide-input"]
 names = [mine.name, *rivals]
-table(["network", "parameters"], [[f"`{name}`", f"{evalib.count_parameters(evalib.build(name)):,}"] for name in names])
+table(
+    ["network", "parameters"],
+    [[f"`{name}`", f"{evalib.count_parameters(evalib.build(name)):,}"] for name in names],
+)
 
 # %% [markdown]
 # ## Train it
@@ -118,10 +121,18 @@ for name in names:
 judged = statistics.judge(tuple((mine.name, rival) for rival in rivals), load_records(out))
 lines = []
 for rival, each in zip(rivals, judged, strict=True):
-    found = each.difference if tier == "paper" else tables.contrast(mine.name, rival, out, (tier,))[1]
+    found = (
+        each.difference if tier == "paper" else tables.contrast(mine.name, rival, out, (tier,))[1]
+    )
     p = None if each.verdict == statistics.NOT_YET_DECIDED else each.p
     lines.append(
-        [f"{choice.coded(mine.name)} − {choice.coded(rival)}", difference(found), found.n, p_value(p), each.verdict]
+        [
+            f"{choice.coded(mine.name)} − {choice.coded(rival)}",
+            difference(found),
+            found.n,
+            p_value(p),
+            each.verdict,
+        ]
     )
 table(["difference", "points", "seeds", "p, Holm", "verdict"], lines)
 

@@ -1,10 +1,13 @@
-"""How the first query of an EVANet grows in the first steps of training, small and large, and with one thing changed.
+"""How the first query of an EVANet grows in the first steps of training, small and large, and with
+one thing changed.
 
 python scripts/first_steps.py [--courses NAME …] [--steps 300] [--precision bf16] [--out FILE]
 
-Each of ``COURSES`` trains from seed 0 as every run does. After each step: the loss, the share of right answers of its batch, the mean
-length of q0, and the share of the hidden units of the network that makes q0 which no image of the batch switches on. At the end
-the validation accuracy. A course is added to the file once it is whole; one that is there, made by the same commit, is not made again.
+Each of ``COURSES`` trains from seed 0 as every run does. After each step: the loss, the share of
+right answers of its batch, the mean length of q0, and the share of the hidden units of the network
+that makes q0 which no image of the batch switches on. At the end the validation accuracy. A course
+is added to the file once it is whole; one that is there, made by the same commit, is not made
+again.
 """
 
 import argparse
@@ -26,7 +29,9 @@ from evalib.training.step import precision_of, training_step
 from evalib.training.train import accuracy, begin, evaluate
 
 QUARTER = 0.25
-"""The small network has a quarter of the large one's channels, so each sum over them has a quarter of the inputs."""
+"""The small network has a quarter of the large one's channels, so each sum over them has a quarter
+of the inputs.
+"""
 
 Change = Callable[[Network, torch.optim.Optimizer], None]
 
@@ -62,7 +67,10 @@ COURSES: dict[str, tuple[str, Change]] = {
         "evanet20-large",
         slower(lambda network: network.summary.eva.convolution),
     ),
-    "large, EVA at a quarter of the rate": ("evanet20-large", slower(lambda network: network.summary)),
+    "large, EVA at a quarter of the rate": (
+        "evanet20-large",
+        slower(lambda network: network.summary),
+    ),
     "large, residual": ("evanet20-large-residual", unchanged),
 }
 """An experiment each, and what is done to it."""
@@ -76,13 +84,26 @@ def course(name: str, steps: int, asked: str | None, device: torch.device) -> di
     images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
     network, optimiser = begin(settings, device)
     change(network, optimiser)
-    inputs = data.pad(images[train]), labels[train], settings.batch_size, precision_of(asked, device)
-    step, eva, seen, entries = training_step(network.train(), optimiser, *inputs), network.summary.eva, {}, []
+    inputs = (
+        data.pad(images[train]),
+        labels[train],
+        settings.batch_size,
+        precision_of(asked, device),
+    )
+    step, eva, seen, entries = (
+        training_step(network.train(), optimiser, *inputs),
+        network.summary.eva,
+        {},
+        [],
+    )
     eva.first_query.register_forward_hook(lambda layer, x, q0: seen.update(q0=q0.detach()))
     eva.first_query.get_submodule("1").register_forward_hook(
         lambda layer, x, hidden: seen.update(hidden=hidden.detach())
     )
-    plan = (part.to(device).split(settings.batch_size) for part in data.epoch_plan(len(train), settings.seed, 0))
+    plan = (
+        part.to(device).split(settings.batch_size)
+        for part in data.epoch_plan(len(train), settings.seed, 0)
+    )
     for batch in [data.Plan(*parts) for parts in zip(*plan, strict=True)][:steps]:
         loss, right = step(batch)
         entries.append(
@@ -95,16 +116,25 @@ def course(name: str, steps: int, asked: str | None, device: torch.device) -> di
         )
     scores = evaluate(network, images[validation])
     return {
-        "experiment": experiment, "seed": 0, "precision": precision_of(asked, device), "commit": environment.commit(),
-        "device": environment.device_name(device), "versions": environment.versions(), "steps": entries,
+        "experiment": experiment,
+        "seed": 0,
+        "precision": precision_of(asked, device),
+        "commit": environment.commit(),
+        "device": environment.device_name(device),
+        "versions": environment.versions(),
+        "steps": entries,
         "validation_accuracy": accuracy(scores, labels[validation]),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--courses", nargs="+", choices=COURSES, default=list(COURSES), metavar="NAME")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--courses", nargs="+", choices=COURSES, default=list(COURSES), metavar="NAME"
+    )
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--precision", choices=PRECISIONS)
     parser.add_argument("--out", type=Path, default=records.results() / "first_steps.json")
@@ -115,11 +145,16 @@ def main() -> None:
         if there and len(there["steps"]) == asked.steps and there["commit"] == environment.commit():
             continue
         made = found["courses"][name] = course(name, asked.steps, asked.precision, choose_device())
-        found["courses"] = {each: found["courses"][each] for each in COURSES if each in found["courses"]}
+        found["courses"] = {
+            each: found["courses"][each] for each in COURSES if each in found["courses"]
+        }
         found["sha256"] = checksum(found)
         checkpoint.write_atomically(asked.out, (json.dumps(found) + "\n").encode())
         last = made["steps"][-1]
-        print(f"{name}: loss {last['loss']:.3f}, q0 {last['q0']:.1f}, validation {made['validation_accuracy']:.1f} %")
+        print(
+            f"{name}: loss {last['loss']:.3f}, q0 {last['q0']:.1f}, validation"
+            f" {made['validation_accuracy']:.1f} %"
+        )
 
 
 if __name__ == "__main__":

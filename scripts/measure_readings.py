@@ -2,8 +2,9 @@
 
     python scripts/measure_readings.py --out results
 
-Of each record at the quick and paper tiers whose weights lie beside it, on the test images of its data. What is measured
-already stays, unless --again is given. What no record has any more goes; with --again also that of weights that are not here.
+Of each record at the quick and paper tiers whose weights lie beside it, on the test images of its
+data. What is measured already stays, unless --again is given. What no record has any more goes;
+with --again also that of weights that are not here.
 """
 
 import argparse
@@ -27,7 +28,11 @@ def measure(out: Path, tiers: tuple[str, ...] = TIERS, again: bool = False) -> l
         if reading.eva_of(experiments.build(row.name)) is None:
             continue
         for record in (record for tier in tiers for record in records.trusted(tier, out)):
-            if record["experiment"] != row.name or not records.whole(record) or "weights" not in record:
+            if (
+                record["experiment"] != row.name
+                or not records.whole(record)
+                or "weights" not in record
+            ):
                 continue
             name = record["weights"]
             path = records.record_path(settings_of(record), out).with_suffix("") / name
@@ -57,9 +62,14 @@ def main() -> int:
     """Measure; one line on stderr for each run whose weights are not there."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
-        "--out", type=Path, default=records.results(), help="where records are kept (default: results/)"
+        "--out",
+        type=Path,
+        default=records.results(),
+        help="where records are kept (default: results/)",
     )
-    parser.add_argument("--again", action="store_true", help="measure all anew; what cannot be goes")
+    parser.add_argument(
+        "--again", action="store_true", help="measure all anew; what cannot be goes"
+    )
     arguments = parser.parse_args()
     try:
         absent = measure(arguments.out, again=arguments.again)

@@ -1,12 +1,16 @@
-"""Why EVA to the letter of the text collapses: one run followed epoch by epoch, then again with one thing changed.
+"""Why EVA to the letter of the text collapses: one run followed epoch by epoch, then again with one
+thing changed.
 
-python scripts/mechanism.py [--precision bf16] [--checkpoint FILE] [--start 24] [--until 38] [--tier paper] [--out FILE]
+    python scripts/mechanism.py [--precision bf16] [--checkpoint FILE] [--start 24] [--until 38]
+        [--tier paper] [--out FILE]
 
-EVANet-20 small, seed 0, trains up to epoch START, before the event, or is taken from a checkpoint of that epoch. From there on each
-of ``CHANGES`` goes to epoch UNTIL, the first with nothing changed. In bf16 EVA computes in bf16 too, but where a change says
-otherwise. After each epoch, on 1,000 validation images: the length of each query, the largest logit and the effective number of
-positions of each attention; for each part of the network the norm of the last gradient, Adam's root mean second moment, and the
-size of its step in learning rates. On a CPU each step's gradient norm and largest step too.
+EVANet-20 small, seed 0, trains up to epoch START, before the event, or is taken from a checkpoint
+of that epoch. From there on each of ``CHANGES`` goes to epoch UNTIL, the first with nothing
+changed. In bf16 EVA computes in bf16 too, but where a change says otherwise. After each epoch, on
+1,000 validation images: the length of each query, the largest logit and the effective number of
+positions of each attention; for each part of the network the norm of the last gradient, Adam's root
+mean second moment, and the size of its step in learning rates. On a CPU each step's gradient norm
+and largest step too.
 """
 
 import argparse
@@ -83,7 +87,13 @@ def normed_query(network: Network, optimiser) -> None:
     """Each query at the length √d."""
     bf16_everywhere(network, optimiser)
     with_query(
-        network, lambda q: q * (q.shape[-1] ** 0.5 / q.float().norm(dim=-1, keepdim=True).clamp(min=1e-6)).to(q.dtype)
+        network,
+        lambda q: (
+            q
+            * (q.shape[-1] ** 0.5 / q.float().norm(dim=-1, keepdim=True).clamp(min=1e-6)).to(
+                q.dtype
+            )
+        ),
     )
 
 
@@ -109,7 +119,11 @@ PRECISION = {"EVA in float32": "bf16", "all in float32": "float32"}
 def attentions(network: Network) -> dict[str, SingleQueryAttention]:
     """The eight attentions of an EVANet by name."""
     eva = network.summary.eva
-    return {f"{kind} {s}": layer for kind in ("look", "recall") for s, layer in enumerate(getattr(eva, f"{kind}s"))}
+    return {
+        f"{kind} {s}": layer
+        for kind in ("look", "recall")
+        for s, layer in enumerate(getattr(eva, f"{kind}s"))
+    }
 
 
 def parts(network: Network) -> dict[str, list[nn.Parameter]]:
@@ -122,12 +136,17 @@ def parts(network: Network) -> dict[str, list[nn.Parameter]]:
         "output": (eva.output,),
         "classifier": (network.classifier,),
     }
-    return {name: [p for module in group for p in module.parameters()] for name, group in modules.items()}
+    return {
+        name: [p for module in group for p in module.parameters()]
+        for name, group in modules.items()
+    }
 
 
 @torch.no_grad()
 def attention_figures(network: Network, images: Tensor) -> dict[str, dict[str, float]]:
-    """For each attention, in float32: mean length of the query, largest logit, mean effective number of positions."""
+    """For each attention, in float32: mean length of the query, largest logit, mean effective
+    number of positions.
+    """
     found: dict[str, dict[str, float]] = {}
 
     def look(name: str) -> Callable:
@@ -137,11 +156,17 @@ def attention_figures(network: Network, images: Tensor) -> dict[str, dict[str, f
             k = rearrange(memory @ layer.W_K.weight.T, "n m (h c) -> n h m c", h=layer.num_heads)
             logits = einsum(q, k, "n h c, n h m c -> n h m")
             if layer.offsets is not None:
-                r = relative_embedding(layer.rows, layer.cols).flatten(2).index_select(2, layer.pixels)
+                r = (
+                    relative_embedding(layer.rows, layer.cols)
+                    .flatten(2)
+                    .index_select(2, layer.pixels)
+                )
                 logits = logits + einsum(q, r, "n h c, h c m -> n h m")
             effective = torch.special.entr(outputs[1]).sum(dim=-1).exp().mean()
             figures = query.norm(dim=-1).mean(), logits.abs().amax(), effective
-            found[name] = dict(zip(("query", "logit", "effective"), torch.stack(figures).tolist(), strict=True))
+            found[name] = dict(
+                zip(("query", "logit", "effective"), torch.stack(figures).tolist(), strict=True)
+            )
 
         return hook
 
@@ -155,23 +180,36 @@ def attention_figures(network: Network, images: Tensor) -> dict[str, dict[str, f
 
 @torch.no_grad()
 def step_figures(network: Network, optimiser) -> dict[str, dict[str, float]]:
-    """For each part: norm of the last gradient, root mean second moment, root mean square step over the rate."""
+    """For each part: norm of the last gradient, root mean second moment, root mean square step over
+    the rate.
+    """
     eps, found = optimiser.param_groups[0]["eps"], {}
     for name, parameters in parts(network).items():
-        gradient = torch.cat([p.grad.flatten() if p.grad is not None else p.new_zeros(p.numel()) for p in parameters])
-        m, v = (torch.cat([optimiser.state[p][key].flatten() for p in parameters]) for key in ("exp_avg", "exp_avg_sq"))
+        gradient = torch.cat(
+            [p.grad.flatten() if p.grad is not None else p.new_zeros(p.numel()) for p in parameters]
+        )
+        m, v = (
+            torch.cat([optimiser.state[p][key].flatten() for p in parameters])
+            for key in ("exp_avg", "exp_avg_sq")
+        )
         step = m / (v.sqrt() + eps)
         figures = gradient.norm(), v.mean().sqrt(), step.square().mean().sqrt()
-        found[name] = dict(zip(("gradient", "second_moment", "step"), torch.stack(figures).tolist(), strict=True))
+        found[name] = dict(
+            zip(("gradient", "second_moment", "step"), torch.stack(figures).tolist(), strict=True)
+        )
     return found
 
 
 def watched(step: Callable, network: Network, optimiser, seen: list[list[float]]) -> Callable:
-    """``step``, with the gradient's norm and the largest part's step, in learning rates, appended to ``seen``."""
+    """``step``, with the gradient's norm and the largest part's step, in learning rates, appended
+    to ``seen``.
+    """
 
     def watching(plan: data.Plan) -> tuple[Tensor, Tensor]:
         outputs = step(plan)
-        gradient = torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+        gradient = torch.nn.utils.get_total_norm(
+            [p.grad for p in network.parameters() if p.grad is not None]
+        )
         largest = max(figures["step"] for figures in step_figures(network, optimiser).values())
         seen.append([round(gradient.item(), 4), round(largest, 4)])
         return outputs
@@ -180,9 +218,16 @@ def watched(step: Callable, network: Network, optimiser, seen: list[list[float]]
 
 
 def course(
-    settings: Settings, change: str, epochs: range, state: dict | None, device: torch.device, say=print
+    settings: Settings,
+    change: str,
+    epochs: range,
+    state: dict | None,
+    device: torch.device,
+    say=print,
 ) -> tuple[list[dict], dict[str, Tensor]]:
-    """``epochs`` from ``state``, or from the seed: the figures after each, and the state at the end."""
+    """``epochs`` from ``state``, or from the seed: the figures after each, and the state at the
+    end.
+    """
     precision = PRECISION.get(change, precision_of(settings.precision, device))
     cifar = load_data(TIERS[settings.tier].data)
     train, validation = (index.to(device) for index in data.split(len(cifar.train_labels)))
@@ -191,7 +236,9 @@ def course(
     if state is not None:
         restore(state, network, optimiser)
     CHANGES.get(change, unchanged)(network, optimiser)
-    step = training_step(network, optimiser, data.pad(images[train]), labels[train], settings.batch_size, precision)
+    step = training_step(
+        network, optimiser, data.pad(images[train]), labels[train], settings.batch_size, precision
+    )
     entries, seen = [], []
     step = watched(step, network, optimiser, seen) if device.type == "cpu" else step
     with tqdm(disable=None) as bar:
@@ -228,20 +275,25 @@ def taken(steps) -> Tensor:
 
 
 def begun(path: Path, settings: Settings, start: int) -> dict[str, Tensor]:
-    """The state in a checkpoint; ``ValueError`` unless it is the one of this very run after ``start`` epochs."""
+    """The state in a checkpoint; ``ValueError`` unless it is the one of this very run after
+    ``start`` epochs.
+    """
     state, said = read_tensors(path)
     of = said["settings"]
     found = of["experiment"], of["tier"], of["seed"], len(said["curve"])
     if found != (settings.experiment, settings.tier, settings.seed, start):
         raise ValueError(
-            f"{path} is of {of['experiment']}, {of['tier']} tier, seed {of['seed']}, after {len(said['curve'])} epochs: give the one of "
-            f"{settings.experiment}, {settings.tier} tier, seed {settings.seed}, after --start {start}"
+            f"{path} is of {of['experiment']}, {of['tier']} tier, seed {of['seed']}, after"
+            f" {len(said['curve'])} epochs: give the one of {settings.experiment}, {settings.tier}"
+            f" tier, seed {settings.seed}, after --start {start}"
         )
     return state
 
 
-def mechanism(settings: Settings, start: int, until: int, path: Path | None, keep: Callable, say=print) -> dict:
-    """The beginning, and each change's course from there on, ``keep`` is given all there is so far."""
+def mechanism(
+    settings: Settings, start: int, until: int, path: Path | None, keep: Callable, say=print
+) -> dict:
+    """The beginning, and each change's course from there; ``keep`` is given all so far."""
     device = choose_device()
     precision = precision_of(settings.precision, device)
     changes = [*CHANGES, *(PRECISION if precision == "bf16" else ())]
@@ -250,19 +302,31 @@ def mechanism(settings: Settings, start: int, until: int, path: Path | None, kee
     else:
         before, state = [], begun(path, settings, start)
     found = {
-        "experiment": settings.experiment, "tier": settings.tier, "seed": settings.seed, "precision": precision,
-        "start": start, "commit": environment.commit(), "device": environment.device_name(device), "versions": environment.versions(),
-        "images": IMAGES, "before": before, "courses": {},
-    }  # fmt: skip
+        "experiment": settings.experiment,
+        "tier": settings.tier,
+        "seed": settings.seed,
+        "precision": precision,
+        "start": start,
+        "commit": environment.commit(),
+        "device": environment.device_name(device),
+        "versions": environment.versions(),
+        "images": IMAGES,
+        "before": before,
+        "courses": {},
+    }
     for change in changes:
-        found["courses"][change] = course(settings, change, range(start, until), state, device, say)[0]
+        found["courses"][change] = course(
+            settings, change, range(start, until), state, device, say
+        )[0]
         keep(found | {"sha256": checksum(found)})
     return found
 
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tier", default="paper", choices=TIERS)
     parser.add_argument("--precision", choices=PRECISIONS)
     parser.add_argument("--checkpoint", type=Path)
@@ -275,7 +339,14 @@ def main() -> None:
         write_atomically(asked.out, (json.dumps(found, indent=1) + "\n").encode())
 
     settings = Settings(EXPERIMENT, 0, asked.tier, precision=asked.precision)
-    mechanism(settings, asked.start, asked.until, asked.checkpoint, keep, lambda line: print(line, flush=True))
+    mechanism(
+        settings,
+        asked.start,
+        asked.until,
+        asked.checkpoint,
+        keep,
+        lambda line: print(line, flush=True),
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""The built book as one PDF, `_build/evalib.pdf`: `make pdf`, after `make book`. Chromium prints it, as it shows the pages.
+"""The built book as one PDF, `_build/evalib.pdf`: `make pdf`, after `make book`. Chromium prints
+it, as it shows the pages.
 
-Jupyter Book's own ``--builder pdfhtml`` runs every notebook again, into ``_build/html`` in place of the book.
+Jupyter Book's own ``--builder pdfhtml`` runs every notebook again, into ``_build/html`` in place of
+the book.
 """
 
 import os
@@ -31,20 +33,27 @@ STYLE = """<style>
 def pages() -> list[str]:
     """The pages of the book in their order, as paths without a suffix."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+    return [
+        toc["root"],
+        *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"]),
+    ]
 
 
 def article(page: str) -> str:
-    """The text of a page, its anchors and its links within the book made anchors of one document."""
+    """The text of a page, its anchors and links made anchors of one document."""
     text = (HTML / f"{page}.html").read_text(encoding="utf-8")
-    body = text[text.index('<article class="bd-article">') : text.index("</article>") + len("</article>")]
+    body = text[
+        text.index('<article class="bd-article">') : text.index("</article>") + len("</article>")
+    ]
     name = Path(page).name
 
     def link(found: re.Match) -> str:
         return f'href="#{found[1] or name}-{found[2] or ""}"'
 
     text = re.sub(rf'\bid="(?!{DRAWN})([^"]*)"', rf'id="{name}-\1"', body)
-    text = re.sub(rf'(?<!:)href="(?!https?:|#{DRAWN})(?:[./\w]*?(\w+)\.html)?(?:#([^"]*))?"', link, text)
+    text = re.sub(
+        rf'(?<!:)href="(?!https?:|#{DRAWN})(?:[./\w]*?(\w+)\.html)?(?:#([^"]*))?"', link, text
+    )
     return f'<a id="{name}-"></a>{text}'
 
 
@@ -52,12 +61,15 @@ def main() -> None:
     """Put all pages into one, beside the others, print it, and take it away again."""
     chromium = os.environ.get("EVALIB_CHROMIUM") or shutil.which("chromium")
     if not chromium:
-        sys.exit("there is no chromium: apt-get install chromium, or set EVALIB_CHROMIUM to its path")
+        sys.exit(
+            "there is no chromium: apt-get install chromium, or set EVALIB_CHROMIUM to its path"
+        )
     head = (HTML / "notebooks" / "eva.html").read_text(encoding="utf-8").split("</head>")[0]
     whole = HTML / "notebooks" / "whole.html"
     body = "".join(map(article, pages()))
     whole.write_text(
-        f'{head}{STYLE}</head><body><main class="bd-main"><div class="bd-content">{body}</div></main></body></html>',
+        f'{head}{STYLE}</head><body><main class="bd-main"><div'
+        f' class="bd-content">{body}</div></main></body></html>',
         encoding="utf-8",
     )
     try:

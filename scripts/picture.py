@@ -1,4 +1,6 @@
-"""Draw the README's picture, the rings that EVA reads in turn, into `_static/rings.svg`: `make readme`."""
+"""Draw the README's picture, the rings that EVA reads in turn, into `_static/rings.svg`: `make
+readme`.
+"""
 
 from pathlib import Path
 
@@ -14,7 +16,10 @@ def rings(radius: int) -> dict[tuple[int, int], int]:
     """The stage at which each pixel of the map is read, for the pixels read up to ``radius``."""
     read: dict[tuple[int, int], int] = {}
     for stage, each in enumerate(RADII[: RADII.index(radius) + 1]):
-        read |= {(row + EXTENT // 2, column + EXTENT // 2): stage for row, column in ring(each).T.tolist()}
+        read |= {
+            (row + EXTENT // 2, column + EXTENT // 2): stage
+            for row, column in ring(each).T.tolist()
+        }
     return read
 
 
@@ -31,18 +36,27 @@ def drawing() -> str:
                 fill += ' fill-opacity=".35"' if now is not None and now < stage else ""
                 side = CELL - GAP
                 parts.append(
-                    f'<rect x="{column * CELL}" y="{row * CELL}" width="{side}" height="{side}" rx="2" {fill}/>'
+                    f'<rect x="{column * CELL}" y="{row * CELL}" width="{side}" height="{side}"'
+                    f' rx="2" {fill}/>'
                 )
         size = len(ring(radius)[0])
         said = f"stage {stage}: {size} pixel{'s' * (size > 1)}"
         parts.append(
-            f'<text x="{EXTENT * CELL / 2 - 1}" y="{EXTENT * CELL + 18}" text-anchor="middle">{said}</text></g>'
+            f'<text x="{EXTENT * CELL / 2 - 1}" y="{EXTENT * CELL + 18}"'
+            f' text-anchor="middle">{said}</text></g>'
         )
     width, height = len(RADII) * PANEL - 18, EXTENT * CELL + 36
     about = "The 7×7 map four times: at each stage one more ring around the centre is read"
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img"'
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"'
+        f' height="{height}" role="img"'
+    )
     return "\n".join(
-        [f'{head} font-family="sans-serif" font-size="13" fill="{GREY}"><title>{about}</title>', *parts, "</svg>\n"]
+        [
+            f'{head} font-family="sans-serif" font-size="13" fill="{GREY}"><title>{about}</title>',
+            *parts,
+            "</svg>\n",
+        ]
     )
 
 

@@ -1,10 +1,12 @@
-"""Copy trained weights into the package: the last epoch of seed 0, at its highest tier, of each row of Table 1 and of
-the EVANets whose reading the report compares. Those of a large row are rounded to bfloat16, and say so.
+"""Copy trained weights into the package: the last epoch of seed 0, at its highest tier, of each row
+of Table 1 and of the EVANets whose reading the report compares. Those of a large row are rounded to
+bfloat16, and say so.
 
     python scripts/publish_weights.py --out results
 
-Only those whose record says the same as the record inside them, and which give the recorded number of right answers
-again, to the image on the device that it was recorded on, are taken. They take the place of older ones.
+Only those whose record says the same as the record inside them, and which give the recorded number
+of right answers again, to the image on the device that it was recorded on, are taken. They take the
+place of older ones.
 """
 
 import argparse
@@ -18,34 +20,44 @@ from evalib.results import records, weights
 from evalib.results.records import highest
 from evalib.training import checkpoint
 
-ROWS = (
-    *TABLE_1,
-    experiment("evanet20-small-letter"),
-    experiment("evanet20-small-residual"),
-)
+ROWS = (*TABLE_1, experiment("evanet20-small-letter"), experiment("evanet20-small-residual"))
 TIERS = ("quick", "paper")
 LIMIT = 12_000_000
 """Bytes that one file may have in the repository."""
 
 
-def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Path = weights.PRETRAINED) -> Path:
-    """The weights of a row in ``into``, where they may be already; ``ValueError`` says why they are not taken."""
+def publish(
+    row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Path = weights.PRETRAINED
+) -> Path:
+    """The weights of a row in ``into``, where they may be already; ``ValueError`` says why they are
+    not taken.
+    """
     tier, found = highest(row, out, tiers)
     if tier is None or found[0]["seed"] != 0:
-        raise ValueError(f"{row.name}: seed 0 has no record of the {' or '.join(tiers)} tier in {out}: train it first")
+        raise ValueError(
+            f"{row.name}: seed 0 has no record of the {' or '.join(tiers)} tier in {out}: train it"
+            " first"
+        )
     source = out / tier / f"{row.name}-seed0" / found[0].get("weights", "weights")
     target = into / source.name.replace("weights-", f"{row.name}-")
     if target.exists():
         return target
     if not source.exists():
-        raise ValueError(f"{row.name}: {source} is not there: copy it from where the run was made, or train again")
+        raise ValueError(
+            f"{row.name}: {source} is not there: copy it from where the run was made, or train"
+            " again"
+        )
     tensors, inside = weights.read_weights(source)
     if inside != {name: found[0].get(name) for name in inside}:
-        raise ValueError(f"{row.name}: {source} was not written with the record beside it: train again")
+        raise ValueError(
+            f"{row.name}: {source} was not written with the record beside it: train again"
+        )
     large = "-large" in row.name
     if (size := source.stat().st_size // (2 if large else 1)) > LIMIT:
         raise ValueError(f"{row.name}: {source} has {size:,} bytes, more than {LIMIT:,}")
-    if kinds := {str(t.dtype) for t in tensors.values() if t.is_floating_point() and t.dtype != torch.float32}:
+    if kinds := {
+        str(t.dtype) for t in tensors.values() if t.is_floating_point() and t.dtype != torch.float32
+    }:
         raise ValueError(f"{row.name}: {source} holds {', '.join(kinds)}: only float32 is taken")
     if fault := weights.verify(source.parent.with_suffix(".json"), device="cpu")["fault"]:
         raise ValueError(f"{row.name}: {fault}")
@@ -60,7 +72,9 @@ def publish(row: Experiment, out: Path, tiers: tuple[str, ...] = TIERS, into: Pa
 
 
 def rounded(row: Experiment, source: Path, into: Path) -> Path:
-    """The weights in ``source`` in bfloat16, in ``into``; ``ValueError`` if they do not give the recorded count again."""
+    """The weights in ``source`` in bfloat16, in ``into``; ``ValueError`` if they do not give the
+    recorded count again.
+    """
     tensors, record = checkpoint.read_tensors(source)
     half = {name: t.bfloat16() if t.is_floating_point() else t for name, t in tensors.items()}
     record |= {"stored": "bfloat16"}
@@ -75,7 +89,10 @@ def main() -> int:
     """Publish what can be; one line a row, on stderr for each that was refused."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument(
-        "--out", type=Path, default=records.results(), help="where records are kept (default: results/)"
+        "--out",
+        type=Path,
+        default=records.results(),
+        help="where records are kept (default: results/)",
     )
     out, refused = parser.parse_args().out, False
     for row in ROWS:

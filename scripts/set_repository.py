@@ -1,7 +1,8 @@
 """Set the repository's address everywhere: `make set-repository REPO=owner/name`.
 
-`_config.yml` holds it; every tracked text that names it follows, and every notebook gets the same set-up lines, which
-install evalib from there. Without a name the address stays and the set-up lines are brought in step.
+`_config.yml` holds it; every tracked text that names it follows, and every notebook gets the same
+set-up lines, which install evalib from there. Without a name the address stays and the set-up lines
+are brought in step.
 """
 
 import re
@@ -19,14 +20,18 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
     print(importlib.import_module("evalib.pages.display").here())
 """
-LINES = re.compile(r'^if importlib\.util\.find_spec\("evalib"\) is None:.*\n(?:    .*\n)+', re.MULTILINE)
+LINES = re.compile(
+    r'^if importlib\.util\.find_spec\("evalib"\) is None:.*\n(?:    .*\n)+', re.MULTILINE
+)
 
 
 def repository(root: Path = ROOT) -> str:
     """``owner/name``, as `_config.yml` has it."""
     found = HELD.search((root / "_config.yml").read_text(encoding="utf-8"))
     if not found:
-        raise ValueError("_config.yml names no repository: give it `  url: https://github.com/owner/name`")
+        raise ValueError(
+            "_config.yml names no repository: give it `  url: https://github.com/owner/name`"
+        )
     return found[1]
 
 
@@ -37,17 +42,42 @@ def pages_address(name: str) -> str:
 
 
 def renamed(text: str, old: str, new: str) -> str:
-    """``text`` with the addresses of the repository and of its pages changed, and the set-up lines renewed."""
-    for before, after in ((f"github.com/{old}", f"github.com/{new}"), (pages_address(old), pages_address(new))):
+    """``text`` with the addresses of the repository and of its pages changed, and the set-up lines
+    renewed.
+    """
+    for before, after in (
+        (f"github.com/{old}", f"github.com/{new}"),
+        (pages_address(old), pages_address(new)),
+    ):
         text = re.sub(re.escape(before) + r"(?![\w-])", after, text)
     return LINES.sub(lambda _: SET_UP.format(repository=new), text)
 
 
 def sources(root: Path) -> list[Path]:
     """The tracked text files that may name the repository; a pair's .ipynb follows its .py."""
-    listed = subprocess.run(["git", "-C", root, "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
-    suffixes = {"", ".md", ".py", ".sh", ".yml", ".yaml", ".toml", ".cff", ".html", ".css", ".js", ".txt", ".in"}
-    paths = [root / name for name in listed.split("\0") if name and not name.startswith(("_extra", "scripts/set_"))]
+    listed = subprocess.run(
+        ["git", "-C", root, "ls-files", "-z"], capture_output=True, text=True, check=True
+    ).stdout
+    suffixes = {
+        "",
+        ".md",
+        ".py",
+        ".sh",
+        ".yml",
+        ".yaml",
+        ".toml",
+        ".cff",
+        ".html",
+        ".css",
+        ".js",
+        ".txt",
+        ".in",
+    }
+    paths = [
+        root / name
+        for name in listed.split("\0")
+        if name and not name.startswith(("_extra", "scripts/set_"))
+    ]
     return [path for path in paths if path.suffix in suffixes and path.is_file()]
 
 
@@ -62,13 +92,18 @@ def set_repository(new: str, root: Path = ROOT) -> list[Path]:
             path.write_text(after, encoding="utf-8")
             changed.append(path)
     for script in sorted((root / "notebooks").glob("*.py")):
-        subprocess.run([sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", "--update", script], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", "--update", script],
+            check=True,
+        )
     return changed
 
 
 if __name__ == "__main__":
     try:
-        for path in set_repository(sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] else repository()):
+        for path in set_repository(
+            sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] else repository()
+        ):
             print(path.relative_to(ROOT))
     except ValueError as error:
         sys.exit(str(error))

@@ -1,6 +1,7 @@
 """Write what the records of the repository say into the texts.
 
-The answer and Table 1 into README.md, the measured effects into book/departures.md, and the times into book/running.md.
+The answer and Table 1 into README.md, the measured effects into book/departures.md, and the times
+into book/running.md.
 """
 
 import re
@@ -26,7 +27,9 @@ EFFECT = re.compile(r"^(\| \[(D\d+)\]\(#d\d+\) \|.*?\|.*?\|).*\|$", re.MULTILINE
 
 
 def updated(text: str) -> str:
-    """The README with the answer and the table between their marks: the `paper` tier alone, which may be held against it."""
+    """The README with the answer and the table between their marks: the `paper` tier alone, which
+    may be held against it.
+    """
     told = f"{answer.text(ROOT / 'results')} {answer.REPORTED}"
     rows = tables.table(ROOT / "results", ("paper",))
     text = ANSWER.sub(lambda found: f"{found[1]}{told}\n{found[2]}", text)
@@ -34,7 +37,9 @@ def updated(text: str) -> str:
 
 
 def with_effects(text: str) -> str:
-    """The list of departures with what another choice did to the accuracy: the last cell of each line."""
+    """The list of departures with what another choice did to the accuracy: the last cell of each
+    line.
+    """
     return EFFECT.sub(lambda found: f"{found[1]} {effects(found[2])} |", text)
 
 
@@ -54,14 +59,27 @@ def effects(departure: str) -> str:
 
 
 def with_costs(text: str) -> str:
-    """Running it, with the time of an epoch and of a whole run by row, device and precision, between its two marks."""
-    heads = ["Network", "Device", "Records", "Seconds an epoch", *(f"A run, `{tier}`" for tier in TIERS)]
+    """Running it, with the time of an epoch and of a whole run by row, device and precision,
+    between its two marks.
+    """
+    heads = [
+        "Network",
+        "Device",
+        "Records",
+        "Seconds an epoch",
+        *(f"A run, `{tier}`" for tier in TIERS),
+    ]
     lines, still = [], []
     for row in TABLE_1:
         times = defaultdict(list)
-        for record in timed([record for tier in TIERS for record in complete(row, tier, ROOT / "results")]):
+        for record in timed(
+            [record for tier in TIERS for record in complete(row, tier, ROOT / "results")]
+        ):
             if said := stood_still(record):
-                still.append(f"{row.model}, seed {record['seed']} at `{record['tier']}`, {said}, and is left out.")
+                still.append(
+                    f"{row.model}, seed {record['seed']} at `{record['tier']}`, {said}, and is left"
+                    " out."
+                )
             else:
                 times[place(record)].append(epoch_seconds(record))
         for device, seconds in sorted(times.items()):
@@ -75,6 +93,10 @@ def with_costs(text: str) -> str:
 
 
 if __name__ == "__main__":
-    texts = {"README.md": updated, "book/departures.md": with_effects, "book/running.md": with_costs}
+    texts = {
+        "README.md": updated,
+        "book/departures.md": with_effects,
+        "book/running.md": with_costs,
+    }
     for path, made in ((ROOT / name, made) for name, made in texts.items()):
         path.write_text(made(path.read_text(encoding="utf-8")), encoding="utf-8")

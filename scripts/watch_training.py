@@ -44,7 +44,9 @@ def watch(settings: Settings) -> dict:
     def observe(entry: dict) -> None:
         if entry["epoch"] in chosen:
             told = ("epoch", "learning_rate", "train_loss", "validation_accuracy")
-            frames.append({name: entry[name] for name in told} | {"pictures": seen(network, pictures)})
+            frames.append(
+                {name: entry[name] for name in told} | {"pictures": seen(network, pictures)}
+            )
 
     run = train(settings, observe=observe, network=network)
     return {
@@ -68,7 +70,9 @@ def watch(settings: Settings) -> dict:
 
 def main() -> None:
     """Train, look on and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("experiment")
     parser.add_argument("--tier", choices=TIERS, default="quick")
     parser.add_argument("--seed", type=int, default=0)
@@ -89,7 +93,10 @@ def main() -> None:
     runs.sort(key=lambda each: each["experiment"], reverse=True)  # scaled, then the letter
     content = json.dumps({"runs": runs, "sha256": checksum(runs)}, separators=(",", ":"))
     write_atomically(asked.out, f"{content}\n".encode())
-    print(f"{run['experiment']}: {run['test_accuracy']:.2f} % of the test images right, in {asked.out}")
+    print(
+        f"{run['experiment']}: {run['test_accuracy']:.2f} % of the test images right, in"
+        f" {asked.out}"
+    )
 
 
 if __name__ == "__main__":

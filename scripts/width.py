@@ -1,11 +1,12 @@
-"""The width check: do the candidates for EVA, and for SANet, behave at 512 channels as they do at 64?
+"""The width check: do the candidates for EVA, and for SANet, behave at 512 channels as they do at
+64?
 
 A candidate stands on a cheap trunk, one convolution a stage to 16, 32 and ``width`` channels, and
-trains for 150 steps of Adam at 0.001 on CIFAR-10, seed 0, in float32. After some of the steps a row is
-written: the largest logit, the pixels in effect in the looks at 8, 16 and 24 pixels, the length of q0,
-how far q0 is one vector for all images (the length of the mean of its unit vectors), and the loss, the
-mean of the last 25 steps, beside that of a mean in EVA's place. By these rows a candidate may be chosen
-or not (``evalib.results.choice``; the rule is in LOG.md).
+trains for 150 steps of Adam at 0.001 on CIFAR-10, seed 0, in float32. After some of the steps a row
+is written: the largest logit, the pixels in effect in the looks at 8, 16 and 24 pixels, the length
+of q0, how far q0 is one vector for all images (the length of the mean of its unit vectors), and the
+loss, the mean of the last 25 steps, beside that of a mean in EVA's place. By these rows a candidate
+may be chosen or not (``evalib.results.choice``; the rule is in LOG.md).
 
     python scripts/width.py                # all, into results/width.json: about an hour on one core
     python scripts/width.py scaled normed  # these candidates alone; the others' rows stay
@@ -68,13 +69,15 @@ MIXES = {"sanet": self_attention_3x3, "sanet-scaled": SCALED_3x3}
 
 
 class Trunk(nn.Module):
-    """Three stages of one convolution each, ``n 3 32 32 -> n width 8 8``, a head and a classifier."""
+    """Three stages of a convolution each, ``n 3 32 32 -> n width 8 8``, head and classifier."""
 
     def __init__(self, width: int, head=average_pooling, mix=None):
         super().__init__()
         self.stages = nn.Sequential()
         for channels, wider, stride in ((3, 16, 1), (16, 32, 2)):
-            self.stages.extend([convolution_3x3(channels, wider, stride), nn.BatchNorm2d(wider), nn.ReLU()])
+            self.stages.extend(
+                [convolution_3x3(channels, wider, stride), nn.BatchNorm2d(wider), nn.ReLU()]
+            )
         if mix is None:
             self.stages.extend([convolution_3x3(32, width, 2), nn.BatchNorm2d(width), nn.ReLU()])
         else:
@@ -90,7 +93,9 @@ class Trunk(nn.Module):
 
 
 class Softmaxes(TorchDispatchMode):
-    """Keeps what goes into each softmax of a pass, and what comes out: whatever the layer, these are its logits."""
+    """Keeps what goes into each softmax of a pass, and what comes out: whatever the layer, these
+    are its logits.
+    """
 
     def __init__(self):
         super().__init__()
@@ -105,11 +110,13 @@ class Softmaxes(TorchDispatchMode):
 
 @torch.no_grad()
 def measure(network: Trunk, images: torch.Tensor) -> dict:
-    """What the attention of ``network`` does on these images, by its equations as they are written."""
+    """What the attention of ``network`` does on these images, by the equations as written."""
     queries: list[torch.Tensor] = []
     written = as_written(network)
     if hasattr(getattr(written.summary, "eva", None), "first_query"):
-        written.summary.eva.first_query.register_forward_hook(lambda *given: queries.append(given[-1]))
+        written.summary.eva.first_query.register_forward_hook(
+            lambda *given: queries.append(given[-1])
+        )
     with Softmaxes() as softmaxes:
         written(images)
     logits = [before[before.isfinite()].abs().max().item() for before, _ in softmaxes.kept]
@@ -174,7 +181,11 @@ def main() -> None:
             known.append({"candidate": name, "width": width} | row | mean)
         seconds = time.perf_counter() - begun
         print(f"{name} {width}: {known[-1]} ({seconds:.0f} s)", flush=True)
-        made = {"commit": commit(), "torch": torch.__version__, "device": device_name(torch.device("cpu"))}
+        made = {
+            "commit": commit(),
+            "torch": torch.__version__,
+            "device": device_name(torch.device("cpu")),
+        }
         path.write_text(dumps(made | {"rows": known}, indent=1) + "\n", "utf-8")
 
 

@@ -62,13 +62,18 @@ def main(capability, types):
     for dtype in types or ["float16" if capability < 80 else "bfloat16"]:
         for c, i, j, k, stride in SHAPES if not types else SHAPES + WIDE:
             kernels.clear()
-            qkv = torch.zeros(2, i, j, 3, 2, c, dtype=getattr(torch, dtype)).permute(0, 3, 4, 5, 1, 2)
+            qkv = torch.zeros(2, i, j, 3, 2, c, dtype=getattr(torch, dtype)).permute(
+                0, 3, 4, 5, 1, 2
+            )
             rows = cols = torch.zeros(2, c // 2, k)
             y, lse = gpu.forward(qkv, rows, cols, stride, 1.0)
             gpu.backward(torch.zeros_like(y), qkv, rows, cols, y, lse, stride, 1.0)
             for kernel in kernels:
                 what = (dtype, c, i, j, k, stride), kernel.metadata.name
-                assert kernel.metadata.shared <= 1024 * MEMORY[capability], (what, kernel.metadata.shared)
+                assert kernel.metadata.shared <= 1024 * MEMORY[capability], (
+                    what,
+                    kernel.metadata.shared,
+                )
                 assert not (past := list(past_operands(kernel.asm["ttgir"]))), (what, past)
     print("compiled")
 

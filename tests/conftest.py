@@ -15,7 +15,9 @@ def pytest_xdist_auto_num_workers():
 
 def pytest_collection_modifyitems(items):
     names = [f"test_{name}" for name in LONGEST]
-    items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
+    items.sort(
+        key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names)
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,13 @@ def shape():
         random.choice([1, 1, 2, 3]),
     )
     longest = 18 if random.random() < 0.1 else 9
-    return *random.choice([(1, 1), (1, 2), (2, 1)]), channels, *random.choices(range(1, longest), k=2), k, stride
+    return (
+        *random.choice([(1, 1), (1, 2), (2, 1)]),
+        channels,
+        *random.choices(range(1, longest), k=2),
+        k,
+        stride,
+    )
 
 
 def difference(n, h, c, i, j, k, stride, dtype=torch.float32, how=None, key_how=None):
@@ -66,11 +72,20 @@ def main(count, seed):
         found = difference(*case)
         assert found < 1e-5, (case, found)
     for launch in (gpu.Launch(2, 8, 16, 4), gpu.Launch(8, 8, 64, 4), gpu.Launch(1, 16, 32, 4)):
-        found = difference(1, 1, 4, 9, 13, 3, 2, how=launch)  # several tiles, and several blocks for each
+        found = difference(
+            1, 1, 4, 9, 13, 3, 2, how=launch
+        )  # several tiles, and several blocks for each
         assert found < 1e-5, (launch, found)
-    found = difference(1, 1, 4, 16, 16, 3, 2, how=gpu.Launch(4, 8, 32, 2), key_how=gpu.Launch(4, 8, 64, 2))
+    found = difference(
+        1, 1, 4, 16, 16, 3, 2, how=gpu.Launch(4, 8, 32, 2), key_how=gpu.Launch(4, 8, 64, 2)
+    )
     assert found < 1e-5, found
-    for case in ((1, 2, 16, 8, 8, 3, 1), (2, 1, 6, 7, 5, 5, 2), (1, 1, 8, 16, 16, 3, 2), (1, 1, 8, 12, 9, 3, 1)):
+    for case in (
+        (1, 2, 16, 8, 8, 3, 1),
+        (2, 1, 6, 7, 5, 5, 2),
+        (1, 1, 8, 16, 16, 3, 2),
+        (1, 1, 8, 12, 9, 3, 1),
+    ):
         found = difference(*case, dtype=torch.float16)
         assert found < 1e-2, (case, found)
     for stride in (1, 2):

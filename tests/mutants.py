@@ -1,10 +1,14 @@
-"""Wrong versions of the package, each one change of text, each with the test that has to fail on it."""
+"""Wrong versions of the package, each one change of text, each with the test that has to fail on
+it.
+"""
 
 from typing import NamedTuple
 
 
 class Mutant(NamedTuple):
-    """``old`` becomes ``new`` in ``evalib/<file>``, at each of the ``times`` places where it stands."""
+    """``old`` becomes ``new`` in ``evalib/<file>``, at each of the ``times`` places where it
+    stands.
+    """
 
     name: str
     what: str
@@ -15,9 +19,17 @@ class Mutant(NamedTuple):
     times: int = 1
 
 
-EQUATIONS, EVA, NETWORKS = "tests/test_equations.py::", "tests/test_eva.py::", "tests/test_networks.py::"
+EQUATIONS, EVA, NETWORKS = (
+    "tests/test_equations.py::",
+    "tests/test_eva.py::",
+    "tests/test_networks.py::",
+)
 PAGE = "tests/test_live.py::"
-FAST, ABLATIONS, RECIPE = "tests/test_fast.py::", "tests/test_ablations.py::", "tests/test_recipe.py::"
+FAST, ABLATIONS, RECIPE = (
+    "tests/test_fast.py::",
+    "tests/test_ablations.py::",
+    "tests/test_recipe.py::",
+)
 CONVEX = EQUATIONS + "test_weights_are_convex_up_to_the_border"
 EQ_1 = EQUATIONS + "test_convolution_is_the_loop"
 EQ_2 = EQUATIONS + "test_local_attention_is_the_loop"
@@ -39,7 +51,8 @@ PAD = "F.pad(x, (half, half, half, half))"
 WRAP = "torch.arange(-half, x.shape[{0}] + half) % x.shape[{0}]"
 
 MUTANTS = (
-    # ── Windows and rings ─────────────────────────────────────────────────────────────────────────────────────────
+    # ── Windows and rings
+    # ─────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "circular-padding", "the image goes on at the opposite border instead of in zeros", EQ_1, "equations.py",
         PAD, f"x[..., {WRAP.format(-2)}, :][..., {WRAP.format(-1)}]",
@@ -56,12 +69,14 @@ MUTANTS = (
         "ring-column-major", "a ring lists its pixels column by column", RINGS, "equations.py",
         "== radius).T - radius", "== radius).T.flip(0) - radius",
     ),
-    # ── Eq. 1 ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── Eq. 1
+    # ─────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "kernel-flipped", "Eq. 1 with the kernel turned by 180°", EQUATIONS + "test_convolution_is_torch_conv2d",
         "equations.py", "einsum(weight, x_ab,", "einsum(weight.flip(-2, -1), x_ab,",
     ),
-    # ── Eq. 2 and 3: logits ───────────────────────────────────────────────────────────────────────────────────────
+    # ── Eq. 2 and 3: logits
+    # ───────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "first-channel", "q·k takes the first channel only", EQ_2, "equations.py",
         CONTENT, CONTENT.replace("q_ij, k_ab", "q_ij[:, :, :1], k_ab[:, :, :1]"), times=2,
@@ -98,7 +113,8 @@ MUTANTS = (
         "stride-on-queries", "with a stride, the first queries are answered instead of every stride-th", EQ_2,
         "equations.py", "q[..., ::stride, ::stride],", "q[..., : -(-q.shape[3] // stride), : -(-q.shape[4] // stride)],", times=2,
     ),
-    # ── Eq. 2 and 3: weights ──────────────────────────────────────────────────────────────────────────────────────
+    # ── Eq. 2 and 3: weights
+    # ──────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "softmax-over-a-row", "a softmax over each row of the window by itself", CONVEX, "equations.py",
         JOINT, f"{MASKED}.softmax(dim=-1).nan_to_num()",
@@ -124,7 +140,8 @@ MUTANTS = (
         "key-for-value", "keys and values change places", CONVEX, "equations.py",
         "q_ij, k_ab, v_ab = q[", "q_ij, v_ab, k_ab = q[", times=2,
     ),
-    # ── Heads ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── Heads
+    # ─────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "heads-interleaved", "a head takes every h-th channel instead of neighbouring ones", MODULE, "fast/__init__.py",
         '"n (three h c) i j -> n three h c i j"', '"n (three c h) i j -> n three h c i j"', times=2,
@@ -135,7 +152,8 @@ MUTANTS = (
         'k_m = rearrange(W_K(memory), "n m (h c) -> n h m c", h=self.num_heads)',
         "k_m = W_K(memory).reshape(len(memory), self.num_heads, memory.shape[1], -1)",
     ),
-    # ── Fast forms ────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── Fast forms
+    # ────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "absorbed-heads-interleaved", "EVA's values take every h-th channel for a head, its keys neighbouring ones",
         EVA_LOOPS, "fast/__init__.py", '"(h c) cin -> h cin c"', '"(c h) cin -> h cin c"',
@@ -179,7 +197,8 @@ MUTANTS = (
         "table-gradients-swapped", "the gradients of the row and the column logits change places", EACH_FORMULATION,
         "fast/cpu.py", "for axis in (1, 0))", "for axis in (0, 1))",
     ),
-    # ── The kernels ───────────────────────────────────────────────────────────────────────────────────────────────
+    # ── The kernels
+    # ───────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "silent-pixels-unwritten", "the gradient of a query that is not asked stays what memory held", KERNELS,
         "fast/kernels.py", "if STRIDE > 1:", "if STRIDE > 99:",
@@ -188,7 +207,8 @@ MUTANTS = (
         "softmax-unfaded", "values seen before a larger logit keep their weight", KERNELS, "fast/kernels.py",
         "value = value * fade[:, None] + tl.dot(", "value = value + tl.dot(",
     ),
-    # ── Layers in others' hands ───────────────────────────────────────────────────────────────────────────────────
+    # ── Layers in others' hands
+    # ───────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "logits-traced-scaled", "traced logits are those after the scale",
         "tests/test_use.py::test_traced_logits_are_those_before_the_scale", "equations.py",
@@ -209,7 +229,8 @@ MUTANTS = (
         "tests/test_health.py::test_the_rule_counts_what_a_sum_runs_over", "eva.py",
         "equalise(self, self.in_channels)", "equalise(self, self.out_channels)",
     ),
-    # ── EVA ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── EVA
+    # ───────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "ring-transposed", "the pixels of a ring are read with row and column swapped", EVA_LOOPS, "eva.py",
         "row, column = torch.cat(blocks", "column, row = torch.cat(blocks",
@@ -234,7 +255,8 @@ MUTANTS = (
         "output-of-look", "the output network reads attn3 instead of the fourth recall", EVA_LOOPS, "eva.py",
         "self.output(q)", "self.output(attn)",
     ),
-    # ── Networks ──────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── Networks
+    # ──────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "first-seven", "EVA reads the first 7 rows and columns",
         NETWORKS + "test_eva_reads_the_last_seven_rows_and_columns",
@@ -250,7 +272,8 @@ MUTANTS = (
         NETWORKS + "test_shortcut_halves_the_map_and_pads_channels", "networks.py",
         "(0, 0, 0, 0, 0, self.extra_channels)", "(0, 0, 0, 0, self.extra_channels, 0)",
     ),
-    # ── Ablations ─────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── Ablations
+    # ─────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "scaled-by-width", "logits are divided by c, not by its root",
         ABLATIONS + "test_scaled_logits_are_the_equations_with_their_scale_and_the_letter_has_none", "eva.py",
@@ -271,7 +294,8 @@ MUTANTS = (
         ABLATIONS + "test_an_unpadded_block_gives_7_by_7_around_the_same_centres", "ablations/layers.py",
         "F.pad(x, (1 - self.stride,) * 4)", "F.pad(x, (0, 2 - 2 * self.stride) * 2)",
     ),
-    # ── Training and record ───────────────────────────────────────────────────────────────────────────────────────
+    # ── Training and record
+    # ───────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "no-schedule", "the learning rate is never set",
         RECIPE + "test_every_step_of_an_epoch_is_made_at_its_learning_rate", "training/step.py",
@@ -305,7 +329,8 @@ MUTANTS = (
         "never-dirty", "a changed package counts as committed",
         RECIPE + "test_a_commit_says_whether_the_package_was_as_committed", "training/environment.py", '"-dirty"', '""',
     ),
-    # ── The network in the page ───────────────────────────────────────────────────────────────────────────────────
+    # ── The network in the page
+    # ───────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "page-unscaled", "the page leaves the scale of the logits out",
         PAGE + "test_an_attention_keeps_its_logits_and_what_follows_them", "pages/live.py",

@@ -27,13 +27,18 @@ def convolution(x, weight, stride=1):
                 for q, j in enumerate(columns):
                     for a, b, da, db in neighbourhood(i, j, height, width, k):
                         for c in range(cin):
-                            y[batch, out, p, q] += weight[out, c, da + k // 2, db + k // 2] * x[batch, c, a, b]
+                            y[batch, out, p, q] += (
+                                weight[out, c, da + k // 2, db + k // 2] * x[batch, c, a, b]
+                            )
     return y
 
 
 def attend(q, keys, values, biases):
     """softmax(qᵀk + bias) v for one query and lists of vectors."""
-    logits = [sum(q[c] * key[c] for c in range(len(q))) + bias for key, bias in zip(keys, biases, strict=True)]
+    logits = [
+        sum(q[c] * key[c] for c in range(len(q))) + bias
+        for key, bias in zip(keys, biases, strict=True)
+    ]
     top = max(logits)
     exps = [torch.exp(logit - top) for logit in logits]
     weights = [e / sum(exps) for e in exps]
@@ -75,11 +80,14 @@ def eva(module, x, num_heads):
     out, traces = [], []
     for image in x:
         q = module.first_query(
-            torch.einsum("dcij,cij->d", 64 / len(image) * module.convolution.weight, image) + module.convolution.bias
+            torch.einsum("dcij,cij->d", 64 / len(image) * module.convolution.weight, image)
+            + module.convolution.bias
         )
         slots, look_weights, recall_weights = [q], [], []
         for s in range(4):
-            pixels = [(i, j) for i in range(7) for j in range(7) if max(abs(i - 3), abs(j - 3)) == s]
+            pixels = [
+                (i, j) for i in range(7) for j in range(7) if max(abs(i - 3), abs(j - 3)) == s
+            ]
             memory = [image[:, i, j] for i, j in pixels]
             offsets = [(i - 3 + s, j - 3 + s) for i, j in pixels]
             attn, weights = single_query(module.looks[s], q, memory, num_heads, offsets)
@@ -102,7 +110,9 @@ def single_query(layer, query, memory, num_heads, offsets):
         mine = slice(h * width, (h + 1) * width)
         biases = [torch.zeros((), dtype=q.dtype)] * len(memory)
         if offsets is not None:
-            biases = [q[mine] @ torch.cat([layer.rows[h, :, a], layer.cols[h, :, b]]) for a, b in offsets]
+            biases = [
+                q[mine] @ torch.cat([layer.rows[h, :, a], layer.cols[h, :, b]]) for a, b in offsets
+            ]
         y, weights = attend(q[mine], [k[mine] for k in keys], [v[mine] for v in values], biases)
         outputs.append(y)
         all_weights.append(torch.stack(weights))
@@ -128,7 +138,9 @@ def published_eva(layer, x, slips):
         keys, values = (W[name](memory).flatten().reshape(heads, len(memory), c) for name in "KV")
         y = []
         for h in range(heads):
-            logits = [q[h * c : h * c + c] @ (keys[h, m] + positions[h][m]) for m in range(len(memory))]
+            logits = [
+                q[h * c : h * c + c] @ (keys[h, m] + positions[h][m]) for m in range(len(memory))
+            ]
             y.append((torch.stack(logits) + forecast).softmax(0) @ values[h])
         return torch.cat(y)
 
@@ -141,7 +153,10 @@ def published_eva(layer, x, slips):
     for s in range(4):
         pixels = [(i, j) for i in range(7) for j in range(7) if max(abs(i - 3), abs(j - 3)) == s]
         positions = [
-            [torch.cat([layer.rows[h, :, j if slips else i], layer.cols[h, :, j]]) for i, j in pixels]
+            [
+                torch.cat([layer.rows[h, :, j if slips else i], layer.cols[h, :, j]])
+                for i, j in pixels
+            ]
             for h in range(heads)
         ]
         memory = torch.stack([x[:, i, j] for i, j in pixels])

@@ -1,4 +1,6 @@
-"""The rows: each one thing changed, and that thing is what its words say; Table 1 stays what it was."""
+"""The rows: each one thing changed, and that thing is what its words say; Table 1 stays what it
+was.
+"""
 
 import math
 import shutil
@@ -107,7 +109,8 @@ def module():
     return ExpandingVisualAttention(8, 8, 8, num_heads=2)
 
 
-# ── Rows ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Rows
+# ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 MADE = [row for row in (*ABLATIONS, *LADDER) if not row.name.endswith("as-published")]
 each_made = pytest.mark.parametrize("row", MADE, ids=lambda row: row.name)
@@ -124,7 +127,9 @@ def test_a_row_has_its_parameters(row):
 def test_a_row_is_its_base_with_one_thing_changed(row):
     base = experiment(row.base)
     decides = DECIDES | {"test_each_epoch"}
-    differing = {field.name for field in fields(row) if getattr(row, field.name) != getattr(base, field.name)}
+    differing = {
+        field.name for field in fields(row) if getattr(row, field.name) != getattr(base, field.name)
+    }
     assert len(differing & decides) == 1
     assert row.paper_accuracy is None and row.change
     assert row.kind in (*KINDS, "ladder") or row.kind.startswith("D")
@@ -138,7 +143,9 @@ def test_every_variant_is_a_row_of_either_size_under_its_name_for_good():
             assert row.head.func is EVASummary and row.head.keywords == options
             assert row.title == f"EVANet-20 {size}, {name}"
         assert experiment(f"evanet20-{size}").name == f"evanet20-{size}-{CHOSEN}"
-    assert [TABLE_1[2], TABLE_1[5]] == [experiment(f"evanet20-{size}") for size in ("small", "large")]
+    assert [TABLE_1[2], TABLE_1[5]] == [
+        experiment(f"evanet20-{size}") for size in ("small", "large")
+    ]
 
 
 def test_settings_hold_the_full_name_and_nobody_else_takes_the_short_one():
@@ -148,22 +155,33 @@ def test_settings_hold_the_full_name_and_nobody_else_takes_the_short_one():
 
 
 def test_the_manifests_name_each_row_once_and_table_1_has_three_seeds_where_it_is_small():
-    asked = [manifest.read_manifest(manifest.in_checkout(f"workflow/{name}.csv")) for name in ("manifest", "ablations")]
+    asked = [
+        manifest.read_manifest(manifest.in_checkout(f"workflow/{name}.csv"))
+        for name in ("manifest", "ablations")
+    ]
     table, others = asked
     ladder = manifest.read_manifest(manifest.in_checkout("workflow/ladder.csv"))
     on_the_letter = {row.name for row in ABLATIONS if row.base == "evanet20-small-letter"}
     assert {run.experiment for run in table} == {row.name for row in TABLE_1}
     assert {run.experiment for run in others} == {row.name for row in ABLATIONS} - on_the_letter
     assert {run.experiment for run in ladder} == {row.name for row in LADDER}
-    judged = {row.name for row in TABLE_1[:3]} | {"evanet20-small-query-alone", "resnet20-small-mlp"}
-    judged |= {f"evanet20-small-{name}" for name in ("scaled", "normed", "standard-normed", "published")}
-    seeds = {name: {run.seed for run in (*table, *others) if run.experiment == name} for name in judged}
+    judged = {row.name for row in TABLE_1[:3]} | {
+        "evanet20-small-query-alone",
+        "resnet20-small-mlp",
+    }
+    judged |= {
+        f"evanet20-small-{name}" for name in ("scaled", "normed", "standard-normed", "published")
+    }
+    seeds = {
+        name: {run.seed for run in (*table, *others) if run.experiment == name} for name in judged
+    }
     assert seeds == {name: {0, 1, 2} for name in judged}
 
 
 def test_an_unknown_name_lists_the_table_and_the_ablations():
     with pytest.raises(
-        ValueError, match=r"no experiment 'x': choose one of resnet20-small, .*resnet20-small-mlp.*register"
+        ValueError,
+        match=r"no experiment 'x': choose one of resnet20-small, .*resnet20-small-mlp.*register",
     ):
         evalib.build("x")
 
@@ -172,7 +190,8 @@ def test_the_mlp_has_the_parameters_of_eva_within_one_percent():
     assert abs(PARAMETERS["resnet20-small-mlp"] / 489_242 - 1) < 0.01
 
 
-# ── How a row is trained ──────────────────────────────────────────────────────────────────────────────────────────
+# ── How a row is trained
+# ──────────────────────────────────────────────────────────────────────────────────────────
 
 HALVES = (0.5, 0.75)
 RECIPES = {
@@ -197,7 +216,10 @@ def test_every_row_has_the_recipe_that_its_words_say():
 def test_settings_take_the_recipe_of_the_row():
     for name in ("resnet20-small", "resnet20-small-sgd"):
         settings, recipe = evalib.Settings(name), experiment(name).recipe
-        assert (settings.learning_rate, settings.milestones) == (recipe.learning_rate, recipe.milestones)
+        assert (settings.learning_rate, settings.milestones) == (
+            recipe.learning_rate,
+            recipe.milestones,
+        )
 
 
 @pytest.mark.parametrize(
@@ -227,7 +249,9 @@ def test_what_decides_a_run_is_in_the_definition_of_its_row(changes):
 
 def test_words_and_names_are_not_in_the_definition_of_a_row():
     row = TABLE_1[2]
-    renamed = replace(row, name="mine", model="Mine", base="resnet20-small", change="none", paper_accuracy=None)
+    renamed = replace(
+        row, name="mine", model="Mine", base="resnet20-small", change="none", paper_accuracy=None
+    )
     assert renamed.definition() == row.definition() == replace(row, head=EVASummary).definition()
 
 
@@ -275,9 +299,12 @@ def few(monkeypatch, float32):
 
 
 @pytest.mark.parametrize(
-    ("name", "reads"), [("resnet20-small", 1), ("resnet20-small-mlp", 1), ("resnet20-small-test-curve", 4)]
+    ("name", "reads"),
+    [("resnet20-small", 1), ("resnet20-small-mlp", 1), ("resnet20-small-test-curve", 4)],
 )
-def test_only_a_row_that_asks_for_it_reads_the_test_set_more_than_once(few, monkeypatch, name, reads):
+def test_only_a_row_that_asks_for_it_reads_the_test_set_more_than_once(
+    few, monkeypatch, name, reads
+):
     predict, seen = train.predict, []
 
     def counted(network, images, **options):
@@ -294,10 +321,13 @@ def test_only_a_row_that_asks_for_it_reads_the_test_set_more_than_once(few, monk
 
 def test_only_rows_of_that_question_read_the_test_set_after_each_epoch():
     asking = {row.name for row in ROWS.values() if row.test_each_epoch}
-    assert asking == {name for name in ROWS if name.endswith(("test-curve", "ladder-best", "as-published"))}
+    assert asking == {
+        name for name in ROWS if name.endswith(("test-curve", "ladder-best", "as-published"))
+    }
 
 
-# ── What each changes ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── What each changes
+# ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_scaled_logits_are_the_equations_with_their_scale_and_the_letter_has_none(module):
@@ -322,8 +352,14 @@ def test_scaled_logits_are_the_equations_with_their_scale_and_the_letter_has_non
 
 def test_every_attention_of_a_scaled_row_is_scaled():
     for name, number in (("evanet20-small", 8), ("sanet20-small-scaled", 4)):
-        assert [m.scale for m in evalib.build(name).modules() if hasattr(m, "scale")] == [0.25] * number
-    for name in ("evanet20-small-letter", "evanet20-small-residual", "evanet20-small-letter-no-position"):
+        assert [m.scale for m in evalib.build(name).modules() if hasattr(m, "scale")] == [
+            0.25
+        ] * number
+    for name in (
+        "evanet20-small-letter",
+        "evanet20-small-residual",
+        "evanet20-small-letter-no-position",
+    ):
         assert {m.scale for m in evalib.build(name).modules() if hasattr(m, "scale")} == {1}
 
 
@@ -332,7 +368,9 @@ def test_zeros_of_the_border_are_keys_and_values(stride, monkeypatch):
     layer = ZeroPaddedAttention(6, 8, kernel_size=3, num_heads=2, stride=stride)
     x = torch.randn(2, 6, 6, 8)
     q, k, v = (t(x).unflatten(1, (2, 4)) for t in (layer.W_Q, layer.W_K, layer.W_V))
-    monkeypatch.setattr(equations, "inside", lambda i, j, k, s, device: torch.ones(i // s, j // s, k, k) > 0)
+    monkeypatch.setattr(
+        equations, "inside", lambda i, j, k, s, device: torch.ones(i // s, j // s, k, k) > 0
+    )
     expected = equations.relative_attention(q, k, v, layer.rows, layer.cols, stride=stride)
     close(layer(x), expected.flatten(1, 2))
 
@@ -342,12 +380,22 @@ def test_an_unpadded_block_gives_7_by_7_around_the_same_centres():
     torch.nn.init.zeros_(block.norm2.weight)  # leaves the shortcut alone
     x = torch.rand(1, 4, 16, 16)
     assert torch.equal(block(x)[:, :4], x[:, :, 1:14:2, 1:14:2])
-    assert UnpaddedBlock(8, 8, stride=1, mix=convolution_3x3)(torch.rand(1, 8, 7, 7)).shape == (1, 8, 7, 7)
-    assert evalib.build("evanet20-small-scaled-unpadded").features(torch.randn(1, 3, 32, 32)).shape[-2:] == (7, 7)
+    assert UnpaddedBlock(8, 8, stride=1, mix=convolution_3x3)(torch.rand(1, 8, 7, 7)).shape == (
+        1,
+        8,
+        7,
+        7,
+    )
+    assert evalib.build("evanet20-small-scaled-unpadded").features(torch.randn(1, 3, 32, 32)).shape[
+        -2:
+    ] == (7, 7)
 
 
 def test_one_attention_a_block_is_the_second():
-    kinds = [[type(b.mix1).__name__, type(b.mix2).__name__] for b in evalib.build("sanet20-small-one-attention").stages]
+    kinds = [
+        [type(b.mix1).__name__, type(b.mix2).__name__]
+        for b in evalib.build("sanet20-small-one-attention").stages
+    ]
     assert kinds == [["Conv2d"] * 2] * 4 + [["Conv2d", "RelativeSelfAttention"]] * 2
 
 
@@ -362,7 +410,9 @@ def test_without_recalls_a_look_asks_the_next(module):
     for query, look in zip(seen.queries[1:], seen.looks, strict=False):
         assert torch.equal(query, look)
     close(y[..., 0, 0], layer.output(seen.looks[3]))
-    assert [w[0, 0].tolist() for w in seen.recall_weights] == [[0.0] * s + [1.0] for s in (1, 2, 3, 4)]
+    assert [w[0, 0].tolist() for w in seen.recall_weights] == [
+        [0.0] * s + [1.0] for s in (1, 2, 3, 4)
+    ]
 
 
 def test_reversed_rings_go_from_24_pixels_to_1():
@@ -387,7 +437,9 @@ def test_one_block_looks_at_each_pixel_with_its_own_offset():
 def test_without_position_the_pixels_of_a_ring_may_change_places(module):
     x = torch.randn(2, 8, 7, 7)
     turned, plain = x.rot90(dims=(-2, -1)), eva_like(NoPosition, module)
-    plain.convolution.weight.data = module.convolution.weight.data.mean(dim=(2, 3), keepdim=True).expand(-1, -1, 7, 7)
+    plain.convolution.weight.data = module.convolution.weight.data.mean(
+        dim=(2, 3), keepdim=True
+    ).expand(-1, -1, 7, 7)
     close(plain(x), plain(turned))
     assert not torch.allclose(module(x), module(turned))
 
@@ -420,12 +472,16 @@ def test_a_normed_eva_reads_normed_pixels_and_a_normed_first_query(module):
 
 def test_a_projected_shortcut_is_a_strided_matrix_where_the_shape_changes():
     shortcut, x = projected_shortcut(4, 6, 2).eval(), torch.randn(2, 4, 6, 6)
-    expected = torch.einsum("oc,ncij->noij", shortcut[0].weight[..., 0, 0], x[:, :, ::2, ::2]) / (1 + 1e-5) ** 0.5
+    expected = (
+        torch.einsum("oc,ncij->noij", shortcut[0].weight[..., 0, 0], x[:, :, ::2, ::2])
+        / (1 + 1e-5) ** 0.5
+    )
     close(shortcut(x), expected)
     assert torch.equal(projected_shortcut(4, 4, 1)(x), x)
 
 
-# ── Table 1 ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Table 1
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -456,4 +512,6 @@ print(evalib.TABLE_1[2].name, evalib.build("evanet20-small").summary.eva.__class
     first, kind, *rows = run.stdout.split() or [run.stderr, ""]
     assert first == f"evanet20-small-{chosen}", run.stderr
     assert (kind == "PublishedEVA") == (chosen == "published")
-    assert {f"evanet20-{size}-{name}" for size in ("small", "large") for name in VARIANTS} <= {*rows}
+    assert {f"evanet20-{size}-{name}" for size in ("small", "large") for name in VARIANTS} <= {
+        *rows
+    }

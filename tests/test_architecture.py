@@ -26,7 +26,11 @@ FLOORS = (
 all.
 """
 PACKAGE = Path(evalib.__file__).parent
-FILES = [path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or not path.stem.startswith("__")]
+FILES = [
+    path
+    for path in PACKAGE.rglob("*.py")
+    if path.parent != PACKAGE or not path.stem.startswith("__")
+]
 
 
 def imported(path):
@@ -34,8 +38,15 @@ def imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
         names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
-            names = [f"evalib.{name.name}" for name in node.names] if node.module == "evalib" else [node.module]
-        yield from (name.split(".")[1] if name.startswith("evalib.") else name.split(".")[0] for name in names)
+            names = (
+                [f"evalib.{name.name}" for name in node.names]
+                if node.module == "evalib"
+                else [node.module]
+            )
+        yield from (
+            name.split(".")[1] if name.startswith("evalib.") else name.split(".")[0]
+            for name in names
+        )
 
 
 def test_imports_run_one_way():
@@ -48,12 +59,20 @@ def test_imports_run_one_way():
 def test_the_papers_four_files_need_torch_einops_and_jaxtyping_alone():
     standard = {"functools", "typing"}
     for name in {*CORE} - {"fast"}:
-        assert set(imported(PACKAGE / f"{name}.py")) <= {"torch", "einops", "jaxtyping", *CORE, *standard}
+        assert set(imported(PACKAGE / f"{name}.py")) <= {
+            "torch",
+            "einops",
+            "jaxtyping",
+            *CORE,
+            *standard,
+        }
 
 
 def test_public_names_are_documented_and_there():
     for name in evalib.__all__:
-        assert getattr(evalib, name).__doc__ or isinstance(getattr(evalib, name), tuple | dict), name
+        assert getattr(evalib, name).__doc__ or isinstance(getattr(evalib, name), tuple | dict), (
+            name
+        )
 
 
 READ = """
@@ -97,7 +116,9 @@ def test_what_is_read_is_what_runs():
     pytest wraps nothing.
     """
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
-    done = subprocess.run([sys.executable, "-c", READ], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", READ], capture_output=True, text=True, env=environment
+    )
     assert done.stdout == "what is read is what runs\n", done.stderr[-2000:]
 
 

@@ -366,7 +366,9 @@ def wait_for(found, process):
 
 @pytest.mark.slow
 def test_a_failed_run_is_named_and_stops_no_other(tmp_path):
-    """Where, as on a Mac, there is no sched_getaffinity, and, as on some clusters, no home to write to."""
+    """Where, as on a Mac, there is no sched_getaffinity, and, as on some clusters, no home to write
+    to.
+    """
     wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
     wanted.write_text("experiment,seeds\nresnet20-small,0 1 2 3\n")
     there = {path: path.read_bytes() for path in (made(out, epochs=1), made(out, seed=1, epochs=5))}

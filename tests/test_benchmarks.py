@@ -65,7 +65,10 @@ def test_runs_side_by_side_take_turns_and_each_is_validated_and_saved(rows, tmp_
     monkeypatch.setattr(rows, "evaluate", lambda *_: order.append("validation") or torch.zeros(1))
     monkeypatch.setattr(rows, "epoch_steps", epoch)
     networks = [nn.Linear(1, 1) for _ in range(2)]
-    runs = [rows.Run(Settings(NAMES[0], seed), each, adam(each, 0.1), None, None) for seed, each in enumerate(networks)]
+    runs = [
+        rows.Run(Settings(NAMES[0], seed), each, adam(each, 0.1), None, None)
+        for seed, each in enumerate(networks)
+    ]
     images = rows.Images(*torch.zeros(3, 1))
     rows.in_turn(partial(rows.take_epochs, images, 1, tmp_path), runs)
     assert order == [(0, 0), (1, 0), (0, 1), (1, 1), "validation", "validation"]
@@ -87,8 +90,12 @@ def test_of_two_layouts_the_faster_counts_and_one_that_fails_stops_nothing(rows)
 
     x = torch.ones(1, requires_grad=True)
     forms = {"peer NCHW": fails, "peer NHWC": torch.exp, "fast": fails, "literal": torch.exp}
-    measured = attention.measure({name: attention.Variant(form, x) for name, form in forms.items()}, CPU, 1, 1.0)
-    assert measured.keys() == {"peer", "fast", "literal"} and measured["fast"] == {"failed": "NotImplementedError: "}
+    measured = attention.measure(
+        {name: attention.Variant(form, x) for name, form in forms.items()}, CPU, 1, 1.0
+    )
+    assert measured.keys() == {"peer", "fast", "literal"} and measured["fast"] == {
+        "failed": "NotImplementedError: "
+    }
     assert measured["peer"]["seconds"] > 0
     attention.show("a case", measured)
     (target,) = attention.judge({"a case": measured}, (("a case", "seconds", "literal", 1.0),))
@@ -109,13 +116,26 @@ def test_targets_are_ratios_to_the_resnet_of_their_size_and_seconds(rows):
         for name in NAMES
     }
     sanet, evanet, sanet_large, evanet_large, small, large, *side_by_side, whole = rows.judge(found)
-    assert [each["value"] for each in (sanet, evanet, sanet_large, evanet_large)] == [1.2, 1.4, 1.35, 1.25]
-    assert [each["met"] for each in (sanet, evanet, sanet_large, evanet_large)] == [True, False, False, True]
+    assert [each["value"] for each in (sanet, evanet, sanet_large, evanet_large)] == [
+        1.2,
+        1.4,
+        1.35,
+        1.25,
+    ]
+    assert [each["met"] for each in (sanet, evanet, sanet_large, evanet_large)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
     assert (small["value"], small["met"], large["value"], large["met"]) == (0.4, False, 0.2, True)
     assert [each["value"] for each in side_by_side] == [None, None]
     assert whole["value"] == pytest.approx(6 * 5 + 150 * (5 * 0.2 + 0.4)) and whole["met"] is True
     del found[NAMES[5]]["compiled"]
-    assert [(each["how"], each["value"]) for each in rows.judge(found)[2:4]] == [("compiled", 1.35), ("eager", 1.0)]
+    assert [(each["how"], each["value"]) for each in rows.judge(found)[2:4]] == [
+        ("compiled", 1.35),
+        ("eager", 1.0),
+    ]
 
 
 @pytest.mark.parametrize("script", ["training", "attention"])

@@ -26,7 +26,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def candidate(name, *validations, widths=True, large=True):
-    return choice.Candidate(name, choice.ADDED[name], choice.row_of(name), validations, 0, widths, large)
+    return choice.Candidate(
+        name, choice.ADDED[name], choice.row_of(name), validations, 0, widths, large
+    )
 
 
 NOISE = Noise(0.3 * 3**0.5, 6)
@@ -47,10 +49,15 @@ def test_within_one_pooled_standard_error_the_one_that_adds_least_is_taken():
     assert choice.choose([candidate("scaled", 88.0, 88.0, 88.0), wide], NOISE) == "published"
 
 
-@pytest.mark.parametrize("harm", [{"widths": False}, {"widths": None}, {"large": False}, {"large": None}])
+@pytest.mark.parametrize(
+    "harm", [{"widths": False}, {"widths": None}, {"large": False}, {"large": None}]
+)
 def test_what_is_not_eligible_or_has_not_all_seeds_is_not_judged(harm):
     one, other = candidate("scaled", 88.0, 88.0, 88.0), candidate("normed", 88.5, 88.5, 88.5)
-    assert choice.choose([one, other, candidate("published", 99.0, 99.0, 99.0, **harm)], NOISE) == "normed"
+    assert (
+        choice.choose([one, other, candidate("published", 99.0, 99.0, 99.0, **harm)], NOISE)
+        == "normed"
+    )
     assert choice.choose([one, other, candidate("published", 99.0, 99.0)], NOISE) == "normed"
 
 
@@ -65,7 +72,13 @@ def width_rows(**changes):
     rows = []
     for width in choice.WIDTHS:
         for step in (1, 150):
-            row = {"candidate": "scaled", "width": width, "step": step, "largest_logit": 10.0, "effective": [8.0, 16.0, 24.0]}
+            row = {
+                "candidate": "scaled",
+                "width": width,
+                "step": step,
+                "largest_logit": 10.0,
+                "effective": [8.0, 16.0, 24.0],
+            }
             rows.append(row | (changes if (width, step) == (512, 150) else {}))
     return rows
 
@@ -88,7 +101,9 @@ def test_a_large_run_that_falls_to_half_of_its_best_does_not_train():
     def curve(*values):
         return [{"validation_accuracy": value} for value in values]
 
-    assert not choice.falls(curve(30.0, 60.0, 31.0, 70.0)) and choice.falls(curve(30.0, 60.0, 30.0, 70.0))
+    assert not choice.falls(curve(30.0, 60.0, 31.0, 70.0)) and choice.falls(
+        curve(30.0, 60.0, 30.0, 70.0)
+    )
 
 
 def test_the_one_line_of_the_choice_is_the_rules():
@@ -109,8 +124,14 @@ def test_a_row_has_the_reading_of_its_layer():
         "evanet20-small-scaled-ladder-sgd": "scaled", "evanet20-small-as-published": "published",
     }  # fmt: skip
     assert {name: choice.reading(experiment(name)) for name in expected} == expected
-    assert choice.titled(TABLE_1[5]) == "EVANet-20 large, scaled" and choice.titled(TABLE_1[0]) == "ResNet-20 small"
-    assert choice.titled(experiment("evanet20-small-scaled-no-recall")) == "EVANet-20 small, scaled, no 1D attention"
+    assert (
+        choice.titled(TABLE_1[5]) == "EVANet-20 large, scaled"
+        and choice.titled(TABLE_1[0]) == "ResNet-20 small"
+    )
+    assert (
+        choice.titled(experiment("evanet20-small-scaled-no-recall"))
+        == "EVANet-20 small, scaled, no 1D attention"
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,19 +144,28 @@ def test_a_row_has_the_reading_of_its_layer():
     ids=["another layer", "a function for a layer", "a function for an attention"],
 )
 def test_a_row_of_ones_own_with_another_layer_has_no_reading(options):
-    row = replace(TABLE_1[2], name="mine", model="Mine", variant="", head=partial(EVASummary, **options))
+    row = replace(
+        TABLE_1[2], name="mine", model="Mine", variant="", head=partial(EVASummary, **options)
+    )
     assert choice.reading(row) is None and choice.titled(row) == "Mine"
 
 
 @pytest.fixture
 def paper(tmp_path):
-    """``paper(experiment, accuracy, seed)`` puts a record at the paper tier into an empty folder of records."""
+    """``paper(experiment, accuracy, seed)`` puts a record at the paper tier into an empty folder of
+    records.
+    """
     source = next(records.results().glob("quick/resnet20-small-seed0.json"))
 
     def make(name, accuracy, seed=0, best=None):
         record = json.loads(source.read_text("utf-8"))
         name = experiment(name).name
-        record |= {"experiment": name, "tier": "paper", "seed": seed, "validation_accuracy": accuracy}
+        record |= {
+            "experiment": name,
+            "tier": "paper",
+            "seed": seed,
+            "validation_accuracy": accuracy,
+        }
         record["computation"] = COMPUTATION
         record["settings"] |= {"experiment": name, "tier": "paper", "seed": seed, "epochs": 150}
         entry = record["curve"][-1] | {"validation_accuracy": accuracy}
@@ -169,16 +199,22 @@ def test_a_collapsed_run_and_one_that_was_not_have_no_mean(paper):
 def test_what_was_stopped_is_told_below_the_table(tmp_path, paper):
     folder = tmp_path / "unfinished"
     folder.mkdir()
-    (folder / "evanet20-large-scaled-seed0.log").write_text("did not train:\nloss 2.303.\n", "utf-8")
+    (folder / "evanet20-large-scaled-seed0.log").write_text(
+        "did not train:\nloss 2.303.\n", "utf-8"
+    )
     line = "sanet20-large seed 0 epoch {}/150: loss {}, validation {}%, images/s 9\n"
-    (folder / "sanet20-large-seed0.log").write_text(line.format(1, 1.9, 53.9) + line.format(2, 1.412, 50.84), "utf-8")
+    (folder / "sanet20-large-seed0.log").write_text(
+        line.format(1, 1.9, 53.9) + line.format(2, 1.412, 50.84), "utf-8"
+    )
     told = tables.markdown(tables.table(tmp_path))
     assert "EVANet-20 large, scaled, seed 0 did not train: loss 2.303." in told
     assert (
         "stopped after epoch 2, at a validation accuracy of 50.8 % and a training loss of 1.41 (best validation 53.9 %)"
         in told
     )
-    assert "did not train" not in tables.markdown(tables.table(paper("evanet20-large-scaled", 90.0)))
+    assert "did not train" not in tables.markdown(
+        tables.table(paper("evanet20-large-scaled", 90.0))
+    )
 
 
 def test_an_unfinished_run_is_read_line_by_line(tmp_path):
@@ -198,7 +234,10 @@ def test_the_mechanism_is_that_of_the_letter():
 def test_the_mechanism_goes_on_from_no_other_checkpoint(tmp_path):
     begun = runpy.run_path(str(ROOT / "scripts" / "mechanism.py"))["begun"]
     settings = Settings("evanet20-small-letter", tier="paper")
-    said = {"settings": {"experiment": "evanet20-small-letter", "tier": "paper", "seed": 0}, "curve": [{}] * 24}
+    said = {
+        "settings": {"experiment": "evanet20-small-letter", "tier": "paper", "seed": 0},
+        "curve": [{}] * 24,
+    }
     path = write_tensors(tmp_path, "epoch-0024", {"network.a": torch.ones(1)}, said)
     assert begun(path, settings, 24)["network.a"] == 1
     for other, start in (
@@ -206,12 +245,16 @@ def test_the_mechanism_goes_on_from_no_other_checkpoint(tmp_path):
         (settings.model_copy(update={"seed": 1}), 24),
         (Settings("evanet20-small", tier="paper"), 24),
     ):
-        with pytest.raises(ValueError, match="is of evanet20-small-letter, paper tier, seed 0, after 24 epochs"):
+        with pytest.raises(
+            ValueError, match="is of evanet20-small-letter, paper tier, seed 0, after 24 epochs"
+        ):
             begun(path, other, start)
 
 
 def test_the_first_steps_are_as_the_page_says():
-    """*What the large network says* gives two predictions and how they ended: they did in the record that it shows."""
+    """*What the large network says* gives two predictions and how they ended: they did in the
+    record that it shows.
+    """
     found = json.loads((records.results() / "first_steps.json").read_text("utf-8"))
     assert found["sha256"] == checksum(found)
     small, large, convolution, eva = (found["courses"][name] for name in list(found["courses"])[:4])
@@ -242,7 +285,9 @@ def test_a_slower_part_moves_by_a_quarter_and_all_else_as_before(course, part):
         optimiser.step()
     for name, parameter in network.named_parameters():
         moved = 2 * (0.25e-3 if name.startswith(part) else 1e-3)
-        torch.testing.assert_close(before[name] - parameter, torch.full_like(parameter, moved), rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(
+            before[name] - parameter, torch.full_like(parameter, moved), rtol=1e-3, atol=1e-6
+        )
 
 
 def test_the_mechanism_is_as_the_page_says():
@@ -253,12 +298,27 @@ def test_the_mechanism_is_as_the_page_says():
         for change, entries in found["courses"].items()
     }
     assert mean["larger epsilon"] < mean["nothing"]
-    assert all(mean[cure] > mean["nothing"] + 5 for cure in ("logits scaled", "queries normed", "gradient clipped"))
-    assert mean["nothing"] < mean["all in float32"] < min(mean["logits scaled"], mean["queries normed"])
-    parts = [part for entries in found["courses"].values() for entry in entries for part in entry["parts"].values()]
+    assert all(
+        mean[cure] > mean["nothing"] + 5
+        for cure in ("logits scaled", "queries normed", "gradient clipped")
+    )
+    assert (
+        mean["nothing"]
+        < mean["all in float32"]
+        < min(mean["logits scaled"], mean["queries normed"])
+    )
+    parts = [
+        part
+        for entries in found["courses"].values()
+        for entry in entries
+        for part in entry["parts"].values()
+    ]
     assert max(part["step"] for part in parts) < 1
     logits = {
         change: max(each["logit"] for entry in entries for each in entry["attentions"].values())
         for change, entries in found["courses"].items()
     }
-    assert max(logits["logits scaled"], logits["queries normed"]) < min(logits["nothing"], logits["all in float32"]) / 5
+    assert (
+        max(logits["logits scaled"], logits["queries normed"])
+        < min(logits["nothing"], logits["all in float32"]) / 5
+    )

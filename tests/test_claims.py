@@ -1,4 +1,6 @@
-"""The claims, the ablations, the gaps and the answer: what they say of records of runs that were not made."""
+"""The claims, the ablations, the gaps and the answer: what they say of records of runs that were
+not made.
+"""
 
 import csv
 import io
@@ -17,7 +19,9 @@ from evalib.results.statistics import Difference
 
 RESNET, SANET, EVANET = (row.name for row in evalib.TABLE_1[:3])
 QUERY, MLP = statistics.QUERY_ALONE, statistics.MLP
-TWO_EPOCHS = [{"epoch": n, "validation_accuracy": 10.0, "test_accuracy": 80.0, "seconds": 1.0} for n in (1, 2)]
+TWO_EPOCHS = [
+    {"epoch": n, "validation_accuracy": 10.0, "test_accuracy": 80.0, "seconds": 1.0} for n in (1, 2)
+]
 
 CLEAR = {RESNET: (88.0, 87.9, 88.1), EVANET: (91.0, 91.1, 90.9), SANET: (87.0, 86.9, 87.2)}
 """EVANet three points ahead of ResNet, with a tenth of noise."""
@@ -39,12 +43,16 @@ def verdict(out, statement):
 LEAD = "EVANet-20 small − ResNet-20 small is +1.75 points"
 
 
-# ── Verdicts ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Verdicts
+# ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_claim_is_the_verdict_of_the_rule_and_says_whether_the_size_is_the_papers(tmp_path):
     runs(tmp_path, CLEAR)
-    found, judged = verdict(tmp_path, LEAD), statistics.judge(statistics.PAPER, load_records(tmp_path))[0]
+    found, judged = (
+        verdict(tmp_path, LEAD),
+        statistics.judge(statistics.PAPER, load_records(tmp_path))[0],
+    )
     assert (found.verdict, found.p, found.found) == ("supported", judged.p, judged.difference)
     assert found.why == "the paper's +1.75 lies outside our interval"
     row = claims.rows([found])[0]
@@ -56,18 +64,25 @@ def test_what_has_not_run_is_not_yet_decided_and_says_what_it_needs(tmp_path):
     found = verdict(tmp_path, "SANet-20 small − ResNet-20 small is +1.20 points")
     assert (found.verdict, found.p) == ("not yet decided", None)
     assert found.why.startswith("2 of 3 seeds have run with both; the paper's +1.20 lies outside")
-    assert verdict(tmp_path, "SANet-20 large − ResNet-20 large is +0.35 points").why.startswith("0 of 3 seeds")
+    assert verdict(tmp_path, "SANet-20 large − ResNet-20 large is +0.35 points").why.startswith(
+        "0 of 3 seeds"
+    )
 
 
 def test_shorter_runs_make_no_claim(tmp_path):
     runs(tmp_path, CLEAR, "quick")
-    assert {claim.verdict for claim in claims.claims(tmp_path) if claim.kind != "time"} == {"not yet decided"}
+    assert {claim.verdict for claim in claims.claims(tmp_path) if claim.kind != "time"} == {
+        "not yet decided"
+    }
     assert all(claim.found == Difference() and claim.p is None for claim in claims.claims(tmp_path))
 
 
 def test_a_collapse_is_said_beside_the_verdict(tmp_path):
     runs(tmp_path, CLEAR)
-    fell = [{"epoch": n + 1, "validation_accuracy": 80.0 if n < 20 else 10.0, "seconds": 1.0} for n in range(150)]
+    fell = [
+        {"epoch": n + 1, "validation_accuracy": 80.0 if n < 20 else 10.0, "seconds": 1.0}
+        for n in range(150)
+    ]
     made(tmp_path, EVANET, 2, "paper", 1_000, curve=fell)
     assert verdict(tmp_path, LEAD).why.endswith("EVANet-20 small: 1 of 3 runs collapsed")
 
@@ -86,7 +101,8 @@ def test_the_command_prints_every_claim_in_every_format(tmp_path, capsys):
     assert len(list(csv.DictReader(io.StringIO(capsys.readouterr().out)))) == 10
 
 
-# ── Time, and what is counted ─────────────────────────────────────────────────────────────────────────────────────
+# ── Time, and what is counted
+# ─────────────────────────────────────────────────────────────────────────────────────
 
 SLOWER = "EVANet trains more slowly than ResNet"
 
@@ -98,7 +114,10 @@ def test_time_is_compared_by_one_commit_on_one_device_and_not_tested(tmp_path):
     found = verdict(tmp_path, SLOWER)
     assert (found.verdict, found.p) == ("supported", None)
     assert [ratio for _, ratio in claims.epochs(2, tmp_path)] == pytest.approx([2.0, 2.01])
-    assert claims.slower([1.2, 0.9]) == "not distinguishable" and claims.slower([0.9]) == "not supported"
+    assert (
+        claims.slower([1.2, 0.9]) == "not distinguishable"
+        and claims.slower([0.9]) == "not supported"
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +130,10 @@ def test_time_is_compared_by_one_commit_on_one_device_and_not_tested(tmp_path):
 def test_times_that_cannot_be_compared_are_not(tmp_path, other):
     made(tmp_path, EVANET, 0, "quick", seconds=120.0)
     made(tmp_path, RESNET, 0, "quick", seconds=60.0, **other)
-    assert (verdict(tmp_path, SLOWER).verdict, verdict(tmp_path, SLOWER).ours) == ("not yet decided", "–")
+    assert (verdict(tmp_path, SLOWER).verdict, verdict(tmp_path, SLOWER).ours) == (
+        "not yet decided",
+        "–",
+    )
 
 
 def test_a_run_that_lay_still_is_timed_with_none(tmp_path):
@@ -126,7 +148,10 @@ def test_a_run_that_lay_still_is_timed_with_none(tmp_path):
 def test_a_step_is_compared_with_the_kept_benchmark(tmp_path):
     folder = tmp_path / "benchmarks"
     folder.mkdir()
-    steps = {RESNET: {"evalib": 2.0, "evalib, compiled": 1.0}, EVANET: {"evalib": 9.0, "evalib, compiled": 1.5}}
+    steps = {
+        RESNET: {"evalib": 2.0, "evalib, compiled": 1.0},
+        EVANET: {"evalib": 9.0, "evalib, compiled": 1.5},
+    }
     (folder / "training-x.json").write_text(json.dumps({"device": "a GPU", "step_seconds": steps}))
     (folder / "training-y.json").write_text('{"device": 3}')
     with pytest.warns(UserWarning, match="training-y.json is no benchmark"):
@@ -136,7 +161,11 @@ def test_a_step_is_compared_with_the_kept_benchmark(tmp_path):
 
 def test_costs_are_counted():
     found = {claim.statement: claim for claim in costs.costs()}
-    verdicts = {name: claim.verdict for name, claim in found.items() if "large" not in name and "256" not in name}
+    verdicts = {
+        name: claim.verdict
+        for name, claim in found.items()
+        if "large" not in name and "256" not in name
+    }
     assert verdicts == {
         "self-attention, 64 channels, k = 3, has fewer parameters and FLOPs than the convolution it replaces": "supported",
         "EVA, 64 channels, has fewer parameters and FLOPs than a 7×7 convolution": "not supported",
@@ -152,17 +181,27 @@ def test_costs_are_counted():
 def test_the_example_is_256_templates_of_3200_entries():
     found = costs.example()
     flops = 2 * 256 * 5 * 5 * 128 * 32 * 32
-    assert found.ours == f"256 templates in 3,200 dimensions: 819,200 weights, {flops / 1e6:,.0f} MFLOPs"
+    assert (
+        found.ours
+        == f"256 templates in 3,200 dimensions: 819,200 weights, {flops / 1e6:,.0f} MFLOPs"
+    )
     assert found.verdict == "supported"
 
 
-# ── Ablations and gaps ────────────────────────────────────────────────────────────────────────────────────────────
+# ── Ablations and gaps
+# ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_effect_is_over_common_seeds_and_has_an_interval_at_the_full_schedule_alone(tmp_path):
     runs(tmp_path, {"evanet20-small-residual": (80.0, 82.0), EVANET: (81.0, 81.5, 99.0)}, "quick")
     tier, found = tables.effect(experiment("evanet20-small-residual"), tmp_path)
-    assert (tier, found.n, found.mean, found.low, found.p) == ("quick", 2, pytest.approx(-0.25), None, None)
+    assert (tier, found.n, found.mean, found.low, found.p) == (
+        "quick",
+        2,
+        pytest.approx(-0.25),
+        None,
+        None,
+    )
     runs(tmp_path, CLEAR | {"evanet20-small-residual": (90.0, 90.3)})
     tier, found = tables.effect(experiment("evanet20-small-residual"), tmp_path)
     by = statistics.noise(load_records(tmp_path))
@@ -186,7 +225,10 @@ def test_ablations_have_a_table_of_their_own(tmp_path, capsys):
 def test_the_worth_of_choosing_by_the_test_set_is_best_minus_last(tmp_path):
     name = next(row.name for row in ROWS.values() if row.test_each_epoch and row.base == EVANET)
     for seed, (best, last) in enumerate(((44.0, 42.0), (43.0, 42.0))):
-        curve = [entry | {"test_accuracy": each} for entry, each in zip(TWO_EPOCHS, (best, last), strict=True)]
+        curve = [
+            entry | {"test_accuracy": each}
+            for entry, each in zip(TWO_EPOCHS, (best, last), strict=True)
+        ]
         made(tmp_path, name, seed, "smoke", round(5 * last), curve=curve)
     tier, found = tables.effect(experiment(name), tmp_path)
     assert (tier, found.n, found.mean) == ("smoke", 2, pytest.approx(1.5))
@@ -195,10 +237,15 @@ def test_the_worth_of_choosing_by_the_test_set_is_best_minus_last(tmp_path):
 def test_an_ablation_that_was_stopped_is_not_called_not_run(tmp_path):
     log = tmp_path / "unfinished" / "evanet20-large-residual-seed0.log"
     log.parent.mkdir()
-    log.write_text("evanet20-large-residual seed 0 epoch 1/150: loss 1.818, validation 42.94%, images/s 10747\n")
+    log.write_text(
+        "evanet20-large-residual seed 0 epoch 1/150: loss 1.818, validation 42.94%, images/s 10747\n"
+    )
     shown = tables.ablations_markdown(tables.ablations(tmp_path))
     assert shown.count("stopped ") >= 1
-    assert "`evanet20-large-residual`, seed 0 was stopped after epoch 1, at a validation accuracy of 42.9 %" in shown
+    assert (
+        "`evanet20-large-residual`, seed 0 was stopped after epoch 1, at a validation accuracy of 42.9 %"
+        in shown
+    )
 
 
 def test_the_gaps_of_the_paper_and_ours_have_one_ruler(tmp_path):
@@ -211,13 +258,15 @@ def test_the_gaps_of_the_paper_and_ours_have_one_ruler(tmp_path):
     assert found["verdict"] == "supported" and len(tables.gaps(tmp_path)) == 6
 
 
-# ── The answer ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── The answer
+# ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 ANSWERS = {
     answer.UNDECIDED: CLEAR | {QUERY: (88.0, 88.1)},
     answer.YES: CLEAR | {QUERY: (88.5, 88.4, 88.6), MLP: (88.2, 88.3, 88.1)},
     answer.NO: CLEAR | {QUERY: (91.0, 91.2, 90.9), MLP: (88.2, 88.3, 88.1)},
-    answer.NOT_AHEAD: CLEAR | {RESNET: (91.0, 90.9, 91.1), QUERY: (88.5, 88.4, 88.6), MLP: (88.2, 88.3, 88.1)},
+    answer.NOT_AHEAD: CLEAR
+    | {RESNET: (91.0, 90.9, 91.1), QUERY: (88.5, 88.4, 88.6), MLP: (88.2, 88.3, 88.1)},
 }
 
 
@@ -232,7 +281,10 @@ def test_the_answer_is_the_rules_and_its_numbers_are_the_records(tmp_path, said)
     assert f"{mean[EVANET] - mean[RESNET]:+.2f}".replace("-", "−") in text
     assert f"{489_242 / 172_506:.1f} times" in text or said in (answer.NO, answer.NOT_AHEAD)
     if said != answer.UNDECIDED:
-        assert f"{mean[QUERY]:.1f} %" in text and f"{mean[EVANET] - mean[QUERY]:+.2f}".replace("-", "−") in text
+        assert (
+            f"{mean[QUERY]:.1f} %" in text
+            and f"{mean[EVANET] - mean[QUERY]:+.2f}".replace("-", "−") in text
+        )
 
 
 def test_a_control_that_is_ahead_is_a_no_whatever_resnet_does(tmp_path):
@@ -241,12 +293,19 @@ def test_a_control_that_is_ahead_is_a_no_whatever_resnet_does(tmp_path):
 
 
 def test_without_runs_the_answer_is_not_yet_decided(tmp_path):
-    assert answer.verdict(tmp_path) == answer.UNDECIDED and answer.text(tmp_path).startswith("**Not yet decided.**")
+    assert answer.verdict(tmp_path) == answer.UNDECIDED and answer.text(tmp_path).startswith(
+        "**Not yet decided.**"
+    )
 
 
 def test_what_the_answer_says_in_words_holds_of_the_records():
-    """While it is undecided: after 15 epochs both controls were ahead. Of the letter: one of two runs collapsed."""
+    """While it is undecided: after 15 epochs both controls were ahead. Of the letter: one of two
+    runs collapsed.
+    """
     quick = {row.name: complete(row, "quick") for row in map(experiment, (EVANET, QUERY, MLP))}
-    means = {name: sum(r["test"]["accuracy"] for r in found) / len(found) for name, found in quick.items()}
+    means = {
+        name: sum(r["test"]["accuracy"] for r in found) / len(found)
+        for name, found in quick.items()
+    }
     assert means[QUERY] > means[EVANET] < means[MLP]
     assert "in 1 of 2 runs" in answer.letter()

@@ -33,7 +33,9 @@ def losses(name: str) -> list[float]:
     optimiser = OPTIMISERS[recipe.optimiser](network, recipe.learning_rate, recipe.weight_decay)
     padded, labels = data.pad(cifar.train_images[::25]), cifar.train_labels[::25]
     step = eager_step(network, optimiser, padded, labels)
-    batches = zip(*(part.split(BATCH) for part in data.epoch_plan(len(labels), seed=0, epoch=0)), strict=True)
+    batches = zip(
+        *(part.split(BATCH) for part in data.epoch_plan(len(labels), seed=0, epoch=0)), strict=True
+    )
     return [step(data.Plan(*batch))[0].item() for batch, _ in zip(batches, range(2), strict=False)]
 
 

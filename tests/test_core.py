@@ -10,7 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import evalib
-from evalib import Bottleneck, ExpandingVisualAttention, Experiment, RelativeSelfAttention, experiments
+from evalib import (
+    Bottleneck,
+    ExpandingVisualAttention,
+    Experiment,
+    RelativeSelfAttention,
+    experiments,
+)
 from evalib.equations import ring
 from evalib.eva import SingleQueryAttention
 from evalib.experiments import Recipe
@@ -68,7 +74,9 @@ def test_eva_turns_with_the_square_when_its_parameters_do(eva, symmetry):
     x = turned = torch.randn(2, 3, 7, 7)
     other = eva
     for each in symmetry:
-        other, turned = (flipped(other), turned.flip(-1)) if each == "f" else (transposed(other), turned.mT)
+        other, turned = (
+            (flipped(other), turned.flip(-1)) if each == "f" else (transposed(other), turned.mT)
+        )
     close(other(turned), eva(x))
     if symmetry:
         assert not torch.allclose(eva(turned), eva(x))
@@ -79,15 +87,23 @@ def with_heads(layer, order):
     other = copy.deepcopy(layer)
     for name in ("W_Q", "W_K", "W_V"):
         weight = getattr(layer, name).weight.data
-        getattr(other, name).weight.data = weight.unflatten(0, (len(order), -1))[order].flatten(0, 1)
+        getattr(other, name).weight.data = weight.unflatten(0, (len(order), -1))[order].flatten(
+            0, 1
+        )
     other.rows.data, other.cols.data = layer.rows.data[order], layer.cols.data[order]
     return other
 
 
 def test_heads_in_another_order_give_their_channels_in_that_order():
     order = torch.tensor([2, 0, 1])
-    look, query, memory = SingleQueryAttention(5, 12, 3, ring(2)), torch.randn(2, 12), torch.randn(2, 16, 5)
-    (y, weights), (moved, moved_weights) = (each(query, memory) for each in (look, with_heads(look, order)))
+    look, query, memory = (
+        SingleQueryAttention(5, 12, 3, ring(2)),
+        torch.randn(2, 12),
+        torch.randn(2, 16, 5),
+    )
+    (y, weights), (moved, moved_weights) = (
+        each(query, memory) for each in (look, with_heads(look, order))
+    )
     close(moved, y.unflatten(1, (3, 4))[:, order].flatten(1))
     close(moved_weights, weights[:, order])
     layer, x = RelativeSelfAttention(5, 12, 3, 3), torch.randn(2, 5, 6, 4)
@@ -95,7 +111,8 @@ def test_heads_in_another_order_give_their_channels_in_that_order():
 
 
 @pytest.mark.parametrize(
-    "build", [lambda: ExpandingVisualAttention(4, 8, 5, 2), lambda: RelativeSelfAttention(4, 8, 3, 2)]
+    "build",
+    [lambda: ExpandingVisualAttention(4, 8, 5, 2), lambda: RelativeSelfAttention(4, 8, 3, 2)],
 )
 def test_an_image_is_independent_of_the_others_in_its_batch(build):
     layer, x = build(), torch.randn(3, 4, 7, 7)
@@ -108,13 +125,18 @@ def test_an_image_is_independent_of_the_others_in_its_batch(build):
 
 
 def test_another_extent_has_its_own_rings(extent, pixels):
-    eva, x = ExpandingVisualAttention(4, 8, 5, 2, extent=extent), torch.randn(2, 4, extent, extent, requires_grad=True)
+    eva, x = (
+        ExpandingVisualAttention(4, 8, 5, 2, extent=extent),
+        torch.randn(2, 4, extent, extent, requires_grad=True),
+    )
     y, seen = evalib.trace(eva, x)
     assert y.shape == (2, 5, 1, 1)
     assert [weights.shape[-1] for weights in seen.look_weights] == pixels
     y.square().sum().backward()
     assert (x.grad.abs().sum(dim=1) > 0).all()
-    with pytest.raises(ValueError, match=f"the map is 3×4, EVA reads {extent}×{extent}: .*AdaptiveAvgPool2d"):
+    with pytest.raises(
+        ValueError, match=f"the map is 3×4, EVA reads {extent}×{extent}: .*AdaptiveAvgPool2d"
+    ):
         eva(torch.randn(2, 4, 3, 4))
 
 
@@ -147,7 +169,9 @@ def test_eva_computes_in_half_precision_on_a_cpu(dtype):
 def test_a_map_of_another_size_is_refused_by_an_evanet(size):
     network = evalib.build("evanet20-small").eval()
     i, j = (extent // 4 for extent in size)
-    with pytest.raises(ValueError, match=f"the last map is {i}×{j}, an EVANet reads 8×8 or 7×7.*AdaptiveAvgPool2d"):
+    with pytest.raises(
+        ValueError, match=f"the last map is {i}×{j}, an EVANet reads 8×8 or 7×7.*AdaptiveAvgPool2d"
+    ):
         network(torch.randn(1, 3, *size))
 
 
@@ -158,7 +182,9 @@ def test_a_map_of_7_by_7_is_read_whole():
 
 
 def test_a_module_without_one_eva_has_no_trace(eva):
-    with pytest.raises(ValueError, match=r"Network has no layers of Expanding Visual Attention.*give an EVANet"):
+    with pytest.raises(
+        ValueError, match=r"Network has no layers of Expanding Visual Attention.*give an EVANet"
+    ):
         evalib.trace(evalib.build("resnet20-small"), torch.randn(1, 3, 32, 32))
     with pytest.raises(ValueError, match="Sequential has 2 layers"):
         evalib.trace(nn.Sequential(eva, eva.__class__(5, 8, 5, 2)), torch.randn(1, 3, 7, 7))
@@ -181,11 +207,15 @@ class TwiceRun(nn.Module):
 
 def test_other_classes_and_channels():
     for name in ("resnet20-small", "sanet20-small", "evanet20-small"):
-        assert evalib.build(name, num_classes=100, in_channels=1)(torch.randn(2, 1, 32, 32)).shape == (2, 100)
+        assert evalib.build(name, num_classes=100, in_channels=1)(
+            torch.randn(2, 1, 32, 32)
+        ).shape == (2, 100)
 
 
 def test_a_row_is_registered_once_under_the_name_of_a_file(rows):
-    mine = Experiment("mine", "Mine", head=lambda channels: nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()))
+    mine = Experiment(
+        "mine", "Mine", head=lambda channels: nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
+    )
     evalib.register(mine)
     assert evalib.build("mine")(torch.randn(2, 3, 32, 32)).shape == (2, 10)
     for row, said in ((mine, "'mine' already"), (evalib.TABLE_1[0], "'resnet20-small' already")):
@@ -204,7 +234,9 @@ def test_a_row_is_registered_once_under_the_name_of_a_file(rows):
         ({"base": "resnet20-smal"}, "there is no experiment 'resnet20-smal', its base"),
     ],
 )
-def test_a_row_that_cannot_be_built_or_held_against_another_is_named_and_none_is_added(rows, fields, named):
+def test_a_row_that_cannot_be_built_or_held_against_another_is_named_and_none_is_added(
+    rows, fields, named
+):
     with pytest.raises(ValueError, match=named):
         evalib.register(Experiment("sound", "Sound"), Experiment("wrong", "Wrong", **fields))
     evalib.register(Experiment("sound", "Sound"), Experiment("upon", "Upon", base="sound"))
@@ -221,11 +253,15 @@ def test_an_optimiser_that_is_none_is_named(rows):
 def test_a_summary_reads_the_last_pixels_of_the_extent_of_its_layer(extent):
     summary, x = EVASummary(8, extent=extent).eval(), torch.randn(2, 8, extent + 1, extent + 1)
     torch.testing.assert_close(summary(x), summary.eva(x[:, :, 1:, 1:])[:, :, 0, 0])
-    with pytest.raises(ValueError, match=f"an EVANet reads {extent + 1}×{extent + 1} or {extent}×{extent}"):
+    with pytest.raises(
+        ValueError, match=f"an EVANet reads {extent + 1}×{extent + 1} or {extent}×{extent}"
+    ):
         summary(torch.randn(1, 8, 7, 7))
 
 
-@pytest.mark.parametrize("mix", [convolution_3x3, self_attention_3x3], ids=["plain", "self-attentional"])
+@pytest.mark.parametrize(
+    "mix", [convolution_3x3, self_attention_3x3], ids=["plain", "self-attentional"]
+)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_bottleneck_is_its_three_layers_around_the_shortcut(mix, stride):
     block, x = Bottleneck(32, 64, stride, mix).eval(), torch.randn(2, 32, 6, 6)
@@ -237,12 +273,16 @@ def test_a_bottleneck_is_its_three_layers_around_the_shortcut(mix, stride):
     close(block(x), (wide + shortcut).relu())
     assert (block.mix.in_channels if mix is convolution_3x3 else block.mix.W_Q.in_channels) == 16
     layers = sum(p.numel() for p in block.mix.parameters())
-    assert sum(p.numel() for p in block.parameters()) == 32 * 16 + 16 * 64 + layers + 2 * (16 + 16 + 64)
+    assert sum(p.numel() for p in block.parameters()) == 32 * 16 + 16 * 64 + layers + 2 * (
+        16 + 16 + 64
+    )
 
 
 def test_bottlenecks_make_a_network(rows):
     mix = (convolution_3x3, convolution_3x3, self_attention_3x3)
-    evalib.register(Experiment("bottlenecks", "Bottlenecks", mix=mix, block=Bottleneck, widths=(32, 64, 128)))
+    evalib.register(
+        Experiment("bottlenecks", "Bottlenecks", mix=mix, block=Bottleneck, widths=(32, 64, 128))
+    )
     network = evalib.build("bottlenecks")
     kinds = [[type(block).__name__, type(block.mix).__name__] for block in network.stages]
     assert kinds == [["Bottleneck", "Conv2d"]] * 4 + [["Bottleneck", "RelativeSelfAttention"]] * 2

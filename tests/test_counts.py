@@ -45,9 +45,13 @@ def test_attention_by_hand(stride):
 
 
 def test_eva_by_hand():
-    layer = evalib.ExpandingVisualAttention(in_channels=6, model_channels=8, out_channels=10, num_heads=2)
+    layer = evalib.ExpandingVisualAttention(
+        in_channels=6, model_channels=8, out_channels=10, num_heads=2
+    )
     first_query = 49 * 6 * 8 + 2 * 8 * 8
-    looks = 4 * 8 * 8 + 2 * 49 * 6 * 8 + 2 * 49 * 8 + 48 * 8  # queries; keys and values; q·k, q·r; the sum over v
+    looks = (
+        4 * 8 * 8 + 2 * 49 * 6 * 8 + 2 * 49 * 8 + 48 * 8
+    )  # queries; keys and values; q·k, q·r; the sum over v
     recalls = 4 * 8 * 8 + 2 * 14 * 8 * 8 + 2 * 14 * 8  # 2 + 3 + 4 + 5 = 14 slots
     output = 8 * 8 + 8 * 10
     assert flops(layer, torch.randn(1, 6, 7, 7)) == 2 * (first_query + looks + recalls + output)
@@ -60,7 +64,10 @@ def test_flops_grow_with_the_batch_and_leave_the_layers_as_they_were():
 
 
 def test_the_count_does_not_depend_on_the_form_that_computes(monkeypatch):
-    layer, x = evalib.RelativeSelfAttention(6, 8, kernel_size=3, num_heads=2), torch.randn(2, 6, 4, 6)
+    layer, x = (
+        evalib.RelativeSelfAttention(6, 8, kernel_size=3, num_heads=2),
+        torch.randn(2, 6, 4, 6),
+    )
     known = flops(layer, x)
     monkeypatch.setattr(evalib.RelativeSelfAttention, "fast", False)
     assert flops(layer, x) == known

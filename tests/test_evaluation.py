@@ -1,4 +1,6 @@
-"""The stage after training: the weights give the recorded count again, or the run is named and the others go on."""
+"""The stage after training: the weights give the recorded count again, or the run is named and the
+others go on.
+"""
 
 import json
 import shutil
@@ -94,8 +96,15 @@ def test_a_record_without_weights_has_nothing_to_evaluate(out, capsys):
 
 
 def test_rounding_on_another_device_may_move_a_count_by_one_standard_error():
-    record = {"device": "a", "versions": {"torch": "2"}, "test": {"accuracy": 90.0, "correct": 9000, "images": 10_000}}
-    here, there = {"device": "a", "torch": "2"}, {"device": "b", "torch": "2"}  # √(90 · 10 / 10000) % are 30 images
+    record = {
+        "device": "a",
+        "versions": {"torch": "2"},
+        "test": {"accuracy": 90.0, "correct": 9000, "images": 10_000},
+    }
+    here, there = (
+        {"device": "a", "torch": "2"},
+        {"device": "b", "torch": "2"},
+    )  # √(90 · 10 / 10000) % are 30 images
     assert weights.difference(record, here | {"correct": 9000}) == ""
     assert "8999 of 10000" in weights.difference(record, here | {"correct": 8999})
     assert weights.difference(record, there | {"correct": 8970}) == ""

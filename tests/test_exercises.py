@@ -1,4 +1,6 @@
-"""Exercises: the stub is not accepted, the folded solution is right, and a plausible mistake is refused."""
+"""Exercises: the stub is not accepted, the folded solution is right, and a plausible mistake is
+refused.
+"""
 
 import ast
 import re
@@ -32,7 +34,9 @@ MISTAKES = {  # of each exercise of a page, in order
         "def position_logits(query, rows, cols): return (query[:4] @ rows)[None] + (query[4:] @ cols)[:, None]",  # swapped
         "row_embeddings, column_embeddings = [0.0, 20.0, 0.0], [0.0, 0.0, 20.0]",  # the pixel to the right
     ),
-    "eva_by_hand": ("def recall(query, slots): return (slots @ query).softmax(dim=0) @ slots",),  # no scale
+    "eva_by_hand": (
+        "def recall(query, slots): return (slots @ query).softmax(dim=0) @ slots",
+    ),  # no scale
     "eva_code": (
         "def mask(radius): return torch.maximum(*torch.meshgrid(*[(torch.arange(7) - 3).abs()] * 2, indexing='ij')) <= radius",
         "changes = [False, False, True, False]",  # the fourth look asks with what the third saw
@@ -71,7 +75,14 @@ def tags(cell):
 def value(source, namespace):
     """Run a cell; the value of its last line, as a notebook would show it."""
     *body, last = ast.parse(source).body
-    exec(compile(ast.Module([*body, last] if not isinstance(last, ast.Expr) else body, []), "cell", "exec"), namespace)
+    exec(
+        compile(
+            ast.Module([*body, last] if not isinstance(last, ast.Expr) else body, []),
+            "cell",
+            "exec",
+        ),
+        namespace,
+    )
     if isinstance(last, ast.Expr):
         return eval(compile(ast.Expression(last.value), "cell", "eval"), namespace)
     return None
@@ -114,7 +125,15 @@ def test_stub_solution_and_mistake(page):
 def test_the_chapter_of_an_equation_has_all_its_parts(chapter):
     texts = [(NOTEBOOKS / f"{page}.py").read_text("utf-8") for page in chapter.split()]
     headings = [re.findall(r"^# ## (.*)$", text, re.M) for text in texts]
-    parts = {"The equation", "By hand", "The code", "Checks", "What breaks", "Exercises", "In short"}
+    parts = {
+        "The equation",
+        "By hand",
+        "The code",
+        "Checks",
+        "What breaks",
+        "Exercises",
+        "In short",
+    }
     assert parts <= {heading for each in headings for heading in each}
     assert all(each[-1] == "In short" for each in headings)
     whole = "\n".join(texts)
@@ -123,9 +142,11 @@ def test_the_chapter_of_an_equation_has_all_its_parts(chapter):
 
 
 def test_every_page_with_an_exercise_is_tested():
-    assert {page.stem for page in NOTEBOOKS.glob("*.py") if 'tags=["exercise"]' in page.read_text("utf-8")} == set(
-        MISTAKES
-    )
+    assert {
+        page.stem
+        for page in NOTEBOOKS.glob("*.py")
+        if 'tags=["exercise"]' in page.read_text("utf-8")
+    } == set(MISTAKES)
 
 
 def test_check_takes_numbers_lists_and_tensors_and_refuses_the_near_miss():

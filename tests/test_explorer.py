@@ -1,4 +1,6 @@
-"""What the Explorer exports: the intermediates of the network's own pass, small, and safe inside a page."""
+"""What the Explorer exports: the intermediates of the network's own pass, small, and safe inside a
+page.
+"""
 
 import gzip
 import re
@@ -54,12 +56,19 @@ def test_the_attention_that_is_exported_is_the_one_that_made_the_scores(photogra
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("convolution", "resnet20-small"), ("relative_attention", "sanet20-small"), ("eva", "evanet20-small")],
+    [
+        ("convolution", "resnet20-small"),
+        ("relative_attention", "sanet20-small"),
+        ("eva", "evanet20-small"),
+    ],
 )
 def test_an_element_is_small_whole_and_has_a_static_figure(kind, name, photographs):
     html = getattr(explorer, kind)(network(name), *photographs).data
     assert len(gzip.compress(html.encode())) < 200_000
-    assert html.count("</script>") == 2 and html.count("<eva-explorer style") == html.count("</eva-explorer>") == 1
+    assert (
+        html.count("</script>") == 2
+        and html.count("<eva-explorer style") == html.count("</eva-explorer>") == 1
+    )
     assert html.count("<svg") == html.count("</svg>") >= 2
     assert 'role="img" aria-label="' in html
     assert (explorer.NOTE in html) == (kind != "convolution")

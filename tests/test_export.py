@@ -1,4 +1,6 @@
-"""An exported network takes raw pixels, any number of images, and gives the scores of the network that it was made of."""
+"""An exported network takes raw pixels, any number of images, and gives the scores of the network
+that it was made of.
+"""
 
 import json
 import subprocess
@@ -28,7 +30,9 @@ def images():
 def run_onnx(path):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     classes = session.get_modelmeta().custom_metadata_map["classes"]
-    return lambda images: torch.from_numpy(session.run(["scores"], {"images": images.numpy()})[0]), classes
+    return lambda images: torch.from_numpy(
+        session.run(["scores"], {"images": images.numpy()})[0]
+    ), classes
 
 
 def run_pt2(path):
@@ -37,11 +41,18 @@ def run_pt2(path):
     return program.module(), files["classes.json"]
 
 
-CASES = [("resnet20-small", "onnx"), ("sanet20-small", "onnx"), ("evanet20-small", "onnx"), ("sanet20-small", "pt2")]
+CASES = [
+    ("resnet20-small", "onnx"),
+    ("sanet20-small", "onnx"),
+    ("evanet20-small", "onnx"),
+    ("sanet20-small", "pt2"),
+]
 
 
 @pytest.mark.parametrize(("name", "format"), CASES)
-def test_an_exported_network_gives_the_scores_of_the_network(tmp_path, images, capsys, name, format):
+def test_an_exported_network_gives_the_scores_of_the_network(
+    tmp_path, images, capsys, name, format
+):
     path = tmp_path / f"mine.{format}"
     assert main(["export", name, "--format", format, "--to", str(path)]) == 0
     assert str(path) in capsys.readouterr().out
@@ -58,14 +69,19 @@ def test_the_network_is_left_as_it_was(tmp_path):
     export.Deployed(network)
     assert network.training and next(network.parameters()).dtype == torch.float64
     assert all(parameter.requires_grad for parameter in network.parameters())
-    assert all(part.fast for part in network.modules() if isinstance(part, evalib.RelativeSelfAttention))
+    assert all(
+        part.fast for part in network.modules() if isinstance(part, evalib.RelativeSelfAttention)
+    )
 
 
 def test_a_file_that_is_there_is_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "resnet20-small.onnx").write_text("mine")
     assert main(["export", "resnet20-small"]) == 2
-    assert "there already" in capsys.readouterr().err and (tmp_path / "resnet20-small.onnx").read_text() == "mine"
+    assert (
+        "there already" in capsys.readouterr().err
+        and (tmp_path / "resnet20-small.onnx").read_text() == "mine"
+    )
 
 
 def test_what_cannot_be_exported_is_named(tmp_path, monkeypatch):
@@ -75,7 +91,9 @@ def test_what_cannot_be_exported_is_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="2 classes are named, the network has 10"):
         export.export(network, tmp_path / "mine.onnx", classes=("cat", "dog"))
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ModuleNotFoundError, match=r"needs onnxscript, .*pip install 'evalib\[export\]'"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"needs onnxscript, .*pip install 'evalib\[export\]'"
+    ):
         export.export(network, tmp_path / "mine.onnx")
     assert not list(tmp_path.iterdir())
 
@@ -87,7 +105,10 @@ def test_the_name_of_the_file_says_the_format_and_may_not_say_another(tmp_path, 
     assert main(["export", "resnet20-small", "--to", str(tmp_path)]) == 2
     assert "is a folder: name a file in it" in capsys.readouterr().err and not path.exists()
     assert main(["export", "resnet20-small", "--to", str(path)]) == 0
-    assert torch.export.load(path).module()(torch.zeros(3, 3, 32, 32, dtype=torch.uint8)).shape == (3, 10)
+    assert torch.export.load(path).module()(torch.zeros(3, 3, 32, 32, dtype=torch.uint8)).shape == (
+        3,
+        10,
+    )
 
 
 def test_the_size_is_that_of_the_images_trained_on_and_names_may_be_an_array(tmp_path, monkeypatch):
@@ -104,7 +125,9 @@ def test_the_size_is_that_of_the_images_trained_on_and_names_may_be_an_array(tmp
 def test_another_size_and_number_of_classes(tmp_path):
     network = evalib.build("resnet20-small", num_classes=3)
     path = export.export(network, tmp_path / "mine.onnx", classes=("a", "b", "c"), size=(24, 40))
-    images = torch.from_numpy(np.random.default_rng(0).integers(256, size=(3, 3, 24, 40), dtype=np.uint8))
+    images = torch.from_numpy(
+        np.random.default_rng(0).integers(256, size=(3, 3, 24, 40), dtype=np.uint8)
+    )
     program, classes = run_onnx(path)
     torch.testing.assert_close(program(images), evalib.predict(network, images), rtol=0, atol=1e-4)
     assert json.loads(classes) == ["a", "b", "c"]
@@ -133,4 +156,6 @@ session = onnxruntime.InferenceSession({str(path)!r}, providers=["CPUExecutionPr
 assert session.run(None, {{"images": numpy.zeros((0, 3, 32, 32), numpy.uint8)}})[0].shape == (0, 10)
 assert "mean" in session.get_modelmeta().custom_metadata_map["preprocessing"]
 """
-    subprocess.run([sys.executable, "-c", code], check=True)  # a fault of the runtime ends its process
+    subprocess.run(
+        [sys.executable, "-c", code], check=True
+    )  # a fault of the runtime ends its process

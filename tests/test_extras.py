@@ -1,4 +1,6 @@
-"""``pip install evalib`` alone: the layers and networks work, and what needs more says which extra brings it."""
+"""``pip install evalib`` alone: the layers and networks work, and what needs more says which extra
+brings it.
+"""
 
 import ast
 import importlib.util
@@ -39,10 +41,16 @@ print(len(seen.looks), sorted({name.split(".")[0] for name in sys.modules if nam
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("import evalib; evalib.train", "needs filelock, which comes with: pip install 'evalib[train]'"),
+        (
+            "import evalib; evalib.train",
+            "needs filelock, which comes with: pip install 'evalib[train]'",
+        ),
         ("from evalib import load_pretrained", "pip install 'evalib[train]'"),
         ("from evalib.training import data", "pip install 'evalib[train]'"),
-        ("from evalib.pages import figures", "needs IPython, which comes with: pip install 'evalib[book]'"),
+        (
+            "from evalib.pages import figures",
+            "needs IPython, which comes with: pip install 'evalib[book]'",
+        ),
         ("import evalib; evalib.nothing", "module 'evalib' has no attribute 'nothing'"),
     ],
 )
@@ -57,7 +65,10 @@ def test_a_command_without_the_extra_is_one_line():
         "import runpy; sys.argv = ['-m', 'table']; runpy.run_module('evalib', run_name='__main__', alter_sys=True)"
     )
     assert done.returncode == 2
-    assert done.stderr == "evalib: this part of evalib needs filelock, which comes with: pip install 'evalib[train]'\n"
+    assert (
+        done.stderr
+        == "evalib: this part of evalib needs filelock, which comes with: pip install 'evalib[train]'\n"
+    )
 
 
 def test_every_public_name_is_there_and_no_other_comes_later():

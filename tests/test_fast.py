@@ -42,7 +42,9 @@ def assert_same(literal, quick, inputs, tolerance=1e-12):
     weights = [torch.randn_like(y) for y in literal]
     grads = [
         torch.autograd.grad(
-            sum((w * y).sum() for w, y in zip(weights, ys, strict=True)), inputs, materialize_grads=True
+            sum((w * y).sum() for w, y in zip(weights, ys, strict=True)),
+            inputs,
+            materialize_grads=True,
         )
         for ys in (literal, quick)
     ]
@@ -67,7 +69,9 @@ def test_each_formulation_is_the_literal_equation(heads, k, stride):
 
 
 @each_formulation
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     n=st.integers(1, 3), h=st.integers(1, 3), half=st.integers(1, 3), i=st.integers(1, 9), j=st.integers(1, 9),
     k=st.sampled_from([1, 3, 5, 7, 9]), stride=st.integers(1, 4), scale=st.sampled_from([1.0, 0.5, 3.0, -2.0, 0.0]),
@@ -80,7 +84,9 @@ def test_each_formulation_at_any_shape(n, h, half, i, j, k, stride, scale):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_gradcheck(stride):
     inputs = leaves(*[(1, 2, 2, 3, 2)] * 3, *[(2, 1, 3)] * 2)
-    assert torch.autograd.gradcheck(lambda *inputs: fast.relative_attention(*inputs, stride=stride), inputs)
+    assert torch.autograd.gradcheck(
+        lambda *inputs: fast.relative_attention(*inputs, stride=stride), inputs
+    )
 
 
 @pytest.mark.parametrize("scale", [1, 0.5, 3])
@@ -98,7 +104,9 @@ def test_large_logits_stay_in_the_window():
     q, k, v = (100 * torch.randn(1, 2, 4, 6, 6) for _ in range(3))
     rows, cols = (100 * torch.randn(2, 2, 3) for _ in range(2))
     literal = equations.relative_attention(q, k, v, rows, cols)
-    torch.testing.assert_close(fast.relative_attention(q, k, v, rows, cols), literal, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        fast.relative_attention(q, k, v, rows, cols), literal, rtol=1e-9, atol=1e-9
+    )
 
 
 @each_formulation
@@ -106,7 +114,9 @@ def test_large_logits_stay_in_the_window():
 def test_logits_of_any_size_stay_in_the_window(size):
     q, k, v = (torch.rand(1, 2, 4, 6, 6) for _ in range(3))
     inputs = -size * q, k, v, *torch.rand(2, 2, 2, 3)
-    torch.testing.assert_close(fast.relative_attention(*inputs), equations.relative_attention(*inputs))
+    torch.testing.assert_close(
+        fast.relative_attention(*inputs), equations.relative_attention(*inputs)
+    )
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
@@ -122,7 +132,9 @@ def test_a_value_that_is_not_finite_reaches_the_queries_that_see_it(bad, which, 
         found.append((y.detach(), *torch.autograd.grad(y.sum(), inputs)))
     (y, literal), (quick, gradient) = found
     torch.testing.assert_close(quick, y, equal_nan=True)
-    torch.testing.assert_close(gradient[..., :4, :], literal[..., :4, :])  # no query there sees the pixel
+    torch.testing.assert_close(
+        gradient[..., :4, :], literal[..., :4, :]
+    )  # no query there sees the pixel
     assert literal[..., :4, :].isfinite().all()
 
 
@@ -140,7 +152,9 @@ def test_offsets_of_half_precision_are_summed_in_single_precision():
     inputs = [torch.randn(shape).bfloat16() for shape in [*[(2, 2, 4, 8, 8)] * 3, *[(2, 2, 3)] * 2]]
     assert not fast.attends_over_the_map(inputs[0], 3)
     exact = equations.relative_attention(*(t.double() for t in inputs))
-    torch.testing.assert_close(fast.relative_attention(*inputs).double(), exact, rtol=2**-8, atol=1e-6)
+    torch.testing.assert_close(
+        fast.relative_attention(*inputs).double(), exact, rtol=2**-8, atol=1e-6
+    )
 
 
 def test_the_rule_looks_at_window_and_map():
@@ -173,7 +187,9 @@ each_form = pytest.mark.parametrize("form", [fast.absorbed, fast.projected])
 @each_form
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("heads", [1, 2, 4])
-@pytest.mark.parametrize(("m", "with_r", "scale"), [(1, True, 1.0), (8, True, 0.5), (3, False, 3.0)])
+@pytest.mark.parametrize(
+    ("m", "with_r", "scale"), [(1, True, 1.0), (8, True, 0.5), (3, False, 3.0)]
+)
 def test_single_query_attention_is_the_literal_one(heads, m, with_r, scale, dtype, tolerance, form):
     shapes = (3, 8), (3, m, 6), (8, 8), (8, 6), (8, 6), (heads, 8 // heads, m)
     *inputs, r = (torch.randn(shape, dtype=dtype).div(2).requires_grad_() for shape in shapes)
@@ -187,12 +203,19 @@ def test_a_cpu_projects_a_head_and_any_other_device_the_memory(monkeypatch):
     monkeypatch.setattr(fast, "absorbed", lambda *_: "absorbed")
     shapes = (3, 8), (3, 5, 6), (8, 8), (8, 6), (8, 6)
     for device, form in (("cpu", "absorbed"), ("meta", "projected")):
-        assert inspect.unwrap(fast.single_query_attention)(*(torch.empty(s, device=device) for s in shapes), 2) == form
+        assert (
+            inspect.unwrap(fast.single_query_attention)(
+                *(torch.empty(s, device=device) for s in shapes), 2
+            )
+            == form
+        )
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("n", "size", "k"), [(1, 8, 3), (cpu.CHUNK + 2, 7, 3), (3, 8, 7), (2, 4, 5)])
+@pytest.mark.parametrize(
+    ("n", "size", "k"), [(1, 8, 3), (cpu.CHUNK + 2, 7, 3), (3, 8, 7), (2, 4, 5)]
+)
 def test_self_attention_is_the_literal_module(monkeypatch, n, size, k, stride, layout):
     layer = RelativeSelfAttention(6, 8, k, num_heads=2, stride=stride)
     x = torch.randn(n, 6, size, size).to(memory_format=layout).requires_grad_()
@@ -209,7 +232,9 @@ def test_eva_is_the_literal_module(form, monkeypatch):
     (x,) = leaves((3, 6, 7, 7))
     quick, passed = trace(module, x)
     literal, seen = trace(as_written(module), x)
-    flat = [(y, *(t for group in each for t in group)) for y, each in ((literal, seen), (quick, passed))]
+    flat = [
+        (y, *(t for group in each for t in group)) for y, each in ((literal, seen), (quick, passed))
+    ]
     assert_same(*flat, [x, *module.parameters()])
 
 
@@ -222,7 +247,9 @@ class Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, arguments=(), options=None):
         aliases = [result.alias_info for result in operation._schema.returns]
-        if not any(alias and not alias.is_write for alias in aliases) and "_unsafe_view" not in str(operation):
+        if not any(alias and not alias.is_write for alias in aliases) and "_unsafe_view" not in str(
+            operation
+        ):
             self.counts[operation.overloadpacket] += 1
         return operation(*arguments, **(options or {}))
 
@@ -242,6 +269,8 @@ def test_an_evanet_on_a_gpu_has_few_operations_more_than_a_resnet(monkeypatch):
     monkeypatch.setattr(fast, "single_query_attention", fast.projected)
     evanet, resnet = (operations_of_a_step(name) for name in ("evanet20-small", "resnet20-small"))
     more, aten = evanet - resnet, torch.ops.aten
-    assert more[aten.mm] + more[aten.addmm] == 3 * (2 * 8 + 5)  # a query and a memory each, and the layers around them
+    assert more[aten.mm] + more[aten.addmm] == 3 * (
+        2 * 8 + 5
+    )  # a query and a memory each, and the layers around them
     assert not {aten.bmm, aten.clone, aten.index, aten.index_put} & more.keys()
     assert more.total() <= 265

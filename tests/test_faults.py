@@ -1,4 +1,6 @@
-"""What can go wrong in a run, brought about for real: each fault is named in one line and loses nothing."""
+"""What can go wrong in a run, brought about for real: each fault is named in one line and loses
+nothing.
+"""
 
 import errno
 import hashlib
@@ -46,7 +48,9 @@ def command(out, epochs=3):
 
 
 def start(*arguments, **options):
-    return subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
 
 
 def run_directory(out):
@@ -63,7 +67,9 @@ def wait_for_a_checkpoint(process, directory):
 
 @pytest.mark.parametrize("notice", [signal.SIGINT, signal.SIGTERM])
 def test_a_notice_ends_the_run_in_one_line_and_the_same_command_goes_on(tmp_path, notice):
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite started with & ignores it, and so would the run
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a suite started with & ignores it, and so would the run
     process = start(tmp_path, 8)
     wait_for_a_checkpoint(process, run_directory(tmp_path))
     process.send_signal(notice)
@@ -86,17 +92,23 @@ def test_kill_9_at_random_moments_loses_and_doubles_nothing(tmp_path):
         process.kill()
         process.communicate()
     subprocess.run(command(tmp_path / "killed", epochs), check=True, capture_output=True)
-    whole, killed = (records.read(run_directory(tmp_path / name).with_suffix(".json")) for name in ("whole", "killed"))
+    whole, killed = (
+        records.read(run_directory(tmp_path / name).with_suffix(".json"))
+        for name in ("whole", "killed")
+    )
     for record in (whole, killed):
         assert [row.pop("seconds") > 0 for row in record["curve"]] == [True] * epochs
     assert whole["curve"] == killed["curve"]
     assert whole["test"] == killed["test"]
     tensors = [
-        checkpoint.read_tensors(checkpoint.found(run_directory(tmp_path / n))[0])[0] for n in ("whole", "killed")
+        checkpoint.read_tensors(checkpoint.found(run_directory(tmp_path / n))[0])[0]
+        for n in ("whole", "killed")
     ]
     assert tensors[0].keys() == tensors[1].keys()
     assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
-    files = sorted(path.suffix for path in (tmp_path / "killed" / "smoke").rglob("*") if path.is_file())
+    files = sorted(
+        path.suffix for path in (tmp_path / "killed" / "smoke").rglob("*") if path.is_file()
+    )
     assert [suffix for suffix in files if suffix] == [".json", *[".safetensors"] * 3]
 
 
@@ -130,7 +142,10 @@ def test_too_little_memory_names_the_batch_size_to_try(tmp_path, monkeypatch, ca
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(step.data, "normalise", full)
-    assert main(["train", "--experiment", "resnet20-small", "--device", "cpu", "--out", str(tmp_path)]) == 2
+    assert (
+        main(["train", "--experiment", "resnet20-small", "--device", "cpu", "--out", str(tmp_path)])
+        == 2
+    )
     assert "batch size 150: try 75" in capsys.readouterr().err
 
 
@@ -144,7 +159,9 @@ def test_too_little_memory_names_the_batch_size_to_try(tmp_path, monkeypatch, ca
     ],
 )
 def test_a_bad_option_is_one_line_and_status_2(tmp_path, capsys, arguments, named):
-    assert main(["train", "--experiment", "resnet20-small", "--out", str(tmp_path), *arguments]) == 2
+    assert (
+        main(["train", "--experiment", "resnet20-small", "--out", str(tmp_path), *arguments]) == 2
+    )
     error = capsys.readouterr().err
     assert named in error
     assert error.count("\n") == 1
@@ -167,13 +184,19 @@ def test_weights_give_the_recorded_count_again_and_damage_is_refused(tmp_path, c
         evalib.load_weights(weights)
     with pytest.raises(ValueError, match="no checksum in its name"):
         evalib.load_weights(weights.rename(weights.with_name("mine.safetensors")))
-    with pytest.raises(FileNotFoundError, match=r"no weights of evanet20-large-scaled .*train it first"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no weights of evanet20-large-scaled .*train it first"
+    ):
         evalib.load_weights("evanet20-large", tmp_path)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a CUDA device, and there is none")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="a CUDA graph needs a CUDA device, and there is none"
+)
 def test_the_captured_step_is_the_eager_step(monkeypatch):
-    captured = evalib.train(evalib.Settings("evanet20-small", epochs=1, batch_size=130), device="cuda")
+    captured = evalib.train(
+        evalib.Settings("evanet20-small", epochs=1, batch_size=130), device="cuda"
+    )
     monkeypatch.setattr(step, "captured", lambda step, *_: step)
     eager = evalib.train(evalib.Settings("evanet20-small", epochs=1, batch_size=130), device="cuda")
     assert captured.curve[0]["train_loss"] == pytest.approx(eager.curve[0]["train_loss"], rel=1e-2)
@@ -216,7 +239,9 @@ def test_a_lock_is_held_waited_for_and_free_when_its_holder_ends(tmp_path):
 
 def test_a_commit_that_git_refuses_to_tell_is_said(monkeypatch):
     def refuse(directory, *arguments):
-        raise subprocess.CalledProcessError(128, "git", stderr="fatal: detected dubious ownership in repository")
+        raise subprocess.CalledProcessError(
+            128, "git", stderr="fatal: detected dubious ownership in repository"
+        )
 
     monkeypatch.setattr(environment, "git", refuse)
     with pytest.warns(UserWarning, match="will have no commit.*dubious ownership"):
@@ -232,7 +257,10 @@ def test_a_commit_that_git_refuses_to_tell_is_said(monkeypatch):
         struct.pack("<Q", 100_000) + b"[" * 100_000,
         save({"a": torch.zeros(2)})[:-4],
         save({"a": torch.zeros(2)}),
-        *(save({"a": torch.zeros(2)}, {"evalib": said}) for said in ("null", "[]", "x", "[" * 100_000)),
+        *(
+            save({"a": torch.zeros(2)}, {"evalib": said})
+            for said in ("null", "[]", "x", "[" * 100_000)
+        ),
     ],
     ids=range(10),
 )

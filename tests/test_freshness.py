@@ -18,7 +18,9 @@ def checkout(tmp_path):
     """A copy of the tracked files, as they are now."""
     copy = tmp_path / "copy"
     subprocess.run(["git", "clone", "--quiet", ROOT, copy], check=True)
-    for name in subprocess.check_output(["git", "-C", ROOT, "ls-files", "-z"], text=True).split("\0"):
+    for name in subprocess.check_output(["git", "-C", ROOT, "ls-files", "-z"], text=True).split(
+        "\0"
+    ):
         if name and (ROOT / name).is_file() and not name.startswith("_extra"):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes((ROOT / name).read_bytes())
@@ -27,7 +29,10 @@ def checkout(tmp_path):
 
 def pages(root):
     toc = yaml.safe_load((root / "_toc.yml").read_text())
-    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+    return [
+        toc["root"],
+        *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"]),
+    ]
 
 
 def hashes(root):
@@ -58,7 +63,11 @@ def test_a_change_names_the_pages_it_reaches_and_no_other(checkout):
     record = next((checkout / "results" / "quick").glob("*.json")).relative_to(checkout)
     assert {"notebooks/table1"} <= after(record, b"\n") < notebooks
     assert after("workflow/manifest.csv", b"\n") >= {"book/running"}
-    assert {"book/references", "notebooks/attention"} <= after("book/references.bib", b"\n") < set(built)
+    assert (
+        {"book/references", "notebooks/attention"}
+        <= after("book/references.bib", b"\n")
+        < set(built)
+    )
     assert after("book/finishing.py", b"\n") == set(built)
     assert after("README.md", b"\n") == set()
 
@@ -68,7 +77,11 @@ def test_a_page_is_built_anew_when_a_record_is_added(checkout):
     book = SimpleNamespace(evalib_sources=marks | {"book/gone": "0"}, found_docs=set(marks))
 
     def outdated():
-        return set(runpy.run_path(str(checkout / "book" / "finishing.py"))["outdated"](None, book, set(), set(), set()))
+        return set(
+            runpy.run_path(str(checkout / "book" / "finishing.py"))["outdated"](
+                None, book, set(), set(), set()
+            )
+        )
 
     assert outdated() == set()
     record = next((checkout / "results" / "quick").glob("*.json"))
@@ -80,5 +93,7 @@ def test_a_page_is_built_anew_when_a_record_is_added(checkout):
 def test_the_command_names_them_and_fails(checkout):
     built = checkout.parent / "sources.json"
     built.write_text(json.dumps(hashes(checkout) | {"book/gone": "0"}))
-    done = subprocess.run([sys.executable, checkout / "book" / "finishing.py", built], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, checkout / "book" / "finishing.py", built], capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout.split()) == (1, ["book/gone"])

@@ -1,4 +1,6 @@
-"""One GPU a job: processes are handed different ones, a killed one gives its own back. None is needed."""
+"""One GPU a job: processes are handed different ones, a killed one gives its own back. None is
+needed.
+"""
 
 import os
 import signal

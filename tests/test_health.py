@@ -52,7 +52,9 @@ def test_the_figures_are_those_of_the_weights_and_logits():
     layer, x = CentreQuery(8, 8, 8, num_heads=2), torch.randn(3, 8, 7, 7)
     found, (_, seen) = evalib.check_attention(layer, x), evalib.trace(layer, x)
     for effect, weights in zip(found.pixels, seen.look_weights, strict=True):
-        assert effect == pytest.approx((weights * -weights.log()).sum(-1).exp().mean().item(), rel=1e-4)
+        assert effect == pytest.approx(
+            (weights * -weights.log()).sum(-1).exp().mean().item(), rel=1e-4
+        )
     look, (row, column) = layer.looks[3], layer.looks[3].offsets + 3
     keys = look.W_K(x[:, :, row, column].mT)  # n m d
     r = torch.cat([look.rows[:, :, row], look.cols[:, :, column]], dim=1).flatten(0, 1)  # d m
@@ -108,13 +110,22 @@ def test_a_step_of_adam_moves_every_matrix_as_far_as_with_64_channels(width):
                 assert moved.abs().max().item() == pytest.approx(1e-3 * gain, rel=0.01), name
                 matrices += 1
         assert matrices == 1 + 4 + 7 * 3 + 1  # without W_Q and W_K of the look at one pixel
-        assert (module.looks[3].rows - before["looks.3.rows"]).abs().max().item() == pytest.approx(1e-3, rel=0.01)
+        assert (module.looks[3].rows - before["looks.3.rows"]).abs().max().item() == pytest.approx(
+            1e-3, rel=0.01
+        )
 
 
 def test_the_rule_counts_what_a_sum_runs_over():
     layer = evalib.ExpandingVisualAttention(32, 128, 16)
     look, recall = layer.looks[1], layer.recalls[1]
-    gains = layer.convolution.gain, look.W_Q.gain, look.W_K.gain, look.W_V.gain, recall.W_K.gain, layer.output[2].gain
+    gains = (
+        layer.convolution.gain,
+        look.W_Q.gain,
+        look.W_K.gain,
+        look.W_V.gain,
+        recall.W_K.gain,
+        layer.output[2].gain,
+    )
     assert gains == (2, 0.5, 2, 2, 0.5, 0.5)
 
 
@@ -144,7 +155,9 @@ OPTIMISERS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
-def test_a_resnet_18_with_eva_trains_by_the_usual_rate_and_its_attention_stays_soft(optimiser, precision, steps=40):
+def test_a_resnet_18_with_eva_trains_by_the_usual_rate_and_its_attention_stays_soft(
+    optimiser, precision, steps=40
+):
     cifar, network = load_data("subset"), backbone()
     images, labels = data.normalise(cifar.train_images)[:, :, 2:30, 2:30], cifar.train_labels.long()
     optimise = OPTIMISERS[optimiser](network.parameters(), lr=1e-3)
@@ -159,4 +172,6 @@ def test_a_resnet_18_with_eva_trains_by_the_usual_rate_and_its_attention_stays_s
     found = evalib.check_attention(network, images[:64])
     assert sum(losses[-10:]) < sum(losses[:10]) and sum(losses[-10:]) < 10 * 2.3
     assert found.largest_logit < 200 and found.sameness < 0.99
-    assert all(effect > size / 4 for effect, size in zip(found.pixels, found.sizes, strict=True)), found
+    assert all(effect > size / 4 for effect, size in zip(found.pixels, found.sizes, strict=True)), (
+        found
+    )

@@ -1,4 +1,6 @@
-"""What the tree holds of the runs: the weights that the package ships, one notebook a row, and where the rest is."""
+"""What the tree holds of the runs: the weights that the package ships, one notebook a row, and
+where the rest is.
+"""
 
 import csv
 import hashlib
@@ -23,14 +25,20 @@ def test_every_record_says_where_its_weights_are(path):
 
 
 def test_the_history_has_the_weights_that_left_the_tree():
-    lines = list(csv.DictReader((ROOT / "results" / weights.HISTORY).read_text("utf-8").splitlines()))
+    lines = list(
+        csv.DictReader((ROOT / "results" / weights.HISTORY).read_text("utf-8").splitlines())
+    )
     assert lines and all(line["sha256"].startswith(line["file"][-28:-12]) for line in lines)
-    shallow = subprocess.run(["git", "-C", ROOT, "cat-file", "-e", lines[0]["commit"]], capture_output=True, check=False)
+    shallow = subprocess.run(
+        ["git", "-C", ROOT, "cat-file", "-e", lines[0]["commit"]], capture_output=True, check=False
+    )
     if shallow.returncode:
         pytest.skip("a checkout without its history")
     for line in lines[:2]:
         spot = f"{line['commit']}:{line['file']}"
-        content = subprocess.run(["git", "-C", ROOT, "show", spot], capture_output=True, check=True).stdout
+        content = subprocess.run(
+            ["git", "-C", ROOT, "show", spot], capture_output=True, check=True
+        ).stdout
         assert hashlib.sha256(content).hexdigest() == line["sha256"]
 
 
@@ -42,7 +50,9 @@ def test_a_record_without_weights_names_the_command(tmp_path):
 
 
 def test_the_checkout_is_light():
-    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=False
+    )
     if listed.returncode:
         pytest.skip("no checkout")
     files = [ROOT / name for name in listed.stdout.split("\0") if name]

@@ -1,4 +1,6 @@
-"""What the book sets for the kernels of its pages: no record goes into ``results/``, no warning into the log."""
+"""What the book sets for the kernels of its pages: no record goes into ``results/``, no warning
+into the log.
+"""
 
 import os
 import subprocess
@@ -24,7 +26,9 @@ def built(folder, *extensions):
     folder.mkdir()
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_markdown_cell("# Page"), nbformat.v4.new_code_cell(CELL)],
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        },
     )
     nbformat.write(notebook, folder / "page.ipynb")
     (folder / "conf.py").write_text(f"extensions = {['myst_nb', *extensions]}\nroot_doc = 'page'\n")

@@ -1,4 +1,6 @@
-"""The ledger names what is there: objects of the code, tests, chapters of the book; and leaves no equation out."""
+"""The ledger names what is there: objects of the code, tests, chapters of the book; and leaves no
+equation out.
+"""
 
 import ast
 import pkgutil
@@ -16,16 +18,30 @@ each_entry = pytest.mark.parametrize("entry", LEDGER, ids=lambda entry: entry.it
 
 def named_in(path):
     """The node ids of the test functions in a file."""
-    functions = (node for node in ast.parse((ROOT / path).read_text("utf-8")).body if isinstance(node, ast.FunctionDef))
-    return {f"{path}::{function.name}" for function in functions if function.name.startswith("test_")}
+    functions = (
+        node
+        for node in ast.parse((ROOT / path).read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    )
+    return {
+        f"{path}::{function.name}" for function in functions if function.name.startswith("test_")
+    }
 
 
 def test_every_equation_and_every_stage_is_listed_once():
     items = [entry.item for entry in LEDGER]
     assert len(set(items)) == len(items)
     assert [item for item in items if item.startswith("Eq.")] == ["Eq. 1", "Eq. 2", "Eq. 3"]
-    assert [item for item in items if "stage" in item] == [f"§3.1 stage {stage}" for stage in range(1, 5)]
-    assert {"§3.1 first query", "§3.1 memory blocks", "§3.1 output", "§3.3 backbone", "§4.1 training"} <= set(items)
+    assert [item for item in items if "stage" in item] == [
+        f"§3.1 stage {stage}" for stage in range(1, 5)
+    ]
+    assert {
+        "§3.1 first query",
+        "§3.1 memory blocks",
+        "§3.1 output",
+        "§3.3 backbone",
+        "§4.1 training",
+    } <= set(items)
 
 
 @each_entry

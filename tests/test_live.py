@@ -1,4 +1,6 @@
-"""What the browser gets of a network: tensors that say the same as the layers they came from, and nothing left out."""
+"""What the browser gets of a network: tensors that say the same as the layers they came from, and
+nothing left out.
+"""
 
 import re
 
@@ -50,7 +52,13 @@ def test_a_batch_norm_is_folded_into_the_convolution_before_it():
 
 
 @pytest.mark.parametrize(
-    "name", ["evanet20-small", "evanet20-small-letter", "evanet20-small-residual", "evanet20-small-standard"]
+    "name",
+    [
+        "evanet20-small",
+        "evanet20-small-letter",
+        "evanet20-small-residual",
+        "evanet20-small-standard",
+    ],
 )
 def test_an_attention_keeps_its_logits_and_what_follows_them(name):
     net = network(name)
@@ -58,7 +66,9 @@ def test_an_attention_keeps_its_logits_and_what_follows_them(name):
     layer, written = net.summary.eva.looks[2], structure["stages"][2]["look"]
     query, memory = torch.randn(3, 64), torch.randn(3, 16, 64)
     y, weights = layer(query, memory)
-    W_Q, W_K, W_V = (read(written[part]).unflatten(0, (structure["heads"], -1)) for part in ("W_Q", "W_K", "W_V"))
+    W_Q, W_K, W_V = (
+        read(written[part]).unflatten(0, (structure["heads"], -1)) for part in ("W_Q", "W_K", "W_V")
+    )
     q = torch.einsum("hcd, nd -> nhc", W_Q, query)
     k, v = (torch.einsum("hcd, nmd -> nhmc", W, memory) for W in (W_K, W_V))
     ours, shares = single_query_attention(q, k, v, read(written["r"]))
@@ -67,7 +77,9 @@ def test_an_attention_keeps_its_logits_and_what_follows_them(name):
     if written["W_O"]:
         ours = ours @ read(written["W_O"]).T
     if norm := written["norm"]:
-        ours = F.layer_norm(query + ours, (64,), read(norm["weight"]), read(norm["bias"]), norm["epsilon"])
+        ours = F.layer_norm(
+            query + ours, (64,), read(norm["weight"]), read(norm["bias"]), norm["epsilon"]
+        )
     close(ours, y, atol=1e-5, rtol=1e-5)
 
 
@@ -123,7 +135,8 @@ def test_the_scripts_are_small_alone_and_know_no_number_of_the_network():
     assert not re.search(r"\b(import|fetch|XMLHttpRequest|eval)\b *\(|https?:", script)
     engine = (explorer.BROWSER / "engine.js").read_text()
     assert not re.search(
-        r"\b(7|8|10|16|24|32|49|64)\b", re.sub(r"//.*", "", engine).replace("w[at + 7]", "").replace("w[at + 8]", "")
+        r"\b(7|8|10|16|24|32|49|64)\b",
+        re.sub(r"//.*", "", engine).replace("w[at + 7]", "").replace("w[at + 8]", ""),
     )
 
 

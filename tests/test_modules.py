@@ -27,7 +27,10 @@ def eva():
 
 
 def window(size):
-    return lambda: (evalib.RelativeSelfAttention(16, 16, size, 4, stride=2).eval(), torch.randn(3, 16, 14, 14))
+    return lambda: (
+        evalib.RelativeSelfAttention(16, 16, size, 4, stride=2).eval(),
+        torch.randn(3, 16, 14, 14),
+    )
 
 
 LAYERS = {"EVA": eva, "shifted window": window(3), "dense window": window(9)}
@@ -35,7 +38,11 @@ layers = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 
 
 def projections(layer):
-    return [part for name, part in layer.named_modules() if name.rpartition(".")[2] in ("W_Q", "W_K", "W_V")]
+    return [
+        part
+        for name, part in layer.named_modules()
+        if name.rpartition(".")[2] in ("W_Q", "W_K", "W_V")
+    ]
 
 
 class Adapted(nn.Module):
@@ -60,7 +67,9 @@ def test_hooks_of_a_projection_hear_what_goes_through_it(make):
     layer, x = make()
     y, heard = layer(x), []
     for projection in projections(layer):
-        projection.register_forward_hook(lambda module, inputs, output: heard.append((inputs[0], output)))
+        projection.register_forward_hook(
+            lambda module, inputs, output: heard.append((inputs[0], output))
+        )
     torch.testing.assert_close(layer(x), y, rtol=1e-4, atol=1e-5)
     assert len(heard) == len(projections(layer))
     assert all(output.shape[0] == len(x) and inputs.shape[0] == len(x) for inputs, output in heard)
@@ -138,7 +147,9 @@ def test_a_scale_that_is_learned_has_its_gradient(make):
     for fast in (True, False):
         for part in attentions:
             part.fast = fast
-        gradients.append(torch.autograd.grad(layer(x).square().sum(), [part.scale for part in attentions]))
+        gradients.append(
+            torch.autograd.grad(layer(x).square().sum(), [part.scale for part in attentions])
+        )
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
     assert gradients[0][-1] != 0
 
@@ -215,7 +226,13 @@ def test_a_replica_of_data_parallel_gives_what_the_layer_gives(kind):
 
 
 @pytest.mark.parametrize(
-    "name", ["evanet20-small", "evanet20-small-published", "evanet20-small-scaled-ladder-best", "sanet20-small"]
+    "name",
+    [
+        "evanet20-small",
+        "evanet20-small-published",
+        "evanet20-small-scaled-ladder-best",
+        "sanet20-small",
+    ],
 )
 @pytest.mark.parametrize("how", ["to_empty", "assign", "back"])
 def test_a_network_made_without_data_is_the_network_once_it_has_its_weights(name, how):

@@ -14,7 +14,16 @@ from mutants import MUTANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 KILLERS = sorted({mutant.kills for mutant in MUTANTS})
-PRELOADED = ["einops", "hypothesis", "jaxtyping", "matplotlib.pyplot", "pytest", "safetensors", "torch", "torchvision"]
+PRELOADED = [
+    "einops",
+    "hypothesis",
+    "jaxtyping",
+    "matplotlib.pyplot",
+    "pytest",
+    "safetensors",
+    "torch",
+    "torchvision",
+]
 OPTIONS = [
     f"--config-file={ROOT / 'pyproject.toml'}", f"--rootdir={ROOT}", "--override-ini=addopts=", "-qx",
     "-pno:cacheprovider", "-pno:unraisableexception", "-Wignore:Module already imported",
@@ -54,7 +63,9 @@ def judge(folder, tests):
 def copy_package(folder, mutant=None):
     """The package's modules in ``folder``, with the mutant's change."""
     shutil.copytree(
-        ROOT / "evalib", folder / "evalib", ignore=shutil.ignore_patterns("__pycache__", "cifar10", "pretrained")
+        ROOT / "evalib",
+        folder / "evalib",
+        ignore=shutil.ignore_patterns("__pycache__", "cifar10", "pretrained"),
     )
     if mutant:
         path = folder / "evalib" / mutant.file
@@ -91,8 +102,15 @@ def test_a_mutant_is_the_stated_change_of_text(mutant):
 
 @each_mutant
 def test_a_mutant_dies_by_wrong_values_in_the_test_it_names(verdicts, mutant):
-    assert verdicts[mutant.name].get(timeout=120) == (TESTS_FAILED, {mutant.kills: "AssertionError"})
+    assert verdicts[mutant.name].get(timeout=120) == (
+        TESTS_FAILED,
+        {mutant.kills: "AssertionError"},
+    )
 
 
 def test_mutants_have_names_of_their_own():
-    assert len({mutant.name for mutant in MUTANTS}) == len({(m.file, m.old, m.new) for m in MUTANTS}) == len(MUTANTS)
+    assert (
+        len({mutant.name for mutant in MUTANTS})
+        == len({(m.file, m.old, m.new) for m in MUTANTS})
+        == len(MUTANTS)
+    )

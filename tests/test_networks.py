@@ -44,7 +44,9 @@ def test_parameters_and_shapes(name):
 
 
 def test_self_attention_stands_in_both_layers_of_the_third_stage_only():
-    kinds = [[type(b.mix1).__name__, type(b.mix2).__name__] for b in evalib.build("sanet20-small").stages]
+    kinds = [
+        [type(b.mix1).__name__, type(b.mix2).__name__] for b in evalib.build("sanet20-small").stages
+    ]
     assert kinds == [["Conv2d"] * 2] * 4 + [["RelativeSelfAttention"] * 2] * 2
 
 

@@ -1,4 +1,6 @@
-"""The book's sources: notebooks paired, without outputs, reachable in Colab; the departures listed where they are named."""
+"""The book's sources: notebooks paired, without outputs, reachable in Colab; the departures listed
+where they are named.
+"""
 
 import json
 import os
@@ -63,7 +65,9 @@ def test_a_pair_has_the_same_cells(page):
 
 
 def test_syncing_the_pairs_changes_nothing(tmp_path):
-    """Neither the headers of the scripts nor the notebooks, whichever of jupytext's commands one uses."""
+    """Neither the headers of the scripts nor the notebooks, whichever of jupytext's commands one
+    uses.
+    """
     for path in [ROOT / "jupytext.toml", *(ROOT / "notebooks").glob("*.py"), *PAGES]:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     for script in sorted(tmp_path.glob("*.py")):

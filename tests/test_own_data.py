@@ -1,4 +1,6 @@
-"""Other data through the same trainer: one's own, CIFAR-100, another network; what does not fit is refused by name."""
+"""Other data through the same trainer: one's own, CIFAR-100, another network; what does not fit is
+refused by name.
+"""
 
 import hashlib
 import pickle
@@ -48,14 +50,19 @@ def test_a_network_learns_the_classes_of_ones_own_images(size):
 
 def test_the_trainer_sees_the_same_of_a_data_set_given_as_ones_own():
     """The tier's data handed over as one's own give bitwise the run of the tier."""
-    subset, settings = cifar.load_data("subset"), evalib.Settings("resnet20-small", epochs=1, batch_size=300)
+    subset, settings = (
+        cifar.load_data("subset"),
+        evalib.Settings("resnet20-small", epochs=1, batch_size=300),
+    )
     mine = evalib.dataset(*subset[:4], classes=subset.classes)
     own, tier = (evalib.train(settings, device="cpu", dataset=given) for given in (mine, None))
     assert torch.equal(own.test_scores, tier.test_scores) and mine.source == "own"
 
 
 def test_a_given_network_is_trained_in_place_and_of_its_own_kind():
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
     before = network[0].weight.clone()
     settings = evalib.Settings("resnet20-small", epochs=1)
     run = evalib.train(settings, device="cpu", dataset=evalib.dataset(*shades()), network=network)
@@ -63,15 +70,26 @@ def test_a_given_network_is_trained_in_place_and_of_its_own_kind():
 
 
 def test_a_network_trained_on_other_sizes_is_tuned_to_those_of_the_data():
-    network, small = evalib.load_pretrained("resnet20-small", num_classes=3), evalib.dataset(*shades(50, 24))
-    run = evalib.train(evalib.Settings("resnet20-small", epochs=1), device="cpu", dataset=small, network=network)
-    assert run.network.image_size == (24, 24) and evalib.predict(network, shades(2, 24)[0]).shape == (2, 3)
+    network, small = (
+        evalib.load_pretrained("resnet20-small", num_classes=3),
+        evalib.dataset(*shades(50, 24)),
+    )
+    run = evalib.train(
+        evalib.Settings("resnet20-small", epochs=1), device="cpu", dataset=small, network=network
+    )
+    assert run.network.image_size == (24, 24) and evalib.predict(
+        network, shades(2, 24)[0]
+    ).shape == (2, 3)
 
 
 def test_a_vision_transformer_keeps_the_attributes_that_are_its_own():
-    vit = VisionTransformer(32, 8, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=16, num_classes=3)
+    vit = VisionTransformer(
+        32, 8, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=16, num_classes=3
+    )
     mine = evalib.dataset(*shades(50))
-    run = evalib.train(evalib.Settings("resnet20-small", epochs=1), device="cpu", dataset=mine, network=vit)
+    run = evalib.train(
+        evalib.Settings("resnet20-small", epochs=1), device="cpu", dataset=mine, network=vit
+    )
     assert vit.image_size == 32 and evalib.predict(run.network, mine.test_images).shape == (5, 3)
 
 
@@ -79,7 +97,9 @@ def test_numpy_arrays_are_tensors_and_a_tenth_is_put_aside():
     images, labels = shades(50)
     mine = evalib.dataset(images.numpy(), labels.numpy().astype(np.uint8))
     train, test = data.split(50)
-    assert torch.equal(mine.train_images, images[train]) and torch.equal(mine.test_images, images[test])
+    assert torch.equal(mine.train_images, images[train]) and torch.equal(
+        mine.test_images, images[test]
+    )
     assert torch.equal(mine.train_labels, labels[train]) and mine.train_labels.dtype == torch.int64
     assert mine.classes == ("0", "1", "2")
     other = evalib.dataset(images, (labels + 1) % 3)
@@ -105,7 +125,10 @@ rare = labels.index_fill(0, data.split(50)[1][:1], 3)
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ((images.float() / 255, labels), r"images are torch.float32: give uint8.*\(255 \* images\)"),
+        (
+            (images.float() / 255, labels),
+            r"images are torch.float32: give uint8.*\(255 \* images\)",
+        ),
         ((images.movedim(1, 3), labels), r"images.movedim\(3, 1\)"),
         ((images[:, :1], labels), r"images.expand\(-1, 3, -1, -1\)"),
         ((images, labels.float()), r"labels are torch.float32.*labels.long\(\)"),
@@ -126,16 +149,25 @@ rare = labels.index_fill(0, data.split(50)[1][:1], 3)
         ((images.tolist(), labels), "images are of type list"),
         (("photos/", labels), "images are of type str"),
         ((images, labels[:, None]), r"labels of shape \(50, 1\).*labels.flatten\(\)"),
-        ((images, np.array(["cat"] * 50)), r"labels are of numpy's type <U3.*np.unique\(labels, return_inverse=True\)"),
+        (
+            (images, np.array(["cat"] * 50)),
+            r"labels are of numpy's type <U3.*np.unique\(labels, return_inverse=True\)",
+        ),
         ((images.numpy().astype(object), labels), "images are of numpy's type object: give uint8"),
-        ((images, labels, None, None, {"a", "b", "c"}), "classes are of type set: give a list of names in the order"),
+        (
+            (images, labels, None, None, {"a", "b", "c"}),
+            "classes are of type set: give a list of names in the order",
+        ),
         ((images, labels, None, None, {0: "a", 1: "b", 2: "c"}), "classes are of type dict"),
         ((images, labels, None, None, "abc"), "classes are of type str"),
         ((images, labels, None, None, ("a", "b", "a")), "two classes are called 'a'"),
         ((images, 0 * labels, None, None, ("a",)), "classes are 1: there is nothing to tell apart"),
         ((images, 0 * labels), "no training image has the label 1"),
         ((images, rare), "no training image has the label 3: .*in the tenth that is put aside"),
-        ((images, rare, None, None, "a b c d".split()), "no training image has the label 3: .*put aside"),
+        (
+            (images, rare, None, None, "a b c d".split()),
+            "no training image has the label 3: .*put aside",
+        ),
         ((images[:10], labels[:10]), "9 images are left to train on.*give 11 or more"),
     ],
 )
@@ -145,7 +177,9 @@ def test_data_that_do_not_fit_are_refused_by_name(given, named):
 
 
 def test_a_network_for_another_number_of_classes_is_refused_before_training():
-    with pytest.raises(ValueError, match=r"shape \(2, 10\) for 2 images, the data have 3 classes: .*num_classes=3"):
+    with pytest.raises(
+        ValueError, match=r"shape \(2, 10\) for 2 images, the data have 3 classes: .*num_classes=3"
+    ):
         evalib.train(
             evalib.Settings("resnet20-small"),
             device="cpu",
@@ -168,9 +202,18 @@ class Wrapped(nn.Module):
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"dataset": (images, labels)}, r"data set is of type tuple: make one by evalib.dataset\(images, labels\)"),
-        ({"network": evalib.build("resnet20-small", 3).double()}, r"weights are torch.float64.*network.float\(\)"),
-        ({"network": evalib.build("resnet20-small", 3).requires_grad_(False)}, "no parameter of the network learns"),
+        (
+            {"dataset": (images, labels)},
+            r"data set is of type tuple: make one by evalib.dataset\(images, labels\)",
+        ),
+        (
+            {"network": evalib.build("resnet20-small", 3).double()},
+            r"weights are torch.float64.*network.float\(\)",
+        ),
+        (
+            {"network": evalib.build("resnet20-small", 3).requires_grad_(False)},
+            "no parameter of the network learns",
+        ),
         ({"network": Wrapped()}, "the network gives a dict: wrap it"),
     ],
 )
@@ -183,20 +226,26 @@ def test_what_cannot_be_trained_is_named_before_anything_is_written(tmp_path, gi
 
 @pytest.mark.parametrize("call", [evalib.train, evalib.run])
 def test_a_name_in_place_of_settings_is_named(call):
-    with pytest.raises(TypeError, match=r"settings are of type str: give evalib.Settings\('resnet20-small'\)"):
+    with pytest.raises(
+        TypeError, match=r"settings are of type str: give evalib.Settings\('resnet20-small'\)"
+    ):
         call("resnet20-small")
 
 
 def test_a_default_of_double_precision_is_named_and_trains_nothing(tmp_path):
     torch.set_default_dtype(torch.float64)
-    with pytest.raises(ValueError, match=r"weights are torch.float64.*torch.set_default_dtype\(torch.float32\)"):
+    with pytest.raises(
+        ValueError, match=r"weights are torch.float64.*torch.set_default_dtype\(torch.float32\)"
+    ):
         evalib.run(evalib.Settings("resnet20-small"), tmp_path, "cpu")
 
 
 @pytest.mark.parametrize(("size", "most"), [(28, 500), (32, 500), (64, 125), (2000, 1)])
 def test_large_images_are_evaluated_in_small_batches(monkeypatch, size, most):
     asked = []
-    monkeypatch.setattr(train, "predict", lambda network, images, batch_size: asked.append(batch_size))
+    monkeypatch.setattr(
+        train, "predict", lambda network, images, batch_size: asked.append(batch_size)
+    )
     train.evaluate(nn.Identity(), torch.empty(1, 3, size, size, dtype=torch.uint8))
     assert asked == [most]
 
@@ -204,7 +253,9 @@ def test_large_images_are_evaluated_in_small_batches(monkeypatch, size, most):
 def test_a_network_that_does_not_fit_the_tiers_data_is_refused():
     with pytest.raises(ValueError, match=r"shape \(2, 3\) for 2 images, the data have 10 classes"):
         evalib.train(
-            evalib.Settings("resnet20-small"), device="cpu", network=evalib.build("resnet20-small", num_classes=3)
+            evalib.Settings("resnet20-small"),
+            device="cpu",
+            network=evalib.build("resnet20-small", num_classes=3),
         )
 
 
@@ -222,14 +273,23 @@ def test_a_run_on_other_data_is_not_continued(tmp_path):
 
 @pytest.fixture
 def official(tmp_path, monkeypatch):
-    """A small CIFAR-100 as the official archive unpacks, which torchvision and evalib take for the official one."""
+    """A small CIFAR-100 as the official archive unpacks, which torchvision and evalib take for the
+    official one.
+    """
     folder = tmp_path / cifar.UNPACKED_100
     folder.mkdir(parents=True)
     names = [f"class{label}" for label in range(100)]
     content = {"meta": {"fine_label_names": names}}
     for part, n in (("train", 200), ("test", 20)):
-        rows, labels = np.random.default_rng(n).integers(256, size=(n, 3072), dtype=np.uint8), np.arange(n) % 100
-        content[part] = {"data": rows, "fine_labels": labels.tolist(), "coarse_labels": (labels // 5).tolist()}
+        rows, labels = (
+            np.random.default_rng(n).integers(256, size=(n, 3072), dtype=np.uint8),
+            np.arange(n) % 100,
+        )
+        content[part] = {
+            "data": rows,
+            "fine_labels": labels.tolist(),
+            "coarse_labels": (labels // 5).tolist(),
+        }
     for name, entry in content.items():
         (folder / name).write_bytes(pickle.dumps(entry))
     md5 = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in content}
@@ -237,7 +297,9 @@ def official(tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR100, "test_list", [["test", md5["test"]]])
     monkeypatch.setattr(CIFAR100, "meta", CIFAR100.meta | {"md5": md5["meta"]})
     monkeypatch.setattr(
-        cifar, "SHA256_100", {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in content}
+        cifar,
+        "SHA256_100",
+        {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in content},
     )
     return folder
 
@@ -247,7 +309,9 @@ def pack(folder, monkeypatch):
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder, folder.name)
     shutil.rmtree(folder)
-    monkeypatch.setattr(cifar, "ARCHIVE_100_SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(
+        cifar, "ARCHIVE_100_SHA256", hashlib.sha256(archive.read_bytes()).hexdigest()
+    )
     return archive
 
 
@@ -256,11 +320,22 @@ def test_cifar100_is_read_with_its_100_classes_and_trained_on(official, monkeypa
     if packed:
         pack(official, monkeypatch)
     loaded = evalib.load_data("cifar100", official.parent)
-    assert len(loaded.classes) == 100 and loaded.classes[42] == "class42" and loaded.source == "cifar100"
-    assert loaded.train_labels.tolist() == [*range(100)] * 2 and loaded.test_images.shape == (20, 3, 32, 32)
+    assert (
+        len(loaded.classes) == 100
+        and loaded.classes[42] == "class42"
+        and loaded.source == "cifar100"
+    )
+    assert loaded.train_labels.tolist() == [*range(100)] * 2 and loaded.test_images.shape == (
+        20,
+        3,
+        32,
+        32,
+    )
     rows = np.random.default_rng(20).integers(256, size=(20, 3072), dtype=np.uint8)
     assert np.array_equal(loaded.test_images.flatten(1).numpy(), rows)
-    assert data.describe(loaded).startswith("CIFAR-100: 200 training and 20 test images of 3×32×32 in 100 classes")
+    assert data.describe(loaded).startswith(
+        "CIFAR-100: 200 training and 20 test images of 3×32×32 in 100 classes"
+    )
     run = evalib.train(evalib.Settings("evanet20-small", epochs=1), device="cpu", dataset=loaded)
     assert run.test_scores.shape == (20, 100)
     assert not (official.parent / ".partial" / "cifar100").exists()
@@ -308,5 +383,7 @@ def test_who_gives_up_waiting_for_a_fetch_leaves_it_alone(official, monkeypatch)
 def test_augmentation_of_images_that_are_not_square_is_a_window():
     images = torch.arange(2 * 3 * 12 * 20, dtype=torch.float32).reshape(2, 3, 12, 20).byte()
     still = torch.full((2,), data.PAD)
-    same = data.crop_and_flip(data.pad(images), torch.arange(2), still, still, torch.tensor([False, True]))
+    same = data.crop_and_flip(
+        data.pad(images), torch.arange(2), still, still, torch.tensor([False, True])
+    )
     assert torch.equal(same[0], images[0]) and torch.equal(same[1], images[1].flip(-1))

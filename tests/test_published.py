@@ -1,4 +1,6 @@
-"""EVA of the author's published code is what is known of that code, with its slips and without; so are its first weights."""
+"""EVA of the author's published code is what is known of that code, with its slips and without; so
+are its first weights.
+"""
 
 import copy
 
@@ -17,8 +19,13 @@ def close(one, other):
 
 @pytest.mark.parametrize("slips", [False, True])
 def test_the_whole_code_is_the_facts_in_loops(slips):
-    layer, x = PublishedEVA(8, 8, 8, num_heads=2, whole=True, slips=slips).eval(), torch.randn(3, 8, 7, 7)
-    close(layer(x)[..., 0, 0], torch.stack([oracles.published_eva(layer, each, slips) for each in x]))
+    layer, x = (
+        PublishedEVA(8, 8, 8, num_heads=2, whole=True, slips=slips).eval(),
+        torch.randn(3, 8, 7, 7),
+    )
+    close(
+        layer(x)[..., 0, 0], torch.stack([oracles.published_eva(layer, each, slips) for each in x])
+    )
 
 
 def test_what_slipped_is_seen_in_what_comes_out():
@@ -27,7 +34,9 @@ def test_what_slipped_is_seen_in_what_comes_out():
     layer.slips = True
     assert (plain - layer(x)).abs().max() > 0.01
     layer(x).square().sum().backward()
-    assert layer.forecasts[2][0].weight.grad is None and layer.forecasts[1][0].weight.grad is not None
+    assert (
+        layer.forecasts[2][0].weight.grad is None and layer.forecasts[1][0].weight.grad is not None
+    )
 
 
 def test_with_its_slips_it_cannot_tell_up_from_down():
@@ -45,15 +54,26 @@ def test_published_eva_is_its_description_in_loops():
     def attend(q, W, memory, r):
         heads = []
         for n, h in enumerate((slice(0, 4), slice(4, 8))):
-            logits = [q[h] @ ((W["K"].weight @ m)[h] + each) / 2 for m, each in zip(memory, r[n], strict=True)]
-            heads.append(torch.stack(logits).softmax(0) @ torch.stack([(W["V"].weight @ m)[h] for m in memory]))
+            logits = [
+                q[h] @ ((W["K"].weight @ m)[h] + each) / 2
+                for m, each in zip(memory, r[n], strict=True)
+            ]
+            heads.append(
+                torch.stack(logits).softmax(0)
+                @ torch.stack([(W["V"].weight @ m)[h] for m in memory])
+            )
         return torch.cat(heads)
 
     for s in range(4):
         pixels = [(i, j) for i in range(7) for j in range(7) if max(abs(i - 3), abs(j - 3)) == s]
-        r = [[torch.cat([layer.rows[n, :, i], layer.cols[n, :, j]]) for i, j in pixels] for n in range(2)]
+        r = [
+            [torch.cat([layer.rows[n, :, i], layer.cols[n, :, j]]) for i, j in pixels]
+            for n in range(2)
+        ]
         around = layer.around_looks[s]
-        seen.append(around(q, around.W_O(attend(q, layer.looks[s], [x[0, :, i, j] for i, j in pixels], r))))
+        seen.append(
+            around(q, around.W_O(attend(q, layer.looks[s], [x[0, :, i, j] for i, j in pixels], r)))
+        )
         q = seen[0]
         if s:
             W, around = layer.recalls[s - 1], layer.around_recalls[s - 1]
@@ -66,7 +86,9 @@ def test_published_eva_is_its_description_in_loops():
 
 
 def test_first_weights_are_those_of_the_published_code():
-    """Variance times fan-in: 1 for attention and feed-forward networks, 2 for convolutions and the classifier."""
+    """Variance times fan-in: 1 for attention and feed-forward networks, 2 for convolutions and the
+    classifier.
+    """
     torch.manual_seed(0)
     for name in ("evanet20-small-as-published", "sanet20-small-as-published"):
         network = evalib.build(name)
@@ -75,7 +97,9 @@ def test_first_weights_are_those_of_the_published_code():
                 weight = part.weight.detach()
                 attends = "eva" in where or ".W_" in where
                 share = weight.var() * weight[0].numel()
-                assert share == pytest.approx(1 if attends else 2, rel=6 / weight.numel() ** 0.5), where
+                assert share == pytest.approx(1 if attends else 2, rel=6 / weight.numel() ** 0.5), (
+                    where
+                )
     eva = evalib.build("evanet20-small-as-published").summary.eva
     for table in (eva.rows, eva.cols, *eva.slots):
         assert table.detach().var() == pytest.approx(1, abs=6 / table.numel() ** 0.5)

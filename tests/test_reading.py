@@ -12,10 +12,20 @@ from torch.nn.init import zeros_
 
 import evalib
 from evalib.results import weights
-from evalib.results.reading import READINGS, effective, entropy, kept, of_another_class, reads, recorded
+from evalib.results.reading import (
+    READINGS,
+    effective,
+    entropy,
+    kept,
+    of_another_class,
+    reads,
+    recorded,
+)
 from evalib.training.cifar import load_data
 
-measure = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "measure_readings.py"))["measure"]
+measure = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "measure_readings.py"))[
+    "measure"
+]
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +49,17 @@ def test_even_weights_have_all_their_pixels_in_effect(network, cifar):
         zeros_(look.W_Q.weight)
     _, found = reads(network, cifar.test_images[::10], cifar.test_labels[::10])
     assert [each.pixels for each in found] == [49, 1, 8, 16, 24]
-    assert [each.effective for each in found] == [None, *(pytest.approx(m, rel=1e-5) for m in (1, 8, 16, 24))]
+    assert [each.effective for each in found] == [
+        None,
+        *(pytest.approx(m, rel=1e-5) for m in (1, 8, 16, 24)),
+    ]
     assert sum(each.weight for each in found) == pytest.approx(1, abs=1e-5)
 
 
 def test_the_entropy_of_weights_by_hand():
-    assert entropy(torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])).exp().tolist() == pytest.approx([2, 1])
+    assert entropy(
+        torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
+    ).exp().tolist() == pytest.approx([2, 1])
 
 
 def test_the_vectors_of_other_images_change_what_is_right_and_leave_no_trace(network, cifar):
@@ -55,7 +70,9 @@ def test_the_vectors_of_other_images_change_what_is_right_and_leave_no_trace(net
 
 def test_a_vector_whose_value_is_never_read_makes_no_difference(network, cifar):
     eva = network.summary.eva
-    zeros_(eva.recalls[-1].W_Q.weight)  # the last recall weighs its slots evenly, whatever attn3 asks
+    zeros_(
+        eva.recalls[-1].W_Q.weight
+    )  # the last recall weighs its slots evenly, whatever attn3 asks
     right, found = accuracies(network, cifar)
     assert all(value != right for value in found.values())
     zeros_(eva.looks[-1].W_V.weight)  # attn3 is the zero vector for every image
@@ -85,17 +102,24 @@ def test_a_network_without_the_papers_eva_is_refused(cifar, name, found):
 def test_readings_are_kept_for_the_weights_of_records_alone(cifar, network, tmp_path):
     source = weights.packaged("evanet20-small")
     for seed in (0, 1):
-        path = made(tmp_path, "evanet20-small", seed, weights=f"weights-{source.stem[-16:]}.safetensors")
+        path = made(
+            tmp_path, "evanet20-small", seed, weights=f"weights-{source.stem[-16:]}.safetensors"
+        )
     made(tmp_path, "resnet20-small")
     path.with_suffix("").mkdir()
-    here = Path(shutil.copy(source, path.with_suffix("") / f"weights-{source.stem[-16:]}.safetensors"))
+    here = Path(
+        shutil.copy(source, path.with_suffix("") / f"weights-{source.stem[-16:]}.safetensors")
+    )
     absent = measure(tmp_path, ("smoke",))
     assert absent == [str(tmp_path / "smoke" / "evanet20-small-scaled-seed0" / here.name)]
     right, vectors = reads(network, cifar.test_images, cifar.test_labels)
     reading = kept(tmp_path)[here.name]
     assert (reading["images"], reading["right"]) == (500, right)
     assert reading["vectors"] == [vector._asdict() for vector in vectors]
-    assert [record["seed"] for record, _ in recorded(tmp_path)] == [0, 1]  # the same weights, so the same reading
+    assert [record["seed"] for record, _ in recorded(tmp_path)] == [
+        0,
+        1,
+    ]  # the same weights, so the same reading
     here.unlink()
     assert measure(tmp_path, ("smoke",)) == [] and kept(tmp_path) == {here.name: reading}
     for seed in (0, 1):
@@ -116,13 +140,17 @@ def test_readings_that_were_changed_are_refused(tmp_path, change):
     measure(tmp_path)
     path = tmp_path / READINGS
     path.write_text(change(path.read_text()))
-    with pytest.raises(ValueError, match=r"readings.json was changed after it was written: .*--again"):
+    with pytest.raises(
+        ValueError, match=r"readings.json was changed after it was written: .*--again"
+    ):
         recorded(tmp_path)
     measure(tmp_path, again=True)
     assert recorded(tmp_path) == []
 
 
 def test_pixels_in_effect_are_the_mean_of_each_images_own():
-    """Eight equal weights and one alone: 8 and 1 pixels, 4.5 on average; e to the mean entropy would be 2.8."""
+    """Eight equal weights and one alone: 8 and 1 pixels, 4.5 on average; e to the mean entropy
+    would be 2.8.
+    """
     weights = torch.tensor([[0.125] * 8, [1.0] + [0.0] * 7])
     assert effective(weights) == pytest.approx(4.5)

@@ -1,4 +1,6 @@
-"""The README's table, the effects of the departures and the costs of a run are those that the records give."""
+"""The README's table, the effects of the departures and the costs of a run are those that the
+records give.
+"""
 
 import runpy
 from pathlib import Path
@@ -19,10 +21,16 @@ def test_departures_show_the_effects_of_the_records():
     text = (ROOT / "book" / "departures.md").read_text(encoding="utf-8")
     script = runpy.run_path(str(ROOT / "scripts" / "update_readme.py"))
     assert script["with_effects"](text) == text
-    lines = {departure: line for line in text.splitlines() for departure in script["EFFECT"].findall(line)[:1]}
+    lines = {
+        departure: line
+        for line in text.splitlines()
+        for departure in script["EFFECT"].findall(line)[:1]
+    }
     assert len(lines) == text.count("\n## D")
     for row in ABLATIONS:
-        assert sum(f"{titled(row)}: " in line for line in lines.values()) == row.kind.startswith("D"), row.name
+        assert sum(f"{titled(row)}: " in line for line in lines.values()) == row.kind.startswith(
+            "D"
+        ), row.name
 
 
 def test_running_shows_the_times_of_the_records():
@@ -33,5 +41,8 @@ def test_running_shows_the_times_of_the_records():
 
 def test_the_picture_is_the_one_that_the_rings_give():
     picture = ROOT / "_static" / "rings.svg"
-    assert picture.read_text(encoding="utf-8") == runpy.run_path(str(ROOT / "scripts" / "picture.py"))["drawing"]()
+    assert (
+        picture.read_text(encoding="utf-8")
+        == runpy.run_path(str(ROOT / "scripts" / "picture.py"))["drawing"]()
+    )
     assert picture.stat().st_size < 50_000

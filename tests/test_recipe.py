@@ -1,4 +1,6 @@
-"""What the text and the departures say of schedule, optimiser, validation, selection and record is what a run does."""
+"""What the text and the departures say of schedule, optimiser, validation, selection and record is
+what a run does.
+"""
 
 import json
 import os
@@ -38,7 +40,9 @@ def few(monkeypatch):
     made = data.Dataset(*images(80), *images(20), "subset", "0")
     monkeypatch.setattr(cifar, "load_data", lambda which: made)
     monkeypatch.setattr(records, "IMAGES", dict.fromkeys(records.IMAGES, 20))
-    monkeypatch.setattr(records, "FINGERPRINTS", dict.fromkeys(records.FINGERPRINTS, made.fingerprint))
+    monkeypatch.setattr(
+        records, "FINGERPRINTS", dict.fromkeys(records.FINGERPRINTS, made.fingerprint)
+    )
     return made
 
 
@@ -46,11 +50,14 @@ def weights_of(run):
     return torch.cat([parameter.detach().flatten() for parameter in run.network.parameters()])
 
 
-# ── Schedule and optimiser ────────────────────────────────────────────────────────────────────────────────────────
+# ── Schedule and optimiser
+# ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("optimiser", [adam, sgd])
-def test_a_step_at_rate_zero_changes_nothing_and_one_at_twice_the_rate_moves_twice_as_far(optimiser):
+def test_a_step_at_rate_zero_changes_nothing_and_one_at_twice_the_rate_moves_twice_as_far(
+    optimiser,
+):
     moved = {}
     for rate in (0.0, 0.01, 0.02):
         layer = nn.Linear(3, 1, bias=False)
@@ -69,7 +76,9 @@ def test_a_step_at_rate_zero_changes_nothing_and_one_at_twice_the_rate_moves_twi
 def test_the_rate_falls_tenfold_at_each_milestone_of_any_schedule(epochs, hundredths):
     """In whole numbers: at epoch e of E a milestone of p per cent is passed if 100 e ≥ p E."""
     chosen = tuple(each / 100 for each in sorted(hundredths))
-    settings = evalib.Settings("resnet20-small", epochs=epochs, milestones=chosen, learning_rate=1.0)
+    settings = evalib.Settings(
+        "resnet20-small", epochs=epochs, milestones=chosen, learning_rate=1.0
+    )
     for epoch in range(epochs):
         passed = sum(100 * epoch >= each * epochs for each in hundredths)
         assert learning_rate(settings, epoch) == pytest.approx(10.0**-passed)
@@ -91,12 +100,16 @@ def test_every_step_of_an_epoch_is_made_at_its_learning_rate(few, monkeypatch):
     run = evalib.train(SETTINGS, device="cpu")
     rates = [learning_rate(SETTINGS, epoch) for epoch in range(4)]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5])
-    assert taken == pytest.approx([rate for rate in rates for _ in range(2)])  # 72 images in batches of 36
+    assert taken == pytest.approx(
+        [rate for rate in rates for _ in range(2)]
+    )  # 72 images in batches of 36
     assert [row["learning_rate"] for row in run.curve] == pytest.approx(rates)
 
 
 def test_adam_is_its_equations_without_weight_decay():
-    """Kingma & Ba 2014, algorithm 1, with their defaults, on weights large enough for a decay to show."""
+    """Kingma & Ba 2014, algorithm 1, with their defaults, on weights large enough for a decay to
+    show.
+    """
     torch.set_default_dtype(torch.float64)
     layer = nn.Linear(4, 1, bias=False)
     nn.init.constant_(layer.weight, 100.0)
@@ -114,7 +127,11 @@ def test_adam_is_its_equations_without_weight_decay():
 def test_the_loss_of_a_step_is_the_mean_cross_entropy_of_its_batch():
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     padded, labels = torch.randint(256, (6, 3, 40, 40), dtype=torch.uint8), torch.arange(6)
-    plan = data.Plan(torch.tensor([5, 0, 3]), *torch.tensor([[4, 0, 8], [4, 8, 1]]), torch.tensor([False, True, False]))
+    plan = data.Plan(
+        torch.tensor([5, 0, 3]),
+        *torch.tensor([[4, 0, 8], [4, 8, 1]]),
+        torch.tensor([False, True, False]),
+    )
     scores = network(data.normalise(data.crop_and_flip(padded, *plan)))
     loss, right = eager_step(network, adam(network, 1e-3), padded, labels)(plan)
     by_hand = -scores.log_softmax(1)[range(3), labels[plan.order]].mean()
@@ -122,7 +139,8 @@ def test_the_loss_of_a_step_is_the_mean_cross_entropy_of_its_batch():
     assert right == (scores.argmax(1) == labels[plan.order]).sum()
 
 
-# ── Validation, test and selection ────────────────────────────────────────────────────────────────────────────────
+# ── Validation, test and selection
+# ────────────────────────────────────────────────────────────────────────────────
 
 
 def test_validation_is_on_the_held_out_tenth(few):
@@ -130,8 +148,12 @@ def test_validation_is_on_the_held_out_tenth(few):
     held_out = data.split(80)[1]
     scores, labels = predict(run.network, few.train_images[held_out]), few.train_labels[held_out]
     last = run.curve[-1]
-    assert last["validation_loss"] == pytest.approx(nn.functional.cross_entropy(scores, labels).item(), rel=1e-5)
-    assert last["validation_accuracy"] == pytest.approx(100 * (scores.argmax(1) == labels).sum().item() / 8)
+    assert last["validation_loss"] == pytest.approx(
+        nn.functional.cross_entropy(scores, labels).item(), rel=1e-5
+    )
+    assert last["validation_accuracy"] == pytest.approx(
+        100 * (scores.argmax(1) == labels).sum().item() / 8
+    )
 
 
 def test_nothing_is_learned_from_the_held_out_tenth(few, monkeypatch):
@@ -139,7 +161,9 @@ def test_nothing_is_learned_from_the_held_out_tenth(few, monkeypatch):
     images, labels = few.train_images.clone(), few.train_labels.clone()
     held_out = data.split(80)[1]
     images[held_out], labels[held_out] = 255 - images[held_out], 9 - labels[held_out]
-    monkeypatch.setattr(cifar, "load_data", lambda which: few._replace(train_images=images, train_labels=labels))
+    monkeypatch.setattr(
+        cifar, "load_data", lambda which: few._replace(train_images=images, train_labels=labels)
+    )
     other = evalib.train(SETTINGS, device="cpu")
     assert torch.equal(weights_of(one), weights_of(other))
     assert one.curve[-1]["validation_loss"] != other.curve[-1]["validation_loss"]
@@ -147,15 +171,22 @@ def test_nothing_is_learned_from_the_held_out_tenth(few, monkeypatch):
 
 def test_the_last_epoch_counts_whatever_the_best_was(few, tmp_path):
     run = evalib.train(SETTINGS, tmp_path, device="cpu")
-    curve = [row | {"validation_accuracy": each} for row, each in zip(run.curve, (50.0, 75.0, 25.0, 12.5), strict=True)]
+    curve = [
+        row | {"validation_accuracy": each}
+        for row, each in zip(run.curve, (50.0, 75.0, 25.0, 12.5), strict=True)
+    ]
     record = made_record(run._replace(curve=curve))
     assert record["validation_accuracy"] == 12.5
-    assert record["test"]["correct"] == (predict(run.network, few.test_images).argmax(1) == few.test_labels).sum()
+    assert (
+        record["test"]["correct"]
+        == (predict(run.network, few.test_images).argmax(1) == few.test_labels).sum()
+    )
     last = checkpoint.part(checkpoint.newest(tmp_path)[0], "network.")
     assert all(torch.equal(tensor, last[name]) for name, tensor in run.network.state_dict().items())
 
 
-# ── Checkpoints and record ────────────────────────────────────────────────────────────────────────────────────────
+# ── Checkpoints and record
+# ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_newest_checkpoints_are_kept_and_the_newest_is_read(tmp_path):
@@ -192,7 +223,9 @@ def test_a_commit_says_whether_the_package_was_as_committed(monkeypatch, status,
     assert environment.commit() == "0123456" + mark
 
 
-def test_the_commit_of_another_repository_around_an_installed_package_is_not_its_own(tmp_path, monkeypatch):
+def test_the_commit_of_another_repository_around_an_installed_package_is_not_its_own(
+    tmp_path, monkeypatch
+):
     package = tmp_path / ".venv" / "evalib"
     (package / "training").mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -216,5 +249,7 @@ def test_a_record_says_by_what_each_sitting_was_made(few, tmp_path, monkeypatch)
     evalib.run(SETTINGS, tmp_path, device="cpu")
     record = json.loads(records.record_path(SETTINGS, tmp_path).read_text())
     first, second = record["sittings"]
-    assert (first["after"], second["after"], second["commit"]) == (0, 1, "another") and first["commit"] != "another"
+    assert (first["after"], second["after"], second["commit"]) == (0, 1, "another") and first[
+        "commit"
+    ] != "another"
     assert {"device", "torch", "computation"} <= set(first)

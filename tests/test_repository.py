@@ -45,15 +45,22 @@ def test_one_command_sets_another_address_everywhere(tmp_path):
         target.write_bytes(path.read_bytes())
     assert SCRIPT["set_repository"](ELSEWHERE, copy)
     assert SCRIPT["repository"](copy) == ELSEWHERE
-    old = [re.compile(re.escape(name) + r"(?!\.?[\w-])") for name in (HERE, SCRIPT["pages_address"](HERE))]
+    old = [
+        re.compile(re.escape(name) + r"(?!\.?[\w-])")
+        for name in (HERE, SCRIPT["pages_address"](HERE))
+    ]
     for path in [*SCRIPT["sources"](copy), *copy.glob("notebooks/*.ipynb")]:
         assert not any(name.search(path.read_text()) for name in old), path
     for page in copy.glob("notebooks/*.ipynb"):
-        code = next(cell for cell in nbformat.read(page, as_version=4).cells if cell.cell_type == "code")
+        code = next(
+            cell for cell in nbformat.read(page, as_version=4).cells if cell.cell_type == "code"
+        )
         assert SCRIPT["SET_UP"].format(repository=ELSEWHERE) in code.source + "\n", page
 
 
-@pytest.mark.parametrize("name", ["", "owner", "https://github.com/owner/name", "owner/name/more", "own er/name"])
+@pytest.mark.parametrize(
+    "name", ["", "owner", "https://github.com/owner/name", "owner/name/more", "own er/name"]
+)
 def test_what_is_no_repository_is_refused(name):
     with pytest.raises(ValueError, match="give owner/name"):
         SCRIPT["set_repository"](name, ROOT)

@@ -1,4 +1,6 @@
-"""Several seeds of a row in one process: each is the run that it is alone, and a fault stops one only."""
+"""Several seeds of a row in one process: each is the run that it is alone, and a fault stops one
+only.
+"""
 
 import jupytext
 import pytest
@@ -38,8 +40,14 @@ def seed_1_diverges(monkeypatch):
 def outcome(path):
     """What a record and its weights say, without what the clock and the files' names do."""
     record = records.read(path)
-    curve = [{name: value for name, value in row.items() if name != "seconds"} for row in record["curve"]]
-    return curve, record["test"], checkpoint.read_tensors(path.with_suffix("") / record["weights"])[0]
+    curve = [
+        {name: value for name, value in row.items() if name != "seconds"} for row in record["curve"]
+    ]
+    return (
+        curve,
+        record["test"],
+        checkpoint.read_tensors(path.with_suffix("") / record["weights"])[0],
+    )
 
 
 def test_each_seed_is_bitwise_what_it_is_alone(tmp_path):
@@ -47,7 +55,10 @@ def test_each_seed_is_bitwise_what_it_is_alone(tmp_path):
     assert [each.settings for each in ends] == SETTINGS[:2]
     for settings in SETTINGS[:2]:
         run(settings, tmp_path / "alone", "cpu")
-        together, alone = (outcome(records.record_path(settings, tmp_path / name)) for name in ("together", "alone"))
+        together, alone = (
+            outcome(records.record_path(settings, tmp_path / name))
+            for name in ("together", "alone")
+        )
         assert together[:2] == alone[:2]
         assert together[2].keys() == alone[2].keys()
         assert all(torch.equal(together[2][name], alone[2][name]) for name in alone[2])
@@ -75,18 +86,28 @@ def test_a_loss_that_is_not_finite_stops_its_seed_alone(tmp_path, capsys, seed_1
     command = "train --experiment resnet20-small --epochs 1 --device cpu --seeds 0 1 2 --out"
     assert main([*command.split(), str(tmp_path)]) == 1
     shown = capsys.readouterr()
-    assert [records.record_path(each, tmp_path).exists() for each in SETTINGS] == [True, False, True]
+    assert [records.record_path(each, tmp_path).exists() for each in SETTINGS] == [
+        True,
+        False,
+        True,
+    ]
     assert shown.err.count("\n") == 1
     assert "resnet20-small seed 1: the loss is nan at epoch 1, step 1" in shown.err
     assert shown.out.count("test accuracy") == 2
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_the_notebook_shows_the_other_seeds_and_then_names_the_one_that_stopped(tmp_path, monkeypatch, seed_1_diverges):
-    script = jupytext.read(notebook.in_checkout(notebook.TEMPLATE).with_suffix(".py"), fmt="py:percent")
+def test_the_notebook_shows_the_other_seeds_and_then_names_the_one_that_stopped(
+    tmp_path, monkeypatch, seed_1_diverges
+):
+    script = jupytext.read(
+        notebook.in_checkout(notebook.TEMPLATE).with_suffix(".py"), fmt="py:percent"
+    )
     cells = [cell.source for cell in script.cells if cell.cell_type == "code"]
     given = f"seeds, epochs, out = [0, 1], 1, {str(tmp_path)!r}\nexperiment = 'resnet20-small'"
-    parameters = next(number for number, source in enumerate(cells) if source.startswith("experiment ="))
+    parameters = next(
+        number for number, source in enumerate(cells) if source.startswith("experiment =")
+    )
     shown, names = [], {}
     monkeypatch.setattr("IPython.display.display", shown.append)
     with pytest.raises(RuntimeError, match="seed 1: the loss is nan"):
@@ -100,14 +121,26 @@ def test_the_notebook_shows_the_other_seeds_and_then_names_the_one_that_stopped(
 
 def test_the_curves_of_several_runs_are_their_mean_in_a_band():
     def rows(loss):
-        each = {"train_loss": loss, "validation_loss": 2 * loss, "train_accuracy": 1.0, "validation_accuracy": 1.0}
+        each = {
+            "train_loss": loss,
+            "validation_loss": 2 * loss,
+            "train_accuracy": 1.0,
+            "validation_accuracy": 1.0,
+        }
         return [{"epoch": epoch} | each for epoch in (1, 2)]
 
     drawing, _ = figures.curve(rows(1.0), rows(3.0))
     (axis,) = drawing.axes
-    labelled = {line.get_label(): line.get_ydata().tolist() for line in axis.get_lines() if line.get_marker() == "."}
+    labelled = {
+        line.get_label(): line.get_ydata().tolist()
+        for line in axis.get_lines()
+        if line.get_marker() == "."
+    }
     assert labelled == {"training": [2.0, 2.0], "validation": [4.0, 4.0]}
-    bands = [(band.get_datalim(axis.transData).y0, band.get_datalim(axis.transData).y1) for band in axis.collections]
+    bands = [
+        (band.get_datalim(axis.transData).y0, band.get_datalim(axis.transData).y1)
+        for band in axis.collections
+    ]
     assert bands == [(1.0, 3.0), (2.0, 6.0)]
     (axis,) = figures.curve(rows(1.0))[0].axes
     assert not axis.collections

@@ -1,4 +1,6 @@
-"""A shared link shows the answer: its tags and its picture, and old addresses send on to the first page."""
+"""A shared link shows the answer: its tags and its picture, and old addresses send on to the first
+page.
+"""
 
 import runpy
 from html import unescape
@@ -22,7 +24,9 @@ def finishing():
 @pytest.fixture
 def app(tmp_path):
     options = {"repository_url": "https://github.com/owner/name"}
-    config = SimpleNamespace(html_theme_options=options, html_title="The title", root_doc="notebooks/intro")
+    config = SimpleNamespace(
+        html_theme_options=options, html_title="The title", root_doc="notebooks/intro"
+    )
     return SimpleNamespace(config=config, outdir=tmp_path, builder=SimpleNamespace(format="html"))
 
 
@@ -41,10 +45,15 @@ def test_the_root_and_the_old_address_send_on_and_carry_the_tags(finishing, app,
     page.write_text(f"<html><head>{tags}</head><body></body></html>", encoding="utf-8")
     (tmp_path / "book").mkdir()
     finishing["front"](app, None)
-    for place, target in (("index.html", "notebooks/intro.html"), ("book/intro.html", "../notebooks/intro.html")):
+    for place, target in (
+        ("index.html", "notebooks/intro.html"),
+        ("book/intro.html", "../notebooks/intro.html"),
+    ):
         text = (tmp_path / place).read_text(encoding="utf-8")
         assert f'content="0; url={target}"' in text and f'<a href="{target}">' in text
-        assert about in unescape(text) and 'lang="en"' in text and "<title>The title</title>" in text
+        assert (
+            about in unescape(text) and 'lang="en"' in text and "<title>The title</title>" in text
+        )
         assert (tmp_path / place).parent.joinpath(target).resolve() == page
     with Image.open(tmp_path / "share.png") as picture:
         assert picture.size == (1200, 630)

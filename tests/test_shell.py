@@ -1,4 +1,6 @@
-"""The commands in a shell: whatever its code page, folders and faults, each says in one line what it has to."""
+"""The commands in a shell: whatever its code page, folders and faults, each says in one line what
+it has to.
+"""
 
 import errno
 import importlib

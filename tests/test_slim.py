@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 SLIM = runpy.run_path(str(Path(__file__).resolve().parent.parent / "book" / "slim.py"))
-LIBRARY = (
-    'a={"sun":[512,512,[],"f185","M1 1h2"],moon:[384,512,[1],"f186","M3 3h4"]};b={"sun":[512,512,[],"f185","M5 5h6"]}'
-)
+LIBRARY = 'a={"sun":[512,512,[],"f185","M1 1h2"],moon:[384,512,[1],"f186","M3 3h4"]};b={"sun":[512,512,[],"f185","M5 5h6"]}'
 PAGE = """<html><head>
 <link href="_static/styles/pydata-sphinx-theme.css?digest=1" rel="stylesheet" />
 <link rel="stylesheet" href="_static/sphinx-design.min.css?v=1" />
@@ -42,7 +40,10 @@ def test_no_script_but_the_options_holds_up_the_page():
 
 
 def test_an_icon_is_drawn_solid_and_keeps_its_class():
-    assert '<svg aria-hidden="true" viewBox="0 0 512 512" class="theme-switch fa-solid fa-sun fa-lg"' in slim("")
+    assert (
+        '<svg aria-hidden="true" viewBox="0 0 512 512" class="theme-switch fa-solid fa-sun fa-lg"'
+        in slim("")
+    )
     assert 'd="M5 5h6"' in slim("")
 
 
@@ -53,7 +54,8 @@ def test_an_icon_that_the_library_lacks_stops_the_build():
 
 def test_punctuation_stays_with_the_formula_before_it():
     assert re.search(
-        r'<span class="closed"><span class="math [^>]*>\\\(q_0\\\)</span>,</span> so', slim(f"{FORMULA}, so")
+        r'<span class="closed"><span class="math [^>]*>\\\(q_0\\\)</span>,</span> so',
+        slim(f"{FORMULA}, so"),
     )
 
 

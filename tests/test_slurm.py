@@ -123,7 +123,9 @@ def wait_until_idle(environment, here):
 
 
 def reproduced(wanted, out, environment, *options):
-    """What ``reproduce`` printed, and each run's state; all are done, each leaves a record, a notebook, an evaluation."""
+    """What ``reproduce`` printed, and each run's state; all are done, each leaves a record, a
+    notebook, an evaluation.
+    """
     command = [
         sys.executable,
         "-m",

@@ -1,4 +1,6 @@
-"""The test of the answer, against an independent computation: the model, the difference, Holm over a fixed family."""
+"""The test of the answer, against an independent computation: the model, the difference, Holm over
+a fixed family.
+"""
 
 import itertools
 import random
@@ -14,18 +16,30 @@ import evalib
 from evalib.results import statistics
 from evalib.results.statistics import Difference, by_seed, difference, holm, judge, noise
 
-RESNET, SANET, EVANET, LARGE_RESNET, LARGE_SANET, LARGE_EVANET = (row.name for row in evalib.TABLE_1)
+RESNET, SANET, EVANET, LARGE_RESNET, LARGE_SANET, LARGE_EVANET = (
+    row.name for row in evalib.TABLE_1
+)
 CONTROLS = (statistics.QUERY_ALONE, statistics.MLP)
 
 
 def frame(accuracies, tier="paper", collapsed=(), validations=None):
-    """The runs of ``accuracies``, by network and by seed, as :func:`evalib.results.records.load_records` gives them."""
+    """The runs of ``accuracies``, by network and by seed, as
+    :func:`evalib.results.records.load_records` gives them.
+    """
     lines = []
     for name, seeds in accuracies.items():
         for seed, value in dict(seeds).items():
             beside = (validations or accuracies)[name][seed]
             lines.append((name, tier, seed, True, value, beside, (name, seed) in collapsed))
-    columns = ["experiment", "tier", "seed", "counts", "test_accuracy", "validation_accuracy", "collapsed"]
+    columns = [
+        "experiment",
+        "tier",
+        "seed",
+        "counts",
+        "test_accuracy",
+        "validation_accuracy",
+        "collapsed",
+    ]
     return pd.DataFrame(lines, columns=columns)
 
 
@@ -43,9 +57,13 @@ SOME = {
 
 
 def anova(accuracies):
-    """Sum of squares and degrees of freedom of network + seed for complete tables, by the textbook's formula."""
+    """Sum of squares and degrees of freedom of network + seed for complete tables, by the
+    textbook's formula.
+    """
     table = np.array([[each[seed] for seed in (0, 1, 2)] for each in accuracies.values()])
-    residuals = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0, keepdims=True) + table.mean()
+    residuals = (
+        table - table.mean(axis=1, keepdims=True) - table.mean(axis=0, keepdims=True) + table.mean()
+    )
     return (residuals**2).sum(), (len(table) - 1) * 2
 
 
@@ -65,11 +83,19 @@ def test_of_complete_tables_the_deviation_is_that_of_the_two_way_analysis_of_var
 
 
 def test_of_unequal_seeds_the_deviation_is_that_of_least_squares():
-    """One network's indicator is left out, as a text on regression has it; the networks of one seed take no part."""
-    runs = [(name, seed, value) for name, each in SOME.items() if len(each) > 1 for seed, value in each.items()]
+    """One network's indicator is left out, as a text on regression has it; the networks of one seed
+    take no part.
+    """
+    runs = [
+        (name, seed, value)
+        for name, each in SOME.items()
+        if len(each) > 1
+        for seed, value in each.items()
+    ]
     names = sorted({name for name, _, _ in runs})
     design = [
-        [1.0, *(name == other for other in names[1:]), *(seed == each for each in (1, 2))] for name, seed, _ in runs
+        [1.0, *(name == other for other in names[1:]), *(seed == each for each in (1, 2))]
+        for name, seed, _ in runs
     ]
     values = np.array([value for _, _, value in runs])
     _, squares, rank, _ = np.linalg.lstsq(np.array(design, float), values, rcond=None)
@@ -87,8 +113,13 @@ def test_a_shift_of_a_network_or_of_a_seed_is_no_noise():
 
 
 def test_collapsed_networks_rows_that_read_the_test_set_other_tiers_and_further_seeds_make_no_noise():
-    other = {EVANET + "-test-curve": seeds(1.0, 50.0, 90.0), SANET + "-scaled": seeds(30.0, 90.0, 88.0)}
-    runs = frame(SOME | other | {RESNET: SOME[RESNET] | {3: 10.0}}, collapsed={(SANET + "-scaled", 0)})
+    other = {
+        EVANET + "-test-curve": seeds(1.0, 50.0, 90.0),
+        SANET + "-scaled": seeds(30.0, 90.0, 88.0),
+    }
+    runs = frame(
+        SOME | other | {RESNET: SOME[RESNET] | {3: 10.0}}, collapsed={(SANET + "-scaled", 0)}
+    )
     quick = frame({RESNET: seeds(1.0, 2.0, 9.0)}, tier="quick")
     rerun = frame({RESNET: seeds(1.0)}).assign(counts=False)
     assert noise(pd.concat([runs, quick, rerun])) == noise(frame(SOME))
@@ -102,7 +133,8 @@ def test_there_is_no_noise_without_runs_enough():
 
 
 @pytest.mark.parametrize(
-    ("degrees", "quantile"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (9, 2.2622), (30, 2.0423), (120, 1.9799)]
+    ("degrees", "quantile"),
+    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (9, 2.2622), (30, 2.0423), (120, 1.9799)],
 )
 def test_the_interval_has_the_quantile_of_the_tables(degrees, quantile):
     one = statistics.Noise(1.0, degrees)
@@ -115,7 +147,10 @@ def test_with_two_networks_alone_the_test_is_the_paired_one_of_scipy():
     """There the model has nothing else to pool, and least squares with blocks is the paired t-test."""
     ours, theirs = [93.0, 93.4, 92.6], [91.2, 91.5, 91.0]
     runs = frame({EVANET: seeds(*ours), RESNET: seeds(*theirs)})
-    found, test = difference(by_seed(runs), EVANET, RESNET, noise(runs)), stats.ttest_rel(ours, theirs)
+    found, test = (
+        difference(by_seed(runs), EVANET, RESNET, noise(runs)),
+        stats.ttest_rel(ours, theirs),
+    )
     assert (found.n, found.mean, found.p) == (3, pytest.approx(5.3 / 3), pytest.approx(test.pvalue))
     assert (found.low, found.high) == pytest.approx(tuple(test.confidence_interval()))
 
@@ -129,13 +164,18 @@ def test_a_difference_is_over_common_seeds_by_the_deviation_of_all():
     assert found.p == pytest.approx(2 * stats.t.sf(0.2 / error, by.freedom))
     assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, by.freedom, -0.2, error))
     assert difference(by_seed(runs), EVANET, LARGE_EVANET, by) == Difference()
-    assert difference(by_seed(runs), EVANET, "evanet20-small-residual", by).p == pytest.approx(found.p)
+    assert difference(by_seed(runs), EVANET, "evanet20-small-residual", by).p == pytest.approx(
+        found.p
+    )
 
 
 @pytest.mark.parametrize(
     ("ps", "corrected"),
     [
-        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),  # 3·0.01; then 2·0.03 = 0.06; then max(0.06, 0.04)
+        (
+            [0.01, 0.04, 0.03],
+            [0.03, 0.06, 0.06],
+        ),  # 3·0.01; then 2·0.03 = 0.06; then max(0.06, 0.04)
         ([0.01, 1.0, 0.04], [0.03, 1.0, 0.08]),
         ([0.6, 0.9], [1.0, 1.0]),
         ([0.02, 0.02], [0.04, 0.04]),
@@ -146,7 +186,9 @@ def test_holm_by_hand(ps, corrected):
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.randoms())
-def test_holm_does_not_depend_on_the_order_and_lies_between_no_correction_and_bonferronis(ps, randomness):
+def test_holm_does_not_depend_on_the_order_and_lies_between_no_correction_and_bonferronis(
+    ps, randomness
+):
     corrected = holm(ps)
     order = list(range(len(ps)))
     randomness.shuffle(order)
@@ -154,7 +196,9 @@ def test_holm_does_not_depend_on_the_order_and_lies_between_no_correction_and_bo
     for p, after in zip(ps, corrected, strict=True):
         assert p <= after <= min(1.0, len(ps) * p)
     assert all(
-        (one <= other) for (p, one), (q, other) in itertools.permutations(zip(ps, corrected, strict=True), 2) if p < q
+        (one <= other)
+        for (p, one), (q, other) in itertools.permutations(zip(ps, corrected, strict=True), 2)
+        if p < q
     )
 
 
@@ -162,12 +206,21 @@ def test_the_families_are_the_papers_six_and_our_two():
     six = {(LARGE_EVANET, LARGE_RESNET), (LARGE_SANET, LARGE_RESNET), (LARGE_EVANET, LARGE_SANET)}
     six |= {(EVANET, RESNET), (SANET, RESNET), (EVANET, SANET)}
     assert set(statistics.PAPER) == six and len(statistics.PAPER) == 6
-    assert statistics.EXPLAINING == ((EVANET, "evanet20-small-query-alone"), (EVANET, "resnet20-small-mlp"))
+    assert statistics.EXPLAINING == (
+        (EVANET, "evanet20-small-query-alone"),
+        (EVANET, "resnet20-small-mlp"),
+    )
 
 
 def test_a_family_never_shrinks():
-    """With one pair of six, and with none but two seeds in another, its p is six times the uncorrected one."""
-    only = {EVANET: SOME[EVANET], RESNET: SOME[RESNET], "evanet20-small-residual": seeds(89.0, 88.4, 88.2)}
+    """With one pair of six, and with none but two seeds in another, its p is six times the
+    uncorrected one.
+    """
+    only = {
+        EVANET: SOME[EVANET],
+        RESNET: SOME[RESNET],
+        "evanet20-small-residual": seeds(89.0, 88.4, 88.2),
+    }
     alone = judge(statistics.PAPER, frame(only))[0]
     assert alone.p == pytest.approx(min(1, 6 * alone.difference.p))
     beside = frame(only | {SANET: {0: 86.9, 1: 87.2}})
@@ -193,7 +246,9 @@ def test_rows_of_another_kind_join_no_family():
 def test_the_verdict_is_the_rules(lead, spread, verdict):
     generator = random.Random(0)
     accuracies = {
-        name: seeds(*(90 + lead * (name == EVANET) + generator.uniform(-spread, spread) for _ in range(3)))
+        name: seeds(
+            *(90 + lead * (name == EVANET) + generator.uniform(-spread, spread) for _ in range(3))
+        )
         for name in (EVANET, RESNET, SANET, *CONTROLS)
     }
     for family in (statistics.PAPER, statistics.EXPLAINING):
@@ -206,22 +261,29 @@ def test_the_verdict_is_the_rules(lead, spread, verdict):
 
 def test_shorter_runs_test_nothing():
     accuracies = {
-        name: seeds(value, value + 0.1, value - 0.2) for name, value in ((EVANET, 90.0), (RESNET, 80.0), (SANET, 70.0))
+        name: seeds(value, value + 0.1, value - 0.2)
+        for name, value in ((EVANET, 90.0), (RESNET, 80.0), (SANET, 70.0))
     }
     for each in judge(statistics.PAPER, frame(accuracies, tier="quick")):
         assert (each.difference, each.p, each.verdict) == (Difference(), 1.0, "not yet decided")
 
 
 def test_validation_stands_beside_and_decides_nothing():
-    validations = {name: {seed: 100 - value for seed, value in each.items()} for name, each in SOME.items()}
-    plain, turned = (judge(statistics.PAPER, frame(SOME, validations=each)) for each in (None, validations))
+    validations = {
+        name: {seed: 100 - value for seed, value in each.items()} for name, each in SOME.items()
+    }
+    plain, turned = (
+        judge(statistics.PAPER, frame(SOME, validations=each)) for each in (None, validations)
+    )
     for one, other in zip(plain, turned, strict=True):
         assert (one.verdict, one.p, one.difference) == (other.verdict, other.p, other.difference)
     assert turned[0].validation.mean == pytest.approx(-plain[0].validation.mean)
 
 
 def test_a_level_is_held_in_repetitions():
-    """Where nothing is ahead, one of six tests is below 0.05 after Holm in at most 5 of 100 families, up to luck."""
+    """Where nothing is ahead, one of six tests is below 0.05 after Holm in at most 5 of 100
+    families, up to luck.
+    """
     generator = np.random.default_rng(0)
     names = [row.name for row in evalib.TABLE_1]
     wrong = 0

@@ -1,4 +1,6 @@
-"""What the project is built from, and what it gives away: pins and hashes, licences, no pickles, no secrets."""
+"""What the project is built from, and what it gives away: pins and hashes, licences, no pickles, no
+secrets.
+"""
 
 import ast
 import re
@@ -11,22 +13,30 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-TRACKED = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
+TRACKED = subprocess.run(
+    ["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=True
+).stdout
 TEXTS = [
     ROOT / name
     for name in TRACKED.split("\0")
-    if name and not name.startswith("_extra") and Path(name).suffix not in (".png", ".woff", ".npz", ".safetensors")
+    if name
+    and not name.startswith("_extra")
+    and Path(name).suffix not in (".png", ".woff", ".npz", ".safetensors")
 ]
 SECRET = re.compile(
     r"gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|AKIA[0-9A-Z]{16}|hf_[A-Za-z0-9]{30,}|xox[abp]-\w{10,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY|(?i:(?:password|api_key|secret|token)\s*[=:]\s*[\"'][\w/+=-]{12,}[\"'])"
 )
-LOCAL = re.compile(r"(?<![\w.$}])/(?:home|Users|root|work|content(?!/drive\b))/\w|/tmp/\w+/\w|[A-Z]:\\\\Users")
+LOCAL = re.compile(
+    r"(?<![\w.$}])/(?:home|Users|root|work|content(?!/drive\b))/\w|/tmp/\w+/\w|[A-Z]:\\\\Users"
+)
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 UNPICKLES = {"torch.load", "pandas.read_pickle", "pd.read_pickle"}
 CODE = [
-    path for path in TEXTS if path.suffix == ".py" and path.parent.name != "tests" and path.parents[1].name != "tests"
+    path
+    for path in TEXTS
+    if path.suffix == ".py" and path.parent.name != "tests" and path.parents[1].name != "tests"
 ]
 
 
@@ -41,13 +51,19 @@ def pins(path):
 def test_every_requirement_is_pinned_and_known_by_its_hashes():
     text = (ROOT / "requirements.txt").read_text()
     entries = re.split(r"\n(?=\S)", text.strip())
-    bare = [entry.split()[0] for entry in entries if not PIN.match(entry) or "--hash=sha256:" not in entry]
+    bare = [
+        entry.split()[0]
+        for entry in entries
+        if not PIN.match(entry) or "--hash=sha256:" not in entry
+    ]
     assert not bare, f"{bare} have no version or no hash: make lock"
     assert not re.search(r"https?://|--(?:extra-)?index-url|--find-links", text)
 
 
 def test_what_is_asked_for_is_pinned():
-    asked = [line.split("#")[0].strip() for line in (ROOT / "requirements.in").read_text().splitlines()]
+    asked = [
+        line.split("#")[0].strip() for line in (ROOT / "requirements.in").read_text().splitlines()
+    ]
     names = {normal(re.split(r"[<>=!~\[]", line)[0]) for line in asked if line}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     ranges = [
@@ -74,7 +90,10 @@ def names(path):
         elif isinstance(node, ast.ImportFrom):
             yield from ((f"{node.module}.{each.name}", {}) for each in node.names)
         elif isinstance(node, ast.Call):
-            yield ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
+            yield (
+                ast.unparse(node.func),
+                {word.arg: ast.unparse(word.value) for word in node.keywords},
+            )
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
@@ -104,11 +123,17 @@ def test_actions_are_pinned_by_commit_and_may_do_little():
             assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action), (path, action)
             assert re.fullmatch(r"\s+# v\d+\.\d+\.\d+", comment), (path, action)
         workflow = yaml.safe_load(path.read_text())
-        assert "pull_request_target" not in workflow[True], f"{path}: it would run a stranger's code with our rights"
-        assert path.read_text().count("actions/checkout@") == path.read_text().count("persist-credentials: false"), path
+        assert "pull_request_target" not in workflow[True], (
+            f"{path}: it would run a stranger's code with our rights"
+        )
+        assert path.read_text().count("actions/checkout@") == path.read_text().count(
+            "persist-credentials: false"
+        ), path
         assert workflow["permissions"] == {"contents": "read"}, path
         for name, job in workflow["jobs"].items():
-            assert set(job.get("permissions", {})) <= ({"pages", "id-token"} if name == "deploy" else set()), path
+            assert set(job.get("permissions", {})) <= (
+                {"pages", "id-token"} if name == "deploy" else set()
+            ), path
 
 
 def test_jobs_that_install_from_the_checkout_have_all_of_it():
@@ -117,7 +142,11 @@ def test_jobs_that_install_from_the_checkout_have_all_of_it():
         for name, job in yaml.safe_load(path.read_text())["jobs"].items():
             commands = " ".join(step.get("run", "") for step in job["steps"])
             if re.search(r"\.ci/run|test-door|test-lowest|in_colab", commands):
-                options = [step["with"] for step in job["steps"] if "actions/checkout" in step.get("uses", "")]
+                options = [
+                    step["with"]
+                    for step in job["steps"]
+                    if "actions/checkout" in step.get("uses", "")
+                ]
                 assert [each.get("fetch-depth") for each in options] == [0], (path.name, name)
 
 
@@ -130,7 +159,9 @@ def test_licences_are_named_alike_everywhere():
 
 
 def test_the_version_is_the_newest_of_the_changes_everywhere():
-    version, date = re.search(r"^## (\S+), (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE).groups()
+    version, date = re.search(
+        r"^## (\S+), (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    ).groups()
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert (citation["version"], str(citation["date-released"])) == (version, date)
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == version
@@ -148,7 +179,13 @@ def test_help_names_every_target():
     makefile = (ROOT / "Makefile").read_text()
     targets = re.findall(r"^([a-z-]+):(.*)$", makefile, re.MULTILINE)
     assert all("## " in rest for _, rest in targets), "make help"
-    said = subprocess.run(["make", "-s", "-C", ROOT, "help"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["make", "-s", "-C", ROOT, "help"], capture_output=True, text=True, check=True
+    ).stdout
     assert {line.split()[0] for line in said.splitlines()} == {name for name, _ in targets}
-    phony = re.search(r"^\.PHONY:((?:.*\\\n)*.*)$", makefile, re.MULTILINE)[1].replace("\\\n", " ").split()
+    phony = (
+        re.search(r"^\.PHONY:((?:.*\\\n)*.*)$", makefile, re.MULTILINE)[1]
+        .replace("\\\n", " ")
+        .split()
+    )
     assert set(phony) == {name for name, _ in targets}

@@ -1,4 +1,6 @@
-"""Reading results: means and intervals as a textbook has them; what is not a sound record is named and left out."""
+"""Reading results: means and intervals as a textbook has them; what is not a sound record is named
+and left out.
+"""
 
 import csv
 import dataclasses
@@ -23,7 +25,14 @@ from evalib.training.settings import COMPUTATION
 
 
 def made(
-    out, experiment="resnet20-small", seed=0, tier="smoke", correct=100, device="a machine", epochs=None, **changes
+    out,
+    experiment="resnet20-small",
+    seed=0,
+    tier="smoke",
+    correct=100,
+    device="a machine",
+    epochs=None,
+    **changes,
 ):
     """Write the record of a run that was not made, and return its path."""
     settings = evalib.Settings(experiment, seed, tier, epochs)
@@ -32,7 +41,13 @@ def made(
     images = 500 if source == "subset" else 10_000
     seconds = changes.get("seconds", 60.0)
     each = seconds / settings.epochs if isinstance(seconds, float) else 1.0
-    flat = {"learning_rate": 0.001, "train_loss": 2.3, "train_accuracy": 10.0, "validation_loss": 2.3, "seconds": each}
+    flat = {
+        "learning_rate": 0.001,
+        "train_loss": 2.3,
+        "train_accuracy": 10.0,
+        "validation_loss": 2.3,
+        "seconds": each,
+    }
     if experiments.experiment(experiment).test_each_epoch:
         flat["test_accuracy"] = 10.0
     record = {
@@ -53,17 +68,24 @@ def changed(path, **changes):
 
 
 def test_a_row_has_mean_validation_seeds_and_interval_in_every_format(tmp_path, capsys):
-    """The interval is by hand: residuals of network + seed ±0.2, ∓0.2 over two networks of two seeds, one degree of freedom."""
+    """The interval is by hand: residuals of network + seed ±0.2, ∓0.2 over two networks of two
+    seeds, one degree of freedom.
+    """
     ours = {"resnet20-small": (8800, 8820), "sanet20-small": (8700, 8760)}
     for name, corrects in ours.items():
         for seed, correct in enumerate(corrects):
             made(tmp_path, name, seed, "paper", correct)
-    # means 88.1, 87.3; seeds 87.5, 87.9 around 87.7: residuals 0.1, −0.1, −0.1, 0.1; s = √0.04 = 0.2, one degree of freedom
+    # means 88.1, 87.3; seeds 87.5, 87.9 around 87.7: residuals 0.1, −0.1, −0.1, 0.1; s = √0.04 =
+    # 0.2, one degree of freedom
     low, high = 88.1 - 12.7062 * 0.2 / 2**0.5, 88.1 + 12.7062 * 0.2 / 2**0.5
     arguments = ["table", "--tier", "paper", "--out", str(tmp_path), "--format"]
     assert main([*arguments, "json"]) == 0
     row = json.loads(capsys.readouterr().out)[0]
-    assert (row["accuracy"], row["deviation"], row["seeds"]) == (pytest.approx(88.1), pytest.approx(0.2), 2)
+    assert (row["accuracy"], row["deviation"], row["seeds"]) == (
+        pytest.approx(88.1),
+        pytest.approx(0.2),
+        2,
+    )
     assert (row["low"], row["high"]) == pytest.approx((low, high), abs=1e-3)
     assert (row["validation"], row["validations"]) == (10.0, [10.0, 10.0])
     assert main([*arguments, "csv"]) == 0
@@ -87,7 +109,9 @@ def test_short_runs_have_a_mean_and_no_interval(tmp_path):
 
 def test_the_parameters_of_a_row_that_has_not_run_are_known(tmp_path):
     counted = {row["experiment"]: row["parameters"] for row in tables.table(tmp_path)}
-    assert counted == {row.name: evalib.count_parameters(evalib.build(row.name)) for row in evalib.TABLE_1}
+    assert counted == {
+        row.name: evalib.count_parameters(evalib.build(row.name)) for row in evalib.TABLE_1
+    }
 
 
 def test_a_further_experiment_is_a_further_row(tmp_path, monkeypatch):
@@ -95,7 +119,10 @@ def test_a_further_experiment_is_a_further_row(tmp_path, monkeypatch):
     register(experiments.Experiment("further", "Further", (1, 1, 1), paper_accuracy=50.0))
     made(tmp_path, "further", 4)
     rows = tables.table(tmp_path)
-    assert [row["experiment"] for row in rows] == [*(row.name for row in records.TABLE_1), "further"]
+    assert [row["experiment"] for row in rows] == [
+        *(row.name for row in records.TABLE_1),
+        "further",
+    ]
     assert (rows[-1]["paper"], rows[-1]["accuracy"], rows[-1]["seeds"]) == (50.0, 20.0, 1)
 
 
@@ -120,7 +147,11 @@ def test_records_of_two_machines_merge_by_copying(tmp_path):
         (lambda path: made(path.parent.parent, seed=1, seconds="60"), "seconds is '60'"),
         (lambda path: made(path.parent.parent, seed=1, device=None), "device is None"),
         (
-            lambda path: made(path.parent.parent, seed=1, test={"accuracy": 99.0, "loss": 1.0, "correct": 1, "images": 500}),
+            lambda path: made(
+                path.parent.parent,
+                seed=1,
+                test={"accuracy": 99.0, "loss": 1.0, "correct": 1, "images": 500},
+            ),
             "99.0 is not 1 of 500",
         ),
         (
@@ -156,7 +187,9 @@ DEEP = "[" * 100_000 + "]" * 100_000
         lambda path: path.write_text(""),
         lambda path: made(path.parent.parent, seed=1, curve=[1, 2]),
         lambda path: made(path.parent.parent, seed=1, settings={}),
-        lambda path: made(path.parent.parent, seed=1, settings={"experiment": "resnet20-small", "colour": 1}),
+        lambda path: made(
+            path.parent.parent, seed=1, settings={"experiment": "resnet20-small", "colour": 1}
+        ),
         lambda path: made(path.parent.parent, seed=1, experiment="resnet18"),
         lambda path: made(path.parent.parent, seed=1, test={}),
         lambda path: made(path.parent.parent, seed=1, data={}),
@@ -180,7 +213,9 @@ def test_one_bad_file_stops_no_table(tmp_path, capsys, command, harm):
 
 def test_a_folder_is_no_record_and_the_line_says_so(tmp_path, capsys):
     assert main(["evaluate", "--record", str(tmp_path)]) == 2
-    assert f"{tmp_path} is not a run record (Is a directory): move it away" in capsys.readouterr().err
+    assert (
+        f"{tmp_path} is not a run record (Is a directory): move it away" in capsys.readouterr().err
+    )
 
 
 def test_a_duplicate_is_named_and_counts_once(tmp_path, capsys):
@@ -207,21 +242,39 @@ CURVE = [{"epoch": epoch, "validation_accuracy": 10.0, "seconds": 1.0} for epoch
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"test": {"accuracy": 200.0, "loss": 1.0, "correct": 1000, "images": 500}}, "test.accuracy is 200.0"),
-        ({"test": {"accuracy": -20.0, "loss": 1.0, "correct": -100, "images": 500}}, "test.accuracy is -20.0"),
-        ({"test": {"accuracy": 20.1, "loss": 1.0, "correct": 100.5, "images": 500}}, "test.correct is 100.5"),
+        (
+            {"test": {"accuracy": 200.0, "loss": 1.0, "correct": 1000, "images": 500}},
+            "test.accuracy is 200.0",
+        ),
+        (
+            {"test": {"accuracy": -20.0, "loss": 1.0, "correct": -100, "images": 500}},
+            "test.accuracy is -20.0",
+        ),
+        (
+            {"test": {"accuracy": 20.1, "loss": 1.0, "correct": 100.5, "images": 500}},
+            "test.correct is 100.5",
+        ),
         ({"data": {"source": "subset", "sha256": "0" * 64}}, "is not CIFAR-10's"),
         ({"sittings": [{"after": 0, "epochs": 2, "device": 3}]}, "sittings.0.device is 3"),
         ({"sittings": [{"after": "0", "epochs": 2}]}, "sittings.0.after is '0'"),
-        ({"test": {"accuracy": 20.0, "loss": 1.0, "correct": 2000, "images": 10_000}}, "10000 test images"),
+        (
+            {"test": {"accuracy": 20.0, "loss": 1.0, "correct": 2000, "images": 10_000}},
+            "10000 test images",
+        ),
         ({"test": {"accuracy": 0.0, "loss": 1.0, "correct": 0, "images": 0}}, "0 test images"),
         ({"test": {"accuracy": 20.0, "loss": -1.0, "correct": 100, "images": 500}}, "loss is -1.0"),
         ({"data": {"source": "full", "sha256": "0"}}, "of the full data"),
         ({"curve": CURVE[:1]}, "1 entries"),
         ({"curve": [CURVE[1], CURVE[0]]}, "2 entries"),
-        ({"curve": [CURVE[0], CURVE[1] | {"validation_accuracy": 11.0}]}, "not that of the last epoch"),
+        (
+            {"curve": [CURVE[0], CURVE[1] | {"validation_accuracy": 11.0}]},
+            "not that of the last epoch",
+        ),
         ({"validation_accuracy": 11.0}, "validation_accuracy 11.0 is not that of the last epoch"),
-        ({"curve": [CURVE[0] | {"validation_accuracy": 101.0}, CURVE[1]]}, "validation_accuracy is 101.0"),
+        (
+            {"curve": [CURVE[0] | {"validation_accuracy": 101.0}, CURVE[1]]},
+            "validation_accuracy is 101.0",
+        ),
         ({"weights": "../../weights-0.safetensors"}, "weights is '.."),
         ({"weights": "/etc/passwd"}, "weights is '/etc"),
         ({"weights": "..\\w"}, "weights is "),
@@ -231,7 +284,10 @@ CURVE = [{"epoch": epoch, "validation_accuracy": 10.0, "seconds": 1.0} for epoch
         ({"data": {"source": "subset", "sha256": None}}, "data.sha256 is None"),
         ({"data": {"source": "subset"}}, "data.sha256 is missing"),
         ({"shared": 0}, "shared is 0"),
-        ({"curve": [CURVE[0], {"epoch": 2, "validation_accuracy": 10.0}]}, "curve.1.seconds is missing"),
+        (
+            {"curve": [CURVE[0], {"epoch": 2, "validation_accuracy": 10.0}]},
+            "curve.1.seconds is missing",
+        ),
         ({"curve": [CURVE[0] | {"seconds": 10**400}, CURVE[1]]}, "seconds is 1000"),
     ],
 )
@@ -258,20 +314,30 @@ def test_the_checksum_does_not_depend_on_order_or_layout(tmp_path):
 
 
 def test_a_run_on_two_devices_says_nothing_of_time_and_names_both(tmp_path):
-    sittings = [{"after": after, "epochs": 2, "device": device} for after, device in ((0, "a GPU"), (1, "a CPU"))]
+    sittings = [
+        {"after": after, "epochs": 2, "device": device}
+        for after, device in ((0, "a GPU"), (1, "a CPU"))
+    ]
     made(tmp_path, device="a CPU", sittings=sittings)
     made(tmp_path, seed=1, device="a CPU", sittings=sittings[:1])
     both, last = records.trusted("smoke", tmp_path)
-    assert records.spent(both) == {"a GPU": both["curve"][0]["seconds"], "a CPU": both["curve"][1]["seconds"]}
+    assert records.spent(both) == {
+        "a GPU": both["curve"][0]["seconds"],
+        "a CPU": both["curve"][1]["seconds"],
+    }
     assert records.spent(last) == {"a GPU": sum(row["seconds"] for row in last["curve"])}
-    assert records.timed([both, last]) == [last | {"device": "a GPU"}]  # the CPU only read the test set
+    assert records.timed([both, last]) == [
+        last | {"device": "a GPU"}
+    ]  # the CPU only read the test set
     assert tables.table(tmp_path)[0]["device"] == "a CPU, a GPU"
 
 
 @pytest.mark.parametrize("precision", ["bf16", "float32"])
 def test_a_run_whose_precision_was_asked_for_counts_and_is_not_stale(tmp_path, precision):
     settings = evalib.Settings("resnet20-small")
-    path = made(tmp_path, settings=(settings.model_dump() | {"precision": precision}), precision=precision)
+    path = made(
+        tmp_path, settings=(settings.model_dump() | {"precision": precision}), precision=precision
+    )
     (row,) = records.complete(ROWS["resnet20-small"], "smoke", tmp_path)
     assert row["precision"] == precision
     assert manifest.plan_run(settings, path).state == "done"
@@ -279,7 +345,9 @@ def test_a_run_whose_precision_was_asked_for_counts_and_is_not_stale(tmp_path, p
     assert "precision was" in manifest.plan_run(other, path).note
 
 
-@pytest.mark.parametrize("other", [{"device": "a GPU"}, {"device": "a GPU", "shared": 2}, {"precision": "bf16"}])
+@pytest.mark.parametrize(
+    "other", [{"device": "a GPU"}, {"device": "a GPU", "shared": 2}, {"precision": "bf16"}]
+)
 def test_the_minutes_of_a_row_are_of_one_device_and_precision(tmp_path, other):
     made(tmp_path, seconds=120.0)
     assert tables.table(tmp_path)[0]["minutes"] == 2.0
@@ -302,7 +370,10 @@ def test_the_test_accuracy_of_each_epoch_is_in_the_curve_of_a_row_that_asks_for_
 
 
 def test_a_collapse_is_said_below_the_table_and_has_no_interval(tmp_path):
-    fell = [{"epoch": n, "validation_accuracy": each, "seconds": 1.0} for n, each in ((1, 80.0), (2, 30.0))]
+    fell = [
+        {"epoch": n, "validation_accuracy": each, "seconds": 1.0}
+        for n, each in ((1, 80.0), (2, 30.0))
+    ]
     for seed, correct in enumerate((200, 210)):
         made(tmp_path, "resnet20-small", seed, correct=correct)
     made(tmp_path, "sanet20-small", 3, curve=fell, validation_accuracy=30.0)
@@ -315,8 +386,14 @@ def test_a_collapse_is_said_below_the_table_and_has_no_interval(tmp_path):
 def test_a_text_from_a_record_is_shown_and_does_nothing(tmp_path):
     harm = "<script>alert(1)</script> | x\n\n# [a](b) `c` **d** $e$"
     made(tmp_path, device=harm)
-    (line,) = (line for line in tables.markdown(tables.table(tmp_path)).splitlines() if "ResNet-20 small" in line)
-    assert line.count("|") == 10 and not set("<>`*[]#$") & set(line.replace("&#", "").partition("smoke")[2])
+    (line,) = (
+        line
+        for line in tables.markdown(tables.table(tmp_path)).splitlines()
+        if "ResNet-20 small" in line
+    )
+    assert line.count("|") == 10 and not set("<>`*[]#$") & set(
+        line.replace("&#", "").partition("smoke")[2]
+    )
     assert html.unescape(html.unescape(foreign(harm))) == harm
 
 
@@ -325,7 +402,9 @@ SCRIPT = "<script>alert(1)</script> | x [a](b) `c`"
 
 @pytest.mark.parametrize("field", ["device", "precision", "versions", "sittings", "data"])
 def test_no_text_of_a_record_becomes_a_script(tmp_path, field):
-    """Every table that shows records, fed a field at a time; a field that may hold no text refuses the record."""
+    """Every table that shows records, fed a field at a time; a field that may hold no text refuses
+    the record.
+    """
     value = {
         "versions": {"torch": SCRIPT},
         "sittings": [{"after": 0, "epochs": 2, "device": SCRIPT}],
@@ -333,18 +412,24 @@ def test_no_text_of_a_record_becomes_a_script(tmp_path, field):
     }.get(field, SCRIPT)
     made(tmp_path, **{field: value})
     with warnings.catch_warnings(action="ignore"):
-        shown = tables.markdown(tables.table(tmp_path)) + tables.ablations_markdown(tables.ablations(tmp_path))
+        shown = tables.markdown(tables.table(tmp_path)) + tables.ablations_markdown(
+            tables.ablations(tmp_path)
+        )
         shown += claims.markdown(claims.claims(tmp_path))
         lines = [words.run_cells(record) for record in records.trusted("smoke", tmp_path)]
     text = shown + words.table(words.RUN, lines)
     assert "<script" not in text and "](b)" not in text and "`c`" not in text
-    assert all(line.count("|") == len(words.RUN) + 1 for line in words.table(words.RUN, lines).splitlines())
+    assert all(
+        line.count("|") == len(words.RUN) + 1 for line in words.table(words.RUN, lines).splitlines()
+    )
 
 
 def test_no_text_of_an_unfinished_log_becomes_a_script(tmp_path):
     folder = tmp_path / "unfinished"
     folder.mkdir()
-    (folder / "sanet20-large-seed<script>.log").write_text("stopped: <script>alert(1)</script> *x*\n")
+    (folder / "sanet20-large-seed<script>.log").write_text(
+        "stopped: <script>alert(1)</script> *x*\n"
+    )
     shown = tables.markdown(tables.table(tmp_path))
     assert "<script" not in shown and "*x*" not in shown and "SANet-20 large, seed &" in shown
 
@@ -353,16 +438,26 @@ def test_a_number_that_is_none_in_an_unfinished_log_is_named_and_stops_nothing(t
     folder = tmp_path / "unfinished"
     folder.mkdir()
     line = "sanet20-large seed 0 epoch {}/150: loss {}, validation {}%, images/s 9\n"
-    (folder / "sanet20-large-seed0.log").write_text(line.format(1, 1.9, 53.9) + line.format(2, "1.2.3", 50.8))
+    (folder / "sanet20-large-seed0.log").write_text(
+        line.format(1, 1.9, 53.9) + line.format(2, "1.2.3", 50.8)
+    )
     with pytest.warns(UserWarning, match=r"a line of .*sanet20-large-seed0.log"):
-        assert [row["epoch"] for row in records.unfinished_curve("sanet20-large-seed0", tmp_path)] == [1]
+        assert [
+            row["epoch"] for row in records.unfinished_curve("sanet20-large-seed0", tmp_path)
+        ] == [1]
 
 
-def test_a_record_of_a_row_that_was_edited_is_named_and_not_shown_as_the_new_one(tmp_path, monkeypatch):
+def test_a_record_of_a_row_that_was_edited_is_named_and_not_shown_as_the_new_one(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
     register(experiments.Experiment("mine", "Mine", (1, 1, 1)))
     settings = evalib.Settings("mine")
-    path = made(tmp_path, "mine", origin={"row": experiments.experiment("mine").definition(), "module": None})
+    path = made(
+        tmp_path,
+        "mine",
+        origin={"row": experiments.experiment("mine").definition(), "module": None},
+    )
     assert tables.table(tmp_path)[-1]["accuracy"] == 20.0 and records.read_same(path, settings)
     experiments.ROWS["mine"] = dataclasses.replace(experiments.ROWS["mine"], blocks=(2, 1, 1))
     with pytest.warns(UserWarning, match="of another mine: its row was edited"):

@@ -62,7 +62,9 @@ def float32_and_a_tiny_row(monkeypatch):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Real images, but few: the first 60 training and 20 test images of the subset, shuffled over the classes."""
+    """Real images, but few: the first 60 training and 20 test images of the subset, shuffled over
+    the classes.
+    """
     subset = cifar.load_data("subset")
     order, test = torch.randperm(1000)[:60], torch.randperm(500)[:20]
     few = subset._replace(
@@ -106,7 +108,9 @@ class Dropping(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.Flatten(), nn.Dropout(), nn.Linear(256, 10))
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, 3, 4), nn.Flatten(), nn.Dropout(), nn.Linear(256, 10)
+        )
 
     def forward(self, x):
         return self.layers(x)
@@ -132,7 +136,9 @@ def test_a_stopped_run_ends_bitwise_as_the_run_never_stopped(small, tmp_path, ki
 
 
 def test_runs_advanced_in_turn_are_bitwise_what_each_is_alone(small):
-    """Of several networks and seeds, one of which draws as it trains, and other programs draw between the turns."""
+    """Of several networks and seeds, one of which draws as it trains, and other programs draw
+    between the turns.
+    """
     torch.manual_seed(7)
     given = [
         (settings(), None),
@@ -140,8 +146,13 @@ def test_runs_advanced_in_turn_are_bitwise_what_each_is_alone(small):
         (settings(batch_size=9), Dropping()),
         (settings(batch_size=9, seed=1), Dropping()),
     ]
-    alone = [evalib.train(each, device="cpu", network=copy.deepcopy(network)) for each, network in given]
-    waiting = {which: train.steps(each, device="cpu", network=network) for which, (each, network) in enumerate(given)}
+    alone = [
+        evalib.train(each, device="cpu", network=copy.deepcopy(network)) for each, network in given
+    ]
+    waiting = {
+        which: train.steps(each, device="cpu", network=network)
+        for which, (each, network) in enumerate(given)
+    }
     together = {}
     while waiting:
         for which, running in list(waiting.items()):
@@ -156,7 +167,9 @@ def test_runs_advanced_in_turn_are_bitwise_what_each_is_alone(small):
         assert without_seconds(run.curve) == without_seconds(together[which].curve)
 
 
-def test_each_epoch_takes_its_own_plan_and_its_figures_are_of_what_it_trained_on(small, monkeypatch):
+def test_each_epoch_takes_its_own_plan_and_its_figures_are_of_what_it_trained_on(
+    small, monkeypatch
+):
     taken = []
 
     def training_step(network, optimiser, padded, labels, *rest):
@@ -177,7 +190,9 @@ def test_each_epoch_takes_its_own_plan_and_its_figures_are_of_what_it_trained_on
 def test_an_epochs_seconds_are_its_own_without_those_of_who_watches(small, monkeypatch):
     clock = itertools.count()
     monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
-    run = evalib.train(settings(), device="cpu", observe=lambda row: [next(clock) for _ in range(100)])
+    run = evalib.train(
+        settings(), device="cpu", observe=lambda row: [next(clock) for _ in range(100)]
+    )
     assert [row["seconds"] for row in run.curve] == [1.0] * 3 and run.seconds == 3.0
 
 
@@ -186,7 +201,9 @@ class Frozen(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten())
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 4, 3, 4), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten()
+        )
         self.norm, self.head = nn.BatchNorm1d(256), nn.Linear(256, 10)
         self.body.requires_grad_(False)
 
@@ -199,7 +216,9 @@ def test_what_is_frozen_stays_and_the_rest_learns(small):
     before = copy.deepcopy(network.state_dict())
     evalib.train(settings(epochs=1), device="cpu", network=network)
     moved = {
-        name.partition(".")[0] for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])
+        name.partition(".")[0]
+        for name, tensor in network.state_dict().items()
+        if not torch.equal(tensor, before[name])
     }
     assert moved == {"norm", "head"}
 
@@ -208,21 +227,30 @@ def test_what_is_frozen_stays_and_the_rest_learns(small):
 def test_a_network_keeps_the_layout_of_its_weights(small, layout):
     network = evalib.build("tiny").to(memory_format=layout)
     evalib.train(settings(epochs=1), device="cpu", network=network)
-    assert all(each.is_contiguous(memory_format=layout) for each in network.parameters() if each.ndim == 4)
+    assert all(
+        each.is_contiguous(memory_format=layout) for each in network.parameters() if each.ndim == 4
+    )
     if layout == torch.contiguous_format:
-        assert nn.utils.parameters_to_vector(network.parameters()).shape == (evalib.count_parameters(network),)
+        assert nn.utils.parameters_to_vector(network.parameters()).shape == (
+            evalib.count_parameters(network),
+        )
         assert save(network.state_dict())
 
 
 def test_a_network_that_views_its_images_flat_is_trained(small):
     network = nn.Linear(3072, 10)
     network.register_forward_pre_hook(lambda _, given: (given[0].view(len(given[0]), -1),))
-    assert evalib.train(settings(epochs=1), device="cpu", network=network).test_scores.shape == (20, 10)
+    assert evalib.train(settings(epochs=1), device="cpu", network=network).test_scores.shape == (
+        20,
+        10,
+    )
 
 
 def test_predict_leaves_the_mode_of_a_network_in_training_alone(small):
     network, modes = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10), nn.Dropout()), []
-    network[2].register_forward_hook(lambda layer, *_: modes.append((layer.training, network[2].training)))
+    network[2].register_forward_hook(
+        lambda layer, *_: modes.append((layer.training, network[2].training))
+    )
     one, other = (evalib.predict(network, small.test_images) for _ in range(2))
     assert torch.equal(one, other) and modes == [(False, True)] * 2 and network.training
 
@@ -263,8 +291,13 @@ def test_a_run_of_another_network_is_not_gone_on_with(small, tmp_path, change, a
     for _ in itertools.islice(running, after):
         pass
     kept = [path.read_bytes() for path in checkpoint.found(tmp_path)]
-    with pytest.raises(ValueError, match=r"belongs to a run of another network \(it was .*, is now .*another output"):
-        evalib.train(settings(epochs=2), tmp_path, device="cpu", network=change(evalib.build("tiny")))
+    with pytest.raises(
+        ValueError,
+        match=r"belongs to a run of another network \(it was .*, is now .*another output",
+    ):
+        evalib.train(
+            settings(epochs=2), tmp_path, device="cpu", network=change(evalib.build("tiny"))
+        )
     assert kept == [path.read_bytes() for path in checkpoint.found(tmp_path)]
 
 
@@ -290,7 +323,10 @@ def test_a_run_that_goes_on_from_other_weights_than_the_given_says_so(small, tmp
     [
         ({"recipe": TINY.recipe._replace(optimiser="SGD")}, "optimiser: Adam.*optimiser: SGD"),
         ({"recipe": TINY.recipe._replace(weight_decay=0.1)}, r"weight_decay: 0\.1"),
-        ({"head": partial(EVASummary, num_heads=1)}, r"head: .*average_pooling.*head: .*EVASummary"),
+        (
+            {"head": partial(EVASummary, num_heads=1)},
+            r"head: .*average_pooling.*head: .*EVASummary",
+        ),
         ({"widths": (6,)}, r"widths: \(4\).*widths: \(6\)"),
     ],
 )
@@ -327,7 +363,9 @@ def test_the_seed_decides_the_run(small):
 
 
 def test_whole_batches_alone_are_computed_by_the_compiled_network(small, monkeypatch):
-    """Neither an epoch's last batch, which is smaller, nor an evaluation, which would compile it anew."""
+    """Neither an epoch's last batch, which is smaller, nor an evaluation, which would compile it
+    anew.
+    """
     seen = []
 
     def compiled(part, dynamic):
@@ -336,7 +374,10 @@ def test_whole_batches_alone_are_computed_by_the_compiled_network(small, monkeyp
 
     monkeypatch.setattr(torch, "compile", compiled)
     batch = 7
-    plain, run = (evalib.train(settings(batch_size=batch), device="cpu", compile=each) for each in (False, True))
+    plain, run = (
+        evalib.train(settings(batch_size=batch), device="cpu", compile=each)
+        for each in (False, True)
+    )
     whole, left = divmod(len(data.split(len(run.cifar.train_labels))[0]), batch)
     assert left
     assert seen == [(batch, True, False)] * 2 * whole * run.settings.epochs  # body and head
@@ -346,9 +387,16 @@ def test_whole_batches_alone_are_computed_by_the_compiled_network(small, monkeyp
 
 
 def test_gradients_of_a_compiled_eva_are_those_of_the_eager_one_under_autocast():
-    """In a process of its own: the checks of shapes that pytest puts into the package cannot be compiled."""
-    environment = os.environ | {"PYTHONPATH": str(Path(evalib.__file__).parent.parent), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, env=environment)
+    """In a process of its own: the checks of shapes that pytest puts into the package cannot be
+    compiled.
+    """
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(evalib.__file__).parent.parent),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED], capture_output=True, text=True, env=environment
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -365,7 +413,9 @@ def test_a_step_that_cannot_be_compiled_is_said_in_one_line_with_the_remedy(smal
         raise RuntimeError("no compiler here")
 
     monkeypatch.setattr(step, "compiled", lambda network: torch.compile(network, backend=broken))
-    with pytest.raises(RuntimeError, match=r"could not be compiled \(.*no compiler here.*--no-compile$") as caught:
+    with pytest.raises(
+        RuntimeError, match=r"could not be compiled \(.*no compiler here.*--no-compile$"
+    ) as caught:
         evalib.train(settings(), device="cpu", compile=True)
     assert "\n" not in str(caught.value)
 
@@ -376,9 +426,12 @@ def test_the_loss_falls_on_real_images(small):
 
 
 @pytest.mark.parametrize(
-    ("tier", "epochs", "falls"), [("smoke", 2, [1]), ("quick", 15, [8, 12]), ("paper", 150, [75, 113])]
+    ("tier", "epochs", "falls"),
+    [("smoke", 2, [1]), ("quick", 15, [8, 12]), ("paper", 150, [75, 113])],
 )
-def test_the_tiers_have_their_epochs_and_their_rate_falls_at_half_and_three_quarters(tier, epochs, falls):
+def test_the_tiers_have_their_epochs_and_their_rate_falls_at_half_and_three_quarters(
+    tier, epochs, falls
+):
     plan = evalib.Settings("resnet20-small", tier=tier)
     rates = [learning_rate(plan, epoch) for epoch in range(plan.epochs)]
     assert len(rates) == epochs and rates[0] == 0.001
@@ -394,7 +447,9 @@ def test_the_test_images_decide_nothing(small, monkeypatch):
     assert not torch.equal(one.test_scores, other.test_scores)
 
 
-@pytest.mark.parametrize("harm", [lambda b: b[: len(b) // 2], lambda b: b[:-100] + bytes([b[-100] ^ 1]) + b[-99:]])
+@pytest.mark.parametrize(
+    "harm", [lambda b: b[: len(b) // 2], lambda b: b[:-100] + bytes([b[-100] ^ 1]) + b[-99:]]
+)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(small, tmp_path, harm):
     whole = evalib.train(settings(), tmp_path, device="cpu")
     newest = checkpoint.found(tmp_path)[0]
@@ -426,14 +481,18 @@ def test_scores_that_are_not_finite_stop_the_run(small, tmp_path, monkeypatch, w
         return scores * float("nan") if (len(images) != 20) is validation else scores
 
     monkeypatch.setattr(train, "predict", spoiled)
-    with pytest.raises(FloatingPointError, match=f"the {which} loss is nan after epoch 1.*--learning-rate"):
+    with pytest.raises(
+        FloatingPointError, match=f"the {which} loss is nan after epoch 1.*--learning-rate"
+    ):
         evalib.run(settings(epochs=1), tmp_path, device="cpu")
     assert not records.record_path(settings(), tmp_path).exists()
 
 
 @pytest.mark.parametrize("integer", [np.int64, np.uint8, np.int32])
 def test_whole_numbers_of_numpy_are_whole_numbers(integer):
-    assert settings(seed=integer(3), epochs=integer(2), batch_size=integer(25)) == settings(seed=3, epochs=2)
+    assert settings(seed=integer(3), epochs=integer(2), batch_size=integer(25)) == settings(
+        seed=3, epochs=2
+    )
     assert type(settings(seed=integer(3)).seed) is int
 
 
@@ -497,7 +556,9 @@ def test_record_tells_everything_and_is_not_overwritten(small, tmp_path):
     assert record["test"]["accuracy"] == pytest.approx(100 * record["test"]["correct"] / 20)
     assert record["data"] == {"source": "subset", "sha256": small.fingerprint}
     assert record["parameters"] == evalib.count_parameters(run.network)
-    assert torch.equal(evalib.evaluate(path.with_suffix("") / record["weights"])[0], run.test_scores)
+    assert torch.equal(
+        evalib.evaluate(path.with_suffix("") / record["weights"])[0], run.test_scores
+    )
     assert evalib.Settings(**record["settings"]) == plan
     assert len(record["curve"]) == 3
     assert {"commit", "device", "versions", "seconds", "finished"} <= set(record)
@@ -514,7 +575,9 @@ def test_record_tells_everything_and_is_not_overwritten(small, tmp_path):
     assert (earlier.with_suffix("") / record["weights"]).exists()
 
 
-def test_overwriting_checks_the_device_and_the_data_before_anything_moves(small, tmp_path, monkeypatch):
+def test_overwriting_checks_the_device_and_the_data_before_anything_moves(
+    small, tmp_path, monkeypatch
+):
     evalib.run(settings(epochs=1), tmp_path, device="cpu")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match="no device 'cuda:99'"):
@@ -545,7 +608,10 @@ def test_the_first_run_of_a_seed_counts_and_every_rerun_is_listed(tmp_path):
     made(tmp_path, correct=300, finished="2026-02-01T00:00:00+00:00")
     row = tables.table(tmp_path)[0]
     assert (row["accuracy"], row["seeds"]) == (40.0, 1)
-    assert [(each["accuracy"], each["counts"]) for each in records.reruns(tmp_path)] == [(40.0, True), (60.0, False)]
+    assert [(each["accuracy"], each["counts"]) for each in records.reruns(tmp_path)] == [
+        (40.0, True),
+        (60.0, False),
+    ]
 
 
 def test_a_record_alone_stops_at_once_and_names_what_to_do(small, tmp_path, monkeypatch):
@@ -556,7 +622,9 @@ def test_a_record_alone_stops_at_once_and_names_what_to_do(small, tmp_path, monk
     for each in path.with_suffix("").glob("*.safetensors"):
         each.unlink()
     monkeypatch.setattr(records, "steps", lambda *_: pytest.fail("it trained"))
-    with pytest.raises(FileExistsError, match=f"{path.name} is the record of this run .*--overwrite"):
+    with pytest.raises(
+        FileExistsError, match=f"{path.name} is the record of this run .*--overwrite"
+    ):
         evalib.run(plan, tmp_path, device="cpu")
     assert path.read_bytes() == before
 
@@ -571,12 +639,16 @@ def test_a_recorded_run_is_read_from_its_weights(small, tmp_path, monkeypatch):
 
 
 def test_weights_are_evaluated_in_the_batches_in_which_their_run_was(small, tmp_path, monkeypatch):
-    """On a GPU other batches are other kernels, and there the counts of run and evaluation must be equal."""
+    """On a GPU other batches are other kernels, and there the counts of run and evaluation must be
+    equal.
+    """
     evalib.run(settings(epochs=1), tmp_path, device="cpu")
     path, seen = records.record_path(settings(epochs=1), tmp_path), []
     evaluate = train.evaluate
     for module in (train, records):
-        monkeypatch.setattr(module, "evaluate", lambda *given: seen.append(given) or evaluate(*given))
+        monkeypatch.setattr(
+            module, "evaluate", lambda *given: seen.append(given) or evaluate(*given)
+        )
     assert evalib.run(settings(epochs=1), tmp_path, device="cpu").test_scores is not None
     assert weights.verify(path, "cpu")["fault"] == ""
     assert len(seen) == 2
@@ -609,7 +681,9 @@ def test_a_run_goes_on_for_longer_and_says_where_it_came_from(small, tmp_path):
     assert records.read(path) == long
 
 
-def test_a_run_of_another_computation_is_not_made_longer_and_nothing_moves(small, tmp_path, monkeypatch):
+def test_a_run_of_another_computation_is_not_made_longer_and_nothing_moves(
+    small, tmp_path, monkeypatch
+):
     evalib.run(settings(epochs=2), tmp_path, device="cpu")
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.setattr(train, "COMPUTATION", train.COMPUTATION + 1)
@@ -637,7 +711,9 @@ def test_checkpoints_of_another_computation_are_refused(small, tmp_path, monkeyp
     evalib.train(settings(), tmp_path, device="cpu")
     before = train.COMPUTATION
     monkeypatch.setattr(train, "COMPUTATION", before + 1)
-    with pytest.raises(ValueError, match=f"checkpoints of computation {before}, and this evalib has {before + 1}"):
+    with pytest.raises(
+        ValueError, match=f"checkpoints of computation {before}, and this evalib has {before + 1}"
+    ):
         evalib.train(settings(), tmp_path, device="cpu")
 
 
@@ -650,7 +726,9 @@ def test_weights_left_without_a_record_are_not_kept_twice(small, tmp_path, monke
         with pytest.raises(KeyboardInterrupt):
             evalib.run(settings(epochs=1), tmp_path, device="cpu")
     path = records.record_path(settings(), tmp_path)
-    foreign = checkpoint.write_tensors(path.with_suffix(""), "weights", {"a": torch.zeros(1)}, {"curve": []})
+    foreign = checkpoint.write_tensors(
+        path.with_suffix(""), "weights", {"a": torch.zeros(1)}, {"curve": []}
+    )
     monkeypatch.setattr(records, "datetime", Later)
     evalib.run(settings(epochs=1), tmp_path, device="cpu")
     assert set(path.with_suffix("").glob("weights-*")) == {
@@ -668,11 +746,15 @@ class Later(records.datetime):
 
 
 @pytest.mark.parametrize(
-    ("since", "last", "warns"), [(3, 30.0, True), (4, 20.0, True), (4, 41.0, False), (5, 80.0, False)]
+    ("since", "last", "warns"),
+    [(3, 30.0, True), (4, 20.0, True), (4, 41.0, False), (5, 80.0, False)],
 )
 def test_a_collapse_is_a_fall_by_half_that_stays(since, last, warns):
     values = [60.0, 80.0, *[35.0] * 2, last]
-    curve = [{"validation_accuracy": value} for value in (values if since < 5 else [60.0, 80.0, 30.0, 70.0, last])]
+    curve = [
+        {"validation_accuracy": value}
+        for value in (values if since < 5 else [60.0, 80.0, 30.0, 70.0, last])
+    ]
     said = records.collapse(curve)
     assert bool(said) is warns
     if warns:
@@ -685,7 +767,17 @@ def test_a_collapse_is_a_fall_by_half_that_stays(since, last, warns):
 def test_a_collapse_is_in_the_record_and_said(small, tmp_path, monkeypatch, capsys):
     values = iter([80.0, 30.0, 20.0])
     monkeypatch.setattr(train, "accuracy", lambda scores, labels: next(values))
-    given = ["train", "--experiment", "resnet20-small", "--epochs", "2", "--device", "cpu", "--out", str(tmp_path)]
+    given = [
+        "train",
+        "--experiment",
+        "resnet20-small",
+        "--epochs",
+        "2",
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(given) == 0
     warning = records.read(tmp_path / "smoke" / "resnet20-small-seed0.json")["warning"]
     assert warning.startswith("collapsed: validation accuracy 80.0 % after epoch 1")
@@ -709,15 +801,21 @@ def test_a_second_process_does_not_write(small, tmp_path):
 def test_table_shows_the_highest_tier_and_dashes(small, tmp_path):
     evalib.run(evalib.Settings("resnet20-small"), tmp_path, device="cpu")
     evalib.run(evalib.Settings("resnet20-small", seed=1), tmp_path, device="cpu")
-    evalib.run(settings(experiment="sanet20-small"), tmp_path, device="cpu")  # not the tier's own settings
+    evalib.run(
+        settings(experiment="sanet20-small"), tmp_path, device="cpu"
+    )  # not the tier's own settings
     rows = {row["experiment"]: row for row in tables.table(tmp_path)}
     assert (rows["resnet20-small"]["tier"], rows["resnet20-small"]["seeds"]) == ("smoke", 2)
     assert rows["resnet20-small"]["deviation"] is not None
     assert rows["sanet20-small"]["tier"] is None
-    higher = json.loads(records.record_path(evalib.Settings("resnet20-small"), tmp_path).read_text())
+    higher = json.loads(
+        records.record_path(evalib.Settings("resnet20-small"), tmp_path).read_text()
+    )
     higher["tier"] = "quick"
     higher["settings"] |= {"tier": "quick", "epochs": evalib.TIERS["quick"].epochs}
-    higher["curve"] = [higher["curve"][-1] | {"epoch": epoch + 1} for epoch in range(evalib.TIERS["quick"].epochs)]
+    higher["curve"] = [
+        higher["curve"][-1] | {"epoch": epoch + 1} for epoch in range(evalib.TIERS["quick"].epochs)
+    ]
     higher["sittings"], higher["data"]["source"] = [], "full"
     records.write(higher, tmp_path / "quick" / "resnet20-small-seed0.json")
     text = tables.markdown(tables.table(tmp_path))
@@ -735,7 +833,17 @@ def test_table_shows_the_highest_tier_and_dashes(small, tmp_path):
     ],
 )
 def test_an_option_is_what_the_record_holds(small, tmp_path, capsys, option, held):
-    given = ["train", "--experiment", "resnet20-small", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path)]
+    given = [
+        "train",
+        "--experiment",
+        "resnet20-small",
+        "--epochs",
+        "1",
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path),
+    ]
     assert main([*given, *option]) == 0
     record = records.read(tmp_path / "smoke" / "resnet20-small-seed0.json")
     assert held.items() <= record["settings"].items()

@@ -44,7 +44,9 @@ def float32():
 
 
 @each_kind
-@pytest.mark.parametrize(("dtype", "error"), [(torch.bfloat16, 0.05), (torch.float16, 0.01), (torch.float64, 1e-4)])
+@pytest.mark.parametrize(
+    ("dtype", "error"), [(torch.bfloat16, 0.05), (torch.float16, 0.01), (torch.float64, 1e-4)]
+)
 def test_a_network_computes_in_another_precision_on_the_cpu(name, dtype, error):
     network, x = evalib.build(name).eval(), torch.randn(4, 3, 32, 32)
     with torch.no_grad():
@@ -76,8 +78,15 @@ def test_no_images_give_no_scores(name, training):
 
 @pytest.mark.parametrize("extent", [3, 8])
 def test_layers_take_no_images(extent):
-    assert evalib.RelativeSelfAttention(8, 16, 3, 4, stride=2)(torch.empty(0, 8, extent, extent)).shape[:2] == (0, 16)
-    assert evalib.ExpandingVisualAttention(8, 16, 4, extent=3)(torch.empty(0, 8, 3, 3)).shape == (0, 4, 1, 1)
+    assert evalib.RelativeSelfAttention(8, 16, 3, 4, stride=2)(
+        torch.empty(0, 8, extent, extent)
+    ).shape[:2] == (0, 16)
+    assert evalib.ExpandingVisualAttention(8, 16, 4, extent=3)(torch.empty(0, 8, 3, 3)).shape == (
+        0,
+        4,
+        1,
+        1,
+    )
 
 
 @each_kind
@@ -87,7 +96,9 @@ def test_the_gradient_of_each_image_is_that_of_the_image_alone(name):
     rest = dict(network.named_buffers())
 
     def loss(weights, image, label):
-        return F.cross_entropy(torch.func.functional_call(network, (weights, rest), (image[None],)), label[None])
+        return F.cross_entropy(
+            torch.func.functional_call(network, (weights, rest), (image[None],)), label[None]
+        )
 
     together = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(weights, x, y)
     for at in range(3):
@@ -100,7 +111,11 @@ def test_the_gradient_of_each_image_is_that_of_the_image_alone(name):
 
 @pytest.mark.parametrize("name", ["sanet20-small", "evanet20-small"])
 def test_a_gradient_penalty_trains_the_network_or_says_how(name):
-    network, x, y = evalib.build(name).eval(), torch.randn(2, 3, 32, 32, requires_grad=True), torch.tensor([1, 2])
+    network, x, y = (
+        evalib.build(name).eval(),
+        torch.randn(2, 3, 32, 32, requires_grad=True),
+        torch.tensor([1, 2]),
+    )
 
     def penalise():
         (gradient,) = torch.autograd.grad(F.cross_entropy(network(x), y), x, create_graph=True)
@@ -120,5 +135,7 @@ def test_networks_are_traced_for_any_number_of_images_and_compiled_as_one_graph(
     recorded.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", RECORDED], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", RECORDED], capture_output=True, text=True, env=environment
+    )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,4 +1,6 @@
-"""Images that come from elsewhere: what is meant is understood, the rest is refused by name, nothing is changed."""
+"""Images that come from elsewhere: what is meant is understood, the rest is refused by name,
+nothing is changed.
+"""
 
 import subprocess
 import sys
@@ -76,7 +78,9 @@ def test_the_argument_and_the_network_are_left_as_they_were(network, images, for
         modes = [module.training for module in network.modules()]
         first = evalib.predict(network, given)
         assert torch.equal(first, evalib.predict(network, given, batch_size=7))
-        assert [module.training for module in network.modules()] == modes and {True, False} == set(modes)
+        assert [module.training for module in network.modules()] == modes and {True, False} == set(
+            modes
+        )
         data.normalise(given)
         assert torch.equal(given, kept)
     finally:
@@ -105,7 +109,9 @@ def test_probabilities_and_names(network, images, scores):
     with pytest.raises(ValueError, match="2 classes are named, the network has 10"):
         evalib.predict(network, images, classes=["cat", "dog"])
     with pytest.raises(TypeError, match=r"classes are of type dict: give a list of names"):
-        evalib.predict(network, images, classes={name: index for index, name in enumerate(evalib.CLASSES)})
+        evalib.predict(
+            network, images, classes={name: index for index, name in enumerate(evalib.CLASSES)}
+        )
 
 
 def test_a_wrapped_network_refuses_what_the_network_refuses(network):
@@ -114,13 +120,17 @@ def test_a_wrapped_network_refuses_what_the_network_refuses(network):
 
 
 def test_the_precision_of_a_network_is_that_of_its_first_floating_weight(network, images):
-    packed = nn.ParameterList([nn.Parameter(torch.zeros(2, dtype=torch.uint8), requires_grad=False)])
+    packed = nn.ParameterList(
+        [nn.Parameter(torch.zeros(2, dtype=torch.uint8), requires_grad=False)]
+    )
     with_packed = nn.ModuleDict({"packed": packed, "network": network})
     with_packed.forward = network.forward
     assert torch.equal(evalib.predict(with_packed, images), evalib.predict(network, images))
 
 
-@pytest.mark.parametrize("nothing", [torch.empty(0, 3, 32, 32, dtype=torch.uint8), torch.empty(0, 3, 32, 32), []])
+@pytest.mark.parametrize(
+    "nothing", [torch.empty(0, 3, 32, 32, dtype=torch.uint8), torch.empty(0, 3, 32, 32), []]
+)
 def test_no_images_get_no_scores(network, nothing):
     shares, names = evalib.predict(network, nothing, probabilities=True, classes=evalib.CLASSES)
     assert shares.shape == (0, 10) and names == []
@@ -153,7 +163,10 @@ floats = torch.rand(2, 3, 32, 32)
         (floats.movedim(1, 3), r"images.movedim\(3, 1\)"),
         (floats[0], r"images\[None\]"),
         (floats[None], "a batch of RGB images"),
-        (torch.zeros(2, 3, 64, 48, dtype=torch.uint8), r"64×48.*trained on 32×32.*ImageOps.fit\(picture, \(32, 32\)\)"),
+        (
+            torch.zeros(2, 3, 64, 48, dtype=torch.uint8),
+            r"64×48.*trained on 32×32.*ImageOps.fit\(picture, \(32, 32\)\)",
+        ),
         (Image.new("RGB", (640, 480)), r"480×640.*ImageOps.fit"),
         (Image.new("RGBA", (32, 32)), r"mode 'RGBA'.*convert\(\"RGB\"\)"),
         (Image.new("I;16", (32, 32)), "mode 'I;16': scale its values"),
@@ -189,7 +202,11 @@ def test_normalise_refuses_what_predict_refuses():
         data.normalise(255 * floats)
     with pytest.raises(TypeError, match="give uint8"):
         data.normalise(torch.zeros(2, 3, 32, 32, dtype=torch.int32))
-    for given, remedy in ((floats[0], r"images\[None\]"), (floats.movedim(1, 3), "movedim"), (grey, "expand")):
+    for given, remedy in (
+        (floats[0], r"images\[None\]"),
+        (floats.movedim(1, 3), "movedim"),
+        (grey, "expand"),
+    ):
         with pytest.raises(ValueError, match=remedy):
             data.normalise(given)
     assert data.normalise(floats[:0]).shape == (0, 3, 32, 32)
@@ -234,7 +251,8 @@ def test_imports_figures_and_predictions_change_nothing_outside():
     assert (ran.stdout, ran.stderr) == ("[]\n", "")
 
 
-# ── Networks of one's own ─────────────────────────────────────────────────────────────────────────────────────────
+# ── Networks of one's own
+# ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", ["resnet20-small", "evanet20-small"])
@@ -258,7 +276,8 @@ def test_eva_is_a_pooling_head_of_another_backbone():
     scores, trace = evalib.trace(backbone, x)
     assert scores.shape == (2, 4) and [w.shape[-1] for w in trace.look_weights] == [1, 8, 16, 24]
     F.cross_entropy(scores, torch.tensor([1, 2])).backward()
-    # a look at one pixel has weight 1, whatever the logit: its query, key and embeddings get no gradient
+    # a look at one pixel has weight 1, whatever the logit: its query, key and embeddings get no
+    # gradient
     still = {f"avgpool.looks.0.{name}" for name in ("W_Q.weight", "W_K.weight", "rows", "cols")}
     dead = {name for name, p in backbone.named_parameters() if p.grad is None or not p.grad.any()}
     assert dead <= still
@@ -274,14 +293,21 @@ def test_the_weights_of_a_window_attention_are_those_behind_its_output(size, ext
     rows = -(-extent // stride)
     assert windows.weights.shape == (3, 2, rows, rows, size, size) and layer.kept is None
     torch.testing.assert_close(y, layer(x))
-    torch.testing.assert_close(windows.weights.sum(dim=(-2, -1)), torch.ones(3, 2, rows, rows, dtype=torch.float64))
+    torch.testing.assert_close(
+        windows.weights.sum(dim=(-2, -1)), torch.ones(3, 2, rows, rows, dtype=torch.float64)
+    )
     half = size // 2
     outside = (
-        F.pad(torch.zeros(extent, extent), (half,) * 4, value=1).unfold(0, size, stride).unfold(1, size, stride) > 0
+        F.pad(torch.zeros(extent, extent), (half,) * 4, value=1)
+        .unfold(0, size, stride)
+        .unfold(1, size, stride)
+        > 0
     )
     assert not windows.weights[:, :, outside].any() and (windows.weights[:, :, ~outside] > 0).all()
     value = F.pad(layer.W_V(x), (half,) * 4).unfold(2, size, stride).unfold(3, size, stride)
-    answer = torch.einsum("nhijab,nhcijab->nhcij", windows.weights, value.unflatten(1, (2, 4))).flatten(1, 2)
+    answer = torch.einsum(
+        "nhijab,nhcijab->nhcij", windows.weights, value.unflatten(1, (2, 4))
+    ).flatten(1, 2)
     torch.testing.assert_close(answer, y)
 
 
@@ -291,7 +317,10 @@ def test_traced_logits_are_those_before_the_scale():
     _, (windows,) = evalib.trace_windows(layer, x)
     q = layer.W_Q(x).unflatten(1, (2, 4))[0, :, :, 1, 2]  # h c, of one query
     k = layer.W_K(x).unflatten(1, (2, 4))[0, :, :, 0:3, 1:4]  # of its window
-    r = torch.cat([layer.rows[..., None].expand(-1, -1, -1, 3), layer.cols[:, :, None].expand(-1, -1, 3, -1)], dim=1)
+    r = torch.cat(
+        [layer.rows[..., None].expand(-1, -1, -1, 3), layer.cols[:, :, None].expand(-1, -1, 3, -1)],
+        dim=1,
+    )
     for found, keys in ((windows.content, k), (windows.position, r)):
         torch.testing.assert_close(found[0, :, 1, 2], torch.einsum("hc, hcab -> hab", q, keys))
     logits = (windows.content + windows.position)[0, :, 1, 2].flatten(1) / 2
@@ -308,12 +337,17 @@ def test_every_window_attention_of_a_network_is_traced_in_the_order_of_the_pass(
 
 
 def test_traces_in_threads_are_each_of_their_own_images_and_leave_nothing_behind():
-    eva, window = evalib.ExpandingVisualAttention(8, 8, 8, 2), evalib.RelativeSelfAttention(8, 8, 3, 2)
+    eva, window = (
+        evalib.ExpandingVisualAttention(8, 8, 8, 2),
+        evalib.RelativeSelfAttention(8, 8, 3, 2),
+    )
     images = torch.randn(24, 2, 8, 7, 7)
 
     def looked(x):
         with torch.no_grad():
-            return evalib.trace(eva, x)[1].look_weights[3], evalib.trace_windows(window, x)[1][0].weights
+            return evalib.trace(eva, x)[1].look_weights[3], evalib.trace_windows(window, x)[1][
+                0
+            ].weights
 
     with ThreadPoolExecutor(8) as pool:
         for x, found in zip(images, pool.map(looked, images), strict=True):

@@ -1,4 +1,6 @@
-"""Weights that come with the package: those of a recorded run, which give its count again; others are refused."""
+"""Weights that come with the package: those of a recorded run, which give its count again; others
+are refused.
+"""
 
 import hashlib
 import json
@@ -72,7 +74,13 @@ def test_weights_take_the_place_of_older_ones(out):
     weights.PRETRAINED.mkdir()
     for old in ("resnet20-small-0123456789abcdef", "resnet20-small-mlp-0123456789abcdef"):
         (weights.PRETRAINED / f"{old}.safetensors").touch()
-    names = {path.name for path in (put(out), weights.PRETRAINED / "resnet20-small-mlp-0123456789abcdef.safetensors")}
+    names = {
+        path.name
+        for path in (
+            put(out),
+            weights.PRETRAINED / "resnet20-small-mlp-0123456789abcdef.safetensors",
+        )
+    }
     assert {path.name for path in weights.PRETRAINED.iterdir()} == names
 
 
@@ -85,7 +93,10 @@ def test_damaged_weights_are_not_loaded(out):
 
 def test_what_has_no_weights_is_named(out):
     put(out)
-    with pytest.raises(FileNotFoundError, match=r"no weights of evanet20-small .*there are: resnet20-small\): train"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"no weights of evanet20-small .*there are: resnet20-small\): train",
+    ):
         evalib.load_pretrained("evanet20-small")
     with pytest.raises(ValueError, match="there is no experiment 'resnet18'"):
         evalib.load_pretrained("resnet18")
@@ -103,14 +114,19 @@ def other_count(out):
     del record["sha256"]
     tensors, inside = checkpoint.read_tensors(path.with_suffix("") / record["weights"])
     test = inside["test"] | {"correct": 499, "accuracy": 99.8}
-    made = checkpoint.write_tensors(path.with_suffix(""), "weights", tensors, inside | {"test": test})
+    made = checkpoint.write_tensors(
+        path.with_suffix(""), "weights", tensors, inside | {"test": test}
+    )
     records.write(record | {"test": test, "weights": made.name}, path)
 
 
 @pytest.mark.parametrize(
     ("harm", "named"),
     [
-        (lambda out: (out / "smoke" / "resnet20-small-seed0.json").unlink(), "seed 0 has no record of the smoke tier"),
+        (
+            lambda out: (out / "smoke" / "resnet20-small-seed0.json").unlink(),
+            "seed 0 has no record of the smoke tier",
+        ),
         (lambda out: shutil.rmtree(out / "smoke" / "resnet20-small-seed0"), "is not there"),
         (other_record, "was not written with the record beside it"),
         (other_count, "recorded are 499"),
@@ -145,7 +161,9 @@ def test_the_weights_in_the_package_are_whole_small_and_of_a_full_run(path):
     tensors, record = weights.read_weights(path)
     assert path.name.startswith(f"{record['experiment']}-") and path.stat().st_size < 12_000_000
     assert (record["seed"], record["data"]["source"]) == (0, "full")
-    assert record["tier"] in ("quick", "paper") and evalib.Settings(**record["settings"]).epochs == len(record["curve"])
+    assert record["tier"] in ("quick", "paper") and evalib.Settings(
+        **record["settings"]
+    ).epochs == len(record["curve"])
     network = evalib.build(record["experiment"])
     assert set(network.state_dict()) == set(tensors)
     assert evalib.count_parameters(network) == record["parameters"]
@@ -160,7 +178,8 @@ def test_the_weights_in_the_package_give_their_count(path):
     assert weights.difference(weights.read_weights(path)[1], weights.counted(path, "cpu")) == ""
 
 
-# ── Weights of a row of one's own ─────────────────────────────────────────────────────────────────────────────────
+# ── Weights of a row of one's own
+# ─────────────────────────────────────────────────────────────────────────────────
 
 
 class Head(nn.Module):
@@ -191,7 +210,8 @@ def test_a_checkpoint_and_the_file_of_another_program_are_no_weights(tmp_path):
     settings = {"settings": {"experiment": ROW.name}, "curve": []}
     path = checkpoint.write_tensors(tmp_path, "epoch-0001", {"network.a": torch.ones(2)}, settings)
     with pytest.raises(
-        ValueError, match=r"epoch-0001-\w+.safetensors is a checkpoint.*name the weights-… file beside it"
+        ValueError,
+        match=r"epoch-0001-\w+.safetensors is a checkpoint.*name the weights-… file beside it",
     ):
         evalib.load_weights(path)
     content = safetensors.torch.save({"a": torch.ones(2)})

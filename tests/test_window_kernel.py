@@ -45,7 +45,11 @@ def interpreted(count, seed):
     script = str(ROOT / "tests" / "interpreted.py")
     command = [sys.executable, "-W", "error::RuntimeWarning", script, str(count), str(seed)]
     package = str(Path(evalib.__file__).parent.parent)
-    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": package, "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "TRITON_INTERPRET": "1",
+        "PYTHONPATH": package,
+        "OMP_NUM_THREADS": "1",
+    }
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     return done.stdout or done.stderr[-2000:]
 
@@ -64,7 +68,11 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_there(tmp_path):
     compiled.py has others.
     """
     pytest.importorskip("triton")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TRITON_CACHE_DIR": str(tmp_path)}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "TRITON_CACHE_DIR": str(tmp_path),
+    }
     command = [sys.executable, str(ROOT / "tests" / "compiled.py"), "90"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.stdout == "compiled\n", done.stderr[-2000:]
@@ -96,7 +104,9 @@ def test_a_launch_with_too_many_warps_is_refused():
         gpu.check_launch(gpu.Launch(8, 8, 256, 8))
 
 
-@pytest.mark.parametrize(("extent", "channels", "named"), [(4096, 4, "4096×4096"), (3600, 64, "2³¹")])
+@pytest.mark.parametrize(
+    ("extent", "channels", "named"), [(4096, 4, "4096×4096"), (3600, 64, "2³¹")]
+)
 def test_a_map_beyond_what_the_kernels_count_is_refused_by_name(extent, channels, named):
     gpu = pytest.importorskip("evalib.fast.gpu")
     qkv = torch.empty(1, extent, extent, 3, 1, channels, device="meta").permute(0, 3, 4, 5, 1, 2)
@@ -106,7 +116,9 @@ def test_a_map_beyond_what_the_kernels_count_is_refused_by_name(extent, channels
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of the check itself
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf"
+)  # of the check itself
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_the_operator_keeps_its_promises(stride, dtype):
     tensors = [t.detach().to(dtype).requires_grad_() for t in inputs()]
@@ -140,10 +152,15 @@ def test_under_torch_func_the_operator_is_the_equation():
 
 def test_a_derivative_that_the_operator_lacks_is_refused_with_the_form_that_has_it():
     qkv, rows, cols = inputs()
-    (gradient,) = torch.autograd.grad(window_attention(qkv, rows, cols, 1, 1.0)[0].sum(), rows, create_graph=True)
+    (gradient,) = torch.autograd.grad(
+        window_attention(qkv, rows, cols, 1, 1.0)[0].sum(), rows, create_graph=True
+    )
     with pytest.raises(NotImplementedError, match=r"no second derivative: layer\.fast = False"):
         gradient.sum().backward()
-    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match=r"forward mode here: layer\.fast = False"):
+    with (
+        forward_ad.dual_level(),
+        pytest.raises(NotImplementedError, match=r"forward mode here: layer\.fast = False"),
+    ):
         dual = forward_ad.make_dual(qkv.detach(), torch.ones_like(qkv))
         window_attention(dual, rows.detach(), cols.detach(), 1, 1.0)
 
@@ -159,11 +176,16 @@ def test_a_network_is_one_graph():
     compiled.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED], capture_output=True, text=True, env=environment
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_a_network_is_exported_for_any_batch(network):
-    x, other = torch.randn(4, 3, 32, 32, dtype=torch.float32), torch.randn(40, 3, 32, 32, dtype=torch.float32)
+    x, other = (
+        torch.randn(4, 3, 32, 32, dtype=torch.float32),
+        torch.randn(40, 3, 32, 32, dtype=torch.float32),
+    )
     exported = torch.export.export(network, (x,), dynamic_shapes={"x": {0: torch.export.Dim("n")}})
     torch.testing.assert_close(exported.module()(other), network(other), rtol=1e-4, atol=1e-4)

@@ -20,7 +20,14 @@ from evalib.ablations.layers import (
     projected_shortcut,
 )
 from evalib.experiments import ADAM, CHOSEN, TABLE_1, Experiment, Recipe, register
-from evalib.networks import KERNEL_SIZE, NUM_HEADS, BasicBlock, EVASummary, convolution_3x3, self_attention_3x3
+from evalib.networks import (
+    KERNEL_SIZE,
+    NUM_HEADS,
+    BasicBlock,
+    EVASummary,
+    convolution_3x3,
+    self_attention_3x3,
+)
 from evalib.published import draw_as_published
 from evalib.variants import VARIANTS
 

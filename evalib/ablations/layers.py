@@ -115,7 +115,9 @@ def perceptron(channels: int) -> nn.Sequential:
 class Bottleneck(nn.Module):
     """A 1×1 convolution to a quarter of the channels, the mixing layer, a 1×1 back (Figure 5)."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, mix, shortcut=PaddedShortcut):
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, mix, shortcut=PaddedShortcut
+    ):
         super().__init__()
         inner = out_channels // 4
         self.reduce, self.norm1 = convolution(in_channels, inner), nn.BatchNorm2d(inner)
@@ -146,7 +148,9 @@ class CroppedShortcut(PaddedShortcut):
 class UnpaddedBlock(BasicBlock):
     """At stride 2 its first convolution is not padded: ``n cin 16 16 -> n cout 7 7`` (D6)."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, mix, shortcut=CroppedShortcut):
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, mix, shortcut=CroppedShortcut
+    ):
         def unpadded(in_channels: int, out_channels: int, stride: int) -> nn.Module:
             return mix(in_channels, out_channels, stride=stride, padding=2 - stride)
 
@@ -156,6 +160,8 @@ class UnpaddedBlock(BasicBlock):
 class SecondAttends(BasicBlock):
     """One attention a block: the first mixing layer, with the stride, is a convolution (D7)."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, mix, shortcut=PaddedShortcut):
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, mix, shortcut=PaddedShortcut
+    ):
         super().__init__(in_channels, out_channels, stride, convolution_3x3, shortcut)
         self.mix2 = mix(out_channels, out_channels, stride=1)

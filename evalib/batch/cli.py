@@ -181,7 +181,7 @@ def add_out(command) -> None:
 
 
 def call_train(arguments: argparse.Namespace) -> int:
-    """Train each seed. Status 1 if one of several was stopped by a fault, which is named on stderr."""
+    """Train each seed. Status 1 if one of several was stopped by a fault, named on stderr."""
     from evalib.results import records
     from evalib.results.run import run_in_turn
     from evalib.training.settings import Settings
@@ -265,15 +265,16 @@ def call_evaluate(arguments: argparse.Namespace) -> None:
         if outcome["fault"]:
             raise ValueError(f"{arguments.record}: {outcome['fault']}")
         print(
-            f"{arguments.record}: its weights give {outcome['correct']} test images right, as recorded"
+            f"{arguments.record}: its weights give {outcome['correct']} test images right, as"
+            " recorded"
         )
         return
     scores, record = weights.evaluate(arguments.weights, arguments.out, arguments.device)
     labels = cifar.load_data(record["data"]["source"]).test_labels
     correct = (scores.argmax(dim=1) == labels).sum().item()
     print(
-        f"{record['experiment']} seed {record['seed']}: {correct} of {len(labels)} test images right "
-        f"({100 * correct / len(labels):.2f} %), recorded: {record['test']['correct']}"
+        f"{record['experiment']} seed {record['seed']}: {correct} of {len(labels)} test images"
+        f" right ({100 * correct / len(labels):.2f} %), recorded: {record['test']['correct']}"
     )
 
 
@@ -404,8 +405,8 @@ MODULE = "EVALIB_MODULE"
 def load_rows(path: str | Path | None = None) -> None:
     """Run the Python file ``path``, or else the one that ``EVALIB_MODULE`` names, once.
 
-    It calls :func:`evalib.register`; its rows are there in this process and in those that it starts.
-    ``FileNotFoundError`` if there is no such file, ``RuntimeError`` with what it raises.
+    It calls :func:`evalib.register`; its rows are there in this process and in those that it
+    starts. ``FileNotFoundError`` if there is no such file, ``RuntimeError`` with what it raises.
     """
     named = path or os.environ.get(MODULE)
     if not named:

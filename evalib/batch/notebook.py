@@ -287,7 +287,7 @@ def one_gpu() -> Iterator[None]:
 
 
 def take_free(names: list[str], held: ExitStack) -> str:
-    """The first GPU that no other job has, its lock in ``held``; the system frees it in any case."""
+    """The first GPU that no other job has, its lock in ``held``; the system frees it."""
     waiting = False
     while True:
         for name in names:

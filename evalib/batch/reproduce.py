@@ -1,4 +1,4 @@
-"""All of the manifest with one command: Snakemake on one machine or a cluster, then what is left."""
+"""All of the manifest with one command: Snakemake here or on a cluster, then what is left."""
 
 import hashlib
 import json
@@ -37,7 +37,8 @@ def reproduce(
     for brace in "{}":
         if brace in f"{out}{workflow}":
             raise ValueError(
-                f"{out} may have no {brace} in it, which Snakemake reads as a pattern: choose another --out"
+                f"{out} may have no {brace} in it, which Snakemake reads as a pattern: choose"
+                " another --out"
             )
     for name in ("EVALIB_HOME", "EVALIB_DATA"):  # a job begins in another folder
         if folder := os.environ.get(name):

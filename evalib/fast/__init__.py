@@ -27,7 +27,12 @@ REMEDY = "layer.fast = False lets each RelativeSelfAttention attend by Eq. 3, wh
 
 
 def local_attention(
-    q: Heads, k: Heads, v: Heads, kernel_size: int, scale: float | int | Tensor = 1.0, stride: int = 1
+    q: Heads,
+    k: Heads,
+    v: Heads,
+    kernel_size: int,
+    scale: float | int | Tensor = 1.0,
+    stride: int = 1,
 ) -> HeadsOut:
     """Eq. 2, as :func:`evalib.equations.local_attention`: Eq. 3 with r = 0."""
     h, c = q.shape[1:3]
@@ -75,7 +80,12 @@ def self_attention(
             projected = F.conv2d(images, rearrange(weight, "cout cin -> cout cin 1 1"))
             qkv = rearrange(projected, "n (three h c) i j -> n three h c i j", three=3, h=num_heads)
         else:  # the batch last in memory
-            qkv = rearrange(cpu.project(images, weight), "n (three h c) i j -> n three h c i j", three=3, h=num_heads)
+            qkv = rearrange(
+                cpu.project(images, weight),
+                "n (three h c) i j -> n three h c i j",
+                three=3,
+                h=num_heads,
+            )
         y = rearrange(joint_attention(qkv, rows, cols, scale, stride), "n h c i j -> n (h c) i j")
         return y.contiguous() if x.device.type == "cpu" else y
 
@@ -97,7 +107,9 @@ def joint_attention(
     if rows.shape != cols.shape:
         given = f"rows {tuple(rows.shape)} and cols {tuple(cols.shape)}"
         raise ValueError(f"{given} must have one shape, (h, c/2, k)")
-    if isinstance(scale, Tensor):  # one that is learned has its gradient here, for the operator takes a number
+    if isinstance(
+        scale, Tensor
+    ):  # one that is learned has its gradient here, for the operator takes a number
         qkv, scale = torch.cat([scale * qkv[:, :1], qkv[:, 1:]], dim=1), 1.0
     if qkv.device.type == "cpu" and attends_over_the_map(qkv, rows.shape[-1]):
         return cpu.over_the_map(qkv, rows, cols, stride, scale)
@@ -115,12 +127,16 @@ def attends_over_the_map(x: Tensor, size: int) -> bool:
 
 
 @torch.library.custom_op("evalib::window_attention", mutates_args=())
-def window_attention(qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float) -> tuple[Tensor, Tensor]:
+def window_attention(
+    qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float
+) -> tuple[Tensor, Tensor]:
     """y of Eq. 3, ``n h c i' j'``, for qkv, ``n 3 h c i j``, at every ``stride``-th pixel; and what
     its derivative keeps.
     """
     if any(forward_ad.unpack_dual(t).tangent is not None for t in (qkv, rows, cols)):
-        raise NotImplementedError(f"window attention has no derivative in forward mode here: {REMEDY}")
+        raise NotImplementedError(
+            f"window attention has no derivative in forward mode here: {REMEDY}"
+        )
     if by_kernels(qkv):
         from evalib.fast import gpu
 
@@ -130,7 +146,14 @@ def window_attention(qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale
 
 @torch.library.custom_op("evalib::window_attention_backward", mutates_args=())
 def window_attention_backward(
-    dy: Tensor, qkv: Tensor, rows: Tensor, cols: Tensor, y: Tensor, kept: Tensor, stride: int, scale: float
+    dy: Tensor,
+    qkv: Tensor,
+    rows: Tensor,
+    cols: Tensor,
+    y: Tensor,
+    kept: Tensor,
+    stride: int,
+    scale: float,
 ) -> tuple[Tensor, Tensor]:
     """The gradient of qkv, and in one vector those of rows and cols."""
     if by_kernels(qkv):
@@ -148,13 +171,19 @@ def empty_outputs(qkv, rows, cols, stride, scale):
     if by_kernels(qkv):
         y = rearrange(qkv.new_empty(n, high, wide, h, c), "n i j h c -> n h c i j")
         return y, qkv.new_empty(n, h, high, wide, dtype=torch.float32)
-    weights = qkv.new_empty(k, k, h, high, wide, n, dtype=torch.promote_types(qkv.dtype, torch.float32))
+    weights = qkv.new_empty(
+        k, k, h, high, wide, n, dtype=torch.promote_types(qkv.dtype, torch.float32)
+    )
     return qkv.new_empty(h, c, high, wide, n).movedim(-1, 0), weights.movedim(-1, 0)
 
 
 @window_attention_backward.register_fake
 def empty_gradients(dy, qkv, rows, cols, y, kept, stride, scale):
-    dqkv = torch.empty_like(qkv) if by_kernels(qkv) else qkv.new_empty(*qkv.shape[1:], len(qkv)).movedim(-1, 0)
+    dqkv = (
+        torch.empty_like(qkv)
+        if by_kernels(qkv)
+        else qkv.new_empty(*qkv.shape[1:], len(qkv)).movedim(-1, 0)
+    )
     return dqkv, kept.new_empty(rows.numel() + cols.numel())
 
 
@@ -167,14 +196,22 @@ def differentiate(ctx, dy, _):
     qkv, rows, cols, y, kept = ctx.saved_tensors
     dqkv, tables = window_attention_backward(dy, qkv, rows, cols, y, kept, ctx.stride, ctx.scale)
     d_rows, d_cols = tables.split([rows.numel(), cols.numel()])
-    return dqkv, d_rows.view_as(rows).to(rows.dtype), d_cols.view_as(cols).to(cols.dtype), None, None
+    return (
+        dqkv,
+        d_rows.view_as(rows).to(rows.dtype),
+        d_cols.view_as(cols).to(cols.dtype),
+        None,
+        None,
+    )
 
 
 def refuse(ctx, *_):
     raise NotImplementedError(f"window attention has no second derivative: {REMEDY}")
 
 
-def as_written(qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float) -> tuple[Tensor, Tensor]:
+def as_written(
+    qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float
+) -> tuple[Tensor, Tensor]:
     """The operator under ``torch.func``, and nothing for the derivative to keep."""
     q, k, v = qkv.unbind(1)
     return equations.relative_attention(q, k, v, rows, cols, scale, stride), qkv.new_empty(0)
@@ -183,7 +220,9 @@ def as_written(qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: floa
 window_attention.register_autograd(differentiate, setup_context=save)
 window_attention_backward.register_autograd(refuse, setup_context=lambda ctx, inputs, output: None)
 LIBRARY = torch.library.Library("evalib", "FRAGMENT")
-LIBRARY.impl("window_attention", as_written, "FuncTorchDynamicLayerFrontMode")  # whenever a transform is at work
+LIBRARY.impl(
+    "window_attention", as_written, "FuncTorchDynamicLayerFrontMode"
+)  # whenever a transform is at work
 
 
 def by_kernels(x: Tensor) -> bool:

@@ -28,10 +28,14 @@ def chunks(x: Float[Tensor, "n cin i j"], channels: int) -> tuple[Tensor, ...]:
     """
     if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return (x,)
-    return x.split(max(CHUNK, torch.get_num_threads() * CACHED // (channels * x.shape[-2] * x.shape[-1])))
+    return x.split(
+        max(CHUNK, torch.get_num_threads() * CACHED // (channels * x.shape[-2] * x.shape[-1]))
+    )
 
 
-def project(x: Float[Tensor, "n cin i j"], weight: Float[Tensor, "cout cin"]) -> Float[Tensor, "n cout i j"]:
+def project(
+    x: Float[Tensor, "n cin i j"], weight: Float[Tensor, "cout cin"]
+) -> Float[Tensor, "n cout i j"]:
     """``W x`` with the batch last in memory."""
     pixels = batch_last(x)
     product = weight.to(pixels.dtype) @ pixels.flatten(1)
@@ -71,7 +75,14 @@ def shifted(
 
 
 def shifted_backward(
-    dy: Tensor, qkv: Tensor, rows: Tensor, cols: Tensor, y: Tensor, weights: Tensor, stride: int, scale: float
+    dy: Tensor,
+    qkv: Tensor,
+    rows: Tensor,
+    cols: Tensor,
+    y: Tensor,
+    weights: Tensor,
+    stride: int,
+    scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of qkv, rows and cols from that of y."""
     q, k, v, _, _ = shifted_inputs(qkv, rows, cols, stride, scale, logits=False)
@@ -88,7 +99,9 @@ def shifted_backward(
         d = d_logits[a, b, :, None][here]
         dq[here].addcmul_(d, k[there])
         dk[there].addcmul_(d, q[here])
-    d_row, d_col = (rearrange(d_logits.sum(dim=axis), "k h i j n -> h k (i j n)") for axis in (1, 0))
+    d_row, d_col = (
+        rearrange(d_logits.sum(dim=axis), "k h i j n -> h k (i j n)") for axis in (1, 0)
+    )
     pixels = q.flatten(2)
     d_rows, d_cols = pixels[:, :half] @ d_row.mT, pixels[:, half:] @ d_col.mT
     dq[:, :half] += (rows.to(q.dtype) @ d_row).view_as(dq[:, :half])
@@ -100,7 +113,9 @@ def shifted_backward(
     return dqkv.movedim(-1, 0).to(qkv.dtype), d_rows, d_cols
 
 
-def shifted_inputs(qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float, logits: bool = True) -> list:
+def shifted_inputs(
+    qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float, logits: bool = True
+) -> list:
     """q (scaled, strided), k and v, ``h c i j n``, and q·r, ``h k i j n``."""
     q, k, v = qkv.unbind(1)
     q, k, v = (batch_last(t) for t in (q[..., ::stride, ::stride], k, v))
@@ -108,7 +123,12 @@ def shifted_inputs(qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: 
     if not logits:
         return [q, k, v, None, None]
     pairs = zip((rows, cols), q.split([rows.shape[1], cols.shape[1]], dim=1), strict=True)
-    return [q, k, v, *((r.to(q.dtype).mT @ part.flatten(2)).unflatten(2, q.shape[2:]) for r, part in pairs)]
+    return [
+        q,
+        k,
+        v,
+        *((r.to(q.dtype).mT @ part.flatten(2)).unflatten(2, q.shape[2:]) for r, part in pairs),
+    ]
 
 
 def shifts(size: int, stride: int, extent: torch.Size, queries: torch.Size) -> Iterator[tuple]:
@@ -117,7 +137,10 @@ def shifts(size: int, stride: int, extent: torch.Size, queries: torch.Size) -> I
     """
     for a in range(size):
         for b in range(size):
-            spans = [span(o - size // 2, stride, m, i) for o, m, i in zip((a, b), extent, queries, strict=True)]
+            spans = [
+                span(o - size // 2, stride, m, i)
+                for o, m, i in zip((a, b), extent, queries, strict=True)
+            ]
             here, there = ((..., *axes, slice(None)) for axes in zip(*spans, strict=True))
             yield a, b, here, there
 
@@ -128,7 +151,9 @@ def span(offset: int, stride: int, extent: int, queries: int) -> tuple[slice, sl
     last = min(queries, (extent - 1 - offset) // stride + 1)
     if first >= last:
         return slice(0), slice(0)
-    return slice(first, last), slice(first * stride + offset, (last - 1) * stride + offset + 1, stride)
+    return slice(first, last), slice(
+        first * stride + offset, (last - 1) * stride + offset + 1, stride
+    )
 
 
 def over_the_map(
@@ -146,8 +171,12 @@ def over_the_map(
     row, col = q.split([rows.shape[1], cols.shape[1]], dim=2)
     row = einsum(row, rows.to(q.dtype), "n h c i j, h c a -> n h i j a")
     col = einsum(col, cols.to(q.dtype), "n h c i j, h c b -> n h i j b")
-    row = at_pixels(row, repeat(position(k.shape[-2], rows.shape[-1], stride, q), "i m -> i j m", j=q.shape[-1]))
-    col = at_pixels(col, repeat(position(k.shape[-1], cols.shape[-1], stride, q), "j m -> i j m", i=q.shape[-2]))
+    row = at_pixels(
+        row, repeat(position(k.shape[-2], rows.shape[-1], stride, q), "i m -> i j m", j=q.shape[-1])
+    )
+    col = at_pixels(
+        col, repeat(position(k.shape[-1], cols.shape[-1], stride, q), "j m -> i j m", i=q.shape[-2])
+    )
     logits = rearrange(row, "n h i j a -> n h i j a 1") + rearrange(col, "n h i j b -> n h i j 1 b")
     q, k, v = (rearrange(t, "n h c i j -> n h (i j) c") for t in (q, k, v))
     logits = rearrange(scale * logits, "n h i j a b -> n h (i j) (a b)")
@@ -164,7 +193,9 @@ def position(extent: int, size: int, stride: int, like: Tensor) -> Int[Tensor, "
     return torch.where((offset < 0) | (offset >= size), size, offset)
 
 
-def at_pixels(logits: Float[Tensor, "n h i j k"], position: Int[Tensor, "i j m"]) -> Float[Tensor, "n h i j m"]:
+def at_pixels(
+    logits: Float[Tensor, "n h i j k"], position: Int[Tensor, "i j m"]
+) -> Float[Tensor, "n h i j m"]:
     """The logit of each pixel of the axis from those of the offsets, −∞ outside the window."""
     unseen = F.pad(logits, (0, 1), value=-torch.inf)
     return unseen.gather(-1, position.expand(*logits.shape[:2], -1, -1, -1))

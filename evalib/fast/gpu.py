@@ -38,7 +38,13 @@ class Launches(NamedTuple):
 
 
 def launches(
-    c: int, size: int, stride: int, height: int, width: int, dtype: torch.dtype, capability: tuple[int, int] = (9, 0)
+    c: int,
+    size: int,
+    stride: int,
+    height: int,
+    width: int,
+    dtype: torch.dtype,
+    capability: tuple[int, int] = (9, 0),
 ) -> Launches:
     """The fastest of those timed on an H200 in bfloat16, with 150 images and heads of 16 and of 64
     channels.
@@ -55,7 +61,9 @@ def launches(
         if high * wide > 64:
             small = tile(high, wide, 32, 64)._replace(warps=2)
             return Launches(small, small, small)
-    most = 16 if c > 64 else 32 if dtype == torch.float32 or (c > 32 and capability < (8, 0)) else 64
+    most = (
+        16 if c > 64 else 32 if dtype == torch.float32 or (c > 32 and capability < (8, 0)) else 64
+    )
     query_tile = tile(high, wide, most, most)
     return Launches(query_tile, query_tile, tile(height, width, most, most))
 
@@ -83,7 +91,9 @@ def check_launch(how: Launch) -> Launch:
     """
     pixels = how.rows * how.cols
     if pixels >= 64 and 16 * how.warps > pixels:
-        raise ValueError(f"{how}: {how.warps} warps for {pixels} pixels; take {pixels // 16} warps or fewer")
+        raise ValueError(
+            f"{how}: {how.warps} warps for {pixels} pixels; take {pixels // 16} warps or fewer"
+        )
     return how
 
 
@@ -94,13 +104,16 @@ def block(most: int, rows: int, cols: int) -> int:
     return max(16, min(most, triton.next_power_of_2(rows * cols)))
 
 
-def query_constants(c: int, rows: Tensor, stride: int, height: int, width: int, how: Launch) -> dict:
+def query_constants(
+    c: int, rows: Tensor, stride: int, height: int, width: int, how: Launch
+) -> dict:
     """What a kernel is compiled for: the widths of a head, and a tile of queries with the pixels
     that it sees.
     """
     size = rows.shape[2]
     reach_rows, reach_cols = (
-        min(extent, (tile - 1) * stride + size) for extent, tile in ((height, how.rows), (width, how.cols))
+        min(extent, (tile - 1) * stride + size)
+        for extent, tile in ((height, how.rows), (width, how.cols))
     )
     return {
         "CHANNELS": c,
@@ -120,7 +133,8 @@ def query_constants(c: int, rows: Tensor, stride: int, height: int, width: int, 
 def key_constants(size: int, stride: int, high: int, wide: int, how: Launch) -> dict:
     """The same for a tile of pixels with the queries that see it."""
     reach_high, reach_wide = (
-        min(extent, (tile + size - 2) // stride + 1) for extent, tile in ((high, how.rows), (wide, how.cols))
+        min(extent, (tile + size - 2) // stride + 1)
+        for extent, tile in ((high, how.rows), (wide, how.cols))
     )
     return {
         "TILE_ROWS": how.rows,
@@ -144,9 +158,14 @@ def check_offsets(t: Tensor) -> None:
     """``ValueError`` if the entries of one image lie further apart than 32 bits count, as the
     kernels do.
     """
-    reach = sum((extent - 1) * stride for extent, stride in zip(t.shape[1:], t.stride()[1:], strict=True))
+    reach = sum(
+        (extent - 1) * stride for extent, stride in zip(t.shape[1:], t.stride()[1:], strict=True)
+    )
     if reach >= 2**31:
-        raise ValueError(f"one image has {tuple(t.shape[1:])} entries of q, k and v, the kernels reach 2³¹: {SMALLER}")
+        raise ValueError(
+            f"one image has {tuple(t.shape[1:])} entries of q, k and v, the kernels reach 2³¹:"
+            f" {SMALLER}"
+        )
 
 
 def forward(
@@ -161,7 +180,10 @@ def forward(
     y = qkv.new_empty(n, high, wide, h, c).permute(0, 3, 4, 1, 2)
     lse = qkv.new_empty(n, h, high, wide, dtype=torch.float32)
     how = check_launch(
-        how or launches(c, rows.shape[2], stride, height, width, qkv.dtype, capability(qkv.device)).forward
+        how
+        or launches(
+            c, rows.shape[2], stride, height, width, qkv.dtype, capability(qkv.device)
+        ).forward
     )
     q, k, v = qkv.unbind(1)
     with LAUNCH, torch.cuda.device_of(qkv):

@@ -34,22 +34,41 @@ def vectors(at, place, present, channel, CHANNELS: tl.constexpr):
     """The channels of the pixels at ``place``, ``pixel channel``, zero where a pixel is not
     present.
     """
-    return tl.load(at[None, :] + place[:, None], mask=present[:, None] & (channel < CHANNELS)[None, :], other=0.0)
+    return tl.load(
+        at[None, :] + place[:, None],
+        mask=present[:, None] & (channel < CHANNELS)[None, :],
+        other=0.0,
+    )
 
 
 @triton.jit
-def tables(rows, cols, head, channel, offset, CHANNELS: tl.constexpr, HALF: tl.constexpr, SIZE: tl.constexpr):
+def tables(
+    rows,
+    cols,
+    head,
+    channel,
+    offset,
+    CHANNELS: tl.constexpr,
+    HALF: tl.constexpr,
+    SIZE: tl.constexpr,
+):
     """``r_a`` and ``r_b`` of one head, ``channel offset``, each zero in the other's channels."""
     row = (head * HALF + channel)[:, None] * SIZE + offset[None, :]
     col = (head * (CHANNELS - HALF) + channel - HALF)[:, None] * SIZE + offset[None, :]
     known = (offset < SIZE)[None, :]
     r_a = tl.load(rows + row, mask=known & (channel < HALF)[:, None], other=0.0)
-    r_b = tl.load(cols + col, mask=known & (channel >= HALF)[:, None] & (channel < CHANNELS)[:, None], other=0.0)
+    r_b = tl.load(
+        cols + col,
+        mask=known & (channel >= HALF)[:, None] & (channel < CHANNELS)[:, None],
+        other=0.0,
+    )
     return r_a, r_b
 
 
 @triton.jit
-def softmax_logits(q_ij, k_ab, q_row, q_col, a, b, asked, exists, scale, SIZE: tl.constexpr, OFFSETS: tl.constexpr):
+def softmax_logits(
+    q_ij, k_ab, q_row, q_col, a, b, asked, exists, scale, SIZE: tl.constexpr, OFFSETS: tl.constexpr
+):
     """``scale · (q_ijᵀk_ab + q_ijᵀr_ab)``, ``query key``, −∞ where the key is outside the window or
     the map.
     """
@@ -88,14 +107,18 @@ def forward_kernel(
     # the block of ROWS × COLS pixels that holds every window of the tile
     first_row = first(STRIDE * first_i - SIZE // 2, height, ROWS)
     first_col = first(STRIDE * first_j - SIZE // 2, width, COLS)
-    top = tl.full((TILE_I * TILE_J,), -1e38, tl.float32)  # the largest logit so far: the sums are relative to it
+    top = tl.full(
+        (TILE_I * TILE_J,), -1e38, tl.float32
+    )  # the largest logit so far: the sums are relative to it
     total = tl.zeros((TILE_I * TILE_J,), tl.float32)
     value = tl.zeros((TILE_I * TILE_J, LANES), tl.float32)
     for start in range(0, ROWS * COLS, KEYS):
         row, col, exists = spots(first_row, first_col, start, ROWS, COLS, KEYS)
         k_ab = vectors(k + source, row * in_i + col * in_j, exists, channel, CHANNELS)
         v_ab = vectors(v + source, row * in_i + col * in_j, exists, channel, CHANNELS)
-        a = row[None, :] - (STRIDE * i - SIZE // 2)[:, None]  # where in the window of each query each pixel lies
+        a = (
+            row[None, :] - (STRIDE * i - SIZE // 2)[:, None]
+        )  # where in the window of each query each pixel lies
         b = col[None, :] - (STRIDE * j - SIZE // 2)[:, None]
         logit = softmax_logits(q_ij, k_ab, q_row, q_col, a, b, asked, exists, scale, SIZE, OFFSETS)
         higher = tl.maximum(top, tl.max(logit, axis=1))
@@ -108,7 +131,11 @@ def forward_kernel(
     target = image * out_n + head * out_h + channel * out_c
     place = (y + target)[None, :] + (i * out_i + j * out_j)[:, None]
     tl.store(place, value / total[:, None], mask=asked[:, None] & (channel < CHANNELS)[None, :])
-    tl.store(lse + tl.program_id(0).to(tl.int64) * high * wide + i * wide + j, top + tl.log(total), mask=asked)
+    tl.store(
+        lse + tl.program_id(0).to(tl.int64) * high * wide + i * wide + j,
+        top + tl.log(total),
+        mask=asked,
+    )
 
 
 @triton.jit
@@ -199,13 +226,21 @@ def backward_queries(
     d_row, d_col = d_row.to(q_ij.dtype), d_col.to(q_ij.dtype)
     dq_ij += tl.dot(d_row, tl.trans(r_a.to(q_ij.dtype)), input_precision="ieee")
     dq_ij += tl.dot(d_col, tl.trans(r_b.to(q_ij.dtype)), input_precision="ieee")
-    tl.store(dq[None, :] + here[:, None], dq_ij, mask=asked[:, None] & (channel < CHANNELS)[None, :])
+    tl.store(
+        dq[None, :] + here[:, None], dq_ij, mask=asked[:, None] & (channel < CHANNELS)[None, :]
+    )
     row_part = (head * HALF + channel)[None, :] * SIZE + offset[:, None]
-    col_part = (heads * HALF + head * (CHANNELS - HALF) + channel - HALF)[None, :] * SIZE + offset[:, None]
+    col_part = (heads * HALF + head * (CHANNELS - HALF) + channel - HALF)[None, :] * SIZE + offset[
+        :, None
+    ]
     known, is_row = (offset < SIZE)[:, None], (channel < HALF)[None, :]
     is_col = (channel >= HALF)[None, :] & (channel < CHANNELS)[None, :]
-    tl.store(parts + row_part, tl.dot(tl.trans(d_row), q_ij, input_precision="ieee"), mask=known & is_row)
-    tl.store(parts + col_part, tl.dot(tl.trans(d_col), q_ij, input_precision="ieee"), mask=known & is_col)
+    tl.store(
+        parts + row_part, tl.dot(tl.trans(d_row), q_ij, input_precision="ieee"), mask=known & is_row
+    )
+    tl.store(
+        parts + col_part, tl.dot(tl.trans(d_col), q_ij, input_precision="ieee"), mask=known & is_col
+    )
 
 
 @triton.jit

@@ -165,7 +165,8 @@ def forward(network: Network, images: UInt8[Tensor, "n 3 i j"], run: Callable = 
     """``run(network, images)``, images normalised, in the network's precision, on its device."""
     if network.training:
         raise ValueError(
-            "the network is in training mode, where batches change what it computes: call network.eval()"
+            "the network is in training mode, where batches change what it computes: call"
+            " network.eval()"
         )
     parameter = next(network.parameters())
     return run(network, normalise(images).to(parameter.device, parameter.dtype))

@@ -288,7 +288,8 @@ def ring_weights(images: UInt8[Tensor, "n 3 i j"], trace: Trace) -> Figure:
     )
     return described(
         figure,
-        f"Images, a row each, and the weights of the four looks on the 7×7 map. Largest weights: {told}.",
+        "Images, a row each, and the weights of the four looks on the 7×7 map. Largest weights:"
+        f" {told}.",
     )
 
 

@@ -57,7 +57,8 @@ def live(
         "megabytes": f"{max(len(block) for *_, block in exported) / 1e6:.1f}",
     }
     packed = "".join(
-        f'<script type="text/plain" data-digest="{structure["digest"]}">{base64.b64encode(block).decode()}</script>'
+        '<script type="text/plain"'
+        f' data-digest="{structure["digest"]}">{base64.b64encode(block).decode()}</script>'
         for _, structure, block in exported
     )
     first = next(iter(networks.values()))
@@ -115,7 +116,8 @@ def pack(network) -> tuple[dict, bytes]:
     """
     if network.training:
         raise ValueError(
-            "the network is in training mode, where batches change what it computes: call network.eval()"
+            "the network is in training mode, where batches change what it computes: call"
+            " network.eval()"
         )
     if not isinstance(network.summary, EVASummary):
         raise ValueError("the network has no Expanding Visual Attention: give an EVANet")
@@ -160,7 +162,8 @@ def convolution(block: Block, layer, norm) -> dict:
         None,
     ) or norm.running_var is None:
         raise ValueError(
-            f"{layer} is no padded 3×3 convolution without bias before a batch norm with running values"
+            f"{layer} is no padded 3×3 convolution without bias before a batch norm with running"
+            " values"
         )
     factor = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     weight = layer.weight.double() * rearrange(factor, "cout -> cout 1 1 1")

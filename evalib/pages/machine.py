@@ -104,13 +104,17 @@ def beginnings(
     eva = network.summary.eva
     inside = network.features(normalise(images))[..., -eva.extent :, -eva.extent :]
     if eva.normed:
-        inside = rearrange(eva.pixel_norm(rearrange(inside, "n c i j -> n i j c")), "n i j c -> n c i j")
+        inside = rearrange(
+            eva.pixel_norm(rearrange(inside, "n c i j -> n i j c")), "n i j c -> n c i j"
+        )
     query = eva.first_query(eva.convolution(inside))
     return inside, eva.query_norm(query) if eva.normed else query
 
 
 @torch.no_grad()
-def packed(network: Network, images: UInt8[Tensor, "n 3 i j"]) -> tuple[dict, bytes, list[list[float]]]:
+def packed(
+    network: Network, images: UInt8[Tensor, "n 3 i j"]
+) -> tuple[dict, bytes, list[list[float]]]:
     """The part of EVA that comes after the first query, with the map and the first query of each
     image; and, to be held against what the page computes, the 49 weights of each image, mean over
     the heads."""
@@ -143,7 +147,10 @@ def packed(network: Network, images: UInt8[Tensor, "n 3 i j"]) -> tuple[dict, by
 def permutations(network: Network) -> list[list[int]]:
     """Each ring's pixels in an order drawn once."""
     eva, draw = network.summary.eva, torch.Generator().manual_seed(1)
-    return [ring[torch.randperm(len(ring), generator=draw)].tolist() for ring in eva.pixels.split(eva.sizes)]
+    return [
+        ring[torch.randperm(len(ring), generator=draw)].tolist()
+        for ring in eva.pixels.split(eva.sizes)
+    ]
 
 
 def stops(network: Network) -> list[dict]:
@@ -237,7 +244,10 @@ def seen(network: Network, images: UInt8[Tensor, "n 3 i j"]) -> list[dict]:
     scores, passed = trace(network, normalise(images))
     early = [network.classifier(eva.output(query)) for query in passed.queries]
     shares = torch.stack([*early, scores], dim=1).softmax(dim=-1)
-    spread = [torch.special.entr(weights).sum(dim=-1).exp().mean(dim=-1) for weights in passed.look_weights]
+    spread = [
+        torch.special.entr(weights).sum(dim=-1).exp().mean(dim=-1)
+        for weights in passed.look_weights
+    ]
     lengths = torch.stack([slot.norm(dim=-1) for slot in (passed.queries[0], *passed.looks)], dim=1)
 
     def whole(tensor: Tensor) -> list:
@@ -264,7 +274,9 @@ def watched(images: UInt8[Tensor, "n 3 i j"], out: Path | None = None) -> dict |
         return None
     kept = json.loads(path.read_text(encoding="utf-8"))
     if kept["sha256"] != checksum(kept["runs"]):
-        raise ValueError(f"{path} was changed after it was written: run scripts/watch_training.py again")
+        raise ValueError(
+            f"{path} was changed after it was written: run scripts/watch_training.py again"
+        )
     if any(run["pictures"] != list(PICTURES) for run in kept["runs"]):
         raise ValueError(f"{path} is of other pictures: run scripts/watch_training.py again")
     runs = []
@@ -294,7 +306,8 @@ def watched(images: UInt8[Tensor, "n 3 i j"], out: Path | None = None) -> dict |
         frames.append(end | {"pictures": seen(load_weights(packaged(run["experiment"])), images)})
         runs.append({"key": variant, "title": f"{variant}: {BECAUSE[variant]}", "frames": frames})
     ends = " and ".join(
-        f"{run['test_accuracy']:.1f} % ({experiment(run['experiment']).variant})" for run in kept["runs"]
+        f"{run['test_accuracy']:.1f} % ({experiment(run['experiment']).variant})"
+        for run in kept["runs"]
     )
     first = kept["runs"][0]
     note = (
@@ -320,7 +333,10 @@ def frame(each: dict, title: str | None, last: int) -> dict:
         if epoch
         else "Before training"
     )
-    told = f"{told}; over the ten pictures, the looks at the three rings are spread over {rings} squares."
+    told = (
+        f"{told}; over the ten pictures, the looks at the three rings are spread over {rings}"
+        " squares."
+    )
     found = {"epoch": epoch, "accuracy": accuracy, "told": told, "pictures": pictures}
     return found | ({"stop": {"title": title}} if title else {})
 
@@ -333,10 +349,16 @@ def checksum(runs: list[dict]) -> str:
 def controls(out: Path | None = None) -> dict[str, str]:
     """For each *what if*, in a sentence, what a network had that was trained that way: one may
     learn to do without."""
-    changes = [(f"evanet20-small-{variant}-{{}}", f"evanet20-small-{variant}") for variant in (CHOSEN, "letter")]
+    changes = [
+        (f"evanet20-small-{variant}-{{}}", f"evanet20-small-{variant}")
+        for variant in (CHOSEN, "letter")
+    ]
     return {
         "average": "A network trained to average each ring: not yet trained.",
-        "shuffle": "Trained without knowing where in a ring a square lies: " + reached("no-position", changes, out),
+        "shuffle": (
+            "Trained without knowing where in a ring a square lies: "
+            + reached("no-position", changes, out)
+        ),
         "reverse": "Trained from the outer ring inwards: " + reached("reversed", changes, out),
         "swap": "No network can be trained this way: the look would say nothing of the picture.",
         "drop": "Trained without looks: " + reached("", [EXPLAINING[0][::-1]], out),
@@ -354,7 +376,9 @@ def reached(suffix: str, pairs: list[tuple[str, str]], out: Path | None = None) 
             if control not in accuracies.index or base not in accuracies.index:
                 continue
             ours, theirs = (accuracies.loc[each].dropna() for each in (control, base))
-            epochs = int(runs[(runs["tier"] == tier) & (runs["experiment"] == base)]["epochs"].max())
+            epochs = int(
+                runs[(runs["tier"] == tier) & (runs["experiment"] == base)]["epochs"].max()
+            )
             counted = f"{len(ours)} run{'s' if len(ours) > 1 else ''}"
             beside = "EVA" if experiment(base).variant == CHOSEN else "EVA as written"
             said = (
@@ -366,8 +390,14 @@ def reached(suffix: str, pairs: list[tuple[str, str]], out: Path | None = None) 
             found = difference(accuracies, control, base, noise(runs))
             if found.low is None:
                 return f"{said}."
-            points = [f"{each:+.2f}".replace("-", "\u2212") for each in (found.mean, found.low, found.high)]
-            return f"{said}; the difference is {points[0]} points, 95\u00a0% from {points[1]} to {points[2]}."
+            points = [
+                f"{each:+.2f}".replace("-", "\u2212")
+                for each in (found.mean, found.low, found.high)
+            ]
+            return (
+                f"{said}; the difference is {points[0]} points, 95\u00a0% from {points[1]} to"
+                f" {points[2]}."
+            )
     return "not yet trained."
 
 
@@ -397,7 +427,9 @@ def real(out: Path | None = None) -> dict:
             {
                 "name": name,
                 "title": TITLES.get(name, row.title.replace("-20 small", "").replace("-20", "")),
-                "colour": COLOURS.get(name.partition("20")[0], "soft") if row.paper_accuracy else "soft",
+                "colour": (
+                    COLOURS.get(name.partition("20")[0], "soft") if row.paper_accuracy else "soft"
+                ),
                 "paper": row.paper_accuracy,
                 "shown": name in shown,
                 "fits": not row.test_each_epoch and not any(run["collapsed"] for run in own),
@@ -421,7 +453,9 @@ COLOURS = {"resnet": "resnet", "sanet": "sanet", "evanet": "eva"}
 """The colour of a network in the page's style."""
 
 
-def cards(network: Network, images, measured: dict, training: dict | None, out: Path | None = None) -> list[dict]:
+def cards(
+    network: Network, images, measured: dict, training: dict | None, out: Path | None = None
+) -> list[dict]:
     """The nine cards: what each asks, its guesses, which is right, what is said then, where it
     leads, and how it sets the machine."""
     (first,) = seen(network, images[FIRST : FIRST + 1])
@@ -435,7 +469,9 @@ def cards(network: Network, images, measured: dict, training: dict | None, out: 
         "the centre",
         *(f"the ring of {len(look)}" for look in first["looks"][1:]),
     ]
-    one_hot, plain = (100 * right / total for right in (measured["curve"][-1][1], measured["plain"]))
+    one_hot, plain = (
+        100 * right / total for right in (measured["curve"][-1][1], measured["plain"])
+    )
     mean, shuffled = 100 * measured["curve"][0][1] / total, measured["shuffle"]
     dropped = 100 * measured["drop"]["right"] / total
     start = f"image={name}"
@@ -603,7 +639,9 @@ def cards(network: Network, images, measured: dict, training: dict | None, out: 
         ahead = accuracies.loc[rival].mean() > accuracies.loc[ours].mean()
         found[8]["right"] = int(ahead)
         reached_by = [f"{accuracies.loc[each].mean():.1f}" for each in (rival, ours)]
-        told = f"{reached_by[0]} % against EVA's {reached_by[1]}. So short a training decides nothing."
+        told = (
+            f"{reached_by[0]} % against EVA's {reached_by[1]}. So short a training decides nothing."
+        )
         if rival not in by_seed(load_records(out)).index:
             told += " In full, the rival has not run yet."
         found[8]["tell"] = told

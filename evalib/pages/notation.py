@@ -39,7 +39,7 @@ TABLE = {
         (r"$W_V$", "learned, turns a pixel into its value", "W_V", "cout cin 1 1"),
     ],
     ("Eq. 2", "attention.RelativeSelfAttention.__init__"): [
-        (r"$N$", "number of heads", "num_heads", "= h"),
+        (r"$N$", "number of heads", "num_heads", "= h")
     ],
     ("Eq. 2", "equations.local_attention"): [
         (r"$q_{ij}$", "query of the pixel that asks", "q_ij", "n h c i j"),

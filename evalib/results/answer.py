@@ -1,4 +1,6 @@
-"""The book's question, *does it help to look ring by ring?*, and its answer: one text, with numbers from the records."""
+"""The book's question, *does it help to look ring by ring?*, and its answer: one text, with numbers
+from the records.
+"""
 
 from pathlib import Path
 
@@ -22,8 +24,9 @@ from evalib.results.words import p_value, signed
 RESNET, LARGE = TABLE_1[0].name, TABLE_1[5].name
 
 REPORTED = (
-    f"The paper reports {TABLE_1[2].paper_accuracy:.2f} % on CIFAR-10 with EVA (EVANet), {TABLE_1[1].paper_accuracy:.2f} % with "
-    f"local self-attention (SANet) and {TABLE_1[0].paper_accuracy:.2f} % with neither (ResNet)."
+    f"The paper reports {TABLE_1[2].paper_accuracy:.2f} % on CIFAR-10 with EVA (EVANet),"
+    f" {TABLE_1[1].paper_accuracy:.2f} % with local self-attention (SANet) and"
+    f" {TABLE_1[0].paper_accuracy:.2f} % with neither (ResNet)."
 )
 
 UNDECIDED = "Not yet decided."
@@ -33,7 +36,9 @@ NOT_AHEAD = "No, not by more than chance explains."
 
 
 def verdict(out: Path | None = None) -> str:
-    """The answer in a sentence, by the rule: yes only if EVANet is ahead of ResNet and of both controls."""
+    """The answer in a sentence, by the rule: yes only if EVANet is ahead of ResNet and of both
+    controls.
+    """
     runs = load_records(out)
     over_resnet, over_query, over_mlp = judge(PAPER, runs)[0], *judge(EXPLAINING, runs)
     if NOT_YET_DECIDED in (over_resnet.verdict, over_query.verdict, over_mlp.verdict):
@@ -50,34 +55,51 @@ def text(out: Path | None = None) -> str:
     over_resnet, over_query, over_mlp = judge(PAPER, runs)[0], *judge(EXPLAINING, runs)
     lead = over_resnet.difference
     if lead.low is None:
-        return f"**{UNDECIDED}** EVANet-20 small and ResNet-20 small have not run often enough to be compared."
+        return (
+            f"**{UNDECIDED}** EVANet-20 small and ResNet-20 small have not run often enough to be"
+            " compared."
+        )
     ends = (
-        f"EVANet-20 small ends at {means[EVANET]:.1f} % of the test images right, ResNet-20 small at {means[RESNET]:.1f} %: "
-        f"{signed(lead.mean)} points over {lead.n} seeds (95 % interval {signed(lead.low)} to {signed(lead.high)}, uncorrected; "
-        f"p = {p_value(over_resnet.p)} after correction for the paper's six comparisons; in validation, by seed, "
-        f"{', '.join(signed(each, 1) for each in over_resnet.validation.each)})."
+        f"EVANet-20 small ends at {means[EVANET]:.1f} % of the test images right, ResNet-20 small"
+        f" at {means[RESNET]:.1f} %: {signed(lead.mean)} points over {lead.n} seeds (95 % interval"
+        f" {signed(lead.low)} to {signed(lead.high)}, uncorrected; p = {p_value(over_resnet.p)}"
+        " after correction for the paper's six comparisons; in validation, by seed,"
+        f" {', '.join(signed(each, 1) for each in over_resnet.validation.each)})."
     )
     times = f"{parameters(EVANET) / parameters(RESNET):.1f}"
     if said == UNDECIDED:
-        large = "" if complete(experiment(LARGE), TIER, out) else " At 256 channels it has not been trained to the end."
+        large = (
+            ""
+            if complete(experiment(LARGE), TIER, out)
+            else " At 256 channels it has not been trained to the end."
+        )
         return (
-            f"**{said}** {ends} Whether looking ring by ring is why is untested. EVANet has {times} times ResNet's parameters. Two "
-            f"networks have as many or nearly as many and do not look: they have not run in full with three seeds each, and after 15 "
-            f"epochs both were ahead.{large}"
+            f"**{said}** {ends} Whether looking ring by ring is why is untested. EVANet has {times}"
+            " times ResNet's parameters. Two networks have as many or nearly as many and do not"
+            " look: they have not run in full with three seeds each, and after 15 epochs both were"
+            f" ahead.{large}"
         )
     rivals = (
-        f"Two networks have as many parameters or nearly as many, and do not look. The 7×7 convolution and feed-forward network of "
-        f"EVA's first query, without a look, ends at {means[QUERY_ALONE]:.1f} %, a mean with an MLP of EVA's size at {means[MLP]:.1f} %. "
-        f"EVANet minus the first is {signed(over_query.difference.mean)} (p = {p_value(over_query.p)}), minus the second "
-        f"{signed(over_mlp.difference.mean)} points (p = {p_value(over_mlp.p)}, both after correction)."
+        "Two networks have as many parameters or nearly as many, and do not look. The 7×7"
+        " convolution and feed-forward network of EVA's first query, without a look, ends at"
+        f" {means[QUERY_ALONE]:.1f} %, a mean with an MLP of EVA's size at {means[MLP]:.1f} %."
+        f" EVANet minus the first is {signed(over_query.difference.mean)} (p ="
+        f" {p_value(over_query.p)}), minus the second {signed(over_mlp.difference.mean)} points (p"
+        f" = {p_value(over_mlp.p)}, both after correction)."
     )
     if said == YES:
-        return f"**{said}** {ends} {rivals} So the looks are worth something that {times} times ResNet's parameters alone are not."
+        return (
+            f"**{said}** {ends} {rivals} So the looks are worth something that {times} times"
+            " ResNet's parameters alone are not."
+        )
     if said == NO:
         return (
-            f"**{said}** {ends} {rivals} So nothing here says that it is the looks, and not the parameters, that count."
+            f"**{said}** {ends} {rivals} So nothing here says that it is the looks, and not the"
+            " parameters, that count."
         )
-    return f"**{said}** {ends} {rivals} It is ahead of both, but its lead over ResNet may be chance."
+    return (
+        f"**{said}** {ends} {rivals} It is ahead of both, but its lead over ResNet may be chance."
+    )
 
 
 def letter(out: Path | None = None) -> str:
@@ -87,6 +109,7 @@ def letter(out: Path | None = None) -> str:
         return ""
     ends = " and ".join(f"{record['test']['accuracy']:.1f} %" for record in records)
     return (
-        f"To the letter of the text, without a scale, EVA collapsed in {len(warned(records))} of {len(records)} runs (test accuracy "
-        f"{ends}). The collapsed run computed EVA too in 16 bits, which was our choice; in 32 bits neither of two stayed down."
+        f"To the letter of the text, without a scale, EVA collapsed in {len(warned(records))} of"
+        f" {len(records)} runs (test accuracy {ends}). The collapsed run computed EVA too in 16"
+        " bits, which was our choice; in 32 bits neither of two stayed down."
     )

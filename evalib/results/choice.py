@@ -1,4 +1,6 @@
-"""Which variant of EVA is the library's: the candidates, and the rule of LOG.md, older than the runs that it judges."""
+"""Which variant of EVA is the library's: the candidates, and the rule of LOG.md, older than the
+runs that it judges.
+"""
 
 import json
 import math
@@ -19,7 +21,9 @@ from evalib.variants import VARIANTS, LetterAttention, ResidualAttention, Standa
 BASE = "evanet20-small"
 
 ADDED = {name: variant.adds for name, variant in VARIANTS.items()}
-"""All variants, from the one that adds least to the text to the one that adds most, and what they add."""
+"""All variants, from the one that adds least to the text to the one that adds most, and what they
+add.
+"""
 
 CANDIDATES = ("scaled", "normed", "standard-normed", "published")
 """Those that the rule chooses among, in the same order; the others are shown as what falls."""
@@ -29,7 +33,9 @@ STAYS = "scaled"
 
 WIDTHS, STEPS = (64, 128, 256, 512), 150
 LOGIT, EFFECTIVE = 3, 6
-"""The width check: the largest logit over that at 64 channels, and the pixels of the last ring in effect, of 24."""
+"""The width check: the largest logit over that at 64 channels, and the pixels of the last ring in
+effect, of 24.
+"""
 
 ATTENTIONS = {
     LetterAttention: "letter",
@@ -42,9 +48,10 @@ ATTENTIONS = {
 class Candidate(NamedTuple):
     """What is known of a candidate; ``None`` what is not.
 
-    ``validations`` are the validation accuracies of seeds 0, 1 and 2 after the last epoch at the ``paper`` tier, small, in
-    percent; ``collapsed`` of these runs did. ``same_at_all_widths`` says whether it passes the width check, and
-    ``trains_large`` whether its large network trained for 15 epochs.
+    ``validations`` are the validation accuracies of seeds 0, 1 and 2 after the last epoch at the
+    ``paper`` tier, small, in percent; ``collapsed`` of these runs did. ``same_at_all_widths`` says
+    whether it passes the width check, and ``trains_large`` whether its large network trained for 15
+    epochs.
     """
 
     name: str
@@ -88,7 +95,14 @@ def row_of(name: str) -> Experiment:
 def candidates(out: Path | None = None, names: tuple[str, ...] = CANDIDATES) -> list[Candidate]:
     """The candidates in order, each with what its records and the width check say."""
     return [
-        candidate(name, ADDED[name], row_of(name), experiment(f"evanet20-large-{name}"), widths(name, out), out)
+        candidate(
+            name,
+            ADDED[name],
+            row_of(name),
+            experiment(f"evanet20-large-{name}"),
+            widths(name, out),
+            out,
+        )
         for name in names
     ]
 
@@ -104,7 +118,12 @@ def sanet_candidates(out: Path | None = None) -> list[Candidate]:
 
 
 def candidate(
-    name: str, added: str, small: Experiment, large: Experiment, passes: bool | None, out: Path | None
+    name: str,
+    added: str,
+    small: Experiment,
+    large: Experiment,
+    passes: bool | None,
+    out: Path | None,
 ) -> Candidate:
     """A candidate by the records of its small and of its large network."""
     records = [record for record in complete(small, TIER, out) if record["seed"] in SEEDS]
@@ -126,20 +145,26 @@ def falls(curve: list[dict]) -> bool:
 
 
 def widths(name: str, out: Path | None = None, logit_alone: bool = False) -> bool | None:
-    """Whether a candidate passes the width check of ``width.json``, by its last step at each width; ``None`` if not checked.
+    """Whether a candidate passes the width check of ``width.json``, by its last step at each width;
+    ``None`` if not checked.
 
-    The largest logit at most :data:`LOGIT` times that at 64 channels, and at least :data:`EFFECTIVE` pixels of the last ring in
-    effect.
+    The largest logit at most :data:`LOGIT` times that at 64 channels, and at least
+    :data:`EFFECTIVE` pixels of the last ring in effect.
     """
     path = results(out) / "width.json"
     if not path.exists():
         return None
     try:
         rows = json.loads(path.read_text("utf-8"))["rows"]
-        last = {row["width"]: row for row in rows if row["candidate"] == name and row["step"] == STEPS}
+        last = {
+            row["width"]: row for row in rows if row["candidate"] == name and row["step"] == STEPS
+        }
         if not set(WIDTHS) <= last.keys():
             return None
-        same = all(last[width]["largest_logit"] <= LOGIT * last[WIDTHS[0]]["largest_logit"] for width in WIDTHS)
+        same = all(
+            last[width]["largest_logit"] <= LOGIT * last[WIDTHS[0]]["largest_logit"]
+            for width in WIDTHS
+        )
         wide = logit_alone or all(last[width]["effective"][-1] >= EFFECTIVE for width in WIDTHS)
     except (ValueError, LookupError, TypeError) as error:
         warnings.warn(f"{path} is no width check and is left out ({error})", stacklevel=2)
@@ -148,9 +173,11 @@ def widths(name: str, out: Path | None = None, logit_alone: bool = False) -> boo
 
 
 def choose(found: list[Candidate], by: Noise | None, stays: str = STAYS) -> str:
-    """The highest mean validation accuracy among those that are judged; within one standard error ``s / √3``, the one that adds least.
+    """The highest mean validation accuracy among those that are judged; within one standard error
+    ``s / √3``, the one that adds least.
 
-    ``by`` is the deviation of the model over validation accuracies. ``stays`` while fewer than two are judged.
+    ``by`` is the deviation of the model over validation accuracies. ``stays`` while fewer than two
+    are judged.
     """
     judged = [each for each in found if each.is_judged]
     if len(judged) < 2 or by is None:
@@ -170,7 +197,9 @@ def default() -> str:
 
 
 def reading(row: Experiment) -> str | None:
-    """The candidate whose EVA a row has; ``None`` without EVA, or where layer or attention are no candidate's."""
+    """The candidate whose EVA a row has; ``None`` without EVA, or where layer or attention are no
+    candidate's.
+    """
     head = row.head if isinstance(row.head, partial) else partial(row.head)
     if head.func is not EVASummary:
         return None

@@ -1,4 +1,6 @@
-"""The paper's claims, one by one: its statement, what we measured, and a verdict that the rule of its kind gives."""
+"""The paper's claims, one by one: its statement, what we measured, and a verdict that the rule of
+its kind gives.
+"""
 
 import json
 import warnings
@@ -19,15 +21,25 @@ from evalib.results.records import (
     warned,
     whole,
 )
-from evalib.results.statistics import NOT_DISTINGUISHABLE, NOT_SUPPORTED, NOT_YET_DECIDED, SUPPORTED, Difference, Judged
+from evalib.results.statistics import (
+    NOT_DISTINGUISHABLE,
+    NOT_SUPPORTED,
+    NOT_YET_DECIDED,
+    SUPPORTED,
+    Difference,
+    Judged,
+)
 from evalib.results.words import difference, foreign, number, p_value, signed, table
 from evalib.training.settings import TIERS
 
 RULES = {
     "accuracy": statistics.RULE,
     "control": "as for an accuracy, in a family of its own, of two",
-    "time": "measured, not tested: a training step's seconds in the benchmarks, or an epoch's by one commit on one device that no "
-    "other run shared, over ResNet's: supported if every ratio is above 1, not supported if none is",
+    "time": (
+        "measured, not tested: a training step's seconds in the benchmarks, or an epoch's by one"
+        " commit on one device that no other run shared, over ResNet's: supported if every ratio is"
+        " above 1, not supported if none is"
+    ),
     "arithmetic": "counted, not run: supported if parameters and FLOPs are both fewer",
     "construction": "follows from how the parts are made, whatever is counted or run",
 }
@@ -35,7 +47,8 @@ RULES = {
 
 
 class Claim(NamedTuple):
-    """``found`` is the difference in test accuracy and ``validation`` that beside it, both empty where nothing is run.
+    """``found`` is the difference in test accuracy and ``validation`` that beside it, both empty
+    where nothing is run.
 
     ``p`` is after Holm's correction; ``kind`` is one of ``RULES``.
     """
@@ -52,16 +65,22 @@ class Claim(NamedTuple):
 
 
 def claims(out: Path | None = None) -> list[Claim]:
-    """The claims that runs judge: the paper's six differences, the time of either attention, and our two controls."""
+    """The claims that runs judge: the paper's six differences, the time of either attention, and
+    our two controls.
+    """
     return [*accuracies(out), *controls(out), *times(out)]
 
 
 def accuracies(out: Path | None = None) -> list[Claim]:
-    """Each difference of Table 1 by the rule; of its size only whether our interval holds the paper's."""
+    """Each difference of Table 1 by the rule; of its size only whether our interval holds the
+    paper's.
+    """
     made = []
     for each in statistics.judge(statistics.PAPER, load_records(out)):
         one, other = experiment(each.one), experiment(each.other)
-        assert one.paper_accuracy is not None and other.paper_accuracy is not None  # they are rows of Table 1
+        assert (
+            one.paper_accuracy is not None and other.paper_accuracy is not None
+        )  # they are rows of Table 1
         gap = one.paper_accuracy - other.paper_accuracy
         statement = f"{one.model} − {other.model} is {signed(gap)} points"
         made.append(tested("accuracy", "Table 1", statement, each, out, size(gap, each.difference)))
@@ -77,7 +96,9 @@ def controls(out: Path | None = None) -> list[Claim]:
     return made
 
 
-def tested(kind: str, where: str, statement: str, each: Judged, out: Path | None, size: str = "") -> Claim:
+def tested(
+    kind: str, where: str, statement: str, each: Judged, out: Path | None, size: str = ""
+) -> Claim:
     """The claim of a member of a family."""
     why = [missing(each.difference), size, *collapses((each.one, each.other), out)]
     found, read = each.difference, reading(experiment(each.one))
@@ -85,7 +106,17 @@ def tested(kind: str, where: str, statement: str, each: Judged, out: Path | None
     if read and found.n:
         ours = f"{titled(experiment(each.one))}: {ours}"
     p = None if each.verdict == NOT_YET_DECIDED else each.p
-    return Claim(kind, where, statement, ours, each.verdict, "; ".join(filter(None, why)), found, each.validation, p)
+    return Claim(
+        kind,
+        where,
+        statement,
+        ours,
+        each.verdict,
+        "; ".join(filter(None, why)),
+        found,
+        each.validation,
+        p,
+    )
 
 
 def missing(found: Difference) -> str:
@@ -114,13 +145,19 @@ def collapses(names: tuple[str, ...], out: Path | None = None) -> list[str]:
 
 
 def times(out: Path | None = None) -> list[Claim]:
-    """Slower in wall-clock time (§4.1, §5): either attention against the convolutions, wherever both were timed."""
+    """Slower in wall-clock time (§4.1, §5): either attention against the convolutions, wherever
+    both were timed.
+    """
     made = []
     for which, name in ((1, "SANet"), (2, "EVANet")):
         ratios = [*steps(which, out), *epochs(which, out)]
         shown = "; ".join(f"{number(ratio)} ({of_what})" for of_what, ratio in ratios)
         statement = f"{name} trains more slowly than ResNet"
-        made.append(Claim("time", "§4.1, §5", statement, shown or "–", slower([ratio for _, ratio in ratios])))
+        made.append(
+            Claim(
+                "time", "§4.1, §5", statement, shown or "–", slower([ratio for _, ratio in ratios])
+            )
+        )
     return made
 
 
@@ -133,7 +170,9 @@ def slower(ratios: list[float]) -> str:
 
 
 def steps(which: int, out: Path | None = None) -> list[tuple[str, float]]:
-    """The ratio of a training step's seconds in each kept benchmark, by size: compiled where both were, else as they are."""
+    """The ratio of a training step's seconds in each kept benchmark, by size: compiled where both
+    were, else as they are.
+    """
     found = []
     for path in sorted((results(out) / "benchmarks").glob("training-*.json")):
         try:
@@ -149,20 +188,39 @@ def steps(which: int, out: Path | None = None) -> list[tuple[str, float]]:
                         if way in ours and way in resnet
                     ]
                     if name.startswith(prefix) and ways:
-                        found.append((f"a step of {name}, {device}", ours[ways[0]] / resnet[ways[0]]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+                        found.append(
+                            (f"a step of {name}, {device}", ours[ways[0]] / resnet[ways[0]])
+                        )
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            ZeroDivisionError,
+        ) as error:
             warnings.warn(f"{path} is no benchmark and is left out ({error})", stacklevel=2)
     return found
 
 
 def epochs(which: int, out: Path | None = None) -> list[tuple[str, float]]:
-    """The ratio of an epoch's median seconds, over pairs of one tier, seed, commit, device and precision."""
+    """The ratio of an epoch's median seconds, over pairs of one tier, seed, commit, device and
+    precision.
+    """
     found = []
     for tier in TIERS:
         seconds: dict[tuple, dict[str, float]] = {}
-        for record in timed([record for record in trusted(tier, out) if whole(record) and not stood_still(record)]):
+        for record in timed(
+            [record for record in trusted(tier, out) if whole(record) and not stood_still(record)]
+        ):
             compiled = any(sitting.get("compiled") for sitting in record.get("sittings", []))
-            by = record["seed"], record["device"], record["commit"], record.get("precision"), compiled
+            by = (
+                record["seed"],
+                record["device"],
+                record["commit"],
+                record.get("precision"),
+                compiled,
+            )
             seconds.setdefault(by, {})[record["experiment"]] = epoch_seconds(record)
         for size in (TABLE_1[:3], TABLE_1[3:]):
             one, other = size[which].name, size[0].name
@@ -199,7 +257,9 @@ def rows(found: list[Claim]) -> list[dict]:
 
 
 def markdown(found: list[Claim]) -> str:
-    """The claims as a table in Markdown, with the columns of tests where there are any; a dash stands for what was not run."""
+    """The claims as a table in Markdown, with the columns of tests where there are any; a dash
+    stands for what was not run.
+    """
     run = any(claim.kind in ("accuracy", "control", "time") for claim in found)
     tests = ["Seeds", "p, Holm", "Validation"] if run else ["Kind"]
     cells = []
@@ -207,7 +267,9 @@ def markdown(found: list[Claim]) -> str:
         beside = [claim.kind]
         if run:
             beside = [claim.found.n or None, p_value(claim.p), difference(claim.validation)]
-        ours = foreign(claim.ours) if claim.kind == "time" else claim.ours  # a record's device is in it
+        ours = (
+            foreign(claim.ours) if claim.kind == "time" else claim.ours
+        )  # a record's device is in it
         verdict = f"**{claim.verdict}**" + (f" ({claim.why})" if claim.why else "")
         cells.append([claim.where, claim.statement, ours, *beside, verdict])
     return table(["Where", "Claim", "Ours", *tests, "Verdict"], cells)

@@ -1,4 +1,6 @@
-"""A trained network as one file that needs no evalib: ONNX, or a program of ``torch.export``; pixels in, scores out."""
+"""A trained network as one file that needs no evalib: ONNX, or a program of ``torch.export``;
+pixels in, scores out.
+"""
 
 import copy
 import io
@@ -22,10 +24,12 @@ EXAMPLES = 2
 
 
 class Deployed(nn.Module):
-    """A network with the preprocessing of its training in front: raw pixels ``n 3 i j -> n k`` scores.
+    """A network with the preprocessing of its training in front: raw pixels ``n 3 i j -> n k``
+    scores.
 
-    Window attention stands in it as the equation itself: plain operations, which any runtime has. Such a network is given one
-    more image, of zeros, whose scores are dropped: its windows of no image at all would stop ONNX Runtime.
+    Window attention stands in it as the equation itself: plain operations, which any runtime has.
+    Such a network is given one more image, of zeros, whose scores are dropped: its windows of no
+    image at all would stop ONNX Runtime.
     """
 
     def __init__(self, network: nn.Module):
@@ -53,13 +57,15 @@ def export(
     size: tuple[int, int] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write ``network`` to ``path``: its input ``images`` is uint8 ``n 3 i j`` for any n, its output ``scores``, ``n k``.
+    """Write ``network`` to ``path``: its input ``images`` is uint8 ``n 3 i j`` for any n, its
+    output ``scores``, ``n k``.
 
-    ``format`` is "onnx" or "pt2" (``torch.export``); without it the suffix of ``path`` says. Normalisation is inside. The
-    names ``classes`` and the ``preprocessing`` that is inside go into the file (ONNX: metadata; pt2: extra files
-    ``classes.json`` and ``preprocessing.json``). ``size``, height and
-    width, is by default that of the images that the network was trained on, else 32×32. ``ValueError`` without a format,
-    or against the suffix, for classes that are not the network's, or where the file is there already, without ``overwrite``.
+    ``format`` is "onnx" or "pt2" (``torch.export``); without it the suffix of ``path`` says.
+    Normalisation is inside. The names ``classes`` and the ``preprocessing`` that is inside go into
+    the file (ONNX: metadata; pt2: extra files ``classes.json`` and ``preprocessing.json``).
+    ``size``, height and width, is by default that of the images that the network was trained on,
+    else 32×32. ``ValueError`` without a format, or against the suffix, for classes that are not the
+    network's, or where the file is there already, without ``overwrite``.
     """
     path = Path(path).expanduser()
     kind = format or path.suffix.removeprefix(".")
@@ -67,12 +73,15 @@ def export(
         raise ValueError(f"{kind!r} is no format: choose one of {', '.join(FORMATS)}")
     if path.suffix in FORMATS.values() and path.suffix != FORMATS[kind]:
         raise ValueError(
-            f"{path} is named as {path.suffix}, and {kind} is asked for: name it {path.stem}{FORMATS[kind]}"
+            f"{path} is named as {path.suffix}, and {kind} is asked for: name it"
+            f" {path.stem}{FORMATS[kind]}"
         )
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name a file in it")
     if path.exists() and not overwrite:
-        raise ValueError(f"{path} is there already: name another file, or overwrite it with --overwrite")
+        raise ValueError(
+            f"{path} is there already: name another file, or overwrite it with --overwrite"
+        )
     if kind == "onnx":
         need("export", "onnx", "onnxscript")
     size = size or trained_on(network) or (32, 32)
@@ -80,10 +89,15 @@ def export(
     predict(network, images, classes=classes)  # refuses what does not fit
     batch = {"images": {0: torch.export.Dim("n", min=1)}}
     program = torch.export.export(Deployed(network), (images,), dynamic_shapes=batch)
-    inside = "uint8, n 3 i j; divided by 255, less the mean and divided by the standard deviation of each channel, inside"
+    inside = (
+        "uint8, n 3 i j; divided by 255, less the mean and divided by the standard deviation of"
+        " each channel, inside"
+    )
     said = {
         "classes": json.dumps(None if classes is None else [*map(str, classes)]),
-        "preprocessing": json.dumps({"images": inside, "mean": list(data.MEAN), "std": list(data.STD)}),
+        "preprocessing": json.dumps(
+            {"images": inside, "mean": list(data.MEAN), "std": list(data.STD)}
+        ),
     }
     content = (as_onnx if kind == "onnx" else as_pt2)(program, said)
     return checkpoint.write_atomically(path, content)
@@ -92,7 +106,9 @@ def export(
 def as_pt2(program, said: dict[str, str]) -> bytes:
     """The bytes of the program as ``torch.export.load`` reads them."""
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={f"{name}.json": text for name, text in said.items()})
+    torch.export.save(
+        program, buffer, extra_files={f"{name}.json": text for name, text in said.items()}
+    )
     return buffer.getvalue()
 
 
@@ -100,7 +116,9 @@ def as_onnx(program, said: dict[str, str]) -> bytes:
     """The bytes of the program as an ONNX model."""
     from onnx import StringStringEntryProto
 
-    converted = torch.onnx.export(program, input_names=["images"], output_names=["scores"], dynamo=True, verbose=False)
+    converted = torch.onnx.export(
+        program, input_names=["images"], output_names=["scores"], dynamo=True, verbose=False
+    )
     assert converted is not None  # it is where no file is written
     model = converted.model_proto
     for name, text in said.items():
@@ -115,7 +133,9 @@ def export_weights(
     out: Path | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """:func:`export` of a weights file, or of an experiment's trained network, by default to ``<experiment>.onnx``."""
+    """:func:`export` of a weights file, or of an experiment's trained network, by default to
+    ``<experiment>.onnx``.
+    """
     weights = find_weights(name_or_path, out)
     _, record = read_weights(weights)
     path = Path(path or f"{record['experiment']}{FORMATS[format or 'onnx']}")

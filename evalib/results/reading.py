@@ -1,4 +1,6 @@
-"""What a trained EVA reads: where its attentions put their weight, and what an accuracy loses without one of its vectors."""
+"""What a trained EVA reads: where its attentions put their weight, and what an accuracy loses
+without one of its vectors.
+"""
 
 import json
 from pathlib import Path
@@ -17,16 +19,19 @@ from evalib.training.data import normalise
 
 BATCH = 500
 READINGS = "readings.json"
-"""In the folder of the records: for each weights file, whose name has its SHA-256, what :func:`reads` gave."""
+"""In the folder of the records: for each weights file, whose name has its SHA-256, what
+:func:`reads` gave.
+"""
 
 
 class Read(NamedTuple):
     """One vector that the last recall can read: q0, or the look at one ring.
 
-    ``length`` is the vector's L2 norm. ``effective`` pixels are ``e^H``, ``H`` the entropy of the look's weights in nats: m equal
-    weights give m, one weight alone gives 1. ``weight`` is the last recall's. All are means over images and heads.
-    ``accuracy``, in percent, is that with this vector taken from an image of another class, and ``changed`` the number of
-    predictions that this changes.
+    ``length`` is the vector's L2 norm. ``effective`` pixels are ``e^H``, ``H`` the entropy of the
+    look's weights in nats: m equal weights give m, one weight alone gives 1. ``weight`` is the last
+    recall's. All are means over images and heads. ``accuracy``, in percent, is that with this
+    vector taken from an image of another class, and ``changed`` the number of predictions that this
+    changes.
     """
 
     vector: str
@@ -48,9 +53,11 @@ def eva_of(network: Network) -> ExpandingVisualAttention | None:
 def reads(
     network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, " n"]
 ) -> tuple[float, tuple[Read, ...]]:
-    """The accuracy of an EVANet on ``images``, and for q0 and each look what the network makes of it.
+    """The accuracy of an EVANet on ``images``, and for q0 and each look what the network makes of
+    it.
 
-    ``ValueError`` if the network has no EVA of the paper's stages, or if more than half of the images are of one class.
+    ``ValueError`` if the network has no EVA of the paper's stages, or if more than half of the
+    images are of one class.
     """
     if (eva := eva_of(network)) is None:
         other = type(getattr(network.summary, "eva", network.summary)).__name__
@@ -95,16 +102,23 @@ def effective(weights: Float[Tensor, "*batch m"]) -> float:
 
 
 def of_another_class(labels: Int[Tensor, " n"]) -> Int64[Tensor, " n"]:
-    """For each image the index of one of another class, each used once; ``ValueError`` if one class has more than half."""
+    """For each image the index of one of another class, each used once; ``ValueError`` if one class
+    has more than half.
+    """
     order = labels.argsort(stable=True)
     others = torch.empty_like(order).scatter_(0, order, order.roll(len(labels) // 2))
     if (labels[others] == labels).any():
-        raise ValueError(f"of {len(labels)} images {labels.bincount().max()} are of one class: at most half can be")
+        raise ValueError(
+            f"of {len(labels)} images {labels.bincount().max()} are of one class: at most half"
+            " can be"
+        )
     return others
 
 
 def kept(out: Path | None = None) -> dict[str, dict]:
-    """The readings that ``scripts/measure_readings.py`` left beside the records; ``ValueError`` if they were changed since."""
+    """The readings that ``scripts/measure_readings.py`` left beside the records; ``ValueError`` if
+    they were changed since.
+    """
     path = results(out) / READINGS
     if not path.exists():
         return {}
@@ -114,12 +128,21 @@ def kept(out: Path | None = None) -> dict[str, dict]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         sound = False
     if not sound:
-        raise ValueError(f"{path} was changed after it was written: measure again, scripts/measure_readings.py --again")
+        raise ValueError(
+            f"{path} was changed after it was written: measure again, scripts/measure_readings.py"
+            " --again"
+        )
     return found["readings"]
 
 
 def recorded(out: Path | None = None) -> list[tuple[dict, dict]]:
-    """Each record that has a reading of its weights, at the highest tier of its row, and that reading."""
+    """Each record that has a reading of its weights, at the highest tier of its row, and that
+    reading.
+    """
     readings = kept(out)
     found = (record for row in ROWS.values() for record in highest(row, out)[1])
-    return [(record, readings[record["weights"]]) for record in found if record.get("weights") in readings]
+    return [
+        (record, readings[record["weights"]])
+        for record in found
+        if record.get("weights") in readings
+    ]

@@ -1,4 +1,6 @@
-"""Records: one JSON file a run, that nobody edits. Their schema, how they are read and written, and which runs count."""
+"""Records: one JSON file a run, that nobody edits. Their schema, how they are read and written, and
+which runs count.
+"""
 
 import hashlib
 import json
@@ -77,14 +79,18 @@ class Sitting(Part):
 
 
 class Origin(Part):
-    """What the run is of: the definition of its row, and the SHA-256 of the module file of a row of your own."""
+    """What the run is of: the definition of its row, and the SHA-256 of the module file of a row of
+    your own.
+    """
 
     row: str
     module: str | None = None
 
 
 class Record(Part):
-    """All that made a run, and all that it gave. ``where`` says where its weights are, if not beside it."""
+    """All that made a run, and all that it gave. ``where`` says where its weights are, if not
+    beside it.
+    """
 
     schema_: Literal[3] = Field(alias="schema")
     experiment: str
@@ -111,7 +117,9 @@ class Record(Part):
 
 
 def check(record: dict) -> None:
-    """Raise ``ValueError`` saying in what a record breaks the schema, says what no run gives, or was changed."""
+    """Raise ``ValueError`` saying in what a record breaks the schema, says what no run gives, or
+    was changed.
+    """
     try:
         found = Record.model_validate(record)
     except ValidationError as error:
@@ -120,55 +128,81 @@ def check(record: dict) -> None:
         if first["type"] == "missing":
             raise ValueError(f"{place} is missing") from None
         shown = repr(first["input"])
-        raise ValueError(f"{place} is {shown if len(shown) < 100 else shown[:100] + '…'}: {first['msg']}") from None
+        raise ValueError(
+            f"{place} is {shown if len(shown) < 100 else shown[:100] + '…'}: {first['msg']}"
+        ) from None
     if found.sha256 != checksum(record):
         raise ValueError("it was changed after it was written: its SHA-256 is another")
     if found.computation > COMPUTATION:
         raise ValueError(
-            f"it is of computation {found.computation}, and this evalib has {COMPUTATION}: bring it up to date"
+            f"it is of computation {found.computation}, and this evalib has {COMPUTATION}: bring it"
+            " up to date"
         )
     datetime.fromisoformat(found.finished)  # its ValueError names what is no time
     for name in ("experiment", "tier", "seed"):
         if record[name] != found.settings[name]:
-            raise ValueError(f"{name} is {record[name]!r}, in its settings {found.settings[name]!r}")
+            raise ValueError(
+                f"{name} is {record[name]!r}, in its settings {found.settings[name]!r}"
+            )
     settings = settings_of(record)
     source, images = TIERS[settings.tier].data, IMAGES[TIERS[settings.tier].data]
     if found.data.source != source or found.test.images != images:
         raise ValueError(
-            f"{found.test.images} test images of the {found.data.source} data are not those of the {settings.tier} tier"
+            f"{found.test.images} test images of the {found.data.source} data are not those of the"
+            f" {settings.tier} tier"
         )
     if found.data.sha256 != FINGERPRINTS[source]:
-        raise ValueError(f"its data have the SHA-256 {found.data.sha256[:16]}…, which is not CIFAR-10's: it is of other data")
-    if found.test.correct > images or abs(found.test.accuracy - 100 * found.test.correct / images) > 1e-6:
-        raise ValueError(f"accuracy {found.test.accuracy} is not {found.test.correct} of {images} images")
+        raise ValueError(
+            f"its data have the SHA-256 {found.data.sha256[:16]}…, which is not CIFAR-10's: it is"
+            " of other data"
+        )
+    if (
+        found.test.correct > images
+        or abs(found.test.accuracy - 100 * found.test.correct / images) > 1e-6
+    ):
+        raise ValueError(
+            f"accuracy {found.test.accuracy} is not {found.test.correct} of {images} images"
+        )
     curve = found.curve
     if [entry.epoch for entry in curve] != list(range(1, settings.epochs + 1)):
-        raise ValueError(f"its curve has {len(curve)} entries, not one for each of {settings.epochs} epochs")
+        raise ValueError(
+            f"its curve has {len(curve)} entries, not one for each of {settings.epochs} epochs"
+        )
     if curve[-1].validation_accuracy != found.validation_accuracy:
-        raise ValueError(f"validation_accuracy {found.validation_accuracy} is not that of the last epoch")
-    if experiment(settings.experiment).test_each_epoch and any(entry.test_accuracy is None for entry in curve):
+        raise ValueError(
+            f"validation_accuracy {found.validation_accuracy} is not that of the last epoch"
+        )
+    if experiment(settings.experiment).test_each_epoch and any(
+        entry.test_accuracy is None for entry in curve
+    ):
         raise ValueError("test_accuracy is missing from its curve")
 
 
 def check_origin(record: dict, path: Path) -> None:
-    """Raise ``ValueError`` if a record is of a row of your own that was edited since, under the same name.
+    """Raise ``ValueError`` if a record is of a row of your own that was edited since, under the
+    same name.
 
-    Records from before the field are taken as they are. The package's own rows are held by the computation's version.
+    Records from before the field are taken as they are. The package's own rows are held by the
+    computation's version.
     """
     row = experiment(record["experiment"])
     if "origin" not in record or row in (*TABLE_1, *ABLATIONS, *LADDER):
         return
     made, now = record["origin"], origin(settings_of(record))
-    what = [name for name in ("row", "module") if made.get(name) != now[name] and now[name] is not None]
+    what = [
+        name for name in ("row", "module") if made.get(name) != now[name] and now[name] is not None
+    ]
     if what:
         raise ValueError(
-            f"{path} is of another {row.name}: its {' and '.join(what)} was edited since that run; "
-            "give the edited row a name of its own, or train --overwrite, which keeps the old record in superseded/"
+            f"{path} is of another {row.name}: its {' and '.join(what)} was edited since that run;"
+            " give the edited row a name of its own, or train --overwrite, which keeps the old"
+            " record in superseded/"
         )
 
 
 def collapse(curve: list[dict]) -> str:
-    """Of a run whose validation accuracy fell by half and stayed there, what it did; empty for any other.
+    """Of a run whose validation accuracy fell by half and stayed there, what it did; empty for any
+    other.
 
     One that was never above 30 %, three times chance, has nothing to lose.
     """
@@ -178,8 +212,8 @@ def collapse(curve: list[dict]) -> str:
         return ""
     since = max(index for index, value in enumerate(values) if value > best / 2) + 2
     return (
-        f"collapsed: validation accuracy {best:.1f} % after epoch {values.index(best) + 1}, at most half of it from "
-        f"epoch {since} on, {values[-1]:.1f} % after the last"
+        f"collapsed: validation accuracy {best:.1f} % after epoch {values.index(best) + 1}, at most"
+        f" half of it from epoch {since} on, {values[-1]:.1f} % after the last"
     )
 
 
@@ -202,8 +236,15 @@ def check_folder(out: str | Path | None) -> Path:
     folder = results(out)
     if out and not folder.is_dir():
         raise ValueError(f"there is no folder {folder}: check --out")
-    if out and folder.name in TIERS and not any(folder.glob("*/*-seed*.json")) and any(folder.glob("*-seed*.json")):
-        raise ValueError(f"{folder} is the folder of one tier: name the one that it lies in, {folder.parent}")
+    if (
+        out
+        and folder.name in TIERS
+        and not any(folder.glob("*/*-seed*.json"))
+        and any(folder.glob("*-seed*.json"))
+    ):
+        raise ValueError(
+            f"{folder} is the folder of one tier: name the one that it lies in, {folder.parent}"
+        )
     return folder
 
 
@@ -226,21 +267,36 @@ def read(path: Path) -> dict:
         check(record)
     except FileNotFoundError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, OSError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+        OSError,
+    ) as error:
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path} is not a run record ({reason}): move it away or run again") from None
+        raise ValueError(
+            f"{path} is not a run record ({reason}): move it away or run again"
+        ) from None
     return record
 
 
 def read_same(path: Path, settings: Settings) -> dict:
-    """The record at ``path``, of a run with these ``settings`` and of this row; ``ValueError`` says in what it differs.
+    """The record at ``path``, of a run with these ``settings`` and of this row; ``ValueError`` says
+    in what it differs.
 
     Settings that ask for no precision take that of any device, and so a record in any.
     """
     record = read(path)
     check_origin(record, path)
     saved = settings_of(record)
-    check_same(settings, saved if settings.precision else saved.model_copy(update={"precision": None}), path)
+    check_same(
+        settings,
+        saved if settings.precision else saved.model_copy(update={"precision": None}),
+        path,
+    )
     return record
 
 
@@ -248,15 +304,33 @@ TO_THE_LETTER = ("evanet20-small-letter", "evanet20-large-letter")
 """EVANet as the text has it and nothing else: beside the paper's number in the table too."""
 
 
-COLUMNS = ["experiment", "tier", "seed", "counts", "test_accuracy", "validation_accuracy", "collapsed", "parameters", "epochs",
-           "epoch_seconds", "device", "precision", "shared", "commit", "finished", "curve"]  # fmt: skip
+COLUMNS = [
+    "experiment",
+    "tier",
+    "seed",
+    "counts",
+    "test_accuracy",
+    "validation_accuracy",
+    "collapsed",
+    "parameters",
+    "epochs",
+    "epoch_seconds",
+    "device",
+    "precision",
+    "shared",
+    "commit",
+    "finished",
+    "curve",
+]
 """What :func:`load_records` says of a run."""
 
 
 def load_records(out: Path | None = None) -> pd.DataFrame:
-    """All sound records, a line a run: what made it and what it gave; ``counts`` is true of the first of each seed.
+    """All sound records, a line a run: what made it and what it gave; ``counts`` is true of the
+    first of each seed.
 
-    Accuracies are percent, ``epoch_seconds`` the median of an epoch, ``curve`` one dictionary an epoch.
+    Accuracies are percent, ``epoch_seconds`` the median of an epoch, ``curve`` one dictionary an
+    epoch.
     """
     lines = []
     for tier in TIERS:
@@ -294,7 +368,9 @@ def complete(row: Experiment, tier: str, out: Path | None = None) -> list[dict]:
 
 
 def counting(tier: str, out: Path | None = None) -> list[dict]:
-    """The records that count at ``tier``, by seed: of each experiment and seed the first that ran the whole schedule."""
+    """The records that count at ``tier``, by seed: of each experiment and seed the first that ran
+    the whole schedule.
+    """
     first: dict[tuple[str, int], dict] = {}
     for record in trusted(tier, out):
         if whole(record):
@@ -303,7 +379,9 @@ def counting(tier: str, out: Path | None = None) -> list[dict]:
 
 
 def reruns(out: Path | None = None) -> list[dict]:
-    """A dictionary a record of each seed that was run several times at one tier, in the order in which they finished."""
+    """A dictionary a record of each seed that was run several times at one tier, in the order in
+    which they finished.
+    """
     rows = []
     for tier in TIERS:
         groups = defaultdict(list)
@@ -328,9 +406,11 @@ def reruns(out: Path | None = None) -> list[dict]:
 
 
 def whole(record: dict) -> bool:
-    """Whether a record's settings are those of its experiment, seed and tier, from its first epoch, and nothing else.
+    """Whether a record's settings are those of its experiment, seed and tier, from its first epoch,
+    and nothing else.
 
-    In whatever precision: it is the device's where none is asked for, and asking for that one changes nothing.
+    In whatever precision: it is the device's where none is asked for, and asking for that one
+    changes nothing.
     """
     settings = settings_of(record).model_copy(update={"precision": None})
     longer = any(sitting["epochs"] != settings.epochs for sitting in record.get("sittings", []))
@@ -338,22 +418,31 @@ def whole(record: dict) -> bool:
 
 
 def trusted(tier: str, out: Path | None = None) -> list[dict]:
-    """All records of ``tier``, those in ``superseded/`` too, in the order in which their runs finished.
+    """All records of ``tier``, those in ``superseded/`` too, in the order in which their runs
+    finished.
 
     Each file that is none, or a second copy of one, is warned of and left out.
     """
     found: list[dict] = []
     folder = results(out)
-    for path in (*sorted((folder / tier).glob("*.json")), *sorted((folder / SUPERSEDED / tier).glob("*.json"))):
+    for path in (
+        *sorted((folder / tier).glob("*.json")),
+        *sorted((folder / SUPERSEDED / tier).glob("*.json")),
+    ):
         try:
             record = read_once(path, path.stat().st_mtime_ns)
             check_origin(record, path)
             settings = settings_of(record)
-            if path.parent == folder / tier and path.name != (home := record_path(settings, out)).name:
+            if (
+                path.parent == folder / tier
+                and path.name != (home := record_path(settings, out)).name
+            ):
                 doubt = "a duplicate of" if home.exists() else "misnamed, for it is"
                 raise ValueError(f"{path} is {doubt} {tier}/{home.name}: move it away or rename it")
             if settings.tier != tier or any(same_run(record, other) for other in found):
-                raise ValueError(f"{path} is of the {settings.tier} tier, or a second copy: move it away")
+                raise ValueError(
+                    f"{path} is of the {settings.tier} tier, or a second copy: move it away"
+                )
             found.append({"shared": 1} | record)
         except (ValueError, OSError) as error:
             warnings.warn(f"left out of the table: {error}", stacklevel=2)
@@ -367,12 +456,18 @@ def read_once(path: Path, changed: int) -> dict:
 
 
 def same_run(one: dict, other: dict) -> bool:
-    """Whether two records are of one run: the same experiment and seed, finished at the same second with one curve."""
+    """Whether two records are of one run: the same experiment and seed, finished at the same second
+    with one curve.
+    """
     return all(one[name] == other[name] for name in ("experiment", "seed", "finished", "curve"))
 
 
-def rows_of(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> tuple[Experiment, ...]:
-    """The rows of Table 1, then of what ``tiers`` have a record of: the letter of the text, and each row held against none."""
+def rows_of(
+    out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)
+) -> tuple[Experiment, ...]:
+    """The rows of Table 1, then of what ``tiers`` have a record of: the letter of the text, and
+    each row held against none.
+    """
     names = {record["experiment"] for tier in tiers for record in trusted(tier, out)}
     others = (experiment(name) for name in sorted(names - {row.name for row in TABLE_1}))
     return TABLE_1 + tuple(row for row in others if row.name in TO_THE_LETTER or not row.base)
@@ -381,27 +476,37 @@ def rows_of(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> t
 def highest(
     row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)
 ) -> tuple[str | None, list[dict]]:
-    """The highest of ``tiers`` that has records of a row, and these; ``None`` and no records if there is none."""
-    return next(((tier, found) for tier in reversed(tiers) if (found := complete(row, tier, out))), (None, []))
+    """The highest of ``tiers`` that has records of a row, and these; ``None`` and no records if
+    there is none.
+    """
+    return next(
+        ((tier, found) for tier in reversed(tiers) if (found := complete(row, tier, out))),
+        (None, []),
+    )
 
 
 def epoch_seconds(record: dict) -> float:
-    """The median time of an epoch: one during which the machine was busy or asleep does not move it."""
+    """The median time of an epoch: one during which the machine was busy or asleep does not move
+    it.
+    """
     return statistics.median(row["seconds"] for row in record["curve"])
 
 
 def warned(records: list[dict]) -> list[str]:
     """A line for each record whose run collapsed."""
-    return [f"seed {record['seed']} {said}" for record in records if (said := collapse(record["curve"]))]
+    return [
+        f"seed {record['seed']} {said}" for record in records if (said := collapse(record["curve"]))
+    ]
 
 
 def mixed(records: list[dict]) -> bool:
-    """Whether some of the runs collapsed and some did not: their mean is the accuracy of neither."""
+    """Whether some of the runs collapsed and some did not: their mean is of neither."""
     return 0 < len(warned(records)) < len(records)
 
 
 def timed(records: list[dict]) -> list[dict]:
-    """The records whose seconds say something of speed: made on one device, which no other run shared.
+    """The records whose seconds say something of speed: made on one device, which no other run
+    shared.
 
     Their ``device`` is that one, also where another read the test set.
     """
@@ -410,28 +515,35 @@ def timed(records: list[dict]) -> list[dict]:
 
 
 def stood_still(record: dict) -> str:
-    """Of a run that lay still, suspended, in the middle of an epoch, which one; empty for any other.
+    """Of a run that lay still, suspended, in the middle of an epoch, which one; empty for any
+    other.
 
-    Such an epoch took over ten times the median. The first one is not judged: a compilation is in it.
+    Such an epoch took over ten times the median. The first one is not judged: a compilation is in
+    it.
     """
     median = epoch_seconds(record)
     for epoch in record["curve"][1:]:
         if epoch["seconds"] > 10 * median:
-            return f"lay still in epoch {epoch['epoch']}, which took {epoch['seconds'] / 60:.0f} minutes"
+            return (
+                f"lay still in epoch {epoch['epoch']}, which took {epoch['seconds'] / 60:.0f}"
+                " minutes"
+            )
     return ""
 
 
 def spent(record: dict) -> dict[str, float]:
-    """Seconds on each device that a run was made on: several where it was gone on with elsewhere."""
+    """Seconds on each device of a run: several where it was gone on with elsewhere."""
     seconds: dict[str, float] = defaultdict(float)
     for epoch in record["curve"]:
-        begun = [sitting for sitting in record.get("sittings", []) if sitting["after"] < epoch["epoch"]]
+        begun = [
+            sitting for sitting in record.get("sittings", []) if sitting["after"] < epoch["epoch"]
+        ]
         seconds[begun[-1]["device"] if begun else record["device"]] += epoch["seconds"]
     return dict(seconds)
 
 
 def place(record: dict) -> str:
-    """What the seconds of a record are of: its device, and the precision where one was asked for."""
+    """What the seconds of a record are of: its device, and a precision that was asked for."""
     asked = record["settings"].get("precision")
     return f"{record['device']}, {asked}" if asked else record["device"]
 
@@ -445,16 +557,21 @@ LINE = re.compile(r"^\S+ seed \d+ epoch (\d+)/\d+: loss ([\d.]+), validation ([\
 
 
 def unfinished_text(path: Path) -> str:
-    """What a run printed that was stopped; a file that cannot be read is warned of, and says nothing."""
+    """What a run printed that was stopped; a file that cannot be read is warned of, and says
+    nothing.
+    """
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        warnings.warn(f"left out of the table: {path} is not a text in UTF-8 ({error})", stacklevel=2)
+        warnings.warn(
+            f"left out of the table: {path} is not a text in UTF-8 ({error})", stacklevel=2
+        )
         return ""
 
 
 def unfinished_curve(name: str, out: Path | None = None) -> list[dict]:
-    """Epoch, training loss and validation accuracy of ``unfinished/<name>.log``; empty if there is no such file.
+    """Epoch, training loss and validation accuracy of ``unfinished/<name>.log``; empty if there is
+    no such file.
 
     A line whose numbers are none is warned of and left out.
     """
@@ -469,7 +586,9 @@ def unfinished_curve(name: str, out: Path | None = None) -> list[dict]:
         except ValueError as error:
             warnings.warn(f"left out of the table: a line of {path} ({error})", stacklevel=2)
             continue
-        found.append({"epoch": int(numbers[1]), "train_loss": loss, "validation_accuracy": accuracy})
+        found.append(
+            {"epoch": int(numbers[1]), "train_loss": loss, "validation_accuracy": accuracy}
+        )
     return found
 
 

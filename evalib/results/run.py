@@ -1,4 +1,6 @@
-"""A run, from its settings to its record: settings → what is there already → training → record → disk."""
+"""A run, from its settings to its record: settings → what is there already → training → record →
+disk.
+"""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,13 +13,30 @@ from torch import nn
 from torch.nn import functional as F
 
 from evalib.networks import count_parameters
-from evalib.results.records import SCHEMA, SUPERSEDED, collapse, read, read_same, record_path, settings_of, write
+from evalib.results.records import (
+    SCHEMA,
+    SUPERSEDED,
+    collapse,
+    read,
+    read_same,
+    record_path,
+    settings_of,
+    write,
+)
 from evalib.results.weights import load_weights, recorded_weights, where
 from evalib.training import checkpoint, cifar
 from evalib.training.environment import choose_device, commit, device_name, lock, versions
 from evalib.training.settings import COMPUTATION, TIERS, Settings
 from evalib.training.step import precision_of
-from evalib.training.train import Run, accuracy, check_computation, check_kinds, evaluate, origin, steps
+from evalib.training.train import (
+    Run,
+    accuracy,
+    check_computation,
+    check_kinds,
+    evaluate,
+    origin,
+    steps,
+)
 
 
 def run(
@@ -29,13 +48,14 @@ def run(
     compile: bool | None = None,
     longer: bool = False,
 ) -> Run:
-    """Train, or go on training, and write the record; checkpoints and weights lie in a folder beside it.
+    """Train, or go on training, and write the record; checkpoints and weights lie in a folder
+    beside it.
 
-    A record of these settings that is already there is kept, and its run read from the weights beside it:
-    ``FileExistsError`` if these are not there. Other settings, or a row that was edited since, are a ``ValueError`` that
-    names them. With ``overwrite`` the run begins anew, with ``longer`` it goes on from the last checkpoint of a run of
-    fewer epochs; the record that was there moves into ``superseded/``. ``RuntimeError`` if another process has the run in
-    hand.
+    A record of these settings that is already there is kept, and its run read from the weights
+    beside it: ``FileExistsError`` if these are not there. Other settings, or a row that was edited
+    since, are a ``ValueError`` that names them. With ``overwrite`` the run begins anew, with
+    ``longer`` it goes on from the last checkpoint of a run of fewer epochs; the record that was
+    there moves into ``superseded/``. ``RuntimeError`` if another process has the run in hand.
     """
     running = run_steps(settings, out, device, overwrite, compile, longer)
     while True:
@@ -58,14 +78,17 @@ def run_steps(
 ) -> Generator[dict | None, None, Run]:
     """:func:`run`, a training step a turn, as :func:`evalib.training.train.steps` has it.
 
-    ``shared`` is how many runs take turns, this one included: the record says so beside its seconds.
+    ``shared`` is how many runs take turns, this one included: the record says so beside its
+    seconds.
     """
     check_kinds(settings, None)
     choose_device(device)
     folder = RunFolder(settings, out)
     with folder.held():
         if overwrite:
-            cifar.load_data(TIERS[settings.tier].data)  # what stops the run stops it before anything is moved
+            cifar.load_data(
+                TIERS[settings.tier].data
+            )  # what stops the run stops it before anything is moved
             folder.set_aside()
         elif longer and folder.is_shorter():
             folder.check_last_checkpoint()
@@ -84,10 +107,12 @@ def run_in_turn(
     observer: Callable[[Settings], Callable[[dict], None]] | None = None,
     **options: bool | None,
 ) -> list[Run | Exception]:
-    """Each of several runs as :func:`run` makes it alone, with its ``options``; or what stopped it, and it alone.
+    """Each of several runs as :func:`run` makes it alone, with its ``options``; or what stopped it,
+    and it alone.
 
-    On CUDA they take turns, a step each, each on a stream of its own: one GPU holds many small runs at once in less time
-    than one after the other. Elsewhere one follows the other. ``observer`` gives each run its own ``observe``.
+    On CUDA they take turns, a step each, each on a stream of its own: one GPU holds many small runs
+    at once in less time than one after the other. Elsewhere one follows the other. ``observer``
+    gives each run its own ``observe``.
     """
     where = choose_device(device)
     on_gpu = where.type == "cuda"
@@ -97,7 +122,9 @@ def run_in_turn(
     for place, each in enumerate(settings):
         stream = torch.cuda.Stream(where) if on_gpu else None
         observe = observer(each) if observer else None
-        waiting.append((place, run_steps(each, out, device, shared=together, **options), stream, observe))
+        waiting.append(
+            (place, run_steps(each, out, device, shared=together, **options), stream, observe)
+        )
     try:
         while waiting:
             for in_hand in waiting[:together]:
@@ -115,7 +142,12 @@ def run_in_turn(
                     ends[place] = error
                 waiting.remove(in_hand)
     finally:
-        for _, running, _, _ in waiting:  # interrupted: each lets go of its run, whose last checkpoint stays
+        for (
+            _,
+            running,
+            _,
+            _,
+        ) in waiting:  # interrupted: each lets go of its run, whose last checkpoint stays
             running.close()
     return [ends[place] for place in range(len(settings))]
 
@@ -155,7 +187,9 @@ def made_record(finished: Run, shared: int = 1) -> dict:
 
 
 class RunFolder:
-    """A run's place on disk: its record, and beside it a folder with lock, checkpoints, weights and executed notebook."""
+    """A run's place on disk: its record, and beside it a folder with lock, checkpoints, weights and
+    executed notebook.
+    """
 
     def __init__(self, settings: Settings, out: Path | None = None):
         self.settings = settings
@@ -171,16 +205,21 @@ class RunFolder:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OSError(f"{self.directory} cannot be made ({error.strerror}): choose another --out") from None
+            raise OSError(
+                f"{self.directory} cannot be made ({error.strerror}): choose another --out"
+            ) from None
         half_done = f".{self.record.name}.*.tmp"
         try:
-            with lock(self.directory / ".lock", timeout=0.2):  # one that only looks holds it for less
+            with lock(
+                self.directory / ".lock", timeout=0.2
+            ):  # one that only looks holds it for less
                 for left in (*self.directory.glob(".*.tmp"), *self.record.parent.glob(half_done)):
                     left.unlink()
                 yield
         except Timeout:
             raise RuntimeError(
-                f"another process is making {self.record}: wait for it, or choose another seed or --out"
+                f"another process is making {self.record}: wait for it, or choose another seed or"
+                " --out"
             ) from None
 
     def is_shorter(self) -> bool:
@@ -194,7 +233,8 @@ class RunFolder:
         return True
 
     def check_last_checkpoint(self) -> None:
-        """Raise ``FileNotFoundError`` unless the last checkpoint of the recorded run is here to go on from.
+        """Raise ``FileNotFoundError`` unless the last checkpoint of the recorded run is here to go
+        on from.
 
         ``ValueError`` if another computation made it, or it is damaged.
         """
@@ -203,29 +243,42 @@ class RunFolder:
         saved = checkpoint.found(self.directory)
         if not saved or checkpoint.epochs_of(saved[0]) != settings_of(known).epochs:
             raise FileNotFoundError(
-                f"the last checkpoint of {self.record} is not beside it, so there is nothing to go on from: copy it from "
-                "where the run was made, or begin anew with --overwrite"
+                f"the last checkpoint of {self.record} is not beside it, so there is nothing to go"
+                " on from: copy it from where the run was made, or begin anew with --overwrite"
             )
         checkpoint.read_tensors(saved[0])
 
     def finished_run(self, device: str | None = None) -> Run:
-        """The recorded run, its network from the weights beside it; ``FileExistsError`` if they are not there."""
+        """The recorded run, its network from the weights beside it; ``FileExistsError`` if they are
+        not there.
+        """
         known = read_same(self.record, self.settings)
         weights = recorded_weights(self.record)
         if weights is None:
             raise FileExistsError(
-                f"{self.record} is the record of this run ({known['test']['accuracy']:.2f} % on {known['device']}), and its "
-                f"weights are not here ({where(self.record)}): read the record, or train anew with --overwrite, which keeps it "
-                "in superseded/"
+                f"{self.record} is the record of this run ({known['test']['accuracy']:.2f} % on"
+                f" {known['device']}), and its weights are not here ({where(self.record)}): read"
+                " the record, or train anew with --overwrite, which keeps it in superseded/"
             )
         chosen, dataset = choose_device(device), cifar.load_data(known["data"]["source"])
         network = load_weights(weights).to(chosen)
         scores = evaluate(network, dataset.test_images.to(chosen)).cpu()
         sittings = known.get("sittings", [])
-        return Run(self.settings, network, known["curve"], dataset, scores, chosen, known["seconds"], sittings)
+        return Run(
+            self.settings,
+            network,
+            known["curve"],
+            dataset,
+            scores,
+            chosen,
+            known["seconds"],
+            sittings,
+        )
 
     def store(self, made: dict, network: nn.Module) -> None:
-        """Write weights and record, and remove other weights of this very run, left by one that was stopped between them."""
+        """Write weights and record, and remove other weights of this very run, left by one that was
+        stopped between them.
+        """
         state = checkpoint.plain(network).state_dict()
         weights = checkpoint.write_tensors(self.directory, "weights", state, made)
         write(made | {"weights": weights.name}, self.record)
@@ -234,11 +287,18 @@ class RunFolder:
                 other.unlink()
 
     def set_aside(self, checkpoints_too: bool = True) -> Path | None:
-        """Move the record, and what its run left, into ``superseded/``, under a name with its time and commit.
+        """Move the record, and what its run left, into ``superseded/``, under a name with its time
+        and commit.
 
-        A run that has no record yet moves its checkpoints alone. The record's new path; ``None`` if there was nothing.
+        A run that has no record yet moves its checkpoints alone. The record's new path; ``None`` if
+        there was nothing.
         """
-        kinds = ["weights-*", "train.ipynb", "evaluation.json", *(["epoch-*"] if checkpoints_too else [])]
+        kinds = [
+            "weights-*",
+            "train.ipynb",
+            "evaluation.json",
+            *(["epoch-*"] if checkpoints_too else []),
+        ]
         left = [each for kind in kinds for each in self.directory.glob(kind)]
         if not self.record.exists() and not left:
             return None

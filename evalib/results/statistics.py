@@ -1,4 +1,6 @@
-"""The test of the answer: a network's mean plus a seed's effect plus noise, with one deviation for all networks."""
+"""The test of the answer: a network's mean plus a seed's effect plus noise, with one deviation for
+all networks.
+"""
 
 import math
 from typing import NamedTuple
@@ -22,10 +24,11 @@ SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
 NOT_DISTINGUISHABLE, NOT_YET_DECIDED = "not distinguishable", "not yet decided"
 
 RULE = (
-    "accuracies of seeds 0, 1, 2 at the paper tier; the difference over the seeds that both networks have, by one deviation "
-    "for all networks, seeds as blocks; Student's t, two-sided, corrected by Holm over the fixed family, in which a pair "
-    "without all three seeds counts as p = 1: supported if p < 0.05 and the sign is the claimed one, not supported if "
-    "p < 0.05 and it is the other, else not distinguishable; not yet decided without three seeds of both"
+    "accuracies of seeds 0, 1, 2 at the paper tier; the difference over the seeds that both"
+    " networks have, by one deviation for all networks, seeds as blocks; Student's t, two-sided,"
+    " corrected by Holm over the fixed family, in which a pair without all three seeds counts as p"
+    " = 1: supported if p < 0.05 and the sign is the claimed one, not supported if p < 0.05 and it"
+    " is the other, else not distinguishable; not yet decided without three seeds of both"
 )
 
 EVANET = TABLE_1[2].name
@@ -43,7 +46,9 @@ EXPLAINING = ((EVANET, QUERY_ALONE), (EVANET, MLP))
 
 
 class Noise(NamedTuple):
-    """What chance does to one run: its standard deviation, in points, and the degrees of freedom of that."""
+    """What chance does to one run: its standard deviation, in points, and the degrees of freedom of
+    that.
+    """
 
     deviation: float
     freedom: int
@@ -63,9 +68,11 @@ class Noise(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """One network's accuracy minus another's over the ``n`` seeds that both have: mean, 95 % interval, two-sided p.
+    """One network's accuracy minus another's over the ``n`` seeds that both have: mean, 95 %
+    interval, two-sided p.
 
-    ``each`` has the difference of each seed. The interval and p are uncorrected, ``None`` where there is no noise to judge by.
+    ``each`` has the difference of each seed. The interval and p are uncorrected, ``None`` where
+    there is no noise to judge by.
     """
 
     n: int = 0
@@ -77,7 +84,9 @@ class Difference(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A member of a family: the difference in test accuracy, with its p after Holm and the verdict; validation beside it."""
+    """A member of a family: the difference in test accuracy, with its p after Holm and the verdict;
+    validation beside it.
+    """
 
     one: str
     other: str
@@ -88,7 +97,8 @@ class Judged(NamedTuple):
 
 
 def by_seed(runs: pd.DataFrame, column: str = "test_accuracy", tier: str = TIER) -> pd.DataFrame:
-    """The accuracies at ``tier`` that count, a line a network, a column a seed, NaN where there is none.
+    """The accuracies at ``tier`` that count, a line a network, a column a seed, NaN where there is
+    none.
 
     At the ``paper`` tier of :data:`SEEDS` alone.
     """
@@ -99,15 +109,19 @@ def by_seed(runs: pd.DataFrame, column: str = "test_accuracy", tier: str = TIER)
 
 
 def noise(runs: pd.DataFrame, column: str = "test_accuracy") -> Noise | None:
-    """The residual deviation of the model network + seed, by least squares; ``None`` if there is nothing to fit.
+    """The residual deviation of the model network + seed, by least squares; ``None`` if there is
+    nothing to fit.
 
-    Of all networks with two seeds or more, without those of which a run collapsed and without the rows that read the
-    test set in each epoch. Its degrees of freedom are runs − networks − seeds + 1.
+    Of all networks with two seeds or more, without those of which a run collapsed and without the
+    rows that read the test set in each epoch. Its degrees of freedom are runs − networks − seeds +
+    1.
     """
     fell = runs[runs["counts"] & (runs["tier"] == TIER) & runs["collapsed"].astype(bool)]
     collapsed = set(fell["experiment"])
     accuracies = by_seed(runs, column)
-    fit = [name not in collapsed and not experiment(name).test_each_epoch for name in accuracies.index]
+    fit = [
+        name not in collapsed and not experiment(name).test_each_epoch for name in accuracies.index
+    ]
     accuracies = accuracies[fit].dropna(thresh=2).dropna(axis="columns", how="all")
     if accuracies.empty:
         return None
@@ -151,9 +165,14 @@ def holm(ps: list[float]) -> list[float]:
 
 
 def judge(pairs: tuple[tuple[str, str], ...], runs: pd.DataFrame) -> list[Judged]:
-    """Each pair of a family by the rule; one that has not all seeds counts as p = 1 and is not yet decided."""
+    """Each pair of a family by the rule; one that has not all seeds counts as p = 1 and is not yet
+    decided.
+    """
     accuracies, by = by_seed(runs), noise(runs)
-    validations, validation_by = by_seed(runs, "validation_accuracy"), noise(runs, "validation_accuracy")
+    validations, validation_by = (
+        by_seed(runs, "validation_accuracy"),
+        noise(runs, "validation_accuracy"),
+    )
     found = [difference(accuracies, one, other, by) for one, other in pairs]
     ps = [1.0 if each.n < len(SEEDS) or each.p is None else each.p for each in found]
     tests = []
@@ -173,5 +192,5 @@ def verdict(found: Difference, p: float) -> str:
 
 
 def binomial_error(accuracy: float, images: int) -> float:
-    """The standard error, in points, of an accuracy in percent measured on ``images`` test images."""
+    """The standard error, in points, of an accuracy in percent on ``images`` images."""
     return math.sqrt(accuracy * (100 - accuracy) / images)

@@ -26,7 +26,7 @@ from evalib.results.records import (
     spent,
     timed,
     warned,
-)  # fmt: skip
+)
 from evalib.results.records import dumps as strict
 from evalib.results.statistics import Difference, binomial_error
 from evalib.results.words import between, foreign, mean_or_each, number, p_value, signed, stopped
@@ -37,11 +37,13 @@ FORMATS = ("md", "csv", "json")
 
 
 def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[dict]:
-    """Table 1, a dictionary a row: the paper's accuracy beside ours at the highest of ``tiers`` that has records.
+    """Table 1, a dictionary a row: the paper's accuracy beside ours at the highest of ``tiers``
+    that has records.
 
-    ``low`` and ``high`` bound the 95 % interval of the mean test accuracy, by the deviation of :func:`.statistics.noise`:
-    only at the ``paper`` tier, and not where a run collapsed. There is no mean where only some collapsed. ``minutes`` are
-    there where all were on one device, in one precision. ``stopped`` says what is known of runs without a record.
+    ``low`` and ``high`` bound the 95 % interval of the mean test accuracy, by the deviation of
+    :func:`.statistics.noise`: only at the ``paper`` tier, and not where a run collapsed. There is
+    no mean where only some collapsed. ``minutes`` are there where all were on one device, in one
+    precision. ``stopped`` says what is known of runs without a record.
     """
     by = statistics.noise(load_records(out))
     rows = []
@@ -82,7 +84,8 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
 
 
 class Row(NamedTuple):
-    """A row as a figure has it: the paper's accuracy and ours, one a seed, with the interval of their mean.
+    """A row as a figure has it: the paper's accuracy and ours, one a seed, with the interval of
+    their mean.
 
     ``absent`` says why there is no accuracy.
     """
@@ -100,7 +103,9 @@ def drawn(rows: list[dict]) -> list[Row]:
     found = []
     for row in rows:
         accuracies = tuple(row["accuracies"])
-        found.append(Row(row["model"], row["paper"], accuracies, row["low"], row["high"], tier_of(row)))
+        found.append(
+            Row(row["model"], row["paper"], accuracies, row["low"], row["high"], tier_of(row))
+        )
     return found
 
 
@@ -119,27 +124,43 @@ def parameters(name: str) -> int:
 def markdown(rows: list[dict]) -> str:
     """The table of :func:`table` as Markdown; a dash stands for what has no record.
 
-    Ours is the mean over the seeds, with its 95 % interval in brackets; below the table what the interval is made of, and
-    each warning.
+    Ours is the mean over the seeds, with its 95 % interval in brackets; below the table what the
+    interval is made of, and each warning.
     """
-    heads = ["Model", "Parameters", "Paper, test %", "Ours, test %", "Ours, validation %", "Seeds", "Tier", "Device",
-             "Minutes a run"]  # fmt: skip
+    heads = [
+        "Model",
+        "Parameters",
+        "Paper, test %",
+        "Ours, test %",
+        "Ours, validation %",
+        "Seeds",
+        "Tier",
+        "Device",
+        "Minutes a run",
+    ]
     cells = [
         [
-            row["model"], number(row["parameters"], 0), number(row["paper"]),
+            row["model"],
+            number(row["parameters"], 0),
+            number(row["paper"]),
             mean_or_each(row["accuracy"], row["accuracies"]) + between(row["low"], row["high"]),
-            mean_or_each(row["validation"], row["validations"]), row["seeds"] or None, tier_of(row),
-            foreign(row["device"]), number(row["minutes"], 1),
+            mean_or_each(row["validation"], row["validations"]),
+            row["seeds"] or None,
+            tier_of(row),
+            foreign(row["device"]),
+            number(row["minutes"], 1),
         ]
         for row in rows
-    ]  # fmt: skip
+    ]
     notes = ["Ours is the mean over the seeds; of each seed its first run counts."]
     if deviations := {row["deviation"] for row in rows if row["deviation"] is not None}:
         notes.append(
-            "In brackets its 95 % interval, by one standard deviation for all networks of the full schedule, seeds as blocks: "
-            f"{deviations.pop():.2f} points."
+            "In brackets its 95 % interval, by one standard deviation for all networks of the full"
+            f" schedule, seeds as blocks: {deviations.pop():.2f} points."
         )
-    notes += [f"{row['model']}, {said}." for row in rows for said in (*row["warnings"], *row["stopped"])]
+    notes += [
+        f"{row['model']}, {said}." for row in rows for said in (*row["warnings"], *row["stopped"])
+    ]
     return "\n\n".join([write(heads, cells), *notes])
 
 
@@ -149,10 +170,12 @@ def tier_of(row: dict) -> str:
 
 
 def ablations(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[dict]:
-    """A dictionary an ablation: its accuracy at the highest of ``tiers`` that has records, and its effect, in points.
+    """A dictionary an ablation: its accuracy at the highest of ``tiers`` that has records, and its
+    effect, in points.
 
-    The effect is its test accuracy minus that of the row that it changes, over the seeds that both have, at the highest tier
-    that both have run at. It is shown and not tested, but for the two controls, whose family :mod:`.claims` judges.
+    The effect is its test accuracy minus that of the row that it changes, over the seeds that both
+    have, at the highest tier that both have run at. It is shown and not tested, but for the two
+    controls, whose family :mod:`.claims` judges.
     """
     rows = []
     for row in ROWS.values():
@@ -189,13 +212,19 @@ def effect(
 ) -> tuple[str | None, Difference]:
     """The tier and the difference of an ablation from its base: :func:`contrast`.
 
-    For a row that reads the test set after each epoch it is the best of these accuracies minus the last one, run by run.
+    For a row that reads the test set after each epoch it is the best of these accuracies minus the
+    last one, run by run.
     """
     if not row.test_each_epoch:
         return contrast(row.name, row.base, out, tiers)
     tier, records = highest(row, out, tiers)
-    gains = [max(entry["test_accuracy"] for entry in each["curve"]) - each["test"]["accuracy"] for each in records]
-    return tier, Difference(len(gains), plain.mean(gains), each=tuple(gains)) if gains else Difference()
+    gains = [
+        max(entry["test_accuracy"] for entry in each["curve"]) - each["test"]["accuracy"]
+        for each in records
+    ]
+    return tier, (
+        Difference(len(gains), plain.mean(gains), each=tuple(gains)) if gains else Difference()
+    )
 
 
 def contrast(
@@ -203,8 +232,9 @@ def contrast(
 ) -> tuple[str | None, Difference]:
     """The highest of ``tiers`` that two networks have common seeds at, and their difference there.
 
-    With an interval at the ``paper`` tier alone; without one where a run of either collapsed, and without a mean where
-    some did and some did not. There is no p: what is tested, :mod:`.claims` judges.
+    With an interval at the ``paper`` tier alone; without one where a run of either collapsed, and
+    without a mean where some did and some did not. There is no p: what is tested, :mod:`.claims`
+    judges.
     """
     runs, one, other = load_records(out), experiment(one).name, experiment(other).name
     for tier in reversed(tiers):
@@ -223,34 +253,57 @@ def contrast(
 
 def ablations_markdown(rows: list[dict]) -> str:
     """The table of :func:`ablations` as Markdown; a dash stands for what was not run."""
-    heads = ["Experiment", "Changed", "Asked by", "Parameters", "Test %", "Effect, points", "Seeds", "Tier"]
+    heads = [
+        "Experiment",
+        "Changed",
+        "Asked by",
+        "Parameters",
+        "Test %",
+        "Effect, points",
+        "Seeds",
+        "Tier",
+    ]
     cells = [
         [
-            coded(row["experiment"]), row["change"], row["kind"], number(row["parameters"], 0),
+            coded(row["experiment"]),
+            row["change"],
+            row["kind"],
+            number(row["parameters"], 0),
             mean_or_each(row["accuracy"], row["accuracies"]),
             signed(row["effect"]) + between(row["effect_low"], row["effect_high"], signed=True),
-            row["seeds"] or None, tier_of(row),
+            row["seeds"] or None,
+            tier_of(row),
         ]
         for row in rows
-    ]  # fmt: skip
-    notes = [f"{coded(row['experiment'])}, {said}." for row in rows for said in (*row["warnings"], *row["stopped"])]
+    ]
+    notes = [
+        f"{coded(row['experiment'])}, {said}."
+        for row in rows
+        for said in (*row["warnings"], *row["stopped"])
+    ]
     return "\n\n".join([write(heads, cells), *notes])
 
 
 def gaps(out: Path | None = None, images: int = 10_000) -> list[dict]:
-    """The six differences of Table 1, the paper's and ours, in points and by the same ruler, and the rule's verdict on ours.
+    """The six differences of Table 1, the paper's and ours, in points and by the same ruler, and
+    the rule's verdict on ours.
 
-    The ruler is the standard error of a difference by the draw of the test images alone: from two accuracies on
-    ``images`` each, ``√(SE² + SE²)``. ``ratio`` is the paper's gap in such errors, ``our_ratio`` ours.
+    The ruler is the standard error of a difference by the draw of the test images alone: from two
+    accuracies on ``images`` each, ``√(SE² + SE²)``. ``ratio`` is the paper's gap in such errors,
+    ``our_ratio`` ours.
     """
     rows = []
     accuracies = statistics.by_seed(load_records(out))
     for each in statistics.judge(statistics.PAPER, load_records(out)):
         one, other = experiment(each.one), experiment(each.other)
-        error = math.hypot(binomial_error(one.paper_accuracy, images), binomial_error(other.paper_accuracy, images))
+        error = math.hypot(
+            binomial_error(one.paper_accuracy, images), binomial_error(other.paper_accuracy, images)
+        )
         found, ours = each.difference, None
         if found.n:
-            both = accuracies.loc[[each.one, each.other]].dropna(axis="columns").mean(axis="columns")
+            both = (
+                accuracies.loc[[each.one, each.other]].dropna(axis="columns").mean(axis="columns")
+            )
             ours = math.hypot(*(binomial_error(accuracy, images) for accuracy in both))
         rows.append(
             {
@@ -274,21 +327,35 @@ def gaps(out: Path | None = None, images: int = 10_000) -> list[dict]:
 
 def gaps_markdown(rows: list[dict]) -> str:
     """The table of :func:`gaps` as Markdown."""
-    heads = ["Difference", "Paper, points", "in standard errors", "Ours, points [95 %]", "in standard errors", "Seeds",
-             "p, Holm", "Verdict"]  # fmt: skip
+    heads = [
+        "Difference",
+        "Paper, points",
+        "in standard errors",
+        "Ours, points [95 %]",
+        "in standard errors",
+        "Seeds",
+        "p, Holm",
+        "Verdict",
+    ]
     cells = [
         [
-            f"{experiment(row['one']).model} − {experiment(row['other']).model}", signed(row["paper"]), number(row["ratio"], 1),
-            signed(row["ours"]) + between(row["low"], row["high"], signed=True), number(row["our_ratio"], 1),
-            row["seeds"] or None, None if row["verdict"] == statistics.NOT_YET_DECIDED else p_value(row["p_holm"]),
+            f"{experiment(row['one']).model} − {experiment(row['other']).model}",
+            signed(row["paper"]),
+            number(row["ratio"], 1),
+            signed(row["ours"]) + between(row["low"], row["high"], signed=True),
+            number(row["our_ratio"], 1),
+            row["seeds"] or None,
+            None if row["verdict"] == statistics.NOT_YET_DECIDED else p_value(row["p_holm"]),
             row["verdict"],
         ]
         for row in rows
-    ]  # fmt: skip
+    ]
     return write(heads, cells)
 
 
-def dumps(rows: list[dict], format: str, as_markdown: Callable[[list[dict]], str] = markdown) -> str:
+def dumps(
+    rows: list[dict], format: str, as_markdown: Callable[[list[dict]], str] = markdown
+) -> str:
     """The rows of a table, which ``as_markdown`` can write, as text in one of ``FORMATS``."""
     if format == "md":
         return as_markdown(rows)

@@ -1,4 +1,6 @@
-"""Trained weights, read back: the file's checksum is checked, and the test set gives the recorded count again."""
+"""Trained weights, read back: the file's checksum is checked, and the test set gives the recorded
+count again.
+"""
 
 import csv
 import json
@@ -17,23 +19,32 @@ from evalib.training.environment import choose_device, device_name, versions
 from evalib.training.settings import COMPUTATION
 
 PRETRAINED = Path(__file__).with_name("pretrained")
-"""The weights that come with the package, each ``<experiment>-<16 digits of its SHA-256>.safetensors``."""
+"""The weights that come with the package, each ``<experiment>-<16 digits of its
+SHA-256>.safetensors``.
+"""
 
 
 def packaged(name: str) -> Path | None:
-    """The weights of an experiment that come with the package; ``None`` if none do, ``ValueError`` if it is none."""
+    """The weights of an experiment that come with the package; ``None`` if none do, ``ValueError``
+    if it is none.
+    """
     found = sorted(PRETRAINED.glob(f"{experiment(name).name}-{'[0-9a-f]' * 16}.safetensors"))
     return found[0] if found else None
 
 
 def load_pretrained(name: str, num_classes: int | None = None) -> Network:
-    """The trained network of an experiment that comes with the package, in evaluation mode on the CPU.
+    """The trained network of an experiment that comes with the package, in evaluation mode on the
+    CPU.
 
-    It is that of seed 0 after its last epoch. With ``num_classes`` its classifier is a fresh one for so many classes,
-    drawn from torch's random state, and all else as trained. ``FileNotFoundError`` if the package has no weights of it.
+    It is that of seed 0 after its last epoch. With ``num_classes`` its classifier is a fresh one
+    for so many classes, drawn from torch's random state, and all else as trained.
+    ``FileNotFoundError`` if the package has no weights of it.
     """
     if (path := packaged(name)) is None:
-        there = sorted(path.name[: -len("-0123456789abcdef.safetensors")] for path in PRETRAINED.glob("*.safetensors"))
+        there = sorted(
+            path.name[: -len("-0123456789abcdef.safetensors")]
+            for path in PRETRAINED.glob("*.safetensors")
+        )
         raise FileNotFoundError(
             f"no weights of {name} come with evalib (there are: {', '.join(there) or 'none'}): "
             f"train it, with evalib.run(evalib.Settings({name!r}, tier='quick'))"
@@ -54,20 +65,25 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
     tensors, record = checkpoint.read_tensors(path)
     if "experiment" not in record:
         raise ValueError(
-            f"{path} is a checkpoint, not the weights of a finished run: name the weights-… file beside it, or go on with the run"
+            f"{path} is a checkpoint, not the weights of a finished run: name the weights-… file"
+            " beside it, or go on with the run"
         )
     version = record.get("computation", 1)
     if not isinstance(version, int) or not 1 <= version <= COMPUTATION:
-        raise ValueError(f"{path} is of computation {version!r}, and this evalib has {COMPUTATION}: bring it up to date")
+        raise ValueError(
+            f"{path} is of computation {version!r}, and this evalib has {COMPUTATION}: bring it up"
+            " to date"
+        )
     return tensors, record
 
 
 def find_weights(name_or_path: str | Path, out: Path | None = None) -> Path:
-    """The weights file at a path, or that of an experiment: of its first recorded seed at its highest tier.
+    """The weights file at a path, or that of an experiment: of its first recorded seed at its
+    highest tier.
 
-    Where a run left none, the weights that come with the package. ``ValueError`` if it is neither a path nor an
-    experiment, or if ``out`` is no folder or has only runs of it with other settings; ``FileNotFoundError`` if there is no
-    file.
+    Where a run left none, the weights that come with the package. ``ValueError`` if it is neither a
+    path nor an experiment, or if ``out`` is no folder or has only runs of it with other settings;
+    ``FileNotFoundError`` if there is no file.
     """
     path = Path(name_or_path).expanduser()
     if path.suffix == ".safetensors":
@@ -79,7 +95,8 @@ def find_weights(name_or_path: str | Path, out: Path | None = None) -> Path:
     tier, records = highest(row, out)
     if tier is None and (other := sorted(folder.glob(f"*/{name}-seed*.json"))):
         raise ValueError(
-            f"{other[0]} is not a run of a whole tier: name its weights, {other[0].with_suffix('')}/weights-…"
+            f"{other[0]} is not a run of a whole tier: name its weights,"
+            f" {other[0].with_suffix('')}/weights-…"
         )
     wanted = records[0].get("weights", "weights") if records else "weights"
     if kept := sorted(folder.glob(f"**/{tier}/{name}-seed*/{wanted}")):
@@ -92,7 +109,8 @@ def find_weights(name_or_path: str | Path, out: Path | None = None) -> Path:
 def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
     """The trained network of a weights file, or of an experiment, in evaluation mode on the CPU.
 
-    Nothing is unpickled. ``ValueError`` if the bytes do not have the SHA-256 that the file's name gives.
+    Nothing is unpickled. ``ValueError`` if the bytes do not have the SHA-256 that the file's name
+    gives.
     """
     tensors, record = read_weights(find_weights(name_or_path, out))
     with torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
@@ -107,7 +125,8 @@ def evaluate(
 ) -> tuple[Float[Tensor, "n 10"], dict]:
     """The scores of trained weights for the test images they were recorded with, and that record.
 
-    In batches as the run's own: where a GPU computes other ones, another of its kernels may round otherwise.
+    In batches as the run's own: where a GPU computes other ones, another of its kernels may round
+    otherwise.
     """
     path, chosen = find_weights(name_or_path, out), choose_device(device)
     _, record = read_weights(path)
@@ -119,23 +138,33 @@ EVALUATION = "evaluation.json"
 
 
 HISTORY = "weights.csv"
-"""In the folder of the records: of each weights file that is no longer in the tree, its SHA-256 and the commit that has it."""
+"""In the folder of the records: of each weights file that is no longer in the tree, its SHA-256 and
+the commit that has it.
+"""
 
 
 def recorded_weights(path: Path) -> Path | None:
-    """The weights file of the record at ``path``: beside it, or the same one in the package; ``None`` where there is neither."""
+    """The weights file of the record at ``path``: beside it, or the same one in the package;
+    ``None`` where there is neither.
+    """
     name = read(path).get("weights")
     if not name:
         return None
     weights = Path(path).with_suffix("") / name
     if weights.is_file():
         return weights
-    packed = sorted(PRETRAINED.glob(f"*-{name.removeprefix('weights-')}")) if name.startswith("weights-") else []
+    packed = (
+        sorted(PRETRAINED.glob(f"*-{name.removeprefix('weights-')}"))
+        if name.startswith("weights-")
+        else []
+    )
     return packed[0] if packed else None
 
 
 def where(path: Path) -> str:
-    """Where the weights of the record at ``path`` are, if not here: the command that brings them from the history."""
+    """Where the weights of the record at ``path`` are, if not here: the command that brings them
+    from the history.
+    """
     path = Path(path)
     file = f"results/{path.parent.name}/{path.stem}/{read(path).get('weights')}"
     kept = path.parents[1] / HISTORY
@@ -146,10 +175,11 @@ def where(path: Path) -> str:
 
 
 def verify(path: Path, device: str | None = None) -> dict:
-    """Evaluate the weights of the record at ``path`` again, and keep the outcome beside them, in ``evaluation.json``.
+    """Evaluate the weights of the record at ``path`` again, and keep the outcome beside them, in
+    ``evaluation.json``.
 
-    Its ``fault`` says in what they do not agree with the record, and is empty if they do. ``FileNotFoundError`` if the
-    weights are not there.
+    Its ``fault`` says in what they do not agree with the record, and is empty if they do.
+    ``FileNotFoundError`` if the weights are not there.
     """
     record, weights = read(path), recorded_weights(path)
     if weights is None:
@@ -165,7 +195,9 @@ def verify(path: Path, device: str | None = None) -> dict:
         outcome["fault"] = difference(record, outcome)
     except ValueError as error:
         outcome["fault"] = str(error)
-    checkpoint.write_atomically(Path(path).with_suffix("") / EVALUATION, f"{dumps(outcome, indent=1)}\n".encode())
+    checkpoint.write_atomically(
+        Path(path).with_suffix("") / EVALUATION, f"{dumps(outcome, indent=1)}\n".encode()
+    )
     return outcome
 
 
@@ -182,10 +214,11 @@ def counted(weights: Path, device: str | None = None) -> dict:
 
 
 def difference(record: dict, outcome: dict) -> str:
-    """How the count of an evaluation differs from the recorded one by more than it may; empty if it does not.
+    """How the count of an evaluation differs from the recorded one by more than it may; empty if it
+    does not.
 
-    Where device and torch are those of the record the counts are equal. Elsewhere, or from weights that were rounded, a
-    count may be off by one binomial standard error.
+    Where device and torch are those of the record the counts are equal. Elsewhere, or from weights
+    that were rounded, a count may be off by one binomial standard error.
     """
     test = record["test"]
     same = "stored" not in record and (record["device"], record["versions"].get("torch")) == (
@@ -195,12 +228,17 @@ def difference(record: dict, outcome: dict) -> str:
     allowed = 0 if same else binomial_error(test["accuracy"], test["images"]) / 100 * test["images"]
     if abs(outcome["correct"] - test["correct"]) <= allowed:
         return ""
-    found = f"its weights give {outcome['correct']} of {test['images']} test images right on {outcome['device']}"
+    found = (
+        f"its weights give {outcome['correct']} of {test['images']} test images right on"
+        f" {outcome['device']}"
+    )
     return f"{found}, recorded are {test['correct']} on {record['device']}"
 
 
 def fault(path: Path) -> str | None:
-    """What the kept evaluation of the record at ``path`` found; ``None`` if there is none of these weights that can be read."""
+    """What the kept evaluation of the record at ``path`` found; ``None`` if there is none of these
+    weights that can be read.
+    """
     try:
         outcome = json.loads((Path(path).with_suffix("") / EVALUATION).read_text(encoding="utf-8"))
         found = outcome["fault"] if outcome["weights"] == read(path)["weights"] else None

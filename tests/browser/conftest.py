@@ -1,7 +1,9 @@
-"""A browser for tests: pages opened from disk, with an eye on the console and on requests to other hosts.
+"""A browser for tests: pages opened from disk, with an eye on the console and on requests to other
+hosts.
 
-Chromium is Debian's (``apt-get install chromium``), or the one that ``EVALIB_CHROMIUM`` names. Without it these tests
-are skipped, unless ``EVALIB_BROWSER=required``, which ``make test-browser`` sets.
+Chromium is Debian's (``apt-get install chromium``), or the one that ``EVALIB_CHROMIUM`` names.
+Without it these tests are skipped, unless ``EVALIB_BROWSER=required``, which ``make test-browser``
+sets.
 """
 
 import os
@@ -25,7 +27,9 @@ def absent(reason: str):
 
 @pytest.fixture(autouse=True)
 def float64_and_seed():
-    """In place of the suite's fixture of this name: networks compute in single precision here, as on the pages."""
+    """In place of the suite's fixture of this name: networks compute in single precision here, as
+    on the pages.
+    """
     import torch
 
     torch.manual_seed(0)
@@ -35,8 +39,12 @@ def float64_and_seed():
 def browser():
     """Chromium, one a module: its event loop must not outlive the module."""
     if not CHROMIUM:
-        absent("no chromium on this machine: apt-get install chromium, or set EVALIB_CHROMIUM to its path")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+        absent(
+            "no chromium on this machine: apt-get install chromium, or set EVALIB_CHROMIUM to its path"
+        )
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
     with api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield chromium
@@ -45,10 +53,12 @@ def browser():
 
 @pytest.fixture
 def new_page(browser):
-    """``new_page(**options)``: an empty page of its own context (``viewport``, ``color_scheme``, ``has_touch``, …).
+    """``new_page(**options)``: an empty page of its own context (``viewport``, ``color_scheme``,
+    ``has_touch``, …).
 
-    When the test is over, the console must hold no error and no request may have gone to another host. A test that
-    expects some takes them out of ``page.console_errors`` or ``page.foreign_requests``.
+    When the test is over, the console must hold no error and no request may have gone to another
+    host. A test that expects some takes them out of ``page.console_errors`` or
+    ``page.foreign_requests``.
     """
     contexts, pages = [], []
 
@@ -63,7 +73,10 @@ def new_page(browser):
             route.abort()
 
         context.route(lambda url: not url.startswith(LOCAL), refuse)
-        page.on("console", lambda line: page.console_errors.append(line.text) if line.type == "error" else None)
+        page.on(
+            "console",
+            lambda line: page.console_errors.append(line.text) if line.type == "error" else None,
+        )
         page.on("pageerror", lambda error: page.console_errors.append(str(error)))
         contexts.append(context)
         pages.append(page)

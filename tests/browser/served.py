@@ -1,4 +1,6 @@
-"""The built book behind a static server that compresses, as GitHub Pages does: `python tests/pages/served.py [port]`."""
+"""The built book behind a static server that compresses, as GitHub Pages does: `python
+tests/pages/served.py [port]`.
+"""
 
 import gzip
 import sys
@@ -26,7 +28,9 @@ class Handler(SimpleHTTPRequestHandler):
         path = Path(self.translate_path(self.path))
         if path.is_dir():
             path /= "index.html"
-        if path.name == "favicon.ico":  # what a browser asks for before the first page has sent it on
+        if (
+            path.name == "favicon.ico"
+        ):  # what a browser asks for before the first page has sent it on
             return self.send_error(204)
         if not path.is_file():
             return self.send_error(404)

@@ -1,4 +1,6 @@
-"""The Explorer in a browser: what it displays is what PyTorch computes, and pointer, finger and keys all work."""
+"""The Explorer in a browser: what it displays is what PyTorch computes, and pointer, finger and
+keys all work.
+"""
 
 import random
 
@@ -22,7 +24,9 @@ def photographs():
 
 
 def sharp(name):
-    """A network whose attentions prefer some pixels to others by more than the tolerance, as trained ones do."""
+    """A network whose attentions prefer some pixels to others by more than the tolerance, as
+    trained ones do.
+    """
     torch.manual_seed(0)
     network = evalib.build(name).eval()
     with torch.no_grad():
@@ -68,19 +72,29 @@ def displayed_looks(page):
     boxes = page.locator("[role=gridcell]").evaluate_all(
         "cells => cells.map(c => { const b = c.getBoundingClientRect(); return [b.top, b.left, c.textContent]; })"
     )
-    ordered = [number(text) / 100 for _, _, text in sorted(boxes, key=lambda box: (round(box[0]), box[1]))]
+    ordered = [
+        number(text) / 100 for _, _, text in sorted(boxes, key=lambda box: (round(box[0]), box[1]))
+    ]
     return torch.tensor(ordered).reshape(7, 7)
 
 
 def expected_looks(trace, image, head):
     """The same from the trace, each ring filled in row-major order by its definition."""
-    weights = [look[image].mean(dim=0) if head == 0 else look[image, head - 1] for look in trace.look_weights]
+    weights = [
+        look[image].mean(dim=0) if head == 0 else look[image, head - 1]
+        for look in trace.look_weights
+    ]
     queues = [iter(ring.tolist()) for ring in weights]
-    return torch.tensor([[next(queues[max(abs(i - 3), abs(j - 3))]) for j in range(7)] for i in range(7)])
+    return torch.tensor(
+        [[next(queues[max(abs(i - 3), abs(j - 3))]) for j in range(7)] for i in range(7)]
+    )
 
 
 def expected_recalls(trace, image, head):
-    return [recall[image].mean(dim=0) if head == 0 else recall[image, head - 1] for recall in trace.recall_weights]
+    return [
+        recall[image].mean(dim=0) if head == 0 else recall[image, head - 1]
+        for recall in trace.recall_weights
+    ]
 
 
 def draws(images):
@@ -91,7 +105,9 @@ def draws(images):
 
 @torch.no_grad()
 def compare_sixty_weights(page, network, images):
-    """Look and recall weights at random stages, heads and images, against a pass of PyTorch made here and now."""
+    """Look and recall weights at random stages, heads and images, against a pass of PyTorch made
+    here and now.
+    """
     _, trace = evalib.trace(network, data.normalise(images))
     rng, chosen = draws(len(images))
     read = 0
@@ -101,11 +117,21 @@ def compare_sixty_weights(page, network, images):
         looks, recalls = displayed_looks(page), texts(page, "table.recall td")
         for _ in range(3):
             i, j = rng.randrange(7), rng.randrange(7)
-            assert abs(looks[i, j] - expected_looks(trace, image, head)[i, j]) <= NEAR, (image, head, i, j)
+            assert abs(looks[i, j] - expected_looks(trace, image, head)[i, j]) <= NEAR, (
+                image,
+                head,
+                i,
+                j,
+            )
             stage = rng.randrange(4)
             slot = rng.randrange(stage + 2)
             shown = recalls[5 * stage + slot] / 100
-            assert abs(shown - expected_recalls(trace, image, head)[stage][slot]) <= NEAR, (image, head, stage, slot)
+            assert abs(shown - expected_recalls(trace, image, head)[stage][slot]) <= NEAR, (
+                image,
+                head,
+                stage,
+                slot,
+            )
             read += 2
     assert read >= 50
 
@@ -148,7 +174,9 @@ def test_class_scores_are_those_of_pytorch(page, tmp_path, photographs):
         select(page, "Image", image)
         shown = torch.tensor(texts(page, ".scores td")).reshape(10, 2)
         torch.testing.assert_close(shown[:, 0], scores[image], atol=NEAR, rtol=0)
-        torch.testing.assert_close(shown[:, 1] / 100, scores[image].softmax(dim=0), atol=NEAR, rtol=0)
+        torch.testing.assert_close(
+            shown[:, 1] / 100, scores[image].softmax(dim=0), atol=NEAR, rtol=0
+        )
         marked = page.locator(".scores tr.label th").inner_text()
         assert marked == f"{data.CLASSES[photographs[1][image]]} ✓"
 
@@ -161,13 +189,20 @@ def test_products_and_their_sum_are_those_of_pytorch(page, tmp_path, photographs
     x, weight = data.normalise(images), network.stem[0].weight
     padded, y = F.pad(x, (1, 1, 1, 1)), F.conv2d(x, weight, padding=1)
     rng = random.Random(0)
-    for i, j in [(0, 0), (31, 31), (0, 17), *[(rng.randrange(32), rng.randrange(32)) for _ in range(3)]]:
+    for i, j in [
+        (0, 0),
+        (31, 31),
+        (0, 17),
+        *[(rng.randrange(32), rng.randrange(32)) for _ in range(3)],
+    ]:
         image, filter = rng.randrange(3), rng.randrange(explorer.FILTERS)
         select(page, "Image", image)
         select(page, "Filter", filter)
         cell(page, i, j).click()
         shown = torch.tensor(texts(page, ".window b")).reshape(3, 3, 3)
-        torch.testing.assert_close(shown, weight[filter] * padded[image, :, i : i + 3, j : j + 3], atol=NEAR, rtol=0)
+        torch.testing.assert_close(
+            shown, weight[filter] * padded[image, :, i : i + 3, j : j + 3], atol=NEAR, rtol=0
+        )
         (total,) = texts(page, ".sum")
         assert abs(total - y[image, filter, i, j]) <= NEAR
         outside = 27 - 3 * (3 - (i in (0, 31))) * (3 - (j in (0, 31)))
@@ -178,19 +213,26 @@ def test_products_and_their_sum_are_those_of_pytorch(page, tmp_path, photographs
 def test_logits_and_weights_of_a_window_are_those_of_pytorch(page, tmp_path, photographs):
     images, labels = (part[::3] for part in photographs)
     network, inputs = sharp("sanet20-small"), []
-    layer = [module for module in network.modules() if isinstance(module, RelativeSelfAttention)][-1]
+    layer = [module for module in network.modules() if isinstance(module, RelativeSelfAttention)][
+        -1
+    ]
     page.goto(write(tmp_path, explorer.relative_attention(network, images, labels)))
     hook = layer.register_forward_pre_hook(lambda _, x: inputs.append(x[0]))
     network(data.normalise(images))
     hook.remove()
-    q, k = (projection(inputs[0]).unflatten(1, (layer.num_heads, -1)) for projection in (layer.W_Q, layer.W_K))
+    q, k = (
+        projection(inputs[0]).unflatten(1, (layer.num_heads, -1))
+        for projection in (layer.W_Q, layer.W_K)
+    )
     rng = random.Random(0)
     for i, j in [(0, 0), (7, 0), *[(rng.randrange(8), rng.randrange(8)) for _ in range(4)]]:
         image, head = rng.randrange(len(images)), rng.randrange(4)
         select(page, "Image", image)
         select(page, "Head", head)
         cell(page, i, j).click()
-        content, position, weights = (texts(page, f".window >> nth={panel} >> b") for panel in range(3))
+        content, position, weights = (
+            texts(page, f".window >> nth={panel} >> b") for panel in range(3)
+        )
         query = q[image, head, :, i, j]
         logits = {}
         for a in range(3):
@@ -204,7 +246,9 @@ def test_logits_and_weights_of_a_window_are_those_of_pytorch(page, tmp_path, pho
                 assert abs(content[3 * a + b] - by_content) <= NEAR
                 assert abs(position[3 * a + b] - by_position) <= NEAR
                 logits[3 * a + b] = by_content + by_position
-        for index, weight in zip(logits, torch.stack([*logits.values()]).softmax(dim=0), strict=True):
+        for index, weight in zip(
+            logits, torch.stack([*logits.values()]).softmax(dim=0), strict=True
+        ):
             assert abs(weights[index] / 100 - weight) <= NEAR
 
 
@@ -245,14 +289,22 @@ def test_keys_walk_the_grid_and_stop_at_its_border(page, shown):
     for _ in range(3):  # images, heads, grid: one tab stop each
         page.keyboard.press("Tab")
     assert where(page) == "row 4, column 3"
-    steps = {"ArrowUp": (3, 3), "ArrowRight": (3, 4), "ArrowDown": (4, 4), "ArrowLeft": (4, 3), "Home": (4, 1)}
+    steps = {
+        "ArrowUp": (3, 3),
+        "ArrowRight": (3, 4),
+        "ArrowDown": (4, 4),
+        "ArrowLeft": (4, 3),
+        "Home": (4, 1),
+    }
     steps |= {"Control+End": (7, 7), "End": (7, 7)}
     for key, (i, j) in steps.items():
         page.keyboard.press(key)
         assert where(page) == f"row {i}, column {j}", key
     page.keyboard.press("ArrowDown")
     assert where(page) == "row 7, column 7"
-    focused = page.evaluate("document.querySelector('eva-explorer').shadowRoot.activeElement.dataset")
+    focused = page.evaluate(
+        "document.querySelector('eva-explorer').shadowRoot.activeElement.dataset"
+    )
     assert focused == {"i": "6", "j": "6"}
     assert page.locator("[role=gridcell][tabindex='0']").count() == 1
     assert page.locator("[role=gridcell][aria-selected=true]").count() == 1
@@ -276,7 +328,11 @@ def test_two_explorers_share_a_page_and_a_phone(new_page, tmp_path, photographs)
         explorer.eva(sharp("evanet20-small"), images, labels),
         explorer.convolution(sharp("resnet20-small"), images, labels),
     )
-    page.goto(write(tmp_path, *elements, explorer.relative_attention(sharp("sanet20-small"), images, labels)))
+    page.goto(
+        write(
+            tmp_path, *elements, explorer.relative_attention(sharp("sanet20-small"), images, labels)
+        )
+    )
     assert page.get_by_role("grid").count() == 3
     assert page.locator(".still svg").first.is_hidden()
     assert page.evaluate("document.documentElement.scrollWidth") == 360

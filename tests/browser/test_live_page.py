@@ -1,4 +1,6 @@
-"""The network in the page computes what PyTorch computes, from disk and alone, for pointer, finger and keys."""
+"""The network in the page computes what PyTorch computes, from disk and alone, for pointer, finger
+and keys.
+"""
 
 import runpy
 from types import SimpleNamespace
@@ -72,8 +74,9 @@ def answered(page, act):
 
 
 WEIGHTS = {"evanet20-small-letter": 1e-2}
-"""How near the weights of attention are to PyTorch's, where it is not 1e-4: logits of the collapsed run reach millions, so
-that the last digit of a float32 moves a weight that is shared between two pixels. Its scores are as near as any."""
+"""How near the weights of attention are to PyTorch's, where it is not 1e-4: logits of the collapsed
+run reach millions, so that the last digit of a float32 moves a weight that is shared between two
+pixels. Its scores are as near as any."""
 
 
 @torch.no_grad()
@@ -84,7 +87,10 @@ def compare(detail, network, image, weights=1e-4):
         expected = trace.look_weights if part == "looks" else trace.recall_weights
         for stage, shares in enumerate(expected):
             torch.testing.assert_close(
-                torch.tensor(detail[part][stage], dtype=torch.float32), shares[0], atol=weights, rtol=0
+                torch.tensor(detail[part][stage], dtype=torch.float32),
+                shares[0],
+                atol=weights,
+                rtol=0,
             )
 
 
@@ -100,10 +106,23 @@ def test_images_have_the_scores_and_weights_of_pytorch(name, page, tmp_path, pho
         compare(detail, network, images[index], near)
 
 
-@pytest.mark.parametrize("name", ["normed", "standard-normed", "residual", "scaled-no-position", "scaled-one-block", "scaled-heads8", "scaled-333"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "normed",
+        "standard-normed",
+        "residual",
+        "scaled-no-position",
+        "scaled-one-block",
+        "scaled-heads8",
+        "scaled-333",
+    ],
+)
 def test_other_readings_and_parts_are_those_of_pytorch(name, page, tmp_path, photographs):
     network = sharp(f"evanet20-small-{name}")
-    _, detail = started(page, write(tmp_path, live.live({name: network}, *(part[:1] for part in photographs))))
+    _, detail = started(
+        page, write(tmp_path, live.live({name: network}, *(part[:1] for part in photographs)))
+    )
     compare(detail, network, photographs[0][0])
 
 
@@ -137,7 +156,9 @@ INKS = """element => [...element.shadowRoot.querySelectorAll(".stages canvas")].
 
 
 def test_the_deeper_blue_a_square_the_more_weight_it_has(page, shown):
-    """In each ring of each picture the redness of a square falls as its weight rises, whatever the photograph shows."""
+    """In each ring of each picture the redness of a square falls as its weight rises, whatever the
+    photograph shows.
+    """
     element, detail = started(page, shown)
     for index in range(5):
         if index:
@@ -147,7 +168,9 @@ def test_the_deeper_blue_a_square_the_more_weight_it_has(page, shown):
             weights = torch.tensor(detail["looks"][stage], dtype=torch.float32).mean(dim=0)
             red = torch.tensor([float(colours[m][0]) for m in ring])
             expected = 255 - (255 - 47) * weights.sqrt()
-            assert (red - expected).abs().max() <= 0.14 * 0.5 * 255 + 2  # what shines through of a photograph
+            assert (
+                red - expected
+            ).abs().max() <= 0.14 * 0.5 * 255 + 2  # what shines through of a photograph
             clear = weights > weights.max() - 0.05
             assert clear[red.argmin()]
 
@@ -173,7 +196,9 @@ def test_keys_move_the_patch_and_hide_what_is_under_it(page, shown, photographs)
     area.focus()
     for key in ("ArrowUp", "ArrowLeft", "Shift+ArrowLeft"):
         page.keyboard.press(key)
-    page.locator("eva-live [role=status]", has_text="rows 9 to 16, columns 8 to 15").wait_for(state="attached")
+    page.locator("eva-live [role=status]", has_text="rows 9 to 16, columns 8 to 15").wait_for(
+        state="attached"
+    )
     answered(page, lambda: page.keyboard.press("Space"))
     changed = (pixels(element) != photographs[0][0].permute(1, 2, 0)).any(dim=-1)
     rows, columns = changed.nonzero().T
@@ -195,7 +220,10 @@ def test_it_is_accessible_before_and_after_a_change_by_keys_alone(scheme, new_pa
     assert not violations(page)
     page.keyboard.press("Tab")
     answered(page, lambda: page.keyboard.press("Enter"))
-    assert page.evaluate("document.querySelector('eva-live').shadowRoot.activeElement.name") == "Picture"
+    assert (
+        page.evaluate("document.querySelector('eva-live').shadowRoot.activeElement.name")
+        == "Picture"
+    )
     answered(page, lambda: page.keyboard.press("ArrowRight"))
     page.get_by_role("application").focus()
     answered(page, lambda: page.keyboard.press("Enter"))
@@ -210,7 +238,9 @@ def test_on_a_phone_a_swipe_scrolls_and_a_tap_hides_a_part(new_page, shown):
     box = page.locator("eva-live .area").bounding_box()
     x, y = box["x"] + 100, box["y"] + 150
     touch = page.context.new_cdp_session(page)
-    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    touch.send(
+        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
+    )
     for step in range(1, 13):
         point = {"x": x, "y": y - 10 * step}
         touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
@@ -230,7 +260,9 @@ def test_an_own_picture_is_cropped_to_its_middle_and_averaged(page, shown, tmp_p
     path = tmp_path / "own.png"
     wide.save(path)
     element, _ = started(page, shown)
-    detail = answered(page, lambda: page.locator("eva-live input[type=file]").first.set_input_files(path))
+    detail = answered(
+        page, lambda: page.locator("eva-live input[type=file]").first.set_input_files(path)
+    )
     middle = wide.crop((160, 0, 480, 320)).resize((32, 32), Image.Resampling.BOX)
     expected = torch.from_numpy(np.array(middle))
     assert (pixels(element) - expected.long()).abs().max() <= 3
@@ -301,17 +333,25 @@ def test_without_scripts_the_static_figure_is_there(new_page, shown):
 
 @pytest.fixture
 def beside(tmp_path, photographs, readings):
-    """The page as the book has it: its weights moved into files, which are returned with its address."""
+    """The page as the book has it: its weights moved into files, which are returned with its
+    address.
+    """
     slim = runpy.run_path(str(ROOT / "book" / "slim.py"))["beside"]
-    html = slim(live.live(readings, *(part[::25] for part in photographs)).data, "", tmp_path / "weights")
+    html = slim(
+        live.live(readings, *(part[::25] for part in photographs)).data, "", tmp_path / "weights"
+    )
     address = write(tmp_path, SimpleNamespace(data=html))
     return address, sorted((tmp_path / "weights").glob("*.js"))
 
 
-def test_weights_beside_a_page_are_read_when_they_are_asked_for(page, beside, readings, photographs):
+def test_weights_beside_a_page_are_read_when_they_are_asked_for(
+    page, beside, readings, photographs
+):
     address, files = beside
     asked = []
-    page.on("request", lambda request: asked.append(request.url) if "/weights/" in request.url else None)
+    page.on(
+        "request", lambda request: asked.append(request.url) if "/weights/" in request.url else None
+    )
     page.goto(address)
     assert len(files) == 2 and not asked
     element, first = started(page, address)

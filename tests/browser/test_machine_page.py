@@ -96,7 +96,9 @@ def test_what_it_says_and_recalls_after_each_look_is_pytorch_s(page, address, ne
         for step, look in enumerate(["q0", 0, 1, 2, 3]):
             opened(page, address, f"image={name(image)}&look={look}")
             expected = (scores if step == 4 else early[step])[image].softmax(dim=0)
-            torch.testing.assert_close(torch.tensor(page.evaluate(SHARES)), expected, atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                torch.tensor(page.evaluate(SHARES)), expected, atol=1e-5, rtol=0
+            )
             if step:
                 recalled = torch.tensor(page.evaluate(RECALLED))[: step + 1]
                 expected = seen.recall_weights[step - 1][image].mean(dim=0)
@@ -112,7 +114,9 @@ def test_the_first_slider_is_the_scale_of_every_look_and_recall(page, address, i
     shares = network(data.normalise(images)).softmax(dim=1)
     for image in (1, machine.FIRST):
         opened(page, address, f"image={name(image)}&{LAST}&scale={scale}")
-        torch.testing.assert_close(torch.tensor(page.evaluate(SHARES)), shares[image], atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            torch.tensor(page.evaluate(SHARES)), shares[image], atol=1e-4, rtol=0
+        )
 
 
 def test_the_second_slider_shows_what_was_watched(page, address):
@@ -125,7 +129,9 @@ def test_the_second_slider_shows_what_was_watched(page, address):
         for look, size in zip(last["pictures"][0]["looks"], (1, 8, 16, 24), strict=True):
             radius = (int(size / 4) + 1) // 2
             ring = [m for m in range(49) if max(abs(m // 7 - 3), abs(m % 7 - 3)) == radius]
-            torch.testing.assert_close(shown[ring], torch.tensor(look) / machine.UNITS, atol=1e-6, rtol=0)
+            torch.testing.assert_close(
+                shown[ring], torch.tensor(look) / machine.UNITS, atol=1e-6, rtol=0
+            )
         shares = torch.tensor(last["pictures"][0]["shares"][-1]) / machine.UNITS
         torch.testing.assert_close(torch.tensor(page.evaluate(SHARES)), shares, atol=1e-5, rtol=0)
         page.get_by_role("slider", name="How did it learn?").press("ArrowRight")
@@ -154,11 +160,15 @@ def changed(network, images, what, donor, stage):
         eva.rings = lambda _: tuple(pixels[:, ring] for ring in rings)
         return network(x).softmax(dim=1)
     if what == "swap":
-        with eva.looks[stage].register_forward_hook(lambda _, __, out: (out[0][donor].expand_as(out[0]), out[1])):
+        with eva.looks[stage].register_forward_hook(
+            lambda _, __, out: (out[0][donor].expand_as(out[0]), out[1])
+        ):
             return network(x).softmax(dim=1)
     query = eva.first_query(eva.convolution(inside))
     slots = [query]
-    for ring, look, recall in zip(eva.rings(inside)[::-1], eva.looks[::-1], eva.recalls, strict=True):
+    for ring, look, recall in zip(
+        eva.rings(inside)[::-1], eva.looks[::-1], eva.recalls, strict=True
+    ):
         if what == "reverse":
             slots.append(look(query, ring)[0])
             query = recall(slots[-1], torch.stack(slots, dim=1))[0]
@@ -173,14 +183,18 @@ def test_a_what_if_is_computed_as_pytorch_computes_it(page, address, images, wha
     shares = changed(network, images, kind, donor, int(rest[0]) if rest else 0)
     for image in (0, machine.FIRST):
         opened(page, address, f"image={name(image)}&{LAST}&whatif={what}")
-        torch.testing.assert_close(torch.tensor(page.evaluate(SHARES)), shares[image], atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            torch.tensor(page.evaluate(SHARES)), shares[image], atol=1e-4, rtol=0
+        )
         assert page.locator(".choices [aria-pressed=true]").count() == 1
 
 
 def test_what_is_said_of_the_test_pictures_is_what_the_network_answers(network):
     """The curve's and the *what if*'s counts, of another computation on the same images."""
     cifar = load_data("subset")
-    found = machine.measure(network, cifar.test_images, cifar.test_labels, machine.permutations(network))
+    found = machine.measure(
+        network, cifar.test_images, cifar.test_labels, machine.permutations(network)
+    )
     with torch.no_grad():
         plain = network(data.normalise(cifar.test_images)).argmax(dim=1)
     assert found["plain"] == int((plain == cifar.test_labels).sum())
@@ -193,7 +207,9 @@ def test_what_is_said_of_the_test_pictures_is_what_the_network_answers(network):
     for layer in (*fresh.summary.eva.looks, *fresh.summary.eva.recalls):
         layer.scale = 10
     with torch.no_grad():
-        right = int((fresh(data.normalise(cifar.test_images)).argmax(dim=1) == cifar.test_labels).sum())
+        right = int(
+            (fresh(data.normalise(cifar.test_images)).argmax(dim=1) == cifar.test_labels).sum()
+        )
     assert found["curve"][-1] == [pytest.approx(10), right]
 
 
@@ -214,7 +230,11 @@ TAKEN = (
 @pytest.mark.parametrize("taken", TAKEN)
 def test_is_it_real_computes_as_the_report_does(page, address, taken):
     taken = [f"{experiment(run.partition('.')[0]).name}.{run.partition('.')[2]}" for run in taken]
-    pairs = [judged for family in (PAPER, EXPLAINING) for judged in judge(family, without(load_records(), taken))]
+    pairs = [
+        judged
+        for family in (PAPER, EXPLAINING)
+        for judged in judge(family, without(load_records(), taken))
+    ]
     for number, expected in enumerate(pairs, 1):
         opened(page, address, f"pair={number}&without={'+'.join(taken)}")
         found = json.loads(page.evaluate(FOUND))
@@ -324,7 +344,9 @@ def test_a_swipe_scrolls_and_changes_nothing(new_page, address, part):
     box, top = page.locator(part).first.bounding_box(), page.evaluate("scrollY")
     session = page.context.new_cdp_session(page)
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    session.send(
+        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
+    )
     for step in range(1, 16):
         session.send(
             "Input.dispatchTouchEvent",
@@ -340,7 +362,9 @@ def test_a_swipe_scrolls_and_changes_nothing(new_page, address, part):
 @pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
 def test_it_is_accessible_and_fits(new_page, address, scheme, size):
     width, height = size
-    page = new_page(viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce")
+    page = new_page(
+        viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+    )
     for state in (
         "image=deer&look=2",
         "image=horse&look=3&whatif=swap.2.truck&scale=1&card=4",
@@ -349,7 +373,9 @@ def test_it_is_accessible_and_fits(new_page, address, scheme, size):
         opened(page, address, state)
         found = Axe().run(page).response["violations"]
         assert not [
-            (each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")
+            (each["id"], each["nodes"][0]["html"][:200])
+            for each in found
+            if each["impact"] in ("serious", "critical")
         ]
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -374,7 +400,9 @@ def test_without_scripts_a_still_and_the_questions_stay(browser, address):
 
 
 def test_a_card_asks_lights_up_a_part_and_opens_a_chapter(page, address, element):
-    cards = json.loads(re.search(r'<script type="application/json">(.*?)</script>', element.data, re.S)[1])["cards"]
+    cards = json.loads(
+        re.search(r'<script type="application/json">(.*?)</script>', element.data, re.S)[1]
+    )["cards"]
     for number, card in enumerate(cards, 1):
         opened(page, address, f"card={number}")
         assert page.locator(f'.lit[data-part="{card["lights"]}"]').count() == 1

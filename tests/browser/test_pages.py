@@ -14,7 +14,9 @@ from evalib.results import choice
 
 MEGABYTES = {"notebooks/intro.html": 1.5}  # page one has a network in it
 USUAL = 0.75
-ALLOWED: dict[str, str] = {}  # axe's rules that the theme breaks and that neither CSS nor a template can mend
+ALLOWED: dict[
+    str, str
+] = {}  # axe's rules that the theme breaks and that neither CSS nor a template can mend
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,10 @@ def test_an_accuracy_of_an_evanet_stands_beside_its_reading(built):
     for name in page_names():
         for row in re.findall(r"<tr\b.*?</tr>", (HTML / name).read_text("utf-8"), re.S):
             text = re.sub(r"<[^>]+>", " ", row.replace("<wbr>", ""))
-            if re.search("EVANet-20|evanet20", text) and set(re.findall(r"\b\d\d\.\d\d\b", text)) - papers:
+            if (
+                re.search("EVANet-20|evanet20", text)
+                and set(re.findall(r"\b\d\d\.\d\d\b", text)) - papers
+            ):
                 found.append(f"{name}: {' '.join(text.split())}")
     found = [row for row in found if not re.search("FLOPs|speed.html|query-alone", row)]
     assert len(found) > 20
@@ -88,7 +93,14 @@ def test_search_finds_the_rings(browser, address):
 
 def test_every_link_and_anchor_within_the_book_resolves(built):
     lychee = Path(sys.executable).with_name("lychee")
-    command = [lychee, "--offline", "--include-fragments", "--no-progress", "--exclude-path", r"macros\.html$"]
+    command = [
+        lychee,
+        "--offline",
+        "--include-fragments",
+        "--no-progress",
+        "--exclude-path",
+        r"macros\.html$",
+    ]
     command += ["--root-dir", HTML, f"{HTML}/**/*.html"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

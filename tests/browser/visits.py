@@ -1,4 +1,6 @@
-"""A visit of a built page: wide and light, then dark, then narrow, and all that was seen on the way."""
+"""A visit of a built page: wide and light, then dark, then narrow, and all that was seen on the
+way.
+"""
 
 import os
 from dataclasses import dataclass, field
@@ -49,7 +51,9 @@ def page_names():
 
 def seen(browser, address: str, name: str) -> Visit:
     """Visit ``name`` in a fresh context, so that everything it needs is fetched."""
-    with browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light") as context:
+    with browser.new_context(
+        viewport={"width": 1280, "height": 900}, color_scheme="light"
+    ) as context:
         page = context.new_page()
         page.set_default_timeout(LIMIT)
         return look(page, address, name)
@@ -58,10 +62,18 @@ def seen(browser, address: str, name: str) -> Visit:
 def look(page, address: str, name: str) -> Visit:
     """Look at the page called ``name`` in each of the three ways."""
     visit, finished = Visit(name), []
-    page.on("console", lambda said: visit.console.append(said.text) if said.type == "error" else None)
+    page.on(
+        "console", lambda said: visit.console.append(said.text) if said.type == "error" else None
+    )
     page.on("pageerror", lambda error: visit.console.append(str(error)))
-    page.on("request", lambda asked: visit.foreign.append(asked.url) if foreign(asked.url, address) else None)
-    page.on("response", lambda got: visit.failed.append(f"{got.status} {got.url}") if got.status >= 400 else None)
+    page.on(
+        "request",
+        lambda asked: visit.foreign.append(asked.url) if foreign(asked.url, address) else None,
+    )
+    page.on(
+        "response",
+        lambda got: visit.failed.append(f"{got.status} {got.url}") if got.status >= 400 else None,
+    )
     page.on("requestfinished", lambda asked: finished.append(asked))
     page.goto(f"{address}/{name}", wait_until="networkidle")
     page.evaluate("() => window.MathJax?.startup?.promise")
@@ -86,9 +98,17 @@ def foreign(url: str, address: str) -> bool:
 
 def violations(page) -> list[dict]:
     """What axe calls serious or critical: the rule, and the elements."""
-    found = Axe().run(page, options={"resultTypes": ["violations"], "preload": False}).response["violations"]
+    found = (
+        Axe()
+        .run(page, options={"resultTypes": ["violations"], "preload": False})
+        .response["violations"]
+    )
     return [
-        {"rule": each["id"], "impact": each["impact"], "nodes": [node["html"][:200] for node in each["nodes"]]}
+        {
+            "rule": each["id"],
+            "impact": each["impact"],
+            "nodes": [node["html"][:200] for node in each["nodes"]],
+        }
         for each in found
         if each["impact"] in ("serious", "critical")
     ]

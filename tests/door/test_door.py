@@ -1,10 +1,12 @@
-"""The way in from Colab: each notebook alone in an empty directory, in an environment without evalib, to its end.
+"""The way in from Colab: each notebook alone in an empty directory, in an environment without
+evalib, to its end.
 
-The environment has what Colab has (PyTorch, numpy, matplotlib and a kernel; the packages of this environment are lent
-to it) and lacks what Colab lacks: evalib, einops, jaxtyping. So the notebook's first cell has to install them. It runs as
-it is: git itself turns the repository's address into this checkout's. What is tested is the commit, not the files.
-What is installed has the versions of this environment.
-With `EVALIB_DOOR_PYTHON` (`make test-lowest`) another environment is lent: the lowest versions of pyproject.toml.
+The environment has what Colab has (PyTorch, numpy, matplotlib and a kernel; the packages of this
+environment are lent to it) and lacks what Colab lacks: evalib, einops, jaxtyping. So the notebook's
+first cell has to install them. It runs as it is: git itself turns the repository's address into
+this checkout's. What is tested is the commit, not the files. What is installed has the versions of
+this environment. With `EVALIB_DOOR_PYTHON` (`make test-lowest`) another environment is lent: the
+lowest versions of pyproject.toml.
 """
 
 import json
@@ -40,16 +42,24 @@ print(_json.dumps({"door": {
 
 
 def ask(python, code):
-    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 @pytest.fixture(scope="session")
 def lent(tmp_path_factory):
     """A directory of links to the lender's packages, but for those that Colab lacks."""
-    if (ROOT / ".git" / "shallow").exists():  # pip clones in part, and git would look for the rest for ever
-        pytest.fail("this checkout is shallow, and pip cannot install from it: git fetch --unshallow")
+    if (
+        ROOT / ".git" / "shallow"
+    ).exists():  # pip clones in part, and git would look for the rest for ever
+        pytest.fail(
+            "this checkout is shallow, and pip cannot install from it: git fetch --unshallow"
+        )
     library = tmp_path_factory.mktemp("lent")
-    for package in Path(ask(LENDER, "import sysconfig; print(sysconfig.get_path('purelib'))")).iterdir():
+    for package in Path(
+        ask(LENDER, "import sysconfig; print(sysconfig.get_path('purelib'))")
+    ).iterdir():
         if not package.name.lower().startswith(ABSENT) and package.suffix != ".pth":
             (library / package.name).symlink_to(package)
     return library
@@ -57,7 +67,9 @@ def lent(tmp_path_factory):
 
 @pytest.fixture
 def bare(lent, tmp_path):
-    """The interpreter of a new virtual environment that sees what is lent, and an environment for it."""
+    """The interpreter of a new virtual environment that sees what is lent, and an environment for
+    it.
+    """
     subprocess.run([LENDER, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     site = Path(ask(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
@@ -66,14 +78,27 @@ def bare(lent, tmp_path):
     constraint.write_text(ask(LENDER, VERSIONS))
     kernel = tmp_path / "jupyter" / "kernels" / "door"
     kernel.mkdir(parents=True)
-    argv = [str(python), "-m", "ipykernel_launcher", "--IPKernelApp.log_level=40", "-f", "{connection_file}"]
-    (kernel / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "door", "language": "python"}))
+    argv = [
+        str(python),
+        "-m",
+        "ipykernel_launcher",
+        "--IPKernelApp.log_level=40",
+        "-f",
+        "{connection_file}",
+    ]
+    (kernel / "kernel.json").write_text(
+        json.dumps({"argv": argv, "display_name": "door", "language": "python"})
+    )
     git = tmp_path / "gitconfig"  # the checkout may belong to another user
     git.write_text(
         f'[url "file://{ROOT}"]\n insteadOf = https://github.com/{REPOSITORY}\n[safe]\n directory = {ROOT}\n'
         f" directory = {ROOT}/.git\n"
     )
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "EVALIB", "VIRTUAL_ENV", "GIT_"))}
+    inherited = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("PYTHON", "EVALIB", "VIRTUAL_ENV", "GIT_"))
+    }
     return inherited | {
         "JUPYTER_PATH": str(tmp_path / "jupyter"),
         "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
@@ -92,7 +117,9 @@ def test_a_notebook_alone_installs_evalib_and_runs_to_its_end(page, bare, tmp_pa
     monkeypatch.setenv("JUPYTER_PATH", bare["JUPYTER_PATH"])
     with sockets() as config:
         resources = {"metadata": {"path": str(place)}}
-        client = NotebookClient(notebook, kernel_name="door", timeout=900, resources=resources, config=config)
+        client = NotebookClient(
+            notebook, kernel_name="door", timeout=900, resources=resources, config=config
+        )
         client.execute(env=bare)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     first = "".join(output.get("text", "") for output in code[0].outputs)
@@ -100,16 +127,28 @@ def test_a_notebook_alone_installs_evalib_and_runs_to_its_end(page, bare, tmp_pa
     assert not any(word in first for word in ("ERROR", "WARNING", "Uninstalling"))
     told = json.loads(code[-1].outputs[0].text)["door"]
     assert (
-        told["commit"] == subprocess.check_output(["git", "-C", ROOT, "rev-parse", "HEAD"], env=bare, text=True).strip()
+        told["commit"]
+        == subprocess.check_output(
+            ["git", "-C", ROOT, "rev-parse", "HEAD"], env=bare, text=True
+        ).strip()
     )
     assert Path(told["file"]).is_relative_to(tmp_path / "venv")
     names = ("torch", "torchvision", "numpy")
     lenders = json.loads(
-        ask(LENDER, f"import json, importlib.metadata as m; print(json.dumps([m.version(n) for n in {names}]))")
+        ask(
+            LENDER,
+            f"import json, importlib.metadata as m; print(json.dumps([m.version(n) for n in {names}]))",
+        )
     )
-    assert [told["versions"][name] for name in names] == lenders, "the set-up cell touched PyTorch or numpy"
+    assert [told["versions"][name] for name in names] == lenders, (
+        "the set-up cell touched PyTorch or numpy"
+    )
     for name in names:
-        assert not (tmp_path / "venv" / sysconfig.get_path("purelib", vars={"base": "."}) / name).exists(), name
-    for path in place.rglob("smoke/*.json"):  # what the page itself trained; the other tiers came with the package
+        assert not (
+            tmp_path / "venv" / sysconfig.get_path("purelib", vars={"base": "."}) / name
+        ).exists(), name
+    for path in place.rglob(
+        "smoke/*.json"
+    ):  # what the page itself trained; the other tiers came with the package
         if "curve" in (record := json.loads(path.read_text())):
             assert record["commit"] == told["commit"], path
