@@ -239,7 +239,7 @@ def test_settings_take_the_recipe_of_the_row():
         {"draw": torch.nn.init.zeros_},
         {"block": UnpaddedBlock},
     ],
-    ids=str,
+    ids=lambda changes: next(iter(changes)),
 )
 def test_what_decides_a_run_is_in_the_definition_of_its_row(changes):
     row = TABLE_1[2]
