@@ -45,11 +45,8 @@ def local_attention(
     With a ``stride`` only every stride-th query is answered. ``ValueError`` if ``kernel_size`` is
     even.
     """
-    q_ij, k_ab, v_ab = (
-        q[..., ::stride, ::stride],
-        windows(k, kernel_size, stride),
-        windows(v, kernel_size, stride),
-    )
+    q_ij = q[..., ::stride, ::stride]
+    k_ab, v_ab = windows(k, kernel_size, stride), windows(v, kernel_size, stride)
     content = einsum(q_ij, k_ab, "n h c i j, n h c i j a b -> n h i j a b")
     weights = softmax_ab(scale * content, inside(*k.shape[-2:], kernel_size, stride, k.device))
     return einsum(weights, v_ab, "n h i j a b, n h c i j a b -> n h c i j")
@@ -65,20 +62,16 @@ def relative_attention(
     stride: int = 1,
     keep: list | None = None,
 ) -> HeadsOut:
-    """Eq. 3: ``y_ij = Σ_ab softmax_ab(q_ijᵀ k_ab + q_ijᵀ r_{a−i,b−j}) v_ab`` over the window N_k(i,
-    j).
+    """Eq. 3: ``y_ij = Σ_ab softmax_ab(q_ijᵀ k_ab + q_ijᵀ r_{a−i,b−j}) v_ab``, ab in N_k(i, j).
 
-    ``rows[..., a]`` and ``cols[..., b]``, c/2 channels each, belong to the offsets a − ⌊k/2⌋ and b
-    − ⌊k/2⌋ (departure D2: k of them, not 2(k − 1) + 1). Everything else is as in
-    :func:`local_attention`. A list ``keep`` gets both logits before the scale, and the weights, ``n
-    h i j a b``.
+    ``rows[..., a]`` and ``cols[..., b]``, c/2 channels each, belong to the offsets a − ⌊k/2⌋ and
+    b − ⌊k/2⌋ (departure D2: k of them, not 2(k − 1) + 1). Everything else is as in
+    :func:`local_attention`. A list ``keep`` gets both logits before the scale, and the weights,
+    ``n h i j a b``.
     """
     kernel_size = check_odd(rows.shape[-1])
-    q_ij, k_ab, v_ab = (
-        q[..., ::stride, ::stride],
-        windows(k, kernel_size, stride),
-        windows(v, kernel_size, stride),
-    )
+    q_ij = q[..., ::stride, ::stride]
+    k_ab, v_ab = windows(k, kernel_size, stride), windows(v, kernel_size, stride)
     r_ab = relative_embedding(rows, cols)
     content = einsum(q_ij, k_ab, "n h c i j, n h c i j a b -> n h i j a b")
     position = einsum(q_ij, r_ab, "n h c i j, h c a b -> n h i j a b")
@@ -97,7 +90,7 @@ def single_query_attention(
     r_m: Float[Tensor, "h c m"] | None = None,
     scale: float | int | Tensor = 1.0,
 ) -> tuple[Float[Tensor, "n h c"], Weights]:
-    """Eq. 2, or Eq. 3 with ``r_m``, for one query: ``y = Σ_m softmax_m(qᵀk_m [+ qᵀr_m]) v_m``, and
+    """Eq. 2, or Eq. 3 with ``r_m``, of one query: ``y = Σ_m softmax_m(qᵀk_m [+ qᵀr_m]) v_m``, and
     its softmax.
 
     The memory has m vectors. ``scale`` multiplies the logits; the paper has none (departure D4).

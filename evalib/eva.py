@@ -224,9 +224,8 @@ class ExpandingVisualAttention(nn.Module):
             if self.normed:
                 q = self.query_norm(q)
             slots = [q]
-            for ring_pixels, look, recall in zip(
-                self.rings(x), self.looks, self.recalls, strict=True
-            ):
+            stages = zip(self.rings(x), self.looks, self.recalls, strict=True)
+            for ring_pixels, look, recall in stages:
                 attn, _ = look(q, ring_pixels)  # Attention 2D
                 slots.append(attn)
                 q, _ = recall(attn, rearrange(slots, "s n d -> n s d"))  # Attention 1D

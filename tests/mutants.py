@@ -52,7 +52,6 @@ WRAP = "torch.arange(-half, x.shape[{0}] + half) % x.shape[{0}]"
 
 MUTANTS = (
     # ── Windows and rings
-    # ─────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "circular-padding", "the image goes on at the opposite border instead of in zeros", EQ_1, "equations.py",
         PAD, f"x[..., {WRAP.format(-2)}, :][..., {WRAP.format(-1)}]",
@@ -70,13 +69,11 @@ MUTANTS = (
         "== radius).T - radius", "== radius).T.flip(0) - radius",
     ),
     # ── Eq. 1
-    # ─────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "kernel-flipped", "Eq. 1 with the kernel turned by 180°", EQUATIONS + "test_convolution_is_torch_conv2d",
         "equations.py", "einsum(weight, x_ab,", "einsum(weight.flip(-2, -1), x_ab,",
     ),
     # ── Eq. 2 and 3: logits
-    # ───────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "first-channel", "q·k takes the first channel only", EQ_2, "equations.py",
         CONTENT, CONTENT.replace("q_ij, k_ab", "q_ij[:, :, :1], k_ab[:, :, :1]"), times=2,
@@ -114,7 +111,6 @@ MUTANTS = (
         "equations.py", "q[..., ::stride, ::stride],", "q[..., : -(-q.shape[3] // stride), : -(-q.shape[4] // stride)],", times=2,
     ),
     # ── Eq. 2 and 3: weights
-    # ──────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "softmax-over-a-row", "a softmax over each row of the window by itself", CONVEX, "equations.py",
         JOINT, f"{MASKED}.softmax(dim=-1).nan_to_num()",
@@ -138,10 +134,9 @@ MUTANTS = (
     ),
     Mutant(
         "key-for-value", "keys and values change places", CONVEX, "equations.py",
-        "q_ij, k_ab, v_ab = q[", "q_ij, v_ab, k_ab = q[", times=2,
+        "k_ab, v_ab = windows(k", "v_ab, k_ab = windows(k", times=2,
     ),
     # ── Heads
-    # ─────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "heads-interleaved", "a head takes every h-th channel instead of neighbouring ones", MODULE, "fast/__init__.py",
         '"n (three h c) i j -> n three h c i j"', '"n (three c h) i j -> n three h c i j"', times=2,
@@ -153,7 +148,6 @@ MUTANTS = (
         "k_m = W_K(memory).reshape(len(memory), self.num_heads, memory.shape[1], -1)",
     ),
     # ── Fast forms
-    # ────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "absorbed-heads-interleaved", "EVA's values take every h-th channel for a head, its keys neighbouring ones",
         EVA_LOOPS, "fast/__init__.py", '"(h c) cin -> h cin c"', '"(c h) cin -> h cin c"',
@@ -195,10 +189,9 @@ MUTANTS = (
     ),
     Mutant(
         "table-gradients-swapped", "the gradients of the row and the column logits change places", EACH_FORMULATION,
-        "fast/cpu.py", "for axis in (1, 0))", "for axis in (0, 1))",
+        "fast/cpu.py", "for axis in (1, 0)", "for axis in (0, 1)",
     ),
     # ── The kernels
-    # ───────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "silent-pixels-unwritten", "the gradient of a query that is not asked stays what memory held", KERNELS,
         "fast/kernels.py", "if STRIDE > 1:", "if STRIDE > 99:",
@@ -208,7 +201,6 @@ MUTANTS = (
         "value = value * fade[:, None] + tl.dot(", "value = value + tl.dot(",
     ),
     # ── Layers in others' hands
-    # ───────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "logits-traced-scaled", "traced logits are those after the scale",
         "tests/test_use.py::test_traced_logits_are_those_before_the_scale", "equations.py",
@@ -230,7 +222,6 @@ MUTANTS = (
         "equalise(self, self.in_channels)", "equalise(self, self.out_channels)",
     ),
     # ── EVA
-    # ───────────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "ring-transposed", "the pixels of a ring are read with row and column swapped", EVA_LOOPS, "eva.py",
         "row, column = torch.cat(blocks", "column, row = torch.cat(blocks",
@@ -256,7 +247,6 @@ MUTANTS = (
         "self.output(q)", "self.output(attn)",
     ),
     # ── Networks
-    # ──────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "first-seven", "EVA reads the first 7 rows and columns",
         NETWORKS + "test_eva_reads_the_last_seven_rows_and_columns",
@@ -273,7 +263,6 @@ MUTANTS = (
         "(0, 0, 0, 0, 0, self.extra_channels)", "(0, 0, 0, 0, self.extra_channels, 0)",
     ),
     # ── Ablations
-    # ─────────────────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "scaled-by-width", "logits are divided by c, not by its root",
         ABLATIONS + "test_scaled_logits_are_the_equations_with_their_scale_and_the_letter_has_none", "eva.py",
@@ -295,7 +284,6 @@ MUTANTS = (
         "F.pad(x, (1 - self.stride,) * 4)", "F.pad(x, (0, 2 - 2 * self.stride) * 2)",
     ),
     # ── Training and record
-    # ───────────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "no-schedule", "the learning rate is never set",
         RECIPE + "test_every_step_of_an_epoch_is_made_at_its_learning_rate", "training/step.py",
@@ -317,7 +305,7 @@ MUTANTS = (
     ),
     Mutant(
         "best-epoch", "the recorded validation accuracy is that of the best epoch",
-        RECIPE + "test_the_last_epoch_counts_whatever_the_best_was", "results/records.py",
+        RECIPE + "test_the_last_epoch_counts_whatever_the_best_was", "results/run.py",
         'finished.curve[-1]["validation_accuracy"]', 'max(row["validation_accuracy"] for row in finished.curve)',
     ),
     Mutant(
@@ -330,11 +318,10 @@ MUTANTS = (
         RECIPE + "test_a_commit_says_whether_the_package_was_as_committed", "training/environment.py", '"-dirty"', '""',
     ),
     # ── The network in the page
-    # ───────────────────────────────────────────────────────────────────────────────────
     Mutant(
         "page-unscaled", "the page leaves the scale of the logits out",
         PAGE + "test_an_attention_keeps_its_logits_and_what_follows_them", "pages/live.py",
-        "layer.scale * layer.W_Q.weight", "layer.W_Q.weight",
+        "layer.scale * layer.W_Q.matrix()", "layer.W_Q.matrix()",
     ),
     Mutant(
         "page-uncentred", "the page forgets the running mean of a batch norm",
