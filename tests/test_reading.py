@@ -92,7 +92,8 @@ def test_others_are_of_another_class_each_used_once():
 
 
 @pytest.mark.parametrize(
-    ("name", "found"), [("resnet20-small", "Reduce"), ("evanet20-small-published", "PublishedEVA")]
+    ("name", "found"),
+    [("resnet20-small", "MeanOverPixels"), ("evanet20-small-published", "PublishedEVA")],
 )
 def test_a_network_without_the_papers_eva_is_refused(cifar, name, found):
     with pytest.raises(ValueError, match=f"no EVA of the paper but {found}: give another EVANet"):

@@ -125,7 +125,8 @@ def test_the_precision_of_a_network_is_that_of_its_first_floating_weight(network
     )
     with_packed = nn.ModuleDict({"packed": packed, "network": network})
     with_packed.forward = network.forward
-    assert torch.equal(evalib.predict(with_packed, images), evalib.predict(network, images))
+    found, wanted = evalib.predict(with_packed, images), evalib.predict(network, images)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)  # in another memory format
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def shifted(
     rows: Float[Tensor, "h _ k"],
     cols: Float[Tensor, "h _ k"],
     stride: int,
-    scale: float,
+    scale: float | int,
 ) -> tuple[Float[Tensor, "n h c _ _"], Float[Tensor, "n k k h _ _"]]:
     """Each offset (a, b) at once for all pixels, the batch last: a shift is then a view with long
     runs of memory.
@@ -82,7 +82,7 @@ def shifted_backward(
     y: Tensor,
     weights: Tensor,
     stride: int,
-    scale: float,
+    scale: float | int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of qkv, rows and cols from that of y."""
     q, k, v, _, _ = shifted_inputs(qkv, rows, cols, stride, scale, logits=False)
@@ -114,7 +114,7 @@ def shifted_backward(
 
 
 def shifted_inputs(
-    qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float, logits: bool = True
+    qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float | int, logits: bool = True
 ) -> list:
     """q (scaled, strided), k and v, ``h c i j n``, and q·r, ``h k i j n``."""
     q, k, v = qkv.unbind(1)
@@ -161,7 +161,7 @@ def over_the_map(
     rows: Float[Tensor, "h _ k"],
     cols: Float[Tensor, "h _ k"],
     stride: int,
-    scale: float,
+    scale: float | int,
 ) -> Float[Tensor, "n h c _ _"]:
     """Attention of each query over all pixels, qᵀr added to the logits, −∞ where a pixel is outside
     the window.
@@ -169,8 +169,8 @@ def over_the_map(
     q, k, v = qkv.unbind(1)
     q = q[..., ::stride, ::stride]
     row, col = q.split([rows.shape[1], cols.shape[1]], dim=2)
-    row = einsum(row, rows.to(q.dtype), "n h c i j, h c a -> n h i j a")
-    col = einsum(col, cols.to(q.dtype), "n h c i j, h c b -> n h i j b")
+    row = scale * einsum(row, rows.to(q.dtype), "n h c i j, h c a -> n h i j a")
+    col = scale * einsum(col, cols.to(q.dtype), "n h c i j, h c b -> n h i j b")
     row = at_pixels(
         row, repeat(position(k.shape[-2], rows.shape[-1], stride, q), "i m -> i j m", j=q.shape[-1])
     )
@@ -179,7 +179,7 @@ def over_the_map(
     )
     logits = rearrange(row, "n h i j a -> n h i j a 1") + rearrange(col, "n h i j b -> n h i j 1 b")
     q, k, v = (rearrange(t, "n h c i j -> n h (i j) c") for t in (q, k, v))
-    logits = rearrange(scale * logits, "n h i j a b -> n h (i j) (a b)")
+    logits = rearrange(logits, "n h i j a b -> n h (i j) (a b)")
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=logits, scale=scale)
     return rearrange(y, "n h (i j) c -> n h c i j", j=-(-qkv.shape[-1] // stride))
 

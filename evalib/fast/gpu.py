@@ -169,7 +169,12 @@ def check_offsets(t: Tensor) -> None:
 
 
 def forward(
-    qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float, how: Launch | None = None
+    qkv: Tensor,
+    rows: Tensor,
+    cols: Tensor,
+    stride: int,
+    scale: float | int,
+    how: Launch | None = None,
 ) -> tuple[Tensor, Tensor]:
     """y, ``n h c i' j'`` in the memory layout ``n i' j' h c``, and lse, ``n h i' j'``, of qkv, ``n
     3 h c i j``.
@@ -198,7 +203,7 @@ def forward(
 
 def backward(
     dy: Tensor, qkv: Tensor, rows: Tensor, cols: Tensor, y: Tensor, lse: Tensor, stride: int,
-    scale: float,
+    scale: float | int,
     how: Launch | None = None, key_how: Launch | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The gradient of qkv, and those of rows and cols, one after the other, summed in float32."""

@@ -108,7 +108,7 @@ LEDGER = (
         "evalib.training.train.train",
         None,
         (
-            "tests/test_training.py::test_learning_rate_falls_tenfold_at_half_and_three_quarters",
+            "tests/test_recipe.py::test_the_rate_falls_tenfold_at_each_milestone_of_any_schedule",
             "tests/test_training.py::test_the_test_images_decide_nothing",
         ),
         "notebooks/train",

@@ -58,6 +58,8 @@ def predict(
     The result is an ordinary tensor without gradient, where ``images`` lie (for PIL images where
     the network lies).
     """
+    if type(batch_size) is not int or batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r} must be a whole number, 1 or more")
     names = None if classes is None else data.check_names(classes)
     parameter = next(
         (each for each in network.parameters() if each.is_floating_point()), torch.empty(0)
