@@ -384,7 +384,7 @@ def test_a_failed_run_is_named_and_stops_no_other(tmp_path):
     assert there == {path: path.read_bytes() for path in there}
     assert records.read(out / "smoke" / "resnet20-small-seed3.json")["settings"]["epochs"] == 1
     assert not (out / "smoke" / "resnet20-small-seed2.json").exists()
-    assert "| ResNet-20 small |" in shown
+    assert "| ResNet-20 small " in shown
 
 
 @pytest.mark.slow
