@@ -131,9 +131,8 @@ class SingleQueryAttention(nn.Module):
 
     def forward(self, query: Vector, memory: Memory) -> tuple[Vector, Weights]:
         W_Q, W_K, W_V, r_m = self.W_Q, self.W_K, self.W_V, self.embedding()
-        if self.fast and all(
-            is_bare(W, EqualisedLinear) for W in (W_Q, W_K, W_V)
-        ):  # not every pixel is projected
+        bare = all(is_bare(W, EqualisedLinear) for W in (W_Q, W_K, W_V))
+        if self.fast and bare:  # not every pixel is projected
             W = W_Q.matrix(), W_K.matrix(), W_V.matrix()
             return fast.single_query_attention(query, memory, *W, self.num_heads, r_m, self.scale)
         q = rearrange(W_Q(query), "n (h c) -> n h c", h=self.num_heads)

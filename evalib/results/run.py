@@ -34,6 +34,7 @@ from evalib.training.train import (
     check_computation,
     check_kinds,
     evaluate,
+    exhaust,
     origin,
     steps,
 )
@@ -57,14 +58,7 @@ def run(
     ``longer`` it goes on from the last checkpoint of a run of fewer epochs; the record that was
     there moves into ``superseded/``. ``RuntimeError`` if another process has the run in hand.
     """
-    running = run_steps(settings, out, device, overwrite, compile, longer)
-    while True:
-        try:
-            entry = next(running)
-        except StopIteration as end:
-            return end.value
-        if entry is not None and observe is not None:
-            observe(entry)
+    return exhaust(run_steps(settings, out, device, overwrite, compile, longer), observe)
 
 
 def run_steps(

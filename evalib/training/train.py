@@ -70,7 +70,13 @@ def train(
 
     All :func:`steps`, one after the other; ``observe`` is called with each new entry of the curve.
     """
-    running = steps(settings, directory, device, compile, longer, dataset, network)
+    return exhaust(steps(settings, directory, device, compile, longer, dataset, network), observe)
+
+
+def exhaust(
+    running: Generator[dict | None, None, Run], observe: Callable[[dict], None] | None
+) -> Run:
+    """What ``running`` returns in the end; ``observe`` is called with each entry of the curve."""
     while True:
         try:
             entry = next(running)
