@@ -108,7 +108,7 @@ MUTANTS = (
     ),
     Mutant(
         "stride-on-queries", "with a stride, the first queries are answered instead of every stride-th", EQ_2,
-        "equations.py", "q[..., ::stride, ::stride],", "q[..., : -(-q.shape[3] // stride), : -(-q.shape[4] // stride)],", times=2,
+        "equations.py", "q[..., ::stride, ::stride]", "q[..., : -(-q.shape[3] // stride), : -(-q.shape[4] // stride)]", times=2,
     ),
     # ── Eq. 2 and 3: weights
     Mutant(

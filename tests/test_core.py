@@ -124,6 +124,7 @@ def test_an_image_is_independent_of_the_others_in_its_batch(build):
         close(layer(x[n : n + 1]), y[n : n + 1])
 
 
+@pytest.mark.parametrize(("extent", "pixels"), [(1, [1]), (5, [1, 8, 16]), (9, [1, 8, 16, 24, 32])])
 def test_another_extent_has_its_own_rings(extent, pixels):
     eva, x = (
         ExpandingVisualAttention(4, 8, 5, 2, extent=extent),
