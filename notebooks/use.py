@@ -177,7 +177,7 @@ for wrong in (vehicle + 1, vehicle[:-1], vehicle.float()):
 # network are named. Images of other sizes train too: ResNets and SANets take any size, EVANets
 # 32×32 or 28×28.
 #
-# CIFAR-100 is built in. It is fetched once, or read from the data folder, and verified by its SHA-256:
+# CIFAR-100 is built in. It is fetched once, or read from the data folder, and verified:
 #
 # ```python
 # settings = evalib.Settings("evanet20-small", tier="quick")

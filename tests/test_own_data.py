@@ -4,8 +4,6 @@ refused by name.
 
 import hashlib
 import pickle
-import shutil
-import tarfile
 
 import numpy as np
 import pytest
@@ -106,16 +104,13 @@ def test_numpy_arrays_are_tensors_and_a_tenth_is_put_aside():
     assert mine.fingerprint == evalib.dataset(images, labels).fingerprint != other.fingerprint
 
 
-def test_an_array_of_another_byte_order_or_that_may_not_be_written_is_copied():
+def test_what_is_given_is_copied():
     images, labels = shades(50)
-    pixels, numbers = images.numpy().copy(), labels.numpy().astype(">i4")
-    pixels.setflags(write=False)
-    mine = evalib.dataset(pixels, numbers, pixels, numbers)
-    assert torch.equal(mine.train_images, images) and torch.equal(mine.test_labels, labels)
-    pixels.setflags(write=True)
-    pixels[:] = 0
-    assert mine.fingerprint == evalib.dataset(images, labels, images, labels).fingerprint
-    assert torch.equal(mine.train_images, images)
+    for pixels, numbers in ((images.numpy().copy(), labels.numpy()), (images.clone(), labels)):
+        mine = evalib.dataset(pixels, numbers, pixels, numbers)
+        pixels[:] = 0
+        assert torch.equal(mine.train_images, images)
+        assert mine.fingerprint == evalib.dataset(images, labels, images, labels).fingerprint
 
 
 images, labels = shades(50)
@@ -129,46 +124,24 @@ rare = labels.index_fill(0, data.split(50)[1][:1], 3)
             (images.float() / 255, labels),
             r"images are torch.float32: give uint8.*\(255 \* images\)",
         ),
-        ((images.movedim(1, 3), labels), r"images.movedim\(3, 1\)"),
-        ((images[:, :1], labels), r"images.expand\(-1, 3, -1, -1\)"),
-        ((images, labels.float()), r"labels are torch.float32.*labels.long\(\)"),
+        ((images.movedim(1, 3), labels), r'channels come second, rearrange\(images, "n i j c -> '),
+        ((images[:, :1], labels), r'grey ones as repeat\(images, "n 1 i j -> n 3 i j"'),
+        ((images[0], labels), r"for one image give images\[None\]"),
+        ((images, labels.float()), "labels are torch.float32 .*one whole number an image"),
         ((images, labels > 1), "labels are torch.bool"),
-        ((images, labels[:40]), r"labels of shape \(40,\) for 50 images"),
+        ((images, labels[:40]), r"of shape \(40,\) for 50 images"),
         ((images, torch.eye(3)[labels].long()), r"labels.argmax\(1\)"),
-        ((images, labels + 1), "no training image has the label 0"),
-        ((images, 2 * labels), "no training image has the label 1.*without gaps"),
-        ((images, 10**10 * labels), "labels are 0 … 20000000000, for 50 images.*torch.unique"),
-        ((images, labels - 1), r"labels are -1 … 1, for 50 images"),
-        ((images, labels, images, labels + 1), r"test_labels are 1 … 3, of 3 classes"),
-        ((images, labels, images), "belong together"),
+        ((images, labels + 1), "no training image has the label 0: number the labels from 0"),
+        ((images, 10**10 * labels), "labels are 0 … 20000000000: number the classes from 0"),
+        ((images, labels - 1), "labels are -1 … 1: number"),
+        ((images, labels, images, labels + 1), "test_labels are 1 … 3: number"),
         ((images, labels, images[..., 1:], labels), "32×32 and 32×31"),
-        ((images, labels, images[:0], labels[:0]), "test_images are empty"),
-        ((images, labels, None, None, ("a", "b")), r"labels are 0 … 2, of 2 classes"),
+        ((images, labels, None, None, ("a", "b")), "labels are 0 … 2: number"),
         ((images, labels, None, None, ("a", "b", "c", "d")), "no training image has the label 3"),
+        ((images, rare), "no training image has the label 3.*give images of each"),
         ((images[:5], labels[:5]), "n=5"),
-        ((images.tolist(), labels), "images are of type list"),
-        (("photos/", labels), "images are of type str"),
-        ((images, labels[:, None]), r"labels of shape \(50, 1\).*labels.flatten\(\)"),
-        (
-            (images, np.array(["cat"] * 50)),
-            r"labels are of numpy's type <U3.*np.unique\(labels, return_inverse=True\)",
-        ),
-        ((images.numpy().astype(object), labels), "images are of numpy's type object: give uint8"),
-        (
-            (images, labels, None, None, {"a", "b", "c"}),
-            "classes are of type set: give a list of names in the order",
-        ),
-        ((images, labels, None, None, {0: "a", 1: "b", 2: "c"}), "classes are of type dict"),
-        ((images, labels, None, None, "abc"), "classes are of type str"),
-        ((images, labels, None, None, ("a", "b", "a")), "two classes are called 'a'"),
-        ((images, 0 * labels, None, None, ("a",)), "classes are 1: there is nothing to tell apart"),
-        ((images, 0 * labels), "no training image has the label 1"),
-        ((images, rare), "no training image has the label 3: .*in the tenth that is put aside"),
-        (
-            (images, rare, None, None, "a b c d".split()),
-            "no training image has the label 3: .*put aside",
-        ),
-        ((images[:10], labels[:10]), "9 images are left to train on.*give 11 or more"),
+        ((images, np.array(["cat"] * 50)), "can't convert np.ndarray of type numpy.str_"),
+        ((images, labels, None, None, {"a", "b", "c"}), "type set: give a list of names in the"),
     ],
 )
 def test_data_that_do_not_fit_are_refused_by_name(given, named):
@@ -273,64 +246,26 @@ def test_a_run_on_other_data_is_not_continued(tmp_path):
 
 @pytest.fixture
 def official(tmp_path, monkeypatch):
-    """A small CIFAR-100 as the official archive unpacks, which torchvision and evalib take for the
-    official one.
-    """
-    folder = tmp_path / cifar.UNPACKED_100
-    folder.mkdir(parents=True)
-    names = [f"class{label}" for label in range(100)]
-    content = {"meta": {"fine_label_names": names}}
+    """A small CIFAR-100 as the official archive unpacks, which torchvision takes for it."""
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    content = {"meta": {"fine_label_names": [f"class{label}" for label in range(100)]}}
     for part, n in (("train", 200), ("test", 20)):
-        rows, labels = (
-            np.random.default_rng(n).integers(256, size=(n, 3072), dtype=np.uint8),
-            np.arange(n) % 100,
-        )
-        content[part] = {
-            "data": rows,
-            "fine_labels": labels.tolist(),
-            "coarse_labels": (labels // 5).tolist(),
-        }
+        rows = np.random.default_rng(n).integers(256, size=(n, 3072), dtype=np.uint8)
+        content[part] = {"data": rows, "fine_labels": (np.arange(n) % 100).tolist()}
     for name, entry in content.items():
         (folder / name).write_bytes(pickle.dumps(entry))
     md5 = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in content}
     monkeypatch.setattr(CIFAR100, "train_list", [["train", md5["train"]]])
     monkeypatch.setattr(CIFAR100, "test_list", [["test", md5["test"]]])
     monkeypatch.setattr(CIFAR100, "meta", CIFAR100.meta | {"md5": md5["meta"]})
-    monkeypatch.setattr(
-        cifar,
-        "SHA256_100",
-        {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in content},
-    )
     return folder
 
 
-def pack(folder, monkeypatch):
-    archive = folder.with_name(cifar.ARCHIVE_100)
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(folder, folder.name)
-    shutil.rmtree(folder)
-    monkeypatch.setattr(
-        cifar, "ARCHIVE_100_SHA256", hashlib.sha256(archive.read_bytes()).hexdigest()
-    )
-    return archive
-
-
-@pytest.mark.parametrize("packed", [False, True], ids=["folder", "archive"])
-def test_cifar100_is_read_with_its_100_classes_and_trained_on(official, monkeypatch, packed):
-    if packed:
-        pack(official, monkeypatch)
+def test_cifar100_is_read_with_its_100_classes_and_trained_on(official):
     loaded = evalib.load_data("cifar100", official.parent)
-    assert (
-        len(loaded.classes) == 100
-        and loaded.classes[42] == "class42"
-        and loaded.source == "cifar100"
-    )
-    assert loaded.train_labels.tolist() == [*range(100)] * 2 and loaded.test_images.shape == (
-        20,
-        3,
-        32,
-        32,
-    )
+    assert len(loaded.classes) == 100 and loaded.classes[42] == "class42"
+    assert loaded.train_labels.tolist() == [*range(100)] * 2
     rows = np.random.default_rng(20).integers(256, size=(20, 3072), dtype=np.uint8)
     assert np.array_equal(loaded.test_images.flatten(1).numpy(), rows)
     assert data.describe(loaded).startswith(
@@ -338,46 +273,6 @@ def test_cifar100_is_read_with_its_100_classes_and_trained_on(official, monkeypa
     )
     run = evalib.train(evalib.Settings("evanet20-small", epochs=1), device="cpu", dataset=loaded)
     assert run.test_scores.shape == (20, 100)
-    assert not (official.parent / ".partial" / "cifar100").exists()
-
-
-def test_a_changed_file_of_cifar100_is_refused_unread(official):
-    trap = official / "sprung"
-    (official / "test").write_bytes(pickle.dumps(Trap(trap)))
-    with pytest.raises(ValueError, match=r"test is not the official one \(SHA-256 .*move it away"):
-        evalib.load_data("cifar100", official.parent)
-    assert not trap.exists() and (official / "train").exists()
-
-
-class Trap:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
-
-
-def test_what_cannot_be_fetched_leaves_nothing_half(official, monkeypatch):
-    archive = pack(official, monkeypatch)
-    archive.write_bytes(b"another")
-    with pytest.raises(RuntimeError, match=rf"could not be fetched .*copy {cifar.ARCHIVE_100}"):
-        evalib.load_data("cifar100", official.parent)
-    assert not official.exists() and archive.exists()
-
-
-def test_who_gives_up_waiting_for_a_fetch_leaves_it_alone(official, monkeypatch):
-    pack(official, monkeypatch)
-    half = official.parent / ".partial" / "cifar100" / "half"
-    half.parent.mkdir(parents=True)
-    half.touch()  # of the process that fetches
-
-    def interrupted(path, saying):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cifar, "lock", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        cifar.fetch_100(official.parent)
-    assert half.exists()
 
 
 def test_augmentation_of_images_that_are_not_square_is_a_window():

@@ -19,8 +19,6 @@ COLUMNS = ["experiment", "seeds"]
 STATES = ("done", "begun", "to do")
 """Done: there is a record of these settings. Begun: there is a checkpoint."""
 
-IMAGES = {"subset": cifar.SUBSET_IMAGES[0], "full": cifar.FULL_IMAGES[0]}
-
 
 class Planned(NamedTuple):
     """A run of the manifest: its state, one of ``STATES``, a note on it, and the epochs left."""
@@ -147,8 +145,10 @@ def seconds_an_epoch(
     known = [record for record in known if record["tier"] == settings.tier] or known
     if not known:
         return None, None
-    images = IMAGES[TIERS[settings.tier].data]
-    times = [epoch_seconds(each) * images / IMAGES[each["data"]["source"]] for each in known]
+    images = cifar.IMAGES[TIERS[settings.tier].data][0]
+    times = []
+    for record in known:
+        times.append(epoch_seconds(record) * images / cifar.IMAGES[record["data"]["source"]][0])
     return statistics.mean(times), ", ".join(sorted({record["device"] for record in known}))
 
 

@@ -6,7 +6,6 @@ tensors are.
 """
 
 import hashlib
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -71,172 +70,85 @@ def dataset(images, labels, test_images=None, test_labels=None, classes=None) ->
 
     ``images`` are uint8, ``n 3 i j``, and ``labels`` whole numbers 0 … k−1, each of them there.
     Without a test set, a fixed tenth of the images is put aside as one. ``classes`` names the
-    labels; without it they are called by their numbers. ``TypeError`` or ``ValueError``, with the
-    remedy, if types, shapes, counts or labels are others.
+    labels in their order; without it they are called by their numbers. ``TypeError`` or
+    ``ValueError``, with the remedy, if types, shapes or labels are others.
     """
-    if (test_images is None) != (test_labels is None):
-        raise ValueError("test_images and test_labels belong together: give both, or neither")
-    names = None if classes is None else check_names(classes)
-    images, labels = checked(images, labels, "images", "labels", names)
-    number = len(names) if names else max(int(labels.max()) + 1, 2)
-    given = labels
+    if classes is not None and not isinstance(classes, list | tuple):
+        raise TypeError(
+            f"classes are of type {type(classes).__name__}: give a list of names in the order of "
+            "the labels"
+        )
+    images = own_images(images, "images")
+    labels = own_labels(labels, "labels", len(images), len(classes or images))
+    number = len(classes) if classes else max(int(labels.max()) + 1, 2)
+    names = tuple(classes or map(str, range(number)))
     if test_images is None:
         train, test = split(len(labels))
-        images, labels, test_images, test_labels = (
-            images[train],
-            labels[train],
-            images[test],
-            labels[test],
-        )
+        test_images, test_labels = images[test], labels[test]
+        images, labels = images[train], labels[train]
     else:
-        test_images, test_labels = checked(
-            test_images, test_labels, "test_images", "test_labels", range(number)
-        )
-    if len(labels) < 10:
-        raise ValueError(
-            f"{len(labels)} images are left to train on, and none to validate: give 11 or more"
-        )
+        test_images = own_images(test_images, "test_images")
+        test_labels = own_labels(test_labels, "test_labels", len(test_images), number)
     if test_images.shape[1:] != images.shape[1:]:
         sizes = " and ".join(f"{part.shape[2]}×{part.shape[3]}" for part in (images, test_images))
         raise ValueError(f"images of one size are wanted, not {sizes}: resize them")
-    counts = labels.bincount(minlength=number)
-    if counts.min() == 0:
-        missing = int(counts.argmin())
-        remedy = f"number the labels 0 … {number - 1}, without gaps"
-        if missing in given:
-            remedy = (
-                "all its images are in the tenth that is put aside as the test set: give more, "
-                "or a test set"
-            )
-        raise ValueError(f"no training image has the label {missing}: {remedy}")
+    absent = (labels.bincount(minlength=number) == 0).nonzero()
+    if len(absent):
+        raise ValueError(
+            f"no training image has the label {int(absent[0])}: number the labels from 0, without "
+            "gaps, and give images of each"
+        )
     arrays = [rearrange(part, "n c i j -> n i j c").numpy() for part in (images, test_images)]
     sha256 = fingerprint(arrays[0], labels.numpy(), arrays[1], test_labels.numpy())
-    names = names or tuple(map(str, range(number)))
     return Dataset(images, labels, test_images, test_labels, "own", sha256, names)
 
 
-def check_names(classes) -> tuple[str, ...]:
-    """The names of classes in the order of their labels; an error if they have none, or two are
-    one."""
-    if isinstance(classes, str | set | frozenset | dict):
-        remedy = (
-            "a list of names in the order of the labels, as sorted(classes, key=classes.get) "
-            "of ImageFolder's class_to_idx"
-        )
-        raise TypeError(f"classes are of type {type(classes).__name__}: give {remedy}")
-    names = tuple(classes)
-    if len(names) < 2:
-        raise ValueError(
-            f"classes are {len(names)}: there is nothing to tell apart; give two or more"
-        )
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"two classes are called {twice[0]!r}: give each a name of its own")
-    return names
-
-
-def checked(images, labels, called: str, labels_called: str, names: Sequence | None):
-    """Copies of ``images`` and ``labels`` as tensors, labels as int64; an error says what is wrong
-    with them.
-
-    ``names`` are those of the classes, where they are known.
-    """
-    pixels, numbers = as_tensor(images, called), as_tensor(labels, labels_called)
-    as_numpy = isinstance(images, np.ndarray)
-    check_shape(pixels, called, as_numpy)
+def own_images(images, called: str) -> Tensor:
+    """A copy of ``images`` as a tensor on the CPU; an error if they are not uint8, ``n 3 i j``."""
+    pixels = copied(images)
+    check_shape(pixels, called)
     if pixels.dtype != torch.uint8:
-        whole = f"{called}.astype(np.uint8)" if as_numpy else f"{called}.to(torch.uint8)"
-        scaled = f"(255 * {called}).round()" + (
-            ".astype(np.uint8)" if as_numpy else ".to(torch.uint8)"
-        )
-        remedy = (
-            f"for floats in 0 … 1 {scaled}"
-            if pixels.is_floating_point()
-            else f"for pixels in 0 … 255 {whole}"
-        )
-        raise TypeError(f"{called} are {pixels.dtype}: give uint8, {remedy}")
-    as_numpy = isinstance(labels, np.ndarray)
-    if numbers.ndim == 2 and numbers.shape[1] > 1 and len(numbers) == len(pixels):
-        raise ValueError(
-            f"{labels_called} of shape {tuple(numbers.shape)} for {len(pixels)} images: give "
-            "one number an image; of "
-            f"one-hot rows {labels_called}.argmax(1)"
-        )
-    if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
-        whole = f"{labels_called}.astype(np.int64)" if as_numpy else f"{labels_called}.long()"
-        raise TypeError(f"{labels_called} are {numbers.dtype}: give whole numbers, as {whole}")
-    if numbers.ndim != 1 or len(numbers) != len(pixels):
-        column = f"; {labels_called}.flatten()" if numbers.shape[1:] == (1,) else ""
-        raise ValueError(
-            f"{labels_called} of shape {tuple(numbers.shape)} for {len(pixels)} images: give "
-            f"one number an image{column}"
-        )
-    if not len(numbers):
-        raise ValueError(f"{called} are empty: give at least one")
-    numbers = numbers.to(torch.int64)
-    low, high, most = int(numbers.min()), int(numbers.max()), len(names) if names else len(numbers)
-    shifted = f", as {labels_called} - {low}" if low > 0 and high - low < most else ""
-    if names and (low < 0 or high >= most):
-        raise ValueError(
-            f"{labels_called} are {low} … {high}, of {most} classes: number them 0 … "
-            f"{most - 1}{shifted}"
-        )
-    if (
-        low < 0 or high >= most
-    ):  # others may be absent, and be named below; so many cannot all be there
-        unique = "np.unique" if as_numpy else "torch.unique"
-        remedy = shifted or f", as {unique}({labels_called}, return_inverse=True)[1]"
-        raise ValueError(
-            f"{labels_called} are {low} … {high}, for {most} images: number them from 0{remedy}"
-        )
-    if names is None and low > 0:
-        raise ValueError(f"no training image has the label 0: number them from 0{shifted}")
-    return pixels.contiguous(), numbers
-
-
-def as_tensor(array, called: str) -> Tensor:
-    """A copy of a tensor or a numpy array, on the CPU: what its owner does to it later changes
-    nothing here."""
-    if isinstance(array, Tensor):
-        return array.detach().to("cpu", copy=True)
-    if not isinstance(array, np.ndarray):
-        remedy = (
-            f"np.array({called})"
-            if isinstance(array, list | tuple)
-            else "a tensor or a numpy array"
-        )
-        raise TypeError(f"{called} are of type {type(array).__name__}: give {remedy}")
-    if array.dtype.kind not in "buifc":
-        names = f"whole numbers, as np.unique({called}, return_inverse=True)[1] makes of names"
         raise TypeError(
-            f"{called} are of numpy's type {array.dtype}: give "
-            f"{names if 'labels' in called else 'uint8'}"
+            f"{called} are {pixels.dtype}: give uint8, of floats in 0 … 1 as "
+            f"(255 * {called}).round().to(torch.uint8)"
         )
-    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
+    return pixels
 
 
-def check_shape(images: Tensor, called: str = "images", as_numpy: bool = False) -> None:
-    """``ValueError``, with the remedy in the words of numpy or torch, unless ``images`` are ``n 3 i
-    j``."""
+def own_labels(labels, called: str, n: int, classes: int) -> Tensor:
+    """A copy of ``labels`` as int64 on the CPU; an error unless they are ``n`` whole numbers from 0
+    to below ``classes``."""
+    numbers = copied(labels)
+    whole = not (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool)
+    if numbers.shape != (n,) or not whole:
+        raise ValueError(
+            f"{called} are {numbers.dtype} of shape {tuple(numbers.shape)} for {n} images: give "
+            f"one whole number an image, of one-hot rows {called}.argmax(1)"
+        )
+    low, high = int(numbers.min()), int(numbers.max())
+    if low < 0 or high >= classes:
+        raise ValueError(f"{called} are {low} … {high}: number the classes from 0, without gaps")
+    return numbers.long()
+
+
+def copied(array) -> Tensor:
+    """A copy on the CPU: what its owner does to it later changes nothing here."""
+    if isinstance(array, Tensor):
+        return array.detach().to("cpu", copy=True).contiguous()
+    return torch.tensor(array)
+
+
+def check_shape(images: Tensor, called: str = "images") -> None:
+    """``ValueError``, with the remedy by einops, unless ``images`` are ``n 3 i j``."""
     if images.ndim == 4 and images.shape[1] == 3:
         return
     remedy = "give a batch of RGB images"
-    if images.ndim == 3 and images.shape[0] == 3:
+    if images.ndim == 3:
         remedy = f"for one image give {called}[None]"
-    elif images.ndim == 3 and images.shape[2] == 3:
-        remedy = f"channels come first, and for one image give {called}[None]"
-    elif images.ndim == 3:
-        remedy = f"of grey ones give {called}[:, None]"
     elif images.ndim == 4 and images.shape[3] == 3:
-        remedy = f"channels come second, {called}" + (
-            ".transpose(0, 3, 1, 2)" if as_numpy else ".movedim(3, 1)"
-        )
+        remedy = f'channels come second, rearrange({called}, "n i j c -> n c i j")'
     elif images.ndim == 4 and images.shape[1] == 1:
-        remedy = "grey ones as " + (
-            f"{called}.repeat(3, 1)" if as_numpy else f"{called}.expand(-1, 3, -1, -1)"
-        )
-    elif images.ndim == 4:
-        remedy = "give three channels"
+        remedy = f'grey ones as repeat({called}, "n 1 i j -> n 3 i j")'
     raise ValueError(f"{called} of shape {tuple(images.shape)} are not n 3 i j: {remedy}")
 
 
@@ -244,25 +156,18 @@ def check_shape(images: Tensor, called: str = "images", as_numpy: bool = False) 
 
 
 def check_pixels(images: Tensor) -> None:
-    """``TypeError`` unless ``images`` are uint8 or floating, ``ValueError`` unless floating ones
-    lie in 0 … 1."""
+    """An error unless ``images`` are uint8, or floating in 0 … 1."""
     if images.dtype == torch.uint8:
         return
     if not images.is_floating_point():
         raise TypeError(f"images are {images.dtype}: give uint8, or floats in 0 … 1")
-    if not images.numel():
-        return
-    low, high = (value.item() for value in images.detach().aminmax())
-    if low >= 0 and high <= 1:  # NaN compares false
-        return
-    remedy = "replace what is not a number"
-    if low > -0.25 and high < 1.25:
-        remedy = "resized? then images.clamp(0, 1)"
-    elif low < 0:
-        remedy = "normalised already? give the pixels, or call the network itself"
-    elif high > 1:
-        remedy = "divide them by 255" if high <= 255 else "scale them to 0 … 1"
-    raise ValueError(f"floating pixels lie in 0 … 1, these in {low:g} … {high:g}: {remedy}")
+    if images.numel() and not (images.min() >= 0 and images.max() <= 1):  # NaN compares false
+        low, high = images.min().item(), images.max().item()
+        raise ValueError(
+            f"floating pixels lie in 0 … 1, these in {low:g} … {high:g}: divide those in 0 … 255 "
+            "by 255, clamp(0, 1) what a resize has made; normalised already? call the network "
+            "itself"
+        )
 
 
 def normalise(images: Shaped[Tensor, "..."]) -> Float[Tensor, "n 3 i j"]:
@@ -320,8 +225,6 @@ def epoch_plan(n: int, seed: int, epoch: int) -> Plan:
 
     A pure function of its arguments, equal on every machine, device and version.
     """
-    if seed < 0 or epoch < 0:
-        raise ValueError(f"seed={seed} and epoch={epoch} must both be 0 or more")
     order, rows, cols, flips = raw_draws((4, n), seed, epoch)
     corners = 2 * PAD + 1
     return Plan(

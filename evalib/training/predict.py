@@ -1,9 +1,9 @@
 """The way in for images: whatever they come as, checked and normalised as in training, then the
 network's scores."""
 
-import copy
-from collections.abc import Sequence
-from typing import overload
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,26 +17,9 @@ from evalib.tracing import Trace, trace
 from evalib.training import data
 from evalib.training.checkpoint import plain
 
-Pixels = UInt8[Tensor, "n 3 i j"] | Float[Tensor, "n 3 i j"]
-Given = Pixels | Image.Image | Sequence[Image.Image]
+Given = UInt8[Tensor, "n 3 i j"] | Float[Tensor, "n 3 i j"] | Image.Image | Sequence[Image.Image]
 
 
-@overload
-def predict(
-    network: nn.Module,
-    images: Given,
-    probabilities: bool = False,
-    classes: None = None,
-    batch_size: int = 500,
-) -> Float[Tensor, "n k"]: ...
-@overload
-def predict(
-    network: nn.Module,
-    images: Given,
-    probabilities: bool = False,
-    classes: Sequence[str] = ...,
-    batch_size: int = 500,
-) -> tuple[Float[Tensor, "n k"], list[str]]: ...
 @torch.no_grad()
 def predict(
     network: nn.Module,
@@ -44,7 +27,7 @@ def predict(
     probabilities: bool = False,
     classes: Sequence[str] | None = None,
     batch_size: int = 500,
-) -> Float[Tensor, "n k"] | tuple[Float[Tensor, "n k"], list[str]]:
+) -> Any:
     """The scores of ``network`` for ``images``, ``n k``, without augmentation and in evaluation
     mode.
 
@@ -58,30 +41,51 @@ def predict(
     The result is an ordinary tensor without gradient, where ``images`` lie (for PIL images where
     the network lies).
     """
-    if type(batch_size) is not int or batch_size < 1:
-        raise ValueError(f"batch_size={batch_size!r} must be a whole number, 1 or more")
-    names = None if classes is None else data.check_names(classes)
-    parameter = next(
-        (each for each in network.parameters() if each.is_floating_point()), torch.empty(0)
-    )
-    pixels = as_pixels(images, trained_on(network))
-    where = images.device if isinstance(images, Tensor) else parameter.device
-    network, layout = in_evaluation_mode(network), layout_of(network)
+    pixels = as_tensor(images)
+    data.check_shape(pixels)
+    data.check_pixels(pixels)
+    check_size(network, pixels)
+    floating = [each for each in network.parameters() if each.is_floating_point()]
+    weight = floating[0] if floating else torch.empty(0)
+    where = images.device if isinstance(images, Tensor) else weight.device
     parts = []
-    for batch in pixels.split(batch_size):
-        normal = data.normalise(batch.to(parameter.device)).to(
-            parameter.dtype, memory_format=layout
-        )
-        parts.append(tensor(network(normal)).to(where))
+    with evaluating(network):
+        for batch in pixels.split(batch_size):
+            normal = data.normalise(batch.to(weight.device))
+            scores = network(normal.to(weight.dtype, memory_format=layout_of(network)))
+            if not isinstance(scores, Tensor):
+                raise TypeError(
+                    f"the network gives a {type(scores).__name__}: wrap it in a module that gives "
+                    "the scores alone, n k"
+                )
+            parts.append(scores.to(where))
     scores = torch.cat(parts)
     result = scores.softmax(dim=1) if probabilities else scores
-    if names is None:
+    if classes is None:
         return result
-    if len(names) != scores.shape[1]:
-        raise ValueError(
-            f"{len(names)} classes are named, the network has {scores.shape[1]}: name each of them"
-        )
-    return result, [names[index] for index in scores.argmax(dim=1).tolist()]
+    if not isinstance(classes, list | tuple) or len(classes) != scores.shape[1]:
+        raise ValueError(f"classes: give a list of the {scores.shape[1]} names, in their order")
+    return result, [classes[index] for index in scores.argmax(dim=1).tolist()]
+
+
+def as_tensor(images: Given) -> Tensor:
+    """PIL images of one size, RGB or grey, as a tensor; a tensor as it is."""
+    if isinstance(images, Tensor):
+        return images
+    pictures = [images] if isinstance(images, Image.Image) else images
+    parts = []
+    for picture in pictures if isinstance(pictures, list | tuple) else [pictures]:
+        if not isinstance(picture, Image.Image):
+            raise TypeError(
+                f"images are or hold a {type(picture).__name__}: give a tensor n 3 i j, or PIL "
+                "images"
+            )
+        if picture.mode not in ("RGB", "L"):
+            raise ValueError(
+                f'a picture has the mode {picture.mode!r}: give picture.convert("RGB")'
+            )
+        parts.append(rearrange(torch.tensor(np.array(picture.convert("RGB"))), "i j c -> c i j"))
+    return torch.stack(parts)
 
 
 def trained_on(network: nn.Module) -> tuple[int, int] | None:
@@ -90,90 +94,27 @@ def trained_on(network: nn.Module) -> tuple[int, int] | None:
     return size if isinstance(size, tuple) else None
 
 
-def tensor(scores) -> Tensor:
-    """What a network gave, if it is a tensor; ``TypeError`` if not."""
-    if not isinstance(scores, Tensor):
-        raise TypeError(
-            f"the network gives a {type(scores).__name__}: wrap it in a module that gives the "
-            "scores alone, n k"
-        )
-    return scores
-
-
-def as_pixels(images: Given, size: tuple[int, int] | None = None) -> Pixels:
-    """``images`` as a tensor ``n 3 i j``, uint8 or in 0 … 1; an error says what else they are, and
-    what to do.
-
-    ``size`` is the height and width that they must have.
-    """
-    if isinstance(images, Image.Image):
-        images = [images]
-    pixels = images if isinstance(images, Tensor) else from_pictures(images, size)
-    data.check_shape(pixels)
-    data.check_pixels(pixels)
-    if size is not None and tuple(pixels.shape[2:]) != tuple(size):
+def check_size(network: nn.Module, images: Tensor) -> None:
+    """``ValueError`` unless ``images`` have the size on which ``network`` was trained."""
+    size = trained_on(network)
+    if size is not None and tuple(images.shape[2:]) != tuple(size):
         raise ValueError(
-            f"the images are {pixels.shape[2]}×{pixels.shape[3]}, the network was trained on "
-            f"{size[0]}×{size[1]}: crop and "
-            f"resize them, as PIL.ImageOps.fit(picture, ({size[1]}, {size[0]})) does"
+            f"the images are {images.shape[2]}×{images.shape[3]}, the network was trained on "
+            f"{size[0]}×{size[1]}: crop and resize them, as "
+            f"PIL.ImageOps.fit(picture, ({size[1]}, {size[0]})) does"
         )
-    return pixels
 
 
-def from_pictures(
-    pictures: Sequence[Image.Image], size: tuple[int, int] | None
-) -> UInt8[Tensor, "n 3 i j"]:
-    """PIL images of one size, RGB or grey, as a tensor; of none there are 0, of ``size`` or
-    32×32."""
-    if isinstance(pictures, np.ndarray):
-        raise TypeError("images are a numpy array: give torch.from_numpy(images), as n 3 i j")
-    if not isinstance(pictures, list | tuple):
-        raise TypeError(
-            f"images are of type {type(pictures).__name__}: give a tensor n 3 i j, or PIL images"
-        )
-    for picture in pictures:
-        if not isinstance(picture, Image.Image):
-            remedy = (
-                "torch.stack(images)"
-                if isinstance(picture, Tensor)
-                else "a tensor n 3 i j, or PIL images"
-            )
-            raise TypeError(f"images hold a {type(picture).__name__}: give {remedy}")
-        if picture.mode[0] in "IF":  # convert cuts off what is above 255
-            raise ValueError(
-                f"a picture has the mode {picture.mode!r}: scale its values, and give a tensor "
-                "in 0 … 1"
-            )
-        if picture.mode not in ("RGB", "L"):
-            raise ValueError(
-                f'a picture has the mode {picture.mode!r}: give picture.convert("RGB")'
-            )
-        if picture.size != pictures[0].size:
-            sizes = " and ".join(
-                "×".join(map(str, each.size[::-1])) for each in (pictures[0], picture)
-            )
-            fit = (size or (32, 32))[::-1]
-            raise ValueError(
-                f"pictures of one size are wanted, not {sizes}: PIL.ImageOps.fit(picture, {fit})"
-            )
-    if not pictures:
-        return torch.empty(0, 3, *(size or (32, 32)), dtype=torch.uint8)
-    return rearrange(
-        torch.from_numpy(np.stack([np.array(picture.convert("RGB")) for picture in pictures])),
-        "n i j c -> n c i j",
-    )
-
-
-def in_evaluation_mode(network: nn.Module) -> nn.Module:
-    """``network``, or where a part of it is in training mode a copy in evaluation mode that shares
-    its tensors.
-
-    So the mode of what another thread, or the trainer, has in hand does not change.
-    """
-    if not any(module.training for module in network.modules()):
-        return network
-    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    return copy.deepcopy(network, shared).eval()
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """``network`` in evaluation mode; afterwards each of its modules is in the mode of before."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def layout_of(network: nn.Module) -> torch.memory_format:
@@ -188,4 +129,5 @@ def predict_traced(
 ) -> tuple[Float[Tensor, "n classes"], Trace]:
     """The scores of an EVANet for raw images, and the trace of the very pass that gave them."""
     device = next(network.parameters()).device
-    return trace(in_evaluation_mode(network), data.normalise(images.to(device)))
+    with evaluating(network):
+        return trace(network, data.normalise(images.to(device)))
