@@ -181,7 +181,6 @@ def expanding_attention(block: Block, eva) -> dict:
         )
     known(eva.convolution, WholeMap)
     kernel = eva.convolution.gain * rearrange(eva.convolution.weight, "d c i j -> d (i j c)")
-    rings = eva.pixels.split(eva.sizes)
     return {
         "pixel_norm": layer_norm(block, eva.pixel_norm) if eva.normed else None,
         "query_norm": layer_norm(block, eva.query_norm) if eva.normed else None,
@@ -189,16 +188,22 @@ def expanding_attention(block: Block, eva) -> dict:
         "heads": eva.looks[0].num_heads,
         "convolution": {"weight": block.put(kernel), "bias": block.put(eva.convolution.bias)},
         "first_query": feed_forward(block, eva.first_query),
-        "stages": [
-            {
-                "ring": ring.tolist(),
-                "look": attention(block, look),
-                "recall": attention(block, recall),
-            }
-            for ring, look, recall in zip(rings, eva.looks, eva.recalls, strict=True)
-        ],
+        "stages": stages(block, eva),
         "output": feed_forward(block, eva.output),
     }
+
+
+def stages(block: Block, eva) -> list[dict]:
+    """Look and recall of each ring."""
+    rings = eva.pixels.split(eva.sizes)
+    return [
+        {
+            "ring": ring.tolist(),
+            "look": attention(block, look),
+            "recall": attention(block, recall),
+        }
+        for ring, look, recall in zip(rings, eva.looks, eva.recalls, strict=True)
+    ]
 
 
 def attention(block: Block, layer) -> dict:

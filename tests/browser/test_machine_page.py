@@ -395,7 +395,7 @@ def test_without_scripts_a_still_and_the_questions_stay(browser, address):
     with browser.new_context(java_script_enabled=False) as context:
         page = context.new_page()
         page.goto(address)
-        assert page.locator("looking-machine svg[role=img]").is_visible()
+        assert page.locator("looking-machine [role=img] svg").is_visible()
         assert page.locator("looking-machine ol a").count() == 9
 
 

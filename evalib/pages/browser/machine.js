@@ -60,7 +60,7 @@ const machine = (data, floats, host) => {
   const answer = answers(classes, undo);
   const controls = transport(["first glance", ...rings], (step) => set({ step }));
   const scaling = scaleSlider({ ...scales, measured }, (scale, under) => { moving = under; set({ scale, epoch: null }); });
-  const training = data.training && trainingSlider(data.training, (run, epoch, under) => { moving = under; set({ ...fresh, run, epoch }); });
+  const training = trainingSlider(data.training, (run, epoch, under) => { moving = under; set({ ...fresh, run, epoch }); });
   const real = isItReal(data.real, (next) => set({ real: next }));
   const cards = deck(data.cards, (card) => { set({ card }); if (card !== null) turnTo(data.cards[card]); });
   const what = Object.entries(WHAT_IF).map(([name, [label]]) => {
@@ -98,7 +98,7 @@ const machine = (data, floats, host) => {
     const said = answer.show({ shares, before: changed && epoch === null ? untouched(image).readouts[step] : null, label: images[image].label, last: dropped || step === last });
     controls.show(step, ["all", ...seen.order.map((stage) => String(stages[stage].length))], called);
     scaling.show(scale, epoch !== null);
-    training?.show(state.run, epoch);
+    training.show(state.run, epoch);
     thumbs.forEach(({ input }, k) => { input.checked = k === image; });
     what.forEach(({ name: each, node }) => node.setAttribute("aria-pressed", String(each === name)));
     undo.hidden = !changed;
@@ -184,7 +184,7 @@ const machine = (data, floats, host) => {
     const [name, stage, donor] = (link.get("whatif") ?? "").split(".");
     if (name in WHAT_IF) change.what = name;
     if (name === "swap") Object.assign(change, { stage: Math.min(last - 1, Math.max(0, Math.round(Number(stage) || 0))), donor: named(donor) ?? 0 });
-    if (training && link.has("epoch")) {
+    if (link.has("epoch")) {
       const run = Math.max(0, data.training.runs.findIndex(({ key }) => key === link.get("run")));
       const wanted = number("epoch", 0, Infinity);
       const nearest = training.epochs[run].reduce((best, epoch, index) => (Math.abs(epoch - wanted) < Math.abs(training.epochs[run][best] - wanted) ? index : best), 0);
@@ -224,7 +224,7 @@ const machine = (data, floats, host) => {
       make("div", { class: "figure", "data-part": "photo" }, photo.node, controls.node, caption, legend),
       notes.node, answer.node,
       make("section", { class: "what", "data-part": "what" }, make("div", { class: "choices" }, make("h2", {}, "What if we"), ...what.map(({ node }) => node))), effect,
-      make("div", { class: "sliders" }, scaling.node, ...(training ? [training.node] : []))),
+      make("div", { class: "sliders" }, scaling.node, training.node)),
     make("details", {}, make("summary", {}, "What you see, exactly"), make("p", {}, data.exactly, exactly)),
     cards.node, real.node, cards.panel, status);
   for (const kind of ["pointerdown", "keydown", "input"]) inside.addEventListener(kind, () => { touched = true; }, true);
