@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from evalib import equations, fast
 from evalib.equations import Map, Out, check_odd
-from evalib.fast import self_attention
 
 
 class RelativeSelfAttention(nn.Module):
@@ -20,9 +19,7 @@ class RelativeSelfAttention(nn.Module):
     """
 
     fast = True  # False: Eq. 3 as it is written
-    kept: list | None = (
-        None  # evalib.trace_windows puts a list here: both logits and the weights of each pass
-    )
+    kept: list | None = None  # evalib.trace_windows puts a list here, for what Eq. 3 computed
 
     def __init__(
         self,
@@ -35,11 +32,8 @@ class RelativeSelfAttention(nn.Module):
     ):
         super().__init__()
         channels = check_heads(out_channels, num_heads)
-        self.num_heads, self.stride, self.scale = (
-            num_heads,
-            stride,
-            channels**-0.5 if scaled else 1.0,
-        )
+        self.num_heads, self.stride = num_heads, stride
+        self.scale = channels**-0.5 if scaled else 1.0
         self.W_Q = nn.Conv2d(in_channels, out_channels, 1, bias=False)
         self.W_K = nn.Conv2d(in_channels, out_channels, 1, bias=False)
         self.W_V = nn.Conv2d(in_channels, out_channels, 1, bias=False)
@@ -50,23 +44,19 @@ class RelativeSelfAttention(nn.Module):
         if isinstance(x, torch.fx.Proxy):
             return as_leaf(self, x)
         W_Q, W_K, W_V = self.W_Q, self.W_K, self.W_V
+        how = self.scale, self.stride
         quick = self.fast and self.kept is None
-        if quick and all(
-            is_bare(W, nn.Conv2d) for W in (W_Q, W_K, W_V)
-        ):  # q, k and v in one product
+        bare = all(is_bare(W, nn.Conv2d) for W in (W_Q, W_K, W_V))
+        if quick and bare:  # q, k and v in one product
             W = W_Q.weight, W_K.weight, W_V.weight
-            return self_attention(
-                x, *W, self.rows, self.cols, self.num_heads, self.stride, self.scale
-            )
-        q, k, v = (
-            rearrange(W(x), "n (h c) i j -> n h c i j", h=self.num_heads) for W in (W_Q, W_K, W_V)
-        )
+            return fast.self_attention(x, *W, self.rows, self.cols, self.num_heads, *how)
+        q = rearrange(W_Q(x), "n (h c) i j -> n h c i j", h=self.num_heads)
+        k = rearrange(W_K(x), "n (h c) i j -> n h c i j", h=self.num_heads)
+        v = rearrange(W_V(x), "n (h c) i j -> n h c i j", h=self.num_heads)
         if quick:
-            y = fast.relative_attention(q, k, v, self.rows, self.cols, self.scale, self.stride)
+            y = fast.relative_attention(q, k, v, self.rows, self.cols, *how)
         else:
-            y = equations.relative_attention(
-                q, k, v, self.rows, self.cols, self.scale, self.stride, self.kept
-            )
+            y = equations.relative_attention(q, k, v, self.rows, self.cols, *how, self.kept)
         return rearrange(y, "n h c i j -> n (h c) i j")
 
     def reset_parameters(self) -> None:

@@ -192,21 +192,15 @@ class ExpandingVisualAttention(nn.Module):
         self.first_query = feed_forward(model_channels, model_channels)
         self.normed = normed
         if normed:
-            self.pixel_norm, self.query_norm = (
-                nn.LayerNorm(in_channels),
-                nn.LayerNorm(model_channels),
-            )
+            self.pixel_norm = nn.LayerNorm(in_channels)
+            self.query_norm = nn.LayerNorm(model_channels)
         self.looks, self.recalls = nn.ModuleList(), nn.ModuleList()
         for offsets in blocks:
-            self.looks.append(
-                Attention(
-                    in_channels, model_channels, num_heads, offsets if self.position else None
-                )
-            )
+            placed = offsets if self.position else None
+            self.looks.append(Attention(in_channels, model_channels, num_heads, placed))
+        Recall = self.Recall or Attention
         for _ in blocks:
-            self.recalls.append(
-                (self.Recall or Attention)(model_channels, model_channels, num_heads)
-            )
+            self.recalls.append(Recall(model_channels, model_channels, num_heads))
         self.output = feed_forward(model_channels, out_channels)
 
     def forward(self, x: Map) -> Float[Tensor, "n out 1 1"]:
@@ -216,9 +210,8 @@ class ExpandingVisualAttention(nn.Module):
         with torch.autocast(x.device.type if not x.is_meta else "cpu", enabled=False):
             x = x.to(self.first_query[0].bias.dtype)
             if self.normed:
-                x = rearrange(
-                    self.pixel_norm(rearrange(x, "n c i j -> n i j c")), "n i j c -> n c i j"
-                )
+                x = self.pixel_norm(rearrange(x, "n c i j -> n i j c"))
+                x = rearrange(x, "n i j c -> n c i j")
             q = self.first_query(self.convolution(x))
             if self.normed:
                 q = self.query_norm(q)

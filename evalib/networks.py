@@ -52,14 +52,10 @@ class BasicBlock(nn.Module):
         self, in_channels: int, out_channels: int, stride: int, mix, shortcut=PaddedShortcut
     ):
         super().__init__()
-        self.mix1, self.norm1 = (
-            mix(in_channels, out_channels, stride=stride),
-            nn.BatchNorm2d(out_channels),
-        )
-        self.mix2, self.norm2 = (
-            mix(out_channels, out_channels, stride=1),
-            nn.BatchNorm2d(out_channels),
-        )
+        self.mix1 = mix(in_channels, out_channels, stride=stride)
+        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.mix2 = mix(out_channels, out_channels, stride=1)
+        self.norm2 = nn.BatchNorm2d(out_channels)
         self.shortcut = shortcut(in_channels, out_channels, stride)
 
     def forward(self, x: Map) -> Out:
@@ -118,20 +114,16 @@ class Network(nn.Module):
 
     def __init__(self, row, num_classes: int = 10, in_channels: int = 3):
         super().__init__()
-        channels, each = (
-            row.widths[0],
-            lambda part: part if isinstance(part, tuple) else (part,) * len(row.blocks),
-        )
-        self.stem = nn.Sequential(
-            convolution_3x3(in_channels, channels), nn.BatchNorm2d(channels), nn.ReLU()
-        )
+        channels = row.widths[0]
+        stem = convolution_3x3(in_channels, channels)
+        self.stem = nn.Sequential(stem, nn.BatchNorm2d(channels), nn.ReLU())
         self.stages = nn.Sequential()
-        stages = zip(row.blocks, row.widths, each(row.block), each(row.mix), strict=True)
-        for stage, (blocks, width, Block, mix) in enumerate(stages):
-            for block in range(blocks):
-                self.stages.append(
-                    Block(channels, width, 2 if stage and not block else 1, mix, row.shortcut)
-                )
+        Blocks, mixes = each_stage(row.block, row), each_stage(row.mix, row)
+        stages = zip(row.blocks, row.widths, Blocks, mixes, strict=True)
+        for stage, (count, width, Block, mix) in enumerate(stages):
+            for block in range(count):
+                stride = 2 if stage > 0 and block == 0 else 1
+                self.stages.append(Block(channels, width, stride, mix, row.shortcut))
                 channels = width
         self.summary = row.head(channels)
         self.classifier = nn.Linear(channels, num_classes)
@@ -144,6 +136,11 @@ class Network(nn.Module):
 
     def forward(self, x: Map) -> Float[Tensor, "n classes"]:
         return self.classifier(self.summary(self.features(x)))
+
+
+def each_stage(part, row) -> tuple:
+    """A part of a row for each of its stages, where one stands for all."""
+    return part if isinstance(part, tuple) else (part,) * len(row.blocks)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -79,11 +79,8 @@ class PublishedEVA(nn.Module):
         with torch.autocast(x.device.type if not x.is_meta else "cpu", enabled=False):
             x = x.to(self.rows.dtype)
             q = self.first_query(x[:, :, EXTENT // 2, EXTENT // 2])
-            memory = (
-                rearrange(x, "n d i j -> n (i j) d")
-                .index_select(1, self.pixels)
-                .split(self.sizes, dim=1)
-            )
+            pixels = rearrange(x, "n d i j -> n (i j) d").index_select(1, self.pixels)
+            memory = pixels.split(self.sizes, dim=1)
             seen: list[Tensor] = []
             forecast = None
             for s, r in enumerate(self.offsets()):
@@ -111,11 +108,8 @@ class PublishedEVA(nn.Module):
 
     def recall(self, s: int, seen: list[Vector]) -> Vector:
         """Attention of the newest look over all looks so far."""
-        memory, W, around = (
-            torch.stack(seen, dim=1),
-            self.recalls[s - 1],
-            self.around_recalls[s - 1],
-        )
+        memory = torch.stack(seen, dim=1)
+        W, around = self.recalls[s - 1], self.around_recalls[s - 1]
         if self.whole:
             y = self.attend(W["Q"](seen[-1]), W, memory, self.slots[s - 1], self.scale)
         else:
@@ -176,10 +170,8 @@ class Around(nn.Module):
         super().__init__()
         self.W_O = linear(channels, channels, whole, bias=not whole)
         self.norm1 = nn.LayerNorm(channels)
-        self.feed_forward, self.norm2 = (
-            feed_forward(channels, channels, channels, whole),
-            nn.LayerNorm(channels),
-        )
+        self.feed_forward = feed_forward(channels, channels, channels, whole)
+        self.norm2 = nn.LayerNorm(channels)
 
     def forward(self, query: Vector, y: Vector) -> Vector:
         x = self.norm1(query + y)
@@ -197,10 +189,8 @@ def feed_forward(
     in_channels: int, hidden: int, out_channels: int, whole: bool, bias: bool = True
 ) -> nn.Sequential:
     """Two linear layers with LeakyReLU, and in the whole code dropout, between them."""
-    first, second = (
-        linear(in_channels, hidden, whole, bias),
-        linear(hidden, out_channels, whole, bias),
-    )
+    first = linear(in_channels, hidden, whole, bias)
+    second = linear(hidden, out_channels, whole, bias)
     return nn.Sequential(first, nn.LeakyReLU(), *([Dropout()] if whole else []), second)
 
 

@@ -19,9 +19,7 @@ class Trace(NamedTuple):
     queries: tuple[Tensor, ...]  # q0 … q3, each n d
     looks: tuple[Tensor, ...]  # attn0 … attn3, what Attention 2D gave, each n d
     look_weights: tuple[Tensor, ...]  # n h m, m = 1, 8, 16, 24, row-major in the ring
-    recall_weights: tuple[
-        Tensor, ...
-    ]  # of Attention 1D: n h s, s = 2, 3, 4, 5: q0, attn0, attn1, …
+    recall_weights: tuple[Tensor, ...]  # n h s, s = 2, 3, 4, 5: of q0, attn0, attn1, …
 
 
 class Windows(NamedTuple):
@@ -84,13 +82,9 @@ class AttentionHealth(NamedTuple):
     """
 
     largest_logit: float  # of all looks and recalls
-    pixels: tuple[
-        float, ...
-    ]  # in effect, of each look: e to the entropy of its weights, the mean of images and heads
+    pixels: tuple[float, ...]  # in effect, of each look: e to the entropy of its weights, the mean
     sizes: tuple[int, ...]  # the pixels that each look may choose from
-    sameness: (
-        float  # of q0 over the images: 1 if all have one direction, near 0 if each has its own
-    )
+    sameness: float  # of q0 over the images: 1 if it has one direction, near 0 if each has its own
 
     def __str__(self) -> str:
         logit = f"largest logit {self.largest_logit:.0f}: "
@@ -134,10 +128,9 @@ def check_attention(module: nn.Module, x: Tensor) -> AttentionHealth:
         )
     traced = twin(module)
     for part in traced.modules():  # in training mode running averages move
-        part._buffers = {
-            name: buffer if buffer is None else buffer.clone()
-            for name, buffer in part._buffers.items()
-        }
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                part._buffers[name] = buffer.clone()
     heard: list[float] = []
 
     def hear(layer: SingleQueryAttention, inputs, _) -> None:

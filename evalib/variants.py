@@ -2,9 +2,9 @@
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
+from evalib.equations import Memory, Vector, Weights
 from evalib.eva import EqualisedLinear, SingleQueryAttention
 from evalib.published import PublishedEVA
 
@@ -18,19 +18,11 @@ class LetterAttention(SingleQueryAttention):
 class ResidualAttention(LetterAttention):
     """``LayerNorm(query + attention)``, logits without a scale."""
 
-    def __init__(
-        self,
-        memory_channels: int,
-        model_channels: int,
-        num_heads: int,
-        offsets: Int[Tensor, "2 m"] | None = None,
-    ):
-        super().__init__(memory_channels, model_channels, num_heads, offsets)
+    def __init__(self, memory_channels: int, model_channels: int, *how):
+        super().__init__(memory_channels, model_channels, *how)
         self.norm = nn.LayerNorm(model_channels)
 
-    def forward(
-        self, query: Float[Tensor, "n d"], memory: Float[Tensor, "n m cin"]
-    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n h m"]]:
+    def forward(self, query: Vector, memory: Memory) -> tuple[Vector, Weights]:
         y, weights = super().forward(query, memory)
         return self.norm(query + y), weights
 
@@ -38,20 +30,12 @@ class ResidualAttention(LetterAttention):
 class StandardAttention(SingleQueryAttention):
     """Scaled, and ``LayerNorm(query + W_O attention)``: the sub-layer of Vaswani et al. 2017."""
 
-    def __init__(
-        self,
-        memory_channels: int,
-        model_channels: int,
-        num_heads: int,
-        offsets: Int[Tensor, "2 m"] | None = None,
-    ):
-        super().__init__(memory_channels, model_channels, num_heads, offsets)
+    def __init__(self, memory_channels: int, model_channels: int, *how):
+        super().__init__(memory_channels, model_channels, *how)
         self.W_O = EqualisedLinear(model_channels, model_channels, bias=False)
         self.norm = nn.LayerNorm(model_channels)
 
-    def forward(
-        self, query: Float[Tensor, "n d"], memory: Float[Tensor, "n m cin"]
-    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n h m"]]:
+    def forward(self, query: Vector, memory: Memory) -> tuple[Vector, Weights]:
         y, weights = super().forward(query, memory)
         return self.norm(query + self.W_O(y)), weights
 

@@ -64,8 +64,8 @@ def self_attention(
     rows: Float[Tensor, "h half k"],
     cols: Float[Tensor, "h half k"],
     num_heads: int,
-    stride: int = 1,
     scale: float | int | Tensor = 1.0,
+    stride: int = 1,
 ) -> Out:
     """Eq. 3 of ``q = W_Q x``, ``k = W_K x`` and ``v = W_V x``, by one product, for as many images
     at a time as fit.
@@ -80,12 +80,8 @@ def self_attention(
             projected = F.conv2d(images, rearrange(weight, "cout cin -> cout cin 1 1"))
             qkv = rearrange(projected, "n (three h c) i j -> n three h c i j", three=3, h=num_heads)
         else:  # the batch last in memory
-            qkv = rearrange(
-                cpu.project(images, weight),
-                "n (three h c) i j -> n three h c i j",
-                three=3,
-                h=num_heads,
-            )
+            projected = cpu.project(images, weight)
+            qkv = rearrange(projected, "n (three h c) i j -> n three h c i j", three=3, h=num_heads)
         y = rearrange(joint_attention(qkv, rows, cols, scale, stride), "n h c i j -> n (h c) i j")
         return y.contiguous() if x.device.type == "cpu" else y
 
@@ -107,9 +103,7 @@ def joint_attention(
     if rows.shape != cols.shape:
         given = f"rows {tuple(rows.shape)} and cols {tuple(cols.shape)}"
         raise ValueError(f"{given} must have one shape, (h, c/2, k)")
-    if isinstance(
-        scale, Tensor
-    ):  # one that is learned has its gradient here, for the operator takes a number
+    if isinstance(scale, Tensor):  # learned: its gradient is here, the operator takes a number
         qkv, scale = torch.cat([scale * qkv[:, :1], qkv[:, 1:]], dim=1), 1.0
     if qkv.device.type == "cpu" and attends_over_the_map(qkv, rows.shape[-1]):
         return cpu.over_the_map(qkv, rows, cols, stride, scale)
@@ -171,19 +165,17 @@ def empty_outputs(qkv, rows, cols, stride, scale):
     if by_kernels(qkv):
         y = rearrange(qkv.new_empty(n, high, wide, h, c), "n i j h c -> n h c i j")
         return y, qkv.new_empty(n, h, high, wide, dtype=torch.float32)
-    weights = qkv.new_empty(
-        k, k, h, high, wide, n, dtype=torch.promote_types(qkv.dtype, torch.float32)
-    )
+    dtype = torch.promote_types(qkv.dtype, torch.float32)
+    weights = qkv.new_empty(k, k, h, high, wide, n, dtype=dtype)
     return qkv.new_empty(h, c, high, wide, n).movedim(-1, 0), weights.movedim(-1, 0)
 
 
 @window_attention_backward.register_fake
 def empty_gradients(dy, qkv, rows, cols, y, kept, stride, scale):
-    dqkv = (
-        torch.empty_like(qkv)
-        if by_kernels(qkv)
-        else qkv.new_empty(*qkv.shape[1:], len(qkv)).movedim(-1, 0)
-    )
+    if by_kernels(qkv):
+        dqkv = torch.empty_like(qkv)
+    else:
+        dqkv = qkv.new_empty(*qkv.shape[1:], len(qkv)).movedim(-1, 0)
     return dqkv, kept.new_empty(rows.numel() + cols.numel())
 
 
@@ -195,14 +187,8 @@ def save(ctx, inputs, output) -> None:
 def differentiate(ctx, dy, _):
     qkv, rows, cols, y, kept = ctx.saved_tensors
     dqkv, tables = window_attention_backward(dy, qkv, rows, cols, y, kept, ctx.stride, ctx.scale)
-    d_rows, d_cols = tables.split([rows.numel(), cols.numel()])
-    return (
-        dqkv,
-        d_rows.view_as(rows).to(rows.dtype),
-        d_cols.view_as(cols).to(cols.dtype),
-        None,
-        None,
-    )
+    d_rows, d_cols = tables.to(rows.dtype).split([rows.numel(), cols.numel()])
+    return dqkv, d_rows.view_as(rows), d_cols.view_as(cols), None, None
 
 
 def refuse(ctx, *_):
@@ -220,9 +206,8 @@ def as_written(
 window_attention.register_autograd(differentiate, setup_context=save)
 window_attention_backward.register_autograd(refuse, setup_context=lambda ctx, inputs, output: None)
 LIBRARY = torch.library.Library("evalib", "FRAGMENT")
-LIBRARY.impl(
-    "window_attention", as_written, "FuncTorchDynamicLayerFrontMode"
-)  # whenever a transform is at work
+# this key stands for: a transform is at work
+LIBRARY.impl("window_attention", as_written, "FuncTorchDynamicLayerFrontMode")
 
 
 def by_kernels(x: Tensor) -> bool:

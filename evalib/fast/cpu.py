@@ -99,9 +99,8 @@ def shifted_backward(
         d = d_logits[a, b, :, None][here]
         dq[here].addcmul_(d, k[there])
         dk[there].addcmul_(d, q[here])
-    d_row, d_col = (
-        rearrange(d_logits.sum(dim=axis), "k h i j n -> h k (i j n)") for axis in (1, 0)
-    )
+    d_row = rearrange(d_logits.sum(dim=1), "a h i j n -> h a (i j n)")
+    d_col = rearrange(d_logits.sum(dim=0), "b h i j n -> h b (i j n)")
     pixels = q.flatten(2)
     d_rows, d_cols = pixels[:, :half] @ d_row.mT, pixels[:, half:] @ d_col.mT
     dq[:, :half] += (rows.to(q.dtype) @ d_row).view_as(dq[:, :half])
@@ -122,13 +121,11 @@ def shifted_inputs(
     q = q if scale == 1 else scale * q
     if not logits:
         return [q, k, v, None, None]
-    pairs = zip((rows, cols), q.split([rows.shape[1], cols.shape[1]], dim=1), strict=True)
-    return [
-        q,
-        k,
-        v,
-        *((r.to(q.dtype).mT @ part.flatten(2)).unflatten(2, q.shape[2:]) for r, part in pairs),
-    ]
+    found = [q, k, v]
+    for r, part in zip((rows, cols), q.split(rows.shape[1], dim=1), strict=True):
+        product = r.to(q.dtype).mT @ part.flatten(2)
+        found.append(product.unflatten(2, q.shape[2:]))
+    return found
 
 
 def shifts(size: int, stride: int, extent: torch.Size, queries: torch.Size) -> Iterator[tuple]:
@@ -137,11 +134,10 @@ def shifts(size: int, stride: int, extent: torch.Size, queries: torch.Size) -> I
     """
     for a in range(size):
         for b in range(size):
-            spans = [
-                span(o - size // 2, stride, m, i)
-                for o, m, i in zip((a, b), extent, queries, strict=True)
-            ]
-            here, there = ((..., *axes, slice(None)) for axes in zip(*spans, strict=True))
+            rows_here, rows_there = span(a - size // 2, stride, extent[0], queries[0])
+            cols_here, cols_there = span(b - size // 2, stride, extent[1], queries[1])
+            here = ..., rows_here, cols_here, slice(None)
+            there = ..., rows_there, cols_there, slice(None)
             yield a, b, here, there
 
 
@@ -151,9 +147,8 @@ def span(offset: int, stride: int, extent: int, queries: int) -> tuple[slice, sl
     last = min(queries, (extent - 1 - offset) // stride + 1)
     if first >= last:
         return slice(0), slice(0)
-    return slice(first, last), slice(
-        first * stride + offset, (last - 1) * stride + offset + 1, stride
-    )
+    pixels = slice(first * stride + offset, (last - 1) * stride + offset + 1, stride)
+    return slice(first, last), pixels
 
 
 def over_the_map(
@@ -171,12 +166,9 @@ def over_the_map(
     row, col = q.split([rows.shape[1], cols.shape[1]], dim=2)
     row = scale * einsum(row, rows.to(q.dtype), "n h c i j, h c a -> n h i j a")
     col = scale * einsum(col, cols.to(q.dtype), "n h c i j, h c b -> n h i j b")
-    row = at_pixels(
-        row, repeat(position(k.shape[-2], rows.shape[-1], stride, q), "i m -> i j m", j=q.shape[-1])
-    )
-    col = at_pixels(
-        col, repeat(position(k.shape[-1], cols.shape[-1], stride, q), "j m -> i j m", i=q.shape[-2])
-    )
+    above, beside = (position(k.shape[axis], rows.shape[-1], stride, q) for axis in (-2, -1))
+    row = at_pixels(row, repeat(above, "i m -> i j m", j=q.shape[-1]))
+    col = at_pixels(col, repeat(beside, "j m -> i j m", i=q.shape[-2]))
     logits = rearrange(row, "n h i j a -> n h i j a 1") + rearrange(col, "n h i j b -> n h i j 1 b")
     q, k, v = (rearrange(t, "n h c i j -> n h (i j) c") for t in (q, k, v))
     logits = rearrange(logits, "n h i j a b -> n h (i j) (a b)")

@@ -61,9 +61,11 @@ def launches(
         if high * wide > 64:
             small = tile(high, wide, 32, 64)._replace(warps=2)
             return Launches(small, small, small)
-    most = (
-        16 if c > 64 else 32 if dtype == torch.float32 or (c > 32 and capability < (8, 0)) else 64
-    )
+    most = 64
+    if dtype == torch.float32 or (c > 32 and capability < (8, 0)):
+        most = 32
+    if c > 64:
+        most = 16
     query_tile = tile(high, wide, most, most)
     return Launches(query_tile, query_tile, tile(height, width, most, most))
 
@@ -111,10 +113,8 @@ def query_constants(
     that it sees.
     """
     size = rows.shape[2]
-    reach_rows, reach_cols = (
-        min(extent, (tile - 1) * stride + size)
-        for extent, tile in ((height, how.rows), (width, how.cols))
-    )
+    reach_rows = min(height, (how.rows - 1) * stride + size)
+    reach_cols = min(width, (how.cols - 1) * stride + size)
     return {
         "CHANNELS": c,
         "HALF": rows.shape[1],
@@ -132,10 +132,8 @@ def query_constants(
 
 def key_constants(size: int, stride: int, high: int, wide: int, how: Launch) -> dict:
     """The same for a tile of pixels with the queries that see it."""
-    reach_high, reach_wide = (
-        min(extent, (tile + size - 2) // stride + 1)
-        for extent, tile in ((high, how.rows), (wide, how.cols))
-    )
+    reach_high = min(high, (how.rows + size - 2) // stride + 1)
+    reach_wide = min(wide, (how.cols + size - 2) // stride + 1)
     return {
         "TILE_ROWS": how.rows,
         "TILE_COLS": how.cols,
@@ -158,9 +156,8 @@ def check_offsets(t: Tensor) -> None:
     """``ValueError`` if the entries of one image lie further apart than 32 bits count, as the
     kernels do.
     """
-    reach = sum(
-        (extent - 1) * stride for extent, stride in zip(t.shape[1:], t.stride()[1:], strict=True)
-    )
+    axes = zip(t.shape[1:], t.stride()[1:], strict=True)
+    reach = sum((extent - 1) * stride for extent, stride in axes)
     if reach >= 2**31:
         raise ValueError(
             f"one image has {tuple(t.shape[1:])} entries of q, k and v, the kernels reach 2³¹:"
@@ -184,12 +181,8 @@ def forward(
     high, wide = -(-height // stride), -(-width // stride)
     y = qkv.new_empty(n, high, wide, h, c).permute(0, 3, 4, 1, 2)
     lse = qkv.new_empty(n, h, high, wide, dtype=torch.float32)
-    how = check_launch(
-        how
-        or launches(
-            c, rows.shape[2], stride, height, width, qkv.dtype, capability(qkv.device)
-        ).forward
-    )
+    rule = launches(c, rows.shape[2], stride, height, width, qkv.dtype, capability(qkv.device))
+    how = check_launch(how or rule.forward)
     q, k, v = qkv.unbind(1)
     with LAUNCH, torch.cuda.device_of(qkv):
         forward_kernel[n * h, tiles(high, wide, how)](

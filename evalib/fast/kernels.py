@@ -107,18 +107,16 @@ def forward_kernel(
     # the block of ROWS × COLS pixels that holds every window of the tile
     first_row = first(STRIDE * first_i - SIZE // 2, height, ROWS)
     first_col = first(STRIDE * first_j - SIZE // 2, width, COLS)
-    top = tl.full(
-        (TILE_I * TILE_J,), -1e38, tl.float32
-    )  # the largest logit so far: the sums are relative to it
+    # the largest logit so far, to which the sums are relative
+    top = tl.full((TILE_I * TILE_J,), -1e38, tl.float32)
     total = tl.zeros((TILE_I * TILE_J,), tl.float32)
     value = tl.zeros((TILE_I * TILE_J, LANES), tl.float32)
     for start in range(0, ROWS * COLS, KEYS):
         row, col, exists = spots(first_row, first_col, start, ROWS, COLS, KEYS)
         k_ab = vectors(k + source, row * in_i + col * in_j, exists, channel, CHANNELS)
         v_ab = vectors(v + source, row * in_i + col * in_j, exists, channel, CHANNELS)
-        a = (
-            row[None, :] - (STRIDE * i - SIZE // 2)[:, None]
-        )  # where in the window of each query each pixel lies
+        # where in the window of each query each pixel lies
+        a = row[None, :] - (STRIDE * i - SIZE // 2)[:, None]
         b = col[None, :] - (STRIDE * j - SIZE // 2)[:, None]
         logit = softmax_logits(q_ij, k_ab, q_row, q_col, a, b, asked, exists, scale, SIZE, OFFSETS)
         higher = tl.maximum(top, tl.max(logit, axis=1))
