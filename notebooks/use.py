@@ -278,7 +278,8 @@ head(torch.randn(2, 64, 5, 5)).shape, anysize(torch.randn(2, 64, 12, 20)).shape
 #
 # `evalib.export` writes a file that runs without evalib. Pixels go in, uint8 `n 3 i j` for any number of images, and scores come
 # out; normalisation is inside. It takes any network that `evalib.predict` takes, yours too. The format `pt2` needs PyTorch to run,
-# `onnx` any ONNX runtime. To write `onnx` you need `evalib[export]`.
+# `onnx` any ONNX runtime. To write `onnx` you need `evalib[export]`. With `size="any"` the file takes images of every size, where the
+# network does: an EVANet does not.
 
 # %% tags=["remove-stderr"]
 path = evalib.export(evanet, folder / "evanet.pt2", classes=evalib.CLASSES)

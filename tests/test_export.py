@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import jaxtyping
 import numpy as np
 import onnxruntime
 import pytest
@@ -131,6 +132,22 @@ def test_another_size_and_number_of_classes(tmp_path):
     program, classes = run_onnx(path)
     torch.testing.assert_close(program(images), evalib.predict(network, images), rtol=0, atol=1e-4)
     assert json.loads(classes) == ["a", "b", "c"]
+
+
+def test_one_file_takes_images_of_any_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # sizes are symbols there
+    network = evalib.build("sanet20-small")
+    program, _ = run_pt2(export.export(network, tmp_path / "mine.pt2", size="any"))
+    for shape in (2, 3, 32, 32), (1, 3, 33, 47), (3, 3, 64, 20):
+        images = torch.randint(256, shape, dtype=torch.uint8)
+        want = evalib.predict(network, images)
+        torch.testing.assert_close(program(images), want, rtol=0, atol=1e-4)
+
+
+def test_a_network_of_one_size_is_not_exported_for_any(tmp_path):
+    with pytest.raises(ValueError, match=r"an EVANet reads 8×8 or 7×7.* size=\(32, 32\)"):
+        export.export(evalib.build("evanet20-small"), tmp_path / "mine.pt2", size="any")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("mode", [True, False])

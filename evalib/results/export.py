@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -54,7 +55,7 @@ def export(
     path: str | Path,
     format: str | None = None,
     classes: Sequence[str] | None = None,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, int] | Literal["any"] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write ``network`` to ``path``: its input ``images`` is uint8 ``n 3 i j`` for any n, its
@@ -64,8 +65,9 @@ def export(
     Normalisation is inside. The names ``classes`` and the ``preprocessing`` that is inside go into
     the file (ONNX: metadata; pt2: extra files ``classes.json`` and ``preprocessing.json``).
     ``size``, height and width, is by default that of the images that the network was trained on,
-    else 32×32. ``ValueError`` without a format, or against the suffix, for classes that are not the
-    network's, or where the file is there already, without ``overwrite``.
+    else 32×32; with "any" one file takes every size. ``ValueError`` without a format, or against
+    the suffix, for classes that are not the network's, for any size of a network that takes one
+    alone, as EVANets do, or where the file is there already, without ``overwrite``.
     """
     path = Path(path).expanduser()
     kind = format or path.suffix.removeprefix(".")
@@ -84,11 +86,23 @@ def export(
         )
     if kind == "onnx":
         need("export", "onnx", "onnxscript")
-    size = size or trained_on(network) or (32, 32)
-    images = torch.zeros(EXAMPLES, 3, *size, dtype=torch.uint8)
+    if size is None or size == "any":
+        height, width = trained_on(network) or (32, 32)
+    else:
+        height, width = size
+    images = torch.zeros(EXAMPLES, 3, height, width, dtype=torch.uint8)
     predict(network, images, classes=classes)  # refuses what does not fit
-    batch = {"images": {0: torch.export.Dim("n", min=1)}}
-    program = torch.export.export(Deployed(network), (images,), dynamic_shapes=batch)
+    deployed, free = Deployed(network), {0: torch.export.Dim("n", min=1)}
+    if size == "any":
+        free |= dict.fromkeys((2, 3), torch.export.Dim.DYNAMIC)
+        try:
+            deployed(images.new_zeros(EXAMPLES, 3, height + 8, width + 16))
+        except Exception as error:  # whatever a network of one size says
+            raise ValueError(
+                f"the network takes no images of any size ({error}): export it for one, as by"
+                f" size={height, width}"
+            ) from error
+    program = torch.export.export(deployed, (images,), dynamic_shapes={"images": free})
     inside = (
         "uint8, n 3 i j; divided by 255, less the mean and divided by the standard deviation of"
         " each channel, inside"
