@@ -38,14 +38,16 @@ from IPython.display import Markdown
 
 from evalib import TABLE_1
 from evalib.eva import EqualisedLinear
-from evalib.experiments import ROWS, experiment
+from evalib.experiments import CHOSEN, ROWS, experiment
 from evalib.pages.display import picture, source, table
 from evalib.pages.figures import COLOURS, INK, described, panels, styled
 from evalib.results import choice, reading, records, words
-from evalib.results.records import complete
+from evalib.results.records import find_runs
 
-results = records.results()
-small = {name: complete(choice.row_of(name), "paper") for name in ("letter", "scaled")}
+results, runs = records.results(), records.load_records()
+letter, scaled = (
+    find_runs(runs, choice.row_of(name).name, ("paper",)) for name in ("letter", "scaled")
+)
 
 
 @styled
@@ -68,18 +70,18 @@ def by_epoch(courses, what="validation_accuracy", label="validation accuracy, %"
 # ## The letter falls
 
 # %% tags=["hide-input"]
-fallen, survivor = small["letter"]
+fallen, survivor = letter.itertuples()
 again = records.unfinished_curve("evanet20-small-letter-seed0")
-low = min(survivor["curve"][20:], key=lambda row: row["validation_accuracy"])
+low = min(survivor.curve[20:], key=lambda row: row["validation_accuracy"])
 picture(
     by_epoch(
         [
             *(
-                (f"scaled, seed {each['seed']}", each["curve"], COLOURS["scaled"], "-")
-                for each in small["scaled"][:1]
+                (f"scaled, seed {each.seed}", each.curve, COLOURS["scaled"], "-")
+                for each in scaled[:1].itertuples()
             ),
-            ("letter, seed 0, EVA in 16 bits", fallen["curve"], COLOURS["letter"], "-"),
-            ("letter, seed 1, EVA in 32 bits", survivor["curve"], COLOURS["letter"], "--"),
+            ("letter, seed 0, EVA in 16 bits", fallen.curve, COLOURS["letter"], "-"),
+            ("letter, seed 1, EVA in 32 bits", survivor.curve, COLOURS["letter"], "--"),
             ("letter, seed 0, 32 bits, on a CPU", again, COLOURS["letter"], ":"),
         ]
     ),
@@ -90,8 +92,8 @@ picture(
 
 # %% tags=["hide-input"]
 Markdown(
-    f"One run of the letter ended at {fallen['test']['accuracy']:.1f} % of the test images, the "
-    f"other at {survivor['test']['accuracy']:.1f} %. The first computed EVA in 16 bits. That was "
+    f"One run of the letter ended at {fallen.test_accuracy:.1f} % of the test images, the "
+    f"other at {survivor.test_accuracy:.1f} %. The first computed EVA in 16 bits. That was "
     "our choice, and not the paper's. The other kept EVA in 32 bits: it fell to "
     f"{low['validation_accuracy']:.1f} % in validation after epoch {low['epoch']}, and came back. "
     "A third run has the first weights of the first one, but computed in 32 bits on a CPU. It "
@@ -109,16 +111,16 @@ Markdown(
 
 # %% tags=["hide-input"]
 lines = []
-for record, read in reading.recorded():
-    name = choice.reading(experiment(record["experiment"])) if record["tier"] == "paper" else None
-    if name in ("letter", "scaled"):
+for run, read in reading.find_readings():
+    name = experiment(run.experiment).variant
+    if run.tier == "paper" and name in ("letter", "scaled"):
         looks = [look for look in read["vectors"] if look["pixels"] > 1 and look["effective"]]
         q0 = read["vectors"][0]["changed"]
         ring_of_8 = next(look["changed"] for look in looks if look["pixels"] == 8)
         lines.append(
             [
                 name,
-                record["seed"],
+                run.seed,
                 f"{read['right']:.1f}",
                 *(f"{look['effective']:.1f} of {look['pixels']}" for look in looks),
                 f"{100 * ring_of_8 / read['images']:.1f}",
@@ -269,7 +271,7 @@ waiting = "; ".join(
 )
 trained = [each.mean for each in candidates if each.mean is not None and not each.collapsed]
 Markdown(
-    f"The choice is **{choice.default()}**. The variants that never collapsed lie within "
+    f"The choice is **{CHOSEN}**. The variants that never collapsed lie within "
     f"{max(trained) - min(trained):.2f} points of each other, so this is a choice among near "
     "equals. The first rule looked at the small network alone, and the next section shows what it missed. The rule of today asks "
     "first whether a variant behaves alike at all widths, and whether its large network trains. "
@@ -291,12 +293,12 @@ residual, sanet = (
     records.unfinished_curve(f"{name}-seed0")
     for name in ("evanet20-large-residual", "sanet20-large")
 )
-resnet = complete(TABLE_1[3], "paper")[0]
+resnet = find_runs(runs, TABLE_1[3].name, ("paper",))["curve"].iloc[0]
 low = min(residual[5:], key=lambda row: row["validation_accuracy"])
 picture(
     by_epoch(
         [
-            ("ResNet-20 large", resnet["curve"], COLOURS["ResNet"], "-"),
+            ("ResNet-20 large", resnet, COLOURS["ResNet"], "-"),
             ("SANet-20 large (stopped)", sanet, COLOURS["SANet"], "-"),
             ("EVANet-20 large, residual (stopped)", residual, COLOURS["residual"], "-"),
         ]
@@ -472,23 +474,14 @@ Markdown(
 
 # %% tags=["hide-input"]
 lines = []
-for name, row in ROWS.items():
+for name in ROWS:
     if not name.startswith("evanet20-large"):
         continue
     for tier in ("quick", "paper"):
-        for record in complete(row, tier):
-            best = max(epoch["validation_accuracy"] for epoch in record["curve"])
-            last_one = record["validation_accuracy"]
-            lines.append(
-                [
-                    f"`{name}`",
-                    tier,
-                    record["seed"],
-                    f"{best:.1f}",
-                    f"{last_one:.1f}",
-                    f"{record['test']['accuracy']:.2f}",
-                ]
-            )
+        for run in find_runs(runs, name, (tier,)).itertuples():
+            best = max(epoch["validation_accuracy"] for epoch in run.curve)
+            validation = [f"{best:.1f}", f"{run.validation_accuracy:.1f}"]
+            lines.append([f"`{name}`", tier, run.seed, *validation, f"{run.test_accuracy:.2f}"])
 heads = ["network", "tier", "seed", "validation, %: best", "last", "test, %"]
 table(heads, lines) if lines else Markdown(
     "**No run of a large EVANet is recorded yet**, neither for 15 epochs nor for 150. So that "
@@ -507,7 +500,7 @@ large = (
 )
 Markdown(
     "Built exactly as the text says, EVA falls apart in training: one of two runs ended at "
-    f"{fallen['test']['accuracy']:.1f} %, with EVA in 16 bits; in 32 bits runs fall too, and come "
+    f"{fallen.test_accuracy:.1f} %, with EVA in 16 bits; in 32 bits runs fall too, and come "
     "back. Scaled logits stop the falls at 64 channels, and so do two other additions. At 256 "
     "channels all fail, because Adam's steps add up over the width; a rate of $64/d$ for EVA's "
     f"matrices mends the first steps. {large} A description can have every equation, and still "

@@ -34,12 +34,11 @@ import torch
 from IPython.display import Markdown
 
 from evalib import build, count_parameters
-from evalib.experiments import experiment
 from evalib.pages.display import picture, table
 from evalib.pages.figures import COLOURS, INK, ORANGE, described, panels, styled
 from evalib.results import records, statistics
 from evalib.results.costs import flops
-from evalib.results.records import complete, load_records
+from evalib.results.records import find_runs, load_records
 
 NETWORKS = {
     "resnet20-small": "mean",
@@ -53,15 +52,11 @@ DOTS = dict(
         NETWORKS, (COLOURS["ResNet"], INK, ORANGE, COLOURS["SANet"], COLOURS["EVANet"]), strict=True
     )
 )
-results, image = records.results(), torch.zeros(1, 3, 32, 32)
-full = {
-    name: [record["test"]["accuracy"] for record in complete(experiment(name), "paper")]
-    for name in NETWORKS
-}
-short = {
-    name: [record["test"]["accuracy"] for record in complete(experiment(name), "quick")]
-    for name in NETWORKS
-}
+results, known, image = records.results(), load_records(), torch.zeros(1, 3, 32, 32)
+full, short = (
+    {name: find_runs(known, name, (tier,))["test_accuracy"].tolist() for name in NETWORKS}
+    for tier in ("paper", "quick")
+)
 networks = {name: build(name).eval() for name in NETWORKS}
 parameters = {name: count_parameters(network) for name, network in networks.items()}
 operations = {name: flops(network, image) / 1e6 for name, network in networks.items()}
@@ -104,7 +99,7 @@ Markdown(
 
 
 # %% tags=["hide-input"]
-chance = statistics.noise(load_records())
+chance = statistics.noise(known)
 
 
 def accuracy(seeds):

@@ -39,21 +39,12 @@ from evalib import ABLATIONS, TABLE_1, load_data, load_pretrained, trace
 from evalib.ablations import KINDS
 from evalib.equations import ring
 from evalib.eva import EXTENT, RADII
-from evalib.experiments import experiment
+from evalib.experiments import CHOSEN, experiment
 from evalib.pages import figures
 from evalib.pages.display import picture, table
 from evalib.pages.figures import BLUE, COLOURS, INK, described, panels, styled
-from evalib.results import answer, choice, claims, costs, reading, statistics, tables
-from evalib.results.records import (
-    collapse,
-    complete,
-    highest,
-    load_records,
-    minutes,
-    reruns,
-    spent,
-    trusted,
-)
+from evalib.results import answer, claims, reading, statistics, tables
+from evalib.results.records import find_runs, load_records
 from evalib.results.words import difference, foreign, signed
 from evalib.training.data import MEAN, normalise
 
@@ -62,7 +53,8 @@ from evalib.training.data import MEAN, normalise
 
 # %% tags=["remove-input"]
 SHOWN = ("quick", "paper")  # smoke runs say nothing, and stay out of what is published
-found, counted = claims.claims(), costs.claims()
+runs = load_records()
+found, counted = claims.judge_claims(), claims.count_claims()
 full = [
     row
     for row in tables.table(tiers=("paper",))
@@ -150,7 +142,7 @@ Markdown(claims.markdown(counted))
 # out another reason for a difference. Its effect is its accuracy minus that of the row that it changes.
 
 # %% tags=["hide-input"]
-chance = statistics.noise(load_records())
+chance = statistics.noise(runs)
 effects = {}
 for row in changed:
     if row["effect_low"] is not None:
@@ -159,7 +151,7 @@ for row in changed:
             + " "
             + row["experiment"].split("20-")[1].removeprefix("small-")
         )
-        effects[label] = tables.effect(experiment(row["experiment"]), tiers=("paper",))[1]
+        _, effects[label] = tables.measure_effect(runs, experiment(row["experiment"]), ("paper",))
 if effects and chance:
     display(
         picture(
@@ -223,10 +215,10 @@ pairs = [
 ]
 lines = []
 for one, other in pairs:
-    tier, found_there = tables.contrast(one, other, tiers=SHOWN)
+    tier, found_there = tables.contrast(runs, one, other, SHOWN)
     lines.append(
         [
-            f"{choice.coded(one)} − {choice.coded(other)}",
+            f"`{one}` − `{other}`",
             difference(found_there),
             found_there.n or "–",
             tier or "not run",
@@ -244,7 +236,7 @@ table(["difference", "points", "common seeds", "tier"], lines)
 
 # %% tags=["hide-input"]
 FALLS = 76  # the first epoch at the lower rate
-overfit = {row.model: [record["curve"] for record in complete(row, "paper")] for row in TABLE_1[:3]}
+overfit = {row.model: [*find_runs(runs, row.name, ("paper",))["curve"]] for row in TABLE_1[:3]}
 
 
 @styled
@@ -300,15 +292,14 @@ Markdown(
 # %% tags=["hide-input"]
 chosen = []
 for row in ABLATIONS:
-    tier, records = (
-        highest(row, tiers=SHOWN) if row.test_each_epoch or row.kind == "D10" else (None, [])
-    )
-    for record in records:
+    if not row.test_each_epoch and row.kind != "D10":
+        continue
+    for run in find_runs(runs, row.name, SHOWN).itertuples():
         gains = []
         for accuracy in ("test_accuracy", "validation_accuracy"):
-            values = [epoch.get(accuracy) for epoch in record["curve"]]
+            values = [epoch.get(accuracy) for epoch in run.curve]
             gains.append("–" if None in values else signed(max(values) - values[-1]))
-        chosen.append([choice.coded(row.name), tier, record["seed"], *gains])
+        chosen.append([f"`{row.name}`", run.tier, run.seed, *gains])
 heads = ["run", "tier", "seed", "best − last, test", "best − last, validation"]
 table(heads, chosen) if chosen else Markdown("Neither was run.")
 
@@ -322,13 +313,10 @@ table(heads, chosen) if chosen else Markdown("Neither was run.")
 # vector says about its image does not count.
 
 # %% tags=["hide-cell"]
-measured = sorted(reading.recorded(), key=lambda pair: -pair[1]["right"])
+measured = sorted(reading.find_readings(), key=lambda pair: -pair[1]["right"])
 exchanged = defaultdict(list)
-for record, made_of in measured:
-    if (
-        record["tier"] == "paper"
-        and choice.reading(experiment(record["experiment"])) == choice.default()
-    ):
+for run, made_of in measured:
+    if run.tier == "paper" and experiment(run.experiment).variant == CHOSEN:
         for each in made_of["vectors"]:
             name = (
                 "$q_0$"
@@ -363,7 +351,7 @@ def exchange(found):
 
 picture(
     exchange(exchanged),
-    caption=f"<i>{choice.default().capitalize()}</i>, full schedule, 10,000 test images, a dot a "
+    caption=f"<i>{CHOSEN.capitalize()}</i>, full schedule, 10,000 test images, a dot a "
     "seed: how many predictions change when one vector is taken from an image of another class. "
     "The ring of 8, around the centre, counts most.",
 ) if exchanged else Markdown("No measurement is kept here.")
@@ -373,7 +361,7 @@ picture(
 
 # %% tags=["hide-cell"]
 lines = []
-for record, made_of in measured:
+for run, made_of in measured:
     q0, *looks = made_of["vectors"]
     spread = ", ".join(
         f"{each['effective']:.1f} of {each['pixels']}" for each in looks if each["pixels"] > 1
@@ -381,8 +369,8 @@ for record, made_of in measured:
     changes = ", ".join(
         f"{100 * each['changed'] / made_of['images']:.1f}" for each in made_of["vectors"]
     )
-    run = [choice.coded(record["experiment"]), record["seed"], record["tier"]]
-    lines.append([*run, f"{made_of['right']:.2f}", f"{q0['length']:.1f}", spread, changes])
+    cells = [f"`{run.experiment}`", run.seed, run.tier]
+    lines.append([*cells, f"{made_of['right']:.2f}", f"{q0['length']:.1f}", spread, changes])
 heads = [
     "network",
     "seed",
@@ -396,12 +384,12 @@ table(heads, lines) if lines else Markdown("No measurement is kept here.")
 
 # %% tags=["hide-input"]
 unread = {}
-for record, made_of in measured:
+for run, made_of in measured:
     looks = [each for each in made_of["vectors"] if each["vector"] != "q0"]
     few = [f"`{each['vector']}`" for each in looks if 1000 * each["changed"] < made_of["images"]]
     if few:
-        unread[f"{choice.coded(record['experiment'])} seed {record['seed']}"] = ", ".join(few)
-told = f": {'; '.join(f'{run} {few}' for run, few in unread.items())}" if unread else ""
+        unread[f"`{run.experiment}` seed {run.seed}"] = ", ".join(few)
+told = f": {'; '.join(f'{name} {few}' for name, few in unread.items())}" if unread else ""
 Markdown(
     "We call a look unread if another image's changes fewer than one prediction in a thousand. "
     f"That happens in {len(unread)} of {len(measured)} runs{told}."
@@ -411,14 +399,14 @@ Markdown(
 
 # %% tags=["hide-input"]
 fewest, upright = {}, ""
-for record, made_of in measured:
-    if record["tier"] != "paper":
+for run, made_of in measured:
+    variant = experiment(run.experiment).variant
+    if run.tier != "paper" or not variant:
         continue
     q0, *looks = made_of["vectors"]
-    variant = choice.reading(experiment(record["experiment"]))
     taken = [each["effective"] for each in looks if each["pixels"] > 1]
     fewest[variant] = min(fewest.get(variant, taken[0]), *taken)
-    if variant == "letter" and not collapse(record["curve"]):
+    if variant == "letter" and not run.collapsed:
         changed_by = [100 * each["changed"] / made_of["images"] for each in (q0, *looks)]
         upright = (
             " Its run that did not collapse answers by $q_0$: another's changes "
@@ -485,7 +473,7 @@ def correlations(found):
 
 picture(
     correlations(agreement),
-    caption=f"<i>{choice.default().capitalize()}</i>, seed 0, {len(images)} test images: the rank "
+    caption=f"<i>{CHOSEN.capitalize()}</i>, seed 0, {len(images)} test images: the rank "
     "correlation, within a ring, of a pixel's weight and of the fall in score when it is hidden. "
     "Bars are two standard errors.",
 )
@@ -510,20 +498,13 @@ Markdown(
 # another commit or on another machine.
 
 # %% tags=["hide-cell"]
-again = [
-    [
-        choice.coded(each["experiment"]),
-        each["tier"],
-        each["seed"],
-        each["finished"][:16].replace("T", " "),
-        f"{each['accuracy']:.2f}",
-        foreign(each["device"]),
-        each["commit"],
-        "yes" if each["counts"] else "no",
-    ]
-    for each in reruns()
-    if each["tier"] in SHOWN
-]
+again = []
+standard = runs[runs["standard"] & runs["tier"].isin(SHOWN)]
+reruns = standard[standard.duplicated(["tier", "experiment", "seed"], keep=False)]
+for run in reruns.sort_values(["experiment", "tier", "seed"], kind="stable").itertuples():
+    cells = [f"`{run.experiment}`", run.tier, run.seed, run.finished[:16].replace("T", " ")]
+    cells += [f"{run.test_accuracy:.2f}", foreign(run.device), (run.commit or "–")[:7]]
+    again.append([*cells, "yes" if run.counts else "no"])
 heads = ["run", "tier", "seed", "finished (UTC)", "test %", "device", "commit", "counts"]
 table(heads, again) if again else Markdown("No seed was run more than once.")
 
@@ -551,19 +532,18 @@ table(heads, again) if again else Markdown("No seed was run more than once.")
 # device share its time.
 
 # %% tags=["hide-input"]
-hours, runs = defaultdict(float), Counter()
-for tier in ("quick", "paper"):
-    for record in trusted(tier):
-        share = minutes(record) / 60 / record["shared"] / sum(spent(record).values())
-        for device, seconds in spent(record).items():
-            hours[tier, device] += share * seconds
-            runs[tier, device] += 1
+hours, number = defaultdict(float), Counter()
+for run in runs[runs["tier"].isin(SHOWN)].itertuples():
+    share = run.minutes / 60 / run.shared / sum(run.device_seconds.values())
+    for device, seconds in run.device_seconds.items():
+        hours[run.tier, device] += share * seconds
+        number[run.tier, device] += 1
 lines = [
     [
         tier,
         foreign(device),
         "CPU-hours" if device.startswith("CPU") else "GPU-hours",
-        runs[tier, device],
+        number[tier, device],
         f"{time:.2f}",
     ]
     for (tier, device), time in hours.items()

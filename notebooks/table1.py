@@ -38,10 +38,10 @@ from IPython.display import Markdown, display
 from evalib import TABLE_1
 from evalib.pages import figures
 from evalib.pages.display import check, picture, table
-from evalib.results import choice, tables, words
-from evalib.results.records import complete, rows_of
+from evalib.results import tables
+from evalib.results.records import find_runs, list_rows, load_records
 from evalib.results.statistics import binomial_error
-from evalib.results.words import between, number
+from evalib.results.words import between, describe_run, number
 
 # %% tags=["hide-input"]
 picture(
@@ -136,10 +136,12 @@ Markdown(
 # The precision is that of the network without EVA. Early records do not hold it, and a run on two devices had two.
 
 # %% tags=["hide-input"]
-records = [
-    record for tier in ("paper", "quick") for row in rows_of() for record in complete(row, tier)
-]
-table(words.RUN, map(words.run_cells, records)) if records else Markdown(
+runs = load_records()
+lines = []
+for tier in ("paper", "quick"):
+    for row in list_rows(runs):
+        lines += map(describe_run, find_runs(runs, row.name, (tier,)).itertuples())
+table([*lines[0]], [line.values() for line in lines]) if lines else Markdown(
     "No run has been recorded here."
 )
 
@@ -154,16 +156,16 @@ table(words.RUN, map(words.run_cells, records)) if records else Markdown(
 for tier in ("paper", "quick"):
     for size in ("small", "large"):
         found = {
-            choice.titled(row): complete(row, tier) for row in TABLE_1 if row.model.endswith(size)
+            row.title: [*find_runs(runs, row.name, (tier,))["curve"]]
+            for row in TABLE_1
+            if row.model.endswith(size)
         }
         if sum(map(bool, found.values())) < 2:
             continue
         display(
             Markdown(f"Tier `{tier}`, {size}:"),
             picture(
-                *figures.curves(
-                    {model: [each["curve"] for each in several] for model, several in found.items()}
-                ),
+                *figures.curves(found),
                 caption=f"Training loss and validation accuracy at <code>{tier}</code>, {size} "
                 "networks, a line a seed.",
             ),

@@ -52,7 +52,6 @@ from evalib.batch import notebook
 from evalib.pages import figures
 from evalib.pages.display import picture
 from evalib.results import records, weights
-from evalib.results.choice import titled
 from evalib.results.run import run_in_turn
 from evalib.results.words import foreign
 from evalib.training import data
@@ -154,7 +153,7 @@ for record in recorded:
     test, name = record["test"], f"seed {record['seed']}: " if len(runs) > 1 else ""
     display(
         Markdown(
-            f"{titled(evalib.experiments.experiment(experiment))}, {name}**{test['accuracy']:.2f} %** of {test['images']:,} test images right after the last epoch, on the "
+            f"{evalib.experiments.experiment(experiment).title}, {name}**{test['accuracy']:.2f} %** of {test['images']:,} test images right after the last epoch, on the "
             f"{record['data']['source']} data set ({foreign(record['device'])}, {record['seconds']:.0f} s of training)."
         )
     )
@@ -250,7 +249,7 @@ if kept:
     display(
         picture(
             *figures.curve(longer["curve"]),
-            caption=f"{titled(evalib.experiments.experiment(experiment))}: {longer['settings']['epochs']} epochs on the full data set (seed {longer['seed']}, {foreign(longer['device'])}). It "
+            caption=f"{evalib.experiments.experiment(experiment).title}: {longer['settings']['epochs']} epochs on the full data set (seed {longer['seed']}, {foreign(longer['device'])}). It "
             f"ends at {longer['test']['accuracy']:.2f} % of {longer['test']['images']:,} test images. The curves bend where the "
             "learning rate falls.",
         ),

@@ -33,7 +33,7 @@ from IPython.display import Markdown
 
 import evalib
 from evalib.pages.display import source, table
-from evalib.results import choice, weights
+from evalib.results import weights
 from evalib.results.records import collapse
 from evalib.results.statistics import binomial_error
 from evalib.results.words import foreign
@@ -50,7 +50,7 @@ cards = [weights.read_weights(path) for path in files]
 heads = ["file", "network", "parameters", "numbers", "bytes"]
 lines = [
     [
-        f"`{path.name}`", choice.coded(record["experiment"]), f"{record['parameters']:,}", record.get("stored", "float32"),
+        f"`{path.name}`", f"`{record['experiment']}`", f"{record['parameters']:,}", record.get("stored", "float32"),
         f"{path.stat().st_size:,}",
     ]
     for path, (_, record) in zip(files, cards, strict=True)
@@ -65,7 +65,7 @@ table(heads, lines) if files else Markdown("No weights come with this version of
 
 # %% tags=["remove-input"]
 fallen = [
-    f"{choice.coded(record['experiment'])} {said}"
+    f"`{record['experiment']}` {said}"
     for _, record in cards
     if (said := collapse(record["curve"]))
 ]
@@ -112,7 +112,7 @@ heads = [
 ]
 lines = [
     [
-        choice.coded(record["experiment"]), record["tier"], record["seed"], record["data"]["source"], record["settings"]["epochs"],
+        f"`{record['experiment']}`", record["tier"], record["seed"], record["data"]["source"], record["settings"]["epochs"],
         evalib.experiments.experiment(record["experiment"]).recipe.optimiser, foreign(record["device"]), f"{record['seconds'] / 60:.1f}",
         foreign(record["versions"]["torch"]), (record["commit"] or "–")[:7],
     ]
@@ -136,7 +136,7 @@ for _, record in cards:
         f"{test['loss']:.3f}",
     )
     lines.append(
-        [choice.coded(record["experiment"]), *numbers, f"{record['validation_accuracy']:.2f}"]
+        [f"`{record['experiment']}`", *numbers, f"{record['validation_accuracy']:.2f}"]
     )
 heads = ["network", "test images right", "test %", "test loss, nats", "validation %"]
 table(heads, lines) if files else Markdown("–")
@@ -157,7 +157,7 @@ for _, record in cards:
     scores = evalib.predict(evalib.load_pretrained(record["experiment"]), cifar.test_images)
     lines.append(
         [
-            choice.coded(record["experiment"]),
+            f"`{record['experiment']}`",
             f"{accuracy(scores, cifar.test_labels):.1f}",
             len(scores),
         ]

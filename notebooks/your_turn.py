@@ -41,7 +41,7 @@ import evalib
 from evalib.experiments import ROWS, experiment
 from evalib.pages import figures
 from evalib.pages.display import picture, table
-from evalib.results import choice, records, statistics, tables
+from evalib.results import records, statistics, tables
 from evalib.results.records import load_records
 from evalib.results.words import difference, p_value
 
@@ -118,16 +118,16 @@ for name in names:
 # less shows a difference and gives no verdict.
 
 # %% tags=["hide-input"]
-judged = statistics.judge(tuple((mine.name, rival) for rival in rivals), load_records(out))
+runs = load_records(out)
+judged = statistics.judge(tuple((mine.name, rival) for rival in rivals), runs)
 lines = []
 for rival, each in zip(rivals, judged, strict=True):
-    found = (
-        each.difference if tier == "paper" else tables.contrast(mine.name, rival, out, (tier,))[1]
-    )
+    _, shown = tables.contrast(runs, mine.name, rival, (tier,))
+    found = each.difference if tier == "paper" else shown
     p = None if each.verdict == statistics.NOT_YET_DECIDED else each.p
     lines.append(
         [
-            f"{choice.coded(mine.name)} − {choice.coded(rival)}",
+            f"`{mine.name}` − `{rival}`",
             difference(found),
             found.n,
             p_value(p),
@@ -138,8 +138,9 @@ table(["difference", "points", "seeds", "p, Holm", "verdict"], lines)
 
 # %% tags=["hide-input"]
 full_names = [experiment(name).name for name in names]
-rows = tables.drawn([row for row in tables.table(out, (tier,)) if row["experiment"] in full_names])
-lowest, highest = (pick(value for row in rows for value in row.accuracies) for pick in (min, max))
+rows = [row for row in tables.table(out, (tier,)) if row["experiment"] in full_names]
+accuracies = [value for row in rows for value in row["accuracies"]]
+lowest, highest = min(accuracies), max(accuracies)
 picture(
     figures.against_paper(rows, least=lowest - 5, most=highest + 5),
     caption=f"Your head and its rivals at <code>{tier}</code>: a dot a seed. On the full schedule "

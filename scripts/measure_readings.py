@@ -13,33 +13,28 @@ from pathlib import Path
 
 from evalib import experiments
 from evalib.results import reading, records, weights
-from evalib.results.records import settings_of
 from evalib.training import data, environment
 from evalib.training.cifar import load_data
+from evalib.training.settings import TIERS
 
-TIERS = ("quick", "paper")
+SHOWN = ("quick", "paper")
 ROWS = [row for row in experiments.ROWS.values() if not row.test_each_epoch]
 
 
-def measure(out: Path, tiers: tuple[str, ...] = TIERS, again: bool = False) -> list[str]:
+def measure(out: Path, tiers: tuple[str, ...] = SHOWN, again: bool = False) -> list[str]:
     """Write the readings; the names of the weights that are not there to be read."""
-    before, readings, absent = {} if again else reading.kept(out), {}, []
+    before, readings, absent = {} if again else reading.load_readings(out), {}, []
+    runs = records.load_records(out)
+    runs = runs[runs["standard"] & runs["tier"].isin(tiers) & (runs["weights"] != "")]
     for row in ROWS:
         if reading.eva_of(experiments.build(row.name)) is None:
             continue
-        for record in (record for tier in tiers for record in records.trusted(tier, out)):
-            if (
-                record["experiment"] != row.name
-                or not records.whole(record)
-                or "weights" not in record
-            ):
-                continue
-            name = record["weights"]
-            path = records.record_path(settings_of(record), out).with_suffix("") / name
-            if name in before:
-                readings[name] = before[name]
+        for run in runs[runs["experiment"] == row.name].itertuples():
+            path = out / run.tier / f"{row.name}-seed{run.seed}" / run.weights
+            if run.weights in before:
+                readings[run.weights] = before[run.weights]
             elif path.exists():
-                readings[name] = read(path, load_data(record["data"]["source"]))
+                readings[run.weights] = read(path, load_data(TIERS[run.tier].data))
             else:
                 absent.append(str(path))
     records.write({"readings": readings}, out / reading.READINGS)

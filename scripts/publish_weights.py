@@ -17,7 +17,7 @@ import torch
 
 from evalib.experiments import TABLE_1, Experiment, experiment
 from evalib.results import records, weights
-from evalib.results.records import highest
+from evalib.results.records import find_runs, load_records
 from evalib.training import checkpoint
 
 ROWS = (*TABLE_1, experiment("evanet20-small-letter"), experiment("evanet20-small-residual"))
@@ -32,13 +32,15 @@ def publish(
     """The weights of a row in ``into``, where they may be already; ``ValueError`` says why they are
     not taken.
     """
-    tier, found = highest(row, out, tiers)
-    if tier is None or found[0]["seed"] != 0:
+    found = find_runs(load_records(out), row.name, tiers)
+    if found.empty or found["seed"].iloc[0] != 0:
         raise ValueError(
             f"{row.name}: seed 0 has no record of the {' or '.join(tiers)} tier in {out}: train it"
             " first"
         )
-    source = out / tier / f"{row.name}-seed0" / found[0].get("weights", "weights")
+    path = out / found["tier"].iloc[0] / f"{row.name}-seed0.json"
+    record = records.read(path)
+    source = path.with_suffix("") / record["weights"]
     target = into / source.name.replace("weights-", f"{row.name}-")
     if target.exists():
         return target
@@ -48,7 +50,7 @@ def publish(
             " again"
         )
     tensors, inside = weights.read_weights(source)
-    if inside != {name: found[0].get(name) for name in inside}:
+    if inside != {name: record.get(name) for name in inside}:
         raise ValueError(
             f"{row.name}: {source} was not written with the record beside it: train again"
         )
@@ -59,7 +61,7 @@ def publish(
         str(t.dtype) for t in tensors.values() if t.is_floating_point() and t.dtype != torch.float32
     }:
         raise ValueError(f"{row.name}: {source} holds {', '.join(kinds)}: only float32 is taken")
-    if fault := weights.verify(source.parent.with_suffix(".json"), device="cpu")["fault"]:
+    if fault := weights.verify(path, device="cpu")["fault"]:
         raise ValueError(f"{row.name}: {fault}")
     older = set(into.glob(f"{row.name}-{'[0-9a-f]' * 16}.safetensors"))
     if large:

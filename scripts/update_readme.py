@@ -13,8 +13,7 @@ from evalib.ablations import ABLATIONS
 from evalib.batch.manifest import duration
 from evalib.experiments import TABLE_1
 from evalib.results import answer, tables
-from evalib.results.choice import titled
-from evalib.results.records import complete, epoch_seconds, place, stood_still, timed, warned
+from evalib.results.records import find_runs, load_records
 from evalib.results.words import difference, foreign, stopped, table
 from evalib.training.settings import TIERS as ALL_TIERS
 
@@ -45,16 +44,18 @@ def with_effects(text: str) -> str:
 
 def effects(departure: str) -> str:
     """The effect of each ablation of a departure, in points; a dash if there is none."""
+    runs = load_records(ROOT / "results")
     lines = []
     for row in (row for row in ABLATIONS if row.kind == departure):
-        tier, found = tables.effect(row, ROOT / "results", TIERS)
+        tier, found = tables.measure_effect(runs, row, TIERS)
         absent = "stopped" if stopped(row.name, ROOT / "results") else "not run"
         shown = f"{difference(found)} (n = {found.n}, {tier})" if found.n else absent
         if found.n and found.mean is None:  # some runs collapsed and some did not
-            runs = complete(row, tier, ROOT / "results")
-            each = " and ".join(f"{run['test']['accuracy']:.2f} %" for run in runs)
-            shown = f"{each} ({len(warned(runs))} of {len(runs)} collapsed, so no mean; {tier})"
-        lines.append(f"{titled(row)}: {shown}")
+            several = find_runs(runs, row.name, (tier,))
+            each = " and ".join(f"{accuracy:.2f} %" for accuracy in several["test_accuracy"])
+            fell = several["collapsed"].sum()
+            shown = f"{each} ({fell} of {len(several)} collapsed, so no mean; {tier})"
+        lines.append(f"{row.title}: {shown}")
     return "<br>".join(lines) or "–"
 
 
@@ -69,19 +70,19 @@ def with_costs(text: str) -> str:
         "Seconds an epoch",
         *(f"A run, `{tier}`" for tier in TIERS),
     ]
+    runs = load_records(ROOT / "results")
     lines, still = [], []
     for row in TABLE_1:
         times = defaultdict(list)
-        for record in timed(
-            [record for tier in TIERS for record in complete(row, tier, ROOT / "results")]
-        ):
-            if said := stood_still(record):
+        timed = runs[runs["counts"] & runs["alone"] & runs["tier"].isin(TIERS)]
+        for run in timed[timed["experiment"] == row.name].itertuples():
+            if run.pause:
                 still.append(
-                    f"{row.model}, seed {record['seed']} at `{record['tier']}`, {said}, and is left"
-                    " out."
+                    f"{row.model}, seed {run.seed} at `{run.tier}`, {run.pause}, and is left out."
                 )
             else:
-                times[place(record)].append(epoch_seconds(record))
+                asked = f", {run.asked_precision}" if run.asked_precision else ""
+                times[run.place + asked].append(run.epoch_seconds)
         for device, seconds in sorted(times.items()):
             each = statistics.mean(seconds)
             whole = [duration(each * ALL_TIERS[tier].epochs) for tier in TIERS]

@@ -186,7 +186,7 @@ def main() -> None:
             "torch": torch.__version__,
             "device": device_name(torch.device("cpu")),
         }
-        path.write_text(dumps(made | {"rows": known}, indent=1) + "\n", "utf-8")
+        path.write_text(dumps(made | {"rows": known}) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -3,17 +3,13 @@
 import json
 import runpy
 import shutil
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
-from evalib import TABLE_1, ExpandingVisualAttention
+from evalib import TABLE_1
 from evalib.experiments import CHOSEN, build, experiment
-from evalib.networks import EVASummary
 from evalib.pages import figures
 from evalib.results import choice, records, tables
 from evalib.results.records import checksum
@@ -26,9 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def candidate(name, *validations, widths=True, large=True):
-    return choice.Candidate(
-        name, choice.ADDED[name], choice.row_of(name), validations, 0, widths, large
-    )
+    return choice.Candidate(name, choice.ADDED[name], validations, 0, widths, large)
 
 
 NOISE = Noise(0.3 * 3**0.5, 6)
@@ -91,10 +85,10 @@ def width_rows(**changes):
     ],
 )  # fmt: skip
 def test_the_width_check_is_by_the_last_step_at_each_width(tmp_path, changes, passes):
-    assert choice.widths("scaled", tmp_path) is None
+    assert choice.passes_widths("scaled", tmp_path) is None
     (tmp_path / "width.json").write_text(json.dumps({"rows": width_rows(**changes)}))
-    assert choice.widths("scaled", tmp_path) is passes
-    assert choice.widths("normed", tmp_path) is None
+    assert choice.passes_widths("scaled", tmp_path) is passes
+    assert choice.passes_widths("normed", tmp_path) is None
 
 
 def test_a_large_run_that_falls_to_half_of_its_best_does_not_train():
@@ -111,43 +105,17 @@ def test_the_one_line_of_the_choice_is_the_rules():
 
 
 def test_the_chosen_candidate_is_the_row_of_table_1():
-    assert choice.row_of(choice.default()) is TABLE_1[2] is experiment("evanet20-small")
+    assert choice.row_of(CHOSEN) is TABLE_1[2] is experiment("evanet20-small")
 
 
-def test_a_row_has_the_reading_of_its_layer():
-    for name in choice.ADDED:
-        assert choice.reading(choice.row_of(name)) == name
-    expected = {
-        "resnet20-small": None, "sanet20-small-scaled": None, "evanet20-small-query-alone": None,
-        "evanet20-large": "scaled", "evanet20-small-scaled-no-recall": "scaled", "evanet20-small-scaled-heads2": "scaled",
-        "evanet20-small-letter-no-recall": "letter", "evanet20-large-residual": "residual",
-        "evanet20-small-scaled-ladder-sgd": "scaled", "evanet20-small-as-published": "published",
-    }  # fmt: skip
-    assert {name: choice.reading(experiment(name)) for name in expected} == expected
-    assert (
-        choice.titled(TABLE_1[5]) == "EVANet-20 large, scaled"
-        and choice.titled(TABLE_1[0]) == "ResNet-20 small"
-    )
-    assert (
-        choice.titled(experiment("evanet20-small-scaled-no-recall"))
-        == "EVANet-20 small, scaled, no 1D attention"
-    )
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"layer": nn.Identity},
-        {"layer": partial(ExpandingVisualAttention, extent=7)},
-        {"Attention": lambda *sizes: None},
-    ],
-    ids=["another layer", "a function for a layer", "a function for an attention"],
-)
-def test_a_row_of_ones_own_with_another_layer_has_no_reading(options):
-    row = replace(
-        TABLE_1[2], name="mine", model="Mine", variant="", head=partial(EVASummary, **options)
-    )
-    assert choice.reading(row) is None and choice.titled(row) == "Mine"
+def test_a_row_is_called_by_its_variant():
+    assert [choice.row_of(name).variant for name in choice.ADDED] == [*choice.ADDED]
+    titles = {
+        "evanet20-large": "EVANet-20 large, scaled",
+        "resnet20-small": "ResNet-20 small",
+        "evanet20-small-scaled-no-recall": "EVANet-20 small, scaled, no 1D attention",
+    }
+    assert {name: experiment(name).title for name in titles} == titles
 
 
 @pytest.fixture
@@ -191,7 +159,7 @@ def test_a_collapsed_run_and_one_that_was_not_have_no_mean(paper):
     paper(letter, 34.33, best=76.3)
     paper(letter, 88.5, 1)
     out = paper(TABLE_1[2].name, 89.0)
-    assert tables.effect(experiment(letter), out)[1].mean is None
+    assert tables.measure_effect(records.load_records(out), experiment(letter))[1].mean is None
     told = tables.markdown(tables.table(out)) + tables.ablations_markdown(tables.ablations(out))
     assert "34.33; 88.50" in told and "61.4" not in told
 
@@ -228,7 +196,7 @@ def test_an_unfinished_run_is_read_line_by_line(tmp_path):
 
 def test_the_mechanism_is_that_of_the_letter():
     script = runpy.run_path(str(ROOT / "scripts" / "mechanism.py"))
-    assert choice.reading(experiment(script["EXPERIMENT"])) == "letter"
+    assert experiment(script["EXPERIMENT"]).variant == "letter"
 
 
 def test_the_mechanism_goes_on_from_no_other_checkpoint(tmp_path):

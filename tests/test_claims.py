@@ -13,9 +13,8 @@ from test_tables import made
 import evalib
 from evalib.__main__ import main
 from evalib.experiments import ROWS, experiment
-from evalib.results import answer, claims, costs, statistics, tables
-from evalib.results.records import complete, load_records
-from evalib.results.statistics import Difference
+from evalib.results import answer, claims, statistics, tables
+from evalib.results.records import load_records
 
 RESNET, SANET, EVANET = (row.name for row in evalib.TABLE_1[:3])
 QUERY, MLP = statistics.QUERY_ALONE, statistics.MLP
@@ -36,7 +35,7 @@ def runs(out, accuracies, tier="paper", **changes):
 
 
 def verdict(out, statement):
-    (found,) = [claim for claim in claims.claims(out) if claim.statement == statement]
+    (found,) = [claim for claim in claims.judge_claims(out) if claim.claim == statement]
     return found
 
 
@@ -53,16 +52,16 @@ def test_a_claim_is_the_verdict_of_the_rule_and_says_whether_the_size_is_the_pap
         verdict(tmp_path, LEAD),
         statistics.judge(statistics.PAPER, load_records(tmp_path))[0],
     )
-    assert (found.verdict, found.p, found.found) == ("supported", judged.p, judged.difference)
+    assert (found.verdict, found.p_holm) == ("supported", judged.p)
+    assert (found.n, found.mean, found.low, found.high) == judged.difference[:4]
+    assert found.mean == pytest.approx(3.0) and found.validation == judged.validation.mean
     assert found.why == "the paper's +1.75 lies outside our interval"
-    row = claims.rows([found])[0]
-    assert (row["mean"], row["n"], row["p_holm"]) == (pytest.approx(3.0), 3, judged.p)
 
 
 def test_what_has_not_run_is_not_yet_decided_and_says_what_it_needs(tmp_path):
     runs(tmp_path, CLEAR | {SANET: (87.0, 86.9)})
     found = verdict(tmp_path, "SANet-20 small − ResNet-20 small is +1.20 points")
-    assert (found.verdict, found.p) == ("not yet decided", None)
+    assert (found.verdict, found.p_holm) == ("not yet decided", None)
     assert found.why.startswith("2 of 3 seeds have run with both; the paper's +1.20 lies outside")
     assert verdict(tmp_path, "SANet-20 large − ResNet-20 large is +0.35 points").why.startswith(
         "0 of 3 seeds"
@@ -71,10 +70,9 @@ def test_what_has_not_run_is_not_yet_decided_and_says_what_it_needs(tmp_path):
 
 def test_shorter_runs_make_no_claim(tmp_path):
     runs(tmp_path, CLEAR, "quick")
-    assert {claim.verdict for claim in claims.claims(tmp_path) if claim.kind != "time"} == {
-        "not yet decided"
-    }
-    assert all(claim.found == Difference() and claim.p is None for claim in claims.claims(tmp_path))
+    for claim in claims.judge_claims(tmp_path):
+        assert claim.verdict == "not yet decided" or claim.kind == "time"
+        assert (claim.n, claim.mean, claim.p_holm) == (0, None, None)
 
 
 def test_a_collapse_is_said_beside_the_verdict(tmp_path):
@@ -112,11 +110,13 @@ def test_time_is_compared_by_one_commit_on_one_device_and_not_tested(tmp_path):
         made(tmp_path, EVANET, seed, "quick", seconds=(2 + 0.01 * seed) * seconds)
         made(tmp_path, RESNET, seed, "quick", seconds=seconds)
     found = verdict(tmp_path, SLOWER)
-    assert (found.verdict, found.p) == ("supported", None)
-    assert [ratio for _, ratio in claims.epochs(2, tmp_path)] == pytest.approx([2.0, 2.01])
+    assert (found.verdict, found.p_holm) == ("supported", None)
+    assert [
+        ratio for _, ratio in claims.compare_epochs(2, load_records(tmp_path))
+    ] == pytest.approx([2.0, 2.01])
     assert (
-        claims.slower([1.2, 0.9]) == "not distinguishable"
-        and claims.slower([0.9]) == "not supported"
+        claims.judge_ratios([1.2, 0.9]) == "not distinguishable"
+        and claims.judge_ratios([0.9]) == "not supported"
     )
 
 
@@ -142,7 +142,7 @@ def test_a_run_that_lay_still_is_timed_with_none(tmp_path):
     curve[7]["seconds"] = 90.0
     made(tmp_path, RESNET, 0, "quick", curve=curve)
     made(tmp_path, EVANET, 0, "quick", seconds=120.0)
-    assert claims.epochs(2, tmp_path) == []
+    assert claims.compare_epochs(2, load_records(tmp_path)) == []
 
 
 def test_a_step_is_compared_with_the_kept_benchmark(tmp_path):
@@ -153,14 +153,12 @@ def test_a_step_is_compared_with_the_kept_benchmark(tmp_path):
         EVANET: {"evalib": 9.0, "evalib, compiled": 1.5},
     }
     (folder / "training-x.json").write_text(json.dumps({"device": "a GPU", "step_seconds": steps}))
-    (folder / "training-y.json").write_text('{"device": 3}')
-    with pytest.warns(UserWarning, match="training-y.json is no benchmark"):
-        found = verdict(tmp_path, SLOWER)
+    found = verdict(tmp_path, SLOWER)
     assert found.ours == f"1.50 (a step of {EVANET}, a GPU)" and found.verdict == "supported"
 
 
 def test_costs_are_counted():
-    found = {claim.statement: claim for claim in costs.costs()}
+    found = {claim.claim: claim for claim in claims.count_claims()[:-1]}
     verdicts = {
         name: claim.verdict
         for name, claim in found.items()
@@ -174,12 +172,12 @@ def test_costs_are_counted():
     }
     network = found["EVANet-20 small has fewer parameters and FLOPs than ResNet-20 small"]
     assert network.ours == "489,242 against 172,506 parameters, 54.34 against 52.79 MFLOPs"
-    mixed = costs.cheaper("", (1, 5), (2, 4))
+    mixed = claims.compare_costs("", (1, 5), (2, 4))
     assert (mixed.verdict, mixed.why) == ("not supported", "only the parameters are fewer")
 
 
 def test_the_example_is_256_templates_of_3200_entries():
-    found = costs.example()
+    found = claims.count_example()
     flops = 2 * 256 * 5 * 5 * 128 * 32 * 32
     assert (
         found.ours
@@ -194,7 +192,9 @@ def test_the_example_is_256_templates_of_3200_entries():
 
 def test_an_effect_is_over_common_seeds_and_has_an_interval_at_the_full_schedule_alone(tmp_path):
     runs(tmp_path, {"evanet20-small-residual": (80.0, 82.0), EVANET: (81.0, 81.5, 99.0)}, "quick")
-    tier, found = tables.effect(experiment("evanet20-small-residual"), tmp_path)
+    tier, found = tables.measure_effect(
+        load_records(tmp_path), experiment("evanet20-small-residual")
+    )
     assert (tier, found.n, found.mean, found.low, found.p) == (
         "quick",
         2,
@@ -203,7 +203,9 @@ def test_an_effect_is_over_common_seeds_and_has_an_interval_at_the_full_schedule
         None,
     )
     runs(tmp_path, CLEAR | {"evanet20-small-residual": (90.0, 90.3)})
-    tier, found = tables.effect(experiment("evanet20-small-residual"), tmp_path)
+    tier, found = tables.measure_effect(
+        load_records(tmp_path), experiment("evanet20-small-residual")
+    )
     by = statistics.noise(load_records(tmp_path))
     assert (tier, found.n, found.mean) == ("paper", 2, pytest.approx(-0.9))
     assert found.high - found.mean == pytest.approx(by.of_difference(2)) and found.p is None
@@ -230,7 +232,7 @@ def test_the_worth_of_choosing_by_the_test_set_is_best_minus_last(tmp_path):
             for entry, each in zip(TWO_EPOCHS, (best, last), strict=True)
         ]
         made(tmp_path, name, seed, "smoke", round(5 * last), curve=curve)
-    tier, found = tables.effect(experiment(name), tmp_path)
+    tier, found = tables.measure_effect(load_records(tmp_path), experiment(name))
     assert (tier, found.n, found.mean) == ("smoke", 2, pytest.approx(1.5))
 
 
@@ -302,10 +304,7 @@ def test_what_the_answer_says_in_words_holds_of_the_records():
     """While it is undecided: after 15 epochs both controls were ahead. Of the letter: one of two
     runs collapsed.
     """
-    quick = {row.name: complete(row, "quick") for row in map(experiment, (EVANET, QUERY, MLP))}
-    means = {
-        name: sum(r["test"]["accuracy"] for r in found) / len(found)
-        for name, found in quick.items()
-    }
+    quick = statistics.by_seed(load_records(), tier="quick")
+    means = quick.mean(axis="columns")
     assert means[QUERY] > means[EVANET] < means[MLP]
     assert "in 1 of 2 runs" in answer.letter()

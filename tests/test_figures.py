@@ -14,7 +14,6 @@ from evalib.equations import ring
 from evalib.pages import display, figures
 from evalib.pages.display import picture
 from evalib.results.statistics import Difference
-from evalib.results.tables import Row
 from evalib.training.data import CLASSES
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.py"))
@@ -126,11 +125,13 @@ def test_effects_stand_at_their_means_with_their_intervals():
 
 
 def test_table_1_is_drawn_as_its_rows_say():
+    names = ("model", "paper", "accuracies", "low", "high", "tier", "stopped")
     rows = [
-        Row("ResNet", 91.25, (88.0, 87.0), 86.9, 88.1),
-        Row("letter", 93.0, (34.3, 87.9), None, None),
-        Row("SANet", 92.45, (), None, None, "stopped"),
+        ("ResNet", 91.25, [88.0, 87.0], 86.9, 88.1, "paper", []),
+        ("letter", 93.0, [34.3, 87.9], None, None, "paper", []),
+        ("SANet", 92.45, [], None, None, None, ["seed 0 was stopped"]),
     ]
+    rows = [dict(zip(names, row, strict=True)) for row in rows]
     axis = figures.against_paper(rows).axes[0]
     marks = [
         (line.get_marker(), line.get_xdata()[0], line.get_ydata()[0])

@@ -6,7 +6,6 @@ import runpy
 from pathlib import Path
 
 from evalib.ablations import ABLATIONS
-from evalib.results.choice import titled
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,7 +27,7 @@ def test_departures_show_the_effects_of_the_records():
     }
     assert len(lines) == text.count("\n## D")
     for row in ABLATIONS:
-        assert sum(f"{titled(row)}: " in line for line in lines.values()) == row.kind.startswith(
+        assert sum(f"{row.title}: " in line for line in lines.values()) == row.kind.startswith(
             "D"
         ), row.name
 

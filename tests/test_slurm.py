@@ -15,7 +15,6 @@ import pytest
 
 from evalib.batch import manifest
 from evalib.results import records
-from evalib.results.records import check
 
 QUICK = "--slurm-init-seconds-before-status-checks 2 --seconds-between-status-checks 2 --set-threads train=1".split()
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
@@ -146,7 +145,7 @@ def reproduced(wanted, out, environment, *options):
     found = list(Path(out).glob("smoke/*.json"))
     assert f"{len(found)} runs: {len(found)} done" in done.stdout
     for path in found:
-        check(records.read(path))
+        records.read(path)
         assert (path.with_suffix("") / "train.ipynb").is_file()
         assert json.loads((path.with_suffix("") / "evaluation.json").read_text())["fault"] == ""
     return done.stdout, len(found)

@@ -299,8 +299,9 @@ def call_claims(arguments: argparse.Namespace) -> None:
     check_folder(arguments.out)
 
     def text() -> str:
-        found = claims.claims(arguments.out)
-        return tables.dumps(claims.rows(found), arguments.format, lambda _: claims.markdown(found))
+        found = claims.judge_claims(arguments.out)
+        rows = [claim._asdict() for claim in found]
+        return tables.dumps(rows, arguments.format, lambda _: claims.markdown(found))
 
     show(text)
 

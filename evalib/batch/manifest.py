@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evalib.experiments import TABLE_1
-from evalib.results.records import epoch_seconds, read_same, record_path, timed, trusted
+from evalib.results.records import load_records, read_same, record_path
 from evalib.training import checkpoint, cifar
 from evalib.training.environment import choose_device, device_name, in_checkout
 from evalib.training.settings import TIERS, Settings
@@ -137,19 +137,23 @@ def seconds_an_epoch(
     the other data set scaled by its images. ``None`` if there is none.
     """
     with warnings.catch_warnings(action="ignore"):
-        every = [record for tier in TIERS for record in trusted(tier, out)]
-    known = [record for record in every if record["experiment"] == settings.experiment]
-    known = timed(known) or known
-    here = device_name(choose_device())
-    known = [record for record in known if record["device"] == here] or known
-    known = [record for record in known if record["tier"] == settings.tier] or known
-    if not known:
+        runs = load_records(out)
+    runs = runs[runs["experiment"] == settings.experiment]
+    preferred = (
+        runs["alone"],
+        runs["place"] == device_name(choose_device()),
+        runs["tier"] == settings.tier,
+    )
+    for better in preferred:
+        if better[runs.index].any():
+            runs = runs[better[runs.index]]
+    if runs.empty:
         return None, None
     images = cifar.IMAGES[TIERS[settings.tier].data][0]
     times = []
-    for record in known:
-        times.append(epoch_seconds(record) * images / cifar.IMAGES[record["data"]["source"]][0])
-    return statistics.mean(times), ", ".join(sorted({record["device"] for record in known}))
+    for run in runs.itertuples():
+        times.append(run.epoch_seconds * images / cifar.IMAGES[TIERS[run.tier].data][0])
+    return statistics.mean(times), ", ".join(sorted(set(runs["place"])))
 
 
 def describe(planned: list[Planned], out: Path | None = None) -> str:

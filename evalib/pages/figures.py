@@ -20,7 +20,7 @@ from torch import Tensor
 from evalib.equations import ring
 from evalib.eva import EXTENT, RADII
 from evalib.results.statistics import Difference
-from evalib.results.tables import Row
+from evalib.results.tables import state_of
 from evalib.results.words import difference
 from evalib.tracing import Trace
 from evalib.training.data import CLASSES
@@ -383,7 +383,7 @@ def effects(found: Mapping[str, Difference], reach: float) -> Figure:
 
 
 @styled
-def against_paper(rows: list[Row], least: float = 82.0, most: float = 96.2) -> Figure:
+def against_paper(rows: list[dict], least: float = 82.0, most: float = 96.2) -> Figure:
     """The paper's accuracy of each network, and ours: a dot a seed, and the interval of their mean.
 
     What lies below ``least`` is drawn at the left edge, with its number; a dash has no record.
@@ -392,35 +392,36 @@ def against_paper(rows: list[Row], least: float = 82.0, most: float = 96.2) -> F
     return described(figure, f"Test accuracies in percent. {draw_rows(axis, rows, least, most)}.")
 
 
-def draw_rows(axis, rows: list[Row], least, most, size=6) -> str:
+def draw_rows(axis, rows: list[dict], least, most, size=6) -> str:
     """The figure of :func:`against_paper` on ``axis``, its dots ``size`` points wide; in words."""
     ours, paper, told = COLOURS["EVANet"], COLOURS["paper"], []
     for y, row in enumerate(rows):
-        if row.paper is not None:
+        if row["paper"] is not None:
             label = None if y else "paper"
-            axis.plot(row.paper, y, "D", color=paper, markersize=size, label=label)
-        if row.low is not None and row.high is not None and row.high > least:
-            axis.plot([max(row.low, least), row.high], [y, y], color=ours, alpha=0.5, linewidth=4)
-        for value in row.accuracies:
+            axis.plot(row["paper"], y, "D", color=paper, markersize=size, label=label)
+        low, high = row["low"], row["high"]
+        if high is not None and high > least:
+            axis.plot([max(low, least), high], [y, y], color=ours, alpha=0.5, linewidth=4)
+        for value in row["accuracies"]:
             mark = "o" if value >= least else "<"
             axis.plot(max(value, least), y, mark, color=ours, alpha=0.8, markersize=size)
         at_left = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": "small"}
-        if not row.accuracies:
-            axis.annotate(f"– {row.absent}", (0.01, y), **at_left)
-        if low := [f"{value:.1f}" for value in row.accuracies if value < least]:
-            axis.annotate(", ".join(low), (0.05, y), color=ours, **at_left)
-        papers = "–" if row.paper is None else f"{row.paper:.2f}"
-        found = ", ".join(f"{value:.2f}" for value in row.accuracies) or row.absent
-        told.append(f"{row.model}: paper {papers}, ours {found}")
+        if not row["accuracies"]:
+            axis.annotate(f"– {state_of(row)}", (0.01, y), **at_left)
+        below = [f"{value:.1f}" for value in row["accuracies"] if value < least]
+        axis.annotate(", ".join(below), (0.05, y), color=ours, **at_left)
+        papers = "–" if row["paper"] is None else f"{row['paper']:.2f}"
+        found = ", ".join(f"{value:.2f}" for value in row["accuracies"]) or state_of(row)
+        told.append(f"{row['model']}: paper {papers}, ours {found}")
     axis.plot([], [], "o", color=ours, markersize=size, label="ours, a dot a seed")
-    axis.set_yticks(range(len(rows)), [row.model for row in rows])
+    axis.set_yticks(range(len(rows)), [row["model"] for row in rows])
     axis.set(xlabel="test accuracy, %", ylim=(len(rows) - 0.5, -0.5), xlim=(least - 0.4, most))
     corner = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
     axis.legend(frameon=False, fontsize="small", ncols=2, **corner)
     return "; ".join(told)
 
 
-def share(rows: list[Row], title: str) -> bytes:
+def share(rows: list[dict], title: str) -> bytes:
     """The picture of a shared link, a PNG of 1200 × 630 pixels: the figure under a title."""
     file = BytesIO()
     larger = STYLE | {"font.size": 22, "savefig.bbox": None}

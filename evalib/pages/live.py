@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from evalib.equations import relative_embedding
 from evalib.eva import EqualisedLinear, ExpandingVisualAttention, SingleQueryAttention, WholeMap
+from evalib.experiments import CHOSEN
 from evalib.networks import BasicBlock, EVASummary, Network, PaddedShortcut
 from evalib.pages.explorer import (
     NOTE,
@@ -75,7 +76,7 @@ def readings() -> dict[str, Network]:
     The first is the library's own reading; where that is the letter, or is no stages of rings, the
     candidate that adds most to it.
     """
-    names = [choice.default(), *reversed(choice.ADDED), "letter"]
+    names = [CHOSEN, *reversed(choice.ADDED), "letter"]
     found = {}
     for name in dict.fromkeys(names):
         path = weights.packaged(choice.row_of(name).name)

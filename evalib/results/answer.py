@@ -4,8 +4,8 @@ from the records.
 
 from pathlib import Path
 
-from evalib.experiments import TABLE_1, experiment
-from evalib.results.records import complete, load_records, warned
+from evalib.experiments import TABLE_1
+from evalib.results.records import find_runs, load_records
 from evalib.results.statistics import (
     EVANET,
     EXPLAINING,
@@ -70,7 +70,7 @@ def text(out: Path | None = None) -> str:
     if said == UNDECIDED:
         large = (
             ""
-            if complete(experiment(LARGE), TIER, out)
+            if len(find_runs(runs, LARGE, (TIER,)))
             else " At 256 channels it has not been trained to the end."
         )
         return (
@@ -104,12 +104,12 @@ def text(out: Path | None = None) -> str:
 
 def letter(out: Path | None = None) -> str:
     """How EVA to the letter of the text ended; empty if it has not run in full."""
-    records = complete(experiment("evanet20-small-letter"), TIER, out)
-    if not records:
+    found = find_runs(load_records(out), "evanet20-small-letter", (TIER,))
+    if found.empty:
         return ""
-    ends = " and ".join(f"{record['test']['accuracy']:.1f} %" for record in records)
+    ends = " and ".join(f"{accuracy:.1f} %" for accuracy in found["test_accuracy"])
     return (
-        f"To the letter of the text, without a scale, EVA collapsed in {len(warned(records))} of"
-        f" {len(records)} runs (test accuracy {ends}). The collapsed run computed EVA too in 16"
+        f"To the letter of the text, without a scale, EVA collapsed in {found['collapsed'].sum()}"
+        f" of {len(found)} runs (test accuracy {ends}). The collapsed run computed EVA too in 16"
         " bits, which was our choice; in 32 bits neither of two stayed down."
     )

@@ -3,34 +3,28 @@ its kind gives.
 """
 
 import json
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from evalib.experiments import TABLE_1, experiment
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from evalib.attention import RelativeSelfAttention
+from evalib.eva import EXTENT, ExpandingVisualAttention
+from evalib.experiments import TABLE_1, build, experiment
+from evalib.networks import KERNEL_SIZE, NUM_HEADS, EVASummary, count_parameters
 from evalib.results import statistics
-from evalib.results.choice import reading, titled
-from evalib.results.records import (
-    complete,
-    epoch_seconds,
-    load_records,
-    results,
-    stood_still,
-    timed,
-    trusted,
-    warned,
-    whole,
-)
+from evalib.results.costs import flops
+from evalib.results.records import find_runs, load_records, results
 from evalib.results.statistics import (
     NOT_DISTINGUISHABLE,
     NOT_SUPPORTED,
     NOT_YET_DECIDED,
     SUPPORTED,
-    Difference,
     Judged,
 )
-from evalib.results.words import difference, foreign, number, p_value, signed, table
-from evalib.training.settings import TIERS
+from evalib.results.words import between, difference, foreign, number, p_value, signed, table
 
 RULES = {
     "accuracy": statistics.RULE,
@@ -47,121 +41,102 @@ RULES = {
 
 
 class Claim(NamedTuple):
-    """``found`` is the difference in test accuracy and ``validation`` that beside it, both empty
-    where nothing is run.
+    """A line of the table of claims; ``kind`` is one of ``RULES``.
 
-    ``p`` is after Holm's correction; ``kind`` is one of ``RULES``.
+    ``mean`` is the difference in test accuracy over ``n`` seeds and ``validation`` that beside it,
+    both empty where nothing is run. ``p_holm`` is after Holm's correction.
     """
 
     kind: str
     where: str
-    statement: str
+    claim: str
     ours: str
-    verdict: str
+    n: int = 0
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_holm: float | None = None
+    validation: float | None = None
+    validation_low: float | None = None
+    validation_high: float | None = None
+    verdict: str = NOT_YET_DECIDED
     why: str = ""
-    found: Difference = Difference()
-    validation: Difference = Difference()
-    p: float | None = None
 
 
-def claims(out: Path | None = None) -> list[Claim]:
-    """The claims that runs judge: the paper's six differences, the time of either attention, and
-    our two controls.
+def judge_claims(out: Path | None = None) -> list[Claim]:
+    """The claims that runs judge: the paper's six differences, our two controls, and the time of
+    either attention.
     """
-    return [*accuracies(out), *controls(out), *times(out)]
-
-
-def accuracies(out: Path | None = None) -> list[Claim]:
-    """Each difference of Table 1 by the rule; of its size only whether our interval holds the
-    paper's.
-    """
+    runs = load_records(out)
     made = []
-    for each in statistics.judge(statistics.PAPER, load_records(out)):
+    for each in statistics.judge(statistics.PAPER, runs):
         one, other = experiment(each.one), experiment(each.other)
-        assert (
-            one.paper_accuracy is not None and other.paper_accuracy is not None
-        )  # they are rows of Table 1
         gap = one.paper_accuracy - other.paper_accuracy
-        statement = f"{one.model} − {other.model} is {signed(gap)} points"
-        made.append(tested("accuracy", "Table 1", statement, each, out, size(gap, each.difference)))
-    return made
+        claim = f"{one.model} − {other.model} is {signed(gap)} points"
+        made.append(judged_claim("accuracy", "Table 1", claim, each, runs, gap))
+    for each in statistics.judge(statistics.EXPLAINING, runs):
+        claim = f"{experiment(each.one).model} is ahead of {experiment(each.other).model}"
+        made.append(judged_claim("control", "ours", claim, each, runs))
+    return [*made, *times(runs, out)]
 
 
-def controls(out: Path | None = None) -> list[Claim]:
-    """Whether EVANet is ahead of the two networks that do not look, by the rule."""
-    made = []
-    for each in statistics.judge(statistics.EXPLAINING, load_records(out)):
-        statement = f"{experiment(each.one).model} is ahead of {experiment(each.other).model}"
-        made.append(tested("control", "ours", statement, each, out))
-    return made
-
-
-def tested(
-    kind: str, where: str, statement: str, each: Judged, out: Path | None, size: str = ""
+def judged_claim(
+    kind: str, where: str, claim: str, each: Judged, runs: pd.DataFrame, gap: float | None = None
 ) -> Claim:
-    """The claim of a member of a family."""
-    why = [missing(each.difference), size, *collapses((each.one, each.other), out)]
-    found, read = each.difference, reading(experiment(each.one))
-    ours = difference(found)
-    if read and found.n:
-        ours = f"{titled(experiment(each.one))}: {ours}"
-    p = None if each.verdict == NOT_YET_DECIDED else each.p
+    """The claim of a member of a family; ``why`` says what the verdict still needs, whether our
+    interval holds the paper's ``gap``, and which runs collapsed.
+    """
+    found, beside, why = each.difference, each.validation, []
+    if found.n < len(statistics.SEEDS):
+        why.append(f"{found.n} of {len(statistics.SEEDS)} seeds have run with both")
+    if gap is not None and found.low is not None:
+        side = "in" if found.low <= gap <= found.high else "outside"
+        why.append(f"the paper's {signed(gap)} lies {side} our interval")
+    for row in (experiment(each.one), experiment(each.other)):
+        fell = find_runs(runs, row.name, (statistics.TIER,))["collapsed"]
+        if fell.any():
+            why.append(f"{row.model}: {fell.sum()} of {len(fell)} runs collapsed")
+    row = experiment(each.one)
+    named = f"{row.title}: " if row.variant and found.n else ""
     return Claim(
         kind,
         where,
-        statement,
-        ours,
-        each.verdict,
-        "; ".join(filter(None, why)),
-        found,
-        each.validation,
-        p,
+        claim,
+        ours=named + difference(found),
+        n=found.n,
+        mean=found.mean,
+        low=found.low,
+        high=found.high,
+        p_holm=None if each.verdict == NOT_YET_DECIDED else each.p,
+        validation=beside.mean,
+        validation_low=beside.low,
+        validation_high=beside.high,
+        verdict=each.verdict,
+        why="; ".join(why),
     )
 
 
-def missing(found: Difference) -> str:
-    """What a verdict still needs; empty if nothing."""
-    if found.n == len(statistics.SEEDS):
-        return ""
-    return f"{found.n} of {len(statistics.SEEDS)} seeds have run with both"
-
-
-def size(gap: float, found: Difference) -> str:
-    """Whether our 95 % interval holds the paper's gap; empty without one."""
-    if found.low is None or found.high is None:
-        return ""
-    inside = found.low <= gap <= found.high
-    return f"the paper's {signed(gap)} lies {'in' if inside else 'outside'} our interval"
-
-
-def collapses(names: tuple[str, ...], out: Path | None = None) -> list[str]:
-    """For each of the rows of which runs collapsed on the full schedule, how many of them did."""
-    told = []
-    for row in map(experiment, names):
-        records = complete(row, statistics.TIER, out)
-        if fallen := len(warned(records)):
-            told.append(f"{row.model}: {fallen} of {len(records)} runs collapsed")
-    return told
-
-
-def times(out: Path | None = None) -> list[Claim]:
+def times(runs: pd.DataFrame, out: Path | None = None) -> list[Claim]:
     """Slower in wall-clock time (§4.1, §5): either attention against the convolutions, wherever
     both were timed.
     """
     made = []
     for which, name in ((1, "SANet"), (2, "EVANet")):
-        ratios = [*steps(which, out), *epochs(which, out)]
-        shown = "; ".join(f"{number(ratio)} ({of_what})" for of_what, ratio in ratios)
-        statement = f"{name} trains more slowly than ResNet"
+        ratios = [*compare_steps(which, out), *compare_epochs(which, runs)]
+        shown = [f"{number(ratio)} ({of_what})" for of_what, ratio in ratios]
         made.append(
             Claim(
-                "time", "§4.1, §5", statement, shown or "–", slower([ratio for _, ratio in ratios])
+                "time",
+                "§4.1, §5",
+                f"{name} trains more slowly than ResNet",
+                "; ".join(shown) or "–",
+                verdict=judge_ratios([ratio for _, ratio in ratios]),
             )
         )
     return made
 
 
-def slower(ratios: list[float]) -> str:
+def judge_ratios(ratios: list[float]) -> str:
     """The verdict on measured ratios of time."""
     if not ratios:
         return NOT_YET_DECIDED
@@ -169,91 +144,112 @@ def slower(ratios: list[float]) -> str:
     return SUPPORTED if all(above) else NOT_DISTINGUISHABLE if any(above) else NOT_SUPPORTED
 
 
-def steps(which: int, out: Path | None = None) -> list[tuple[str, float]]:
+def compare_steps(which: int, out: Path | None = None) -> list[tuple[str, float]]:
     """The ratio of a training step's seconds in each kept benchmark, by size: compiled where both
     were, else as they are.
     """
     found = []
     for path in sorted((results(out) / "benchmarks").glob("training-*.json")):
-        try:
-            said = json.loads(path.read_text("utf-8"))
-            seconds, device = said["step_seconds"], said["device"]
-            for size in ("small", "large"):
-                resnet = seconds.get(f"resnet20-{size}", {})
-                prefix = f"{('sanet20', 'evanet20')[which - 1]}-{size}"
-                for name, ours in seconds.items():
-                    ways = [
-                        way
-                        for way in ("evalib, compiled", "evalib, captured", "evalib")
-                        if way in ours and way in resnet
-                    ]
-                    if name.startswith(prefix) and ways:
-                        found.append(
-                            (f"a step of {name}, {device}", ours[ways[0]] / resnet[ways[0]])
-                        )
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            ZeroDivisionError,
-        ) as error:
-            warnings.warn(f"{path} is no benchmark and is left out ({error})", stacklevel=2)
+        benchmark = json.loads(path.read_text("utf-8"))
+        seconds = benchmark["step_seconds"]
+        for size in ("small", "large"):
+            resnet = seconds.get(f"resnet20-{size}", {})
+            for name, ours in seconds.items():
+                if not name.startswith(f"{('sanet20', 'evanet20')[which - 1]}-{size}"):
+                    continue
+                for way in ("evalib, compiled", "evalib, captured", "evalib"):
+                    if way in ours and way in resnet:
+                        of_what = f"a step of {name}, {benchmark['device']}"
+                        found.append((of_what, ours[way] / resnet[way]))
+                        break
     return found
 
 
-def epochs(which: int, out: Path | None = None) -> list[tuple[str, float]]:
+def compare_epochs(which: int, runs: pd.DataFrame) -> list[tuple[str, float]]:
     """The ratio of an epoch's median seconds, over pairs of one tier, seed, commit, device and
     precision.
     """
+    timed = runs[runs["standard"] & runs["alone"] & (runs["pause"] == "")]
+    alike = ["tier", "seed", "place", "commit", "precision", "compiled"]
+    timed = timed.drop_duplicates([*alike, "experiment"], keep="last")
     found = []
-    for tier in TIERS:
-        seconds: dict[tuple, dict[str, float]] = {}
-        for record in timed(
-            [record for record in trusted(tier, out) if whole(record) and not stood_still(record)]
-        ):
-            compiled = any(sitting.get("compiled") for sitting in record.get("sittings", []))
-            by = (
-                record["seed"],
-                record["device"],
-                record["commit"],
-                record.get("precision"),
-                compiled,
-            )
-            seconds.setdefault(by, {})[record["experiment"]] = epoch_seconds(record)
-        for size in (TABLE_1[:3], TABLE_1[3:]):
-            one, other = size[which].name, size[0].name
-            for by, each in seconds.items():
-                if one in each and other in each:
-                    found.append((f"an epoch of {one}, {by[1]}", each[one] / each[other]))
+    for rows in (TABLE_1[:3], TABLE_1[3:]):
+        ours, theirs = (timed[timed["experiment"] == rows[each].name] for each in (which, 0))
+        for pair in ours.merge(theirs, on=alike).itertuples():
+            ratio = pair.epoch_seconds_x / pair.epoch_seconds_y
+            found.append((f"an epoch of {rows[which].name}, {pair.place}", ratio))
     return found
 
 
-def rows(found: list[Claim]) -> list[dict]:
-    """The claims as flat dictionaries."""
-    lines = []
-    for claim in found:
-        beside = claim.validation
-        lines.append(
-            {
-                "kind": claim.kind,
-                "where": claim.where,
-                "claim": claim.statement,
-                "ours": claim.ours,
-                "n": claim.found.n,
-                "mean": claim.found.mean,
-                "low": claim.found.low,
-                "high": claim.found.high,
-                "p_holm": claim.p,
-                "validation": beside.mean,
-                "validation_low": beside.low,
-                "validation_high": beside.high,
-                "verdict": claim.verdict,
-                "why": claim.why,
-            }
+def count_claims() -> list[Claim]:
+    """The claims that need no run: fewer parameters and FLOPs (§5), of each attention layer beside
+    a convolution of its extent, then of the networks; and the example of the introduction.
+    """
+    made = []
+    for resnet, *attentional in (TABLE_1[:3], TABLE_1[3:]):
+        d = resnet.widths[-1]
+        claim = (
+            f"self-attention, {d} channels, k = {KERNEL_SIZE}, has fewer parameters and FLOPs than"
+            " the convolution it replaces"
         )
-    return lines
+        attention = RelativeSelfAttention(d, d, KERNEL_SIZE, NUM_HEADS)
+        convolution = nn.Conv2d(d, d, KERNEL_SIZE, padding=1, bias=False)
+        x = torch.zeros(1, d, 8, 8)
+        made.append(compare_costs(claim, cost(attention, x), cost(convolution, x)))
+        claim = (
+            f"EVA, {d} channels, has fewer parameters and FLOPs than a {EXTENT}×{EXTENT}"
+            " convolution"
+        )
+        eva = ExpandingVisualAttention(d, d, d, NUM_HEADS)
+        x = torch.zeros(1, d, EXTENT, EXTENT)
+        of_eva = compare_costs(claim, cost(eva, x), cost(nn.Conv2d(d, d, EXTENT), x))
+        made.append(of_eva._replace(kind="construction", why="it contains that convolution"))
+        for row in attentional:
+            claim = f"{row.model} has fewer parameters and FLOPs than {resnet.model}"
+            ours, theirs = (
+                cost(build(each.name).eval(), torch.zeros(1, 3, 32, 32)) for each in (row, resnet)
+            )
+            where = "abstract, §5" if row.head is EVASummary else "§5"
+            made.append(compare_costs(claim, ours, theirs, where))
+    return [*made, count_example()]
+
+
+def cost(module: nn.Module, x: Tensor) -> tuple[int, int]:
+    """Parameters and FLOPs of ``module(x)``."""
+    return count_parameters(module), flops(module, x)
+
+
+def compare_costs(
+    claim: str, ours: tuple[int, int], theirs: tuple[int, int], where: str = "§5"
+) -> Claim:
+    """A claim on parameters and FLOPs: supported if both are fewer."""
+    text = (
+        f"{ours[0]:,} against {theirs[0]:,} parameters, {ours[1] / 1e6:,.2f} against"
+        f" {theirs[1] / 1e6:,.2f} MFLOPs"
+    )
+    parameters, operations = ours[0] < theirs[0], ours[1] < theirs[1]
+    why = ""
+    if parameters != operations:
+        why = f"only the {'parameters' if parameters else 'FLOPs'} are fewer"
+    verdict = SUPPORTED if parameters and operations else NOT_SUPPORTED
+    return Claim("arithmetic", where, claim, text, verdict=verdict, why=why)
+
+
+def count_example() -> Claim:
+    """The introduction's layer [128, 256, 5, 5] on 128×32×32: what it says of it is arithmetic."""
+    layer = nn.Conv2d(128, 256, 5, padding=2, bias=False)
+    templates, dimensions = len(layer.weight), layer.weight[0].numel()
+    weights, operations = cost(layer, torch.zeros(1, 128, 32, 32))
+    return Claim(
+        "construction",
+        "§1",
+        "a convolution [128, 256, 5, 5] on 128×32×32 matches 256 templates in 5 × 5 × 128"
+        " dimensions",
+        f"{templates} templates in {dimensions:,} dimensions: {weights:,} weights,"
+        f" {operations / 1e6:,.0f} MFLOPs",
+        verdict=SUPPORTED if (templates, dimensions) == (256, 5 * 5 * 128) else NOT_SUPPORTED,
+        why="as arithmetic; that this limits what deep convolutions express is not tested",
+    )
 
 
 def markdown(found: list[Claim]) -> str:
@@ -266,10 +262,9 @@ def markdown(found: list[Claim]) -> str:
     for claim in found:
         beside = [claim.kind]
         if run:
-            beside = [claim.found.n or None, p_value(claim.p), difference(claim.validation)]
-        ours = (
-            foreign(claim.ours) if claim.kind == "time" else claim.ours
-        )  # a record's device is in it
+            interval = between(claim.validation_low, claim.validation_high, signed=True)
+            beside = [claim.n or None, p_value(claim.p_holm), signed(claim.validation) + interval]
+        ours = foreign(claim.ours) if claim.kind == "time" else claim.ours  # has a record's device
         verdict = f"**{claim.verdict}**" + (f" ({claim.why})" if claim.why else "")
-        cells.append([claim.where, claim.statement, ours, *beside, verdict])
+        cells.append([claim.where, claim.claim, ours, *beside, verdict])
     return table(["Where", "Claim", "Ours", *tests, "Verdict"], cells)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from evalib.eva import EXTENT, ExpandingVisualAttention
 from evalib.experiments import ROWS
 from evalib.networks import Network
-from evalib.results.records import checksum, highest, results
+from evalib.results.records import checksum, find_runs, load_records, results
 from evalib.tracing import trace
 from evalib.training.data import normalise
 
@@ -115,19 +115,15 @@ def of_another_class(labels: Int[Tensor, " n"]) -> Int64[Tensor, " n"]:
     return others
 
 
-def kept(out: Path | None = None) -> dict[str, dict]:
+def load_readings(out: Path | None = None) -> dict[str, dict]:
     """The readings that ``scripts/measure_readings.py`` left beside the records; ``ValueError`` if
     they were changed since.
     """
     path = results(out) / READINGS
     if not path.exists():
         return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        sound = found["sha256"] == checksum(found)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        sound = False
-    if not sound:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found["sha256"] != checksum(found):
         raise ValueError(
             f"{path} was changed after it was written: measure again, scripts/measure_readings.py"
             " --again"
@@ -135,14 +131,14 @@ def kept(out: Path | None = None) -> dict[str, dict]:
     return found["readings"]
 
 
-def recorded(out: Path | None = None) -> list[tuple[dict, dict]]:
-    """Each record that has a reading of its weights, at the highest tier of its row, and that
-    reading.
+def find_readings(out: Path | None = None) -> list[tuple]:
+    """Each run of :func:`.records.load_records` that has a reading of its weights, at the highest
+    tier of its row, and that reading.
     """
-    readings = kept(out)
-    found = (record for row in ROWS.values() for record in highest(row, out)[1])
-    return [
-        (record, readings[record["weights"]])
-        for record in found
-        if record.get("weights") in readings
-    ]
+    readings, runs = load_readings(out), load_records(out)
+    pairs = []
+    for name in ROWS:
+        for run in find_runs(runs, name).itertuples():
+            if run.weights in readings:
+                pairs.append((run, readings[run.weights]))
+    return pairs

@@ -1,42 +1,28 @@
-"""Table 1, the ablations, the gaps and the ladder, made of the records and of nothing else."""
+"""Table 1, the ablations and the gaps, made of the records and of nothing else."""
 
-import csv
-import io
 import math
 import statistics as plain
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
+import pandas as pd
 import torch
 
 from evalib.experiments import ROWS, Experiment, build, experiment
 from evalib.networks import count_parameters
-from evalib.results import statistics
-from evalib.results.choice import coded, titled
-from evalib.results.records import (
-    complete,
-    highest,
-    load_records,
-    minutes,
-    mixed,
-    place,
-    rows_of,
-    spent,
-    timed,
-    warned,
-)
-from evalib.results.records import dumps as strict
+from evalib.results import records, statistics
+from evalib.results.records import find_runs, list_rows, load_records
 from evalib.results.statistics import Difference, binomial_error
 from evalib.results.words import between, foreign, mean_or_each, number, p_value, signed, stopped
 from evalib.results.words import table as write
 from evalib.training.settings import TIERS
 
 FORMATS = ("md", "csv", "json")
+ALL_TIERS = tuple(TIERS)
 
 
-def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[dict]:
+def table(out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> list[dict]:
     """Table 1, a dictionary a row: the paper's accuracy beside ours at the highest of ``tiers``
     that has records.
 
@@ -45,73 +31,64 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> lis
     no mean where only some collapsed. ``minutes`` are there where all were on one device, in one
     precision. ``stopped`` says what is known of runs without a record.
     """
-    by = statistics.noise(load_records(out))
+    runs = load_records(out)
+    noise = statistics.noise(runs)
     rows = []
-    for row in rows_of(out, tiers):
-        tier, records = highest(row, out, tiers)
-        accuracies = [record["test"]["accuracy"] for record in records]
-        validations = [record["validation_accuracy"] for record in records]
-        warnings, clocked = warned(records), timed(records)
-        whole = bool(records) and not mixed(records)
-        mean = plain.mean(accuracies) if whole else None
-        judged = tier == statistics.TIER and by is not None and mean is not None and not warnings
-        reach = by.of_mean(len(records)) if judged else None
-        devices = sorted({device for record in records for device in spent(record)})
-        alike = len(devices) == len({*map(place, clocked)}) == 1
+    for row in list_rows(runs, tiers):
+        found = find_runs(runs, row.name, tiers)
+        tier, mean, collapses = tier_of(found), average(found), list_collapses(found)
+        low = high = deviation = None
+        if tier == statistics.TIER and noise and mean is not None and not collapses:
+            reach = noise.of_mean(len(found))
+            low, high, deviation = mean - reach, mean + reach, noise.deviation
+        devices = sorted({device for each in found["device_seconds"] for device in each})
+        alone = found[found["alone"]]
+        alike = len(devices) == len(alone.groupby(["place", "asked_precision"])) == 1
         rows.append(
             {
                 "experiment": row.name,
-                "model": titled(row),
+                "model": row.title,
                 "parameters": parameters(row.name),
                 "paper": (experiment(row.base) if row.base else row).paper_accuracy,
                 "accuracy": mean,
-                "accuracies": accuracies,
-                "low": mean - reach if judged else None,
-                "high": mean + reach if judged else None,
-                "deviation": by.deviation if judged else None,
-                "validation": plain.mean(validations) if whole else None,
-                "validations": validations,
-                "seeds": len(records),
+                "accuracies": found["test_accuracy"].tolist(),
+                "low": low,
+                "high": high,
+                "deviation": deviation,
+                "validation": average(found, "validation_accuracy"),
+                "validations": found["validation_accuracy"].tolist(),
+                "seeds": len(found),
                 "tier": tier,
                 "epochs": TIERS[tier].epochs if tier else None,
                 "device": ", ".join(devices) or None,
-                "minutes": plain.mean(map(minutes, clocked)) if alike else None,
-                "warnings": warnings,
-                "stopped": [] if records else stopped(row.name, out),
+                "minutes": plain.mean(alone["minutes"]) if alike else None,
+                "warnings": collapses,
+                "stopped": [] if tier else stopped(row.name, out),
             }
         )
     return rows
 
 
-class Row(NamedTuple):
-    """A row as a figure has it: the paper's accuracy and ours, one a seed, with the interval of
-    their mean.
+def tier_of(found: pd.DataFrame) -> str | None:
+    """The tier of the runs of a row; ``None`` where there are none."""
+    return None if found.empty else found["tier"].iloc[0]
 
-    ``absent`` says why there is no accuracy.
+
+def average(found: pd.DataFrame, column: str = "test_accuracy") -> float | None:
+    """The mean accuracy of the runs of a row; ``None`` without runs, and where only some of them
+    collapsed: it would be of neither.
     """
-
-    model: str
-    paper: float | None
-    accuracies: tuple[float, ...]
-    low: float | None
-    high: float | None
-    absent: str = "not run"
+    return plain.mean(found[column]) if found["collapsed"].nunique() == 1 else None
 
 
-def drawn(rows: list[dict]) -> list[Row]:
-    """The rows of :func:`table` as a figure has them."""
-    found = []
-    for row in rows:
-        accuracies = tuple(row["accuracies"])
-        found.append(
-            Row(row["model"], row["paper"], accuracies, row["low"], row["high"], tier_of(row))
-        )
-    return found
+def list_collapses(found: pd.DataFrame) -> list[str]:
+    """A line for each run that collapsed."""
+    return [f"seed {run.seed} {run.warning}" for run in found.itertuples() if run.collapsed]
 
 
-def of_size(size: str, out: Path | None = None) -> list[Row]:
-    """The rows at the ``paper`` tier that are "small", or "large", as a figure has them."""
-    return drawn([row for row in table(out, (statistics.TIER,)) if f"-{size}" in row["experiment"]])
+def of_size(size: str, out: Path | None = None) -> list[dict]:
+    """The rows of :func:`table` at the ``paper`` tier that are "small", or "large"."""
+    return [row for row in table(out, (statistics.TIER,)) if f"-{size}" in row["experiment"]]
 
 
 @cache
@@ -127,49 +104,42 @@ def markdown(rows: list[dict]) -> str:
     Ours is the mean over the seeds, with its 95 % interval in brackets; below the table what the
     interval is made of, and each warning.
     """
-    heads = [
-        "Model",
-        "Parameters",
-        "Paper, test %",
-        "Ours, test %",
-        "Ours, validation %",
-        "Seeds",
-        "Tier",
-        "Device",
-        "Minutes a run",
-    ]
-    cells = [
-        [
-            row["model"],
-            number(row["parameters"], 0),
-            number(row["paper"]),
-            mean_or_each(row["accuracy"], row["accuracies"]) + between(row["low"], row["high"]),
-            mean_or_each(row["validation"], row["validations"]),
-            row["seeds"] or None,
-            tier_of(row),
-            foreign(row["device"]),
-            number(row["minutes"], 1),
-        ]
-        for row in rows
-    ]
-    notes = ["Ours is the mean over the seeds; of each seed its first run counts."]
-    if deviations := {row["deviation"] for row in rows if row["deviation"] is not None}:
+    lines, notes = [], ["Ours is the mean over the seeds; of each seed its first run counts."]
+    for row in rows:
+        mean = mean_or_each(row["accuracy"], row["accuracies"])
+        cells = {
+            "Model": row["model"],
+            "Parameters": number(row["parameters"], 0),
+            "Paper, test %": number(row["paper"]),
+            "Ours, test %": mean + between(row["low"], row["high"]),
+            "Ours, validation %": mean_or_each(row["validation"], row["validations"]),
+            "Seeds": row["seeds"] or None,
+            "Tier": state_of(row),
+            "Device": foreign(row["device"]),
+            "Minutes a run": number(row["minutes"], 1),
+        }
+        lines.append(cells)
+    for deviation in {row["deviation"] for row in rows} - {None}:
         notes.append(
             "In brackets its 95 % interval, by one standard deviation for all networks of the full"
-            f" schedule, seeds as blocks: {deviations.pop():.2f} points."
+            f" schedule, seeds as blocks: {deviation:.2f} points."
         )
-    notes += [
-        f"{row['model']}, {said}." for row in rows for said in (*row["warnings"], *row["stopped"])
-    ]
-    return "\n\n".join([write(heads, cells), *notes])
+    for row in rows:
+        notes += [f"{row['model']}, {said}." for said in (*row["warnings"], *row["stopped"])]
+    return "\n\n".join([write_lines(lines), *notes])
 
 
-def tier_of(row: dict) -> str:
+def write_lines(lines: list[dict]) -> str:
+    """A table in Markdown, each line's cells by the heads of their columns."""
+    return write([*lines[0]], [line.values() for line in lines])
+
+
+def state_of(row: dict) -> str:
     """The tier of a row, or why it has none."""
     return row["tier"] or ("stopped" if row["stopped"] else "not run")
 
 
-def ablations(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) -> list[dict]:
+def ablations(out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> list[dict]:
     """A dictionary an ablation: its accuracy at the highest of ``tiers`` that has records, and its
     effect, in points.
 
@@ -177,13 +147,13 @@ def ablations(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) ->
     have, at the highest tier that both have run at. It is shown and not tested, but for the two
     controls, whose family :mod:`.claims` judges.
     """
+    runs = load_records(out)
     rows = []
     for row in ROWS.values():
         if not row.base or row.kind == "ladder":
             continue
-        tier, records = highest(row, out, tiers)
-        effect_tier, found = effect(row, out, tiers)
-        accuracies = [record["test"]["accuracy"] for record in records]
+        found = find_runs(runs, row.name, tiers)
+        effect_tier, effect = measure_effect(runs, row, tiers)
         rows.append(
             {
                 "experiment": row.name,
@@ -191,24 +161,24 @@ def ablations(out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)) ->
                 "kind": row.kind,
                 "change": row.change,
                 "parameters": parameters(row.name),
-                "accuracy": plain.mean(accuracies) if records and not mixed(records) else None,
-                "accuracies": accuracies,
-                "seeds": len(records),
-                "tier": tier,
-                "effect": found.mean,
-                "effect_low": found.low,
-                "effect_high": found.high,
-                "effect_seeds": found.n,
+                "accuracy": average(found),
+                "accuracies": found["test_accuracy"].tolist(),
+                "seeds": len(found),
+                "tier": tier_of(found),
+                "effect": effect.mean,
+                "effect_low": effect.low,
+                "effect_high": effect.high,
+                "effect_seeds": effect.n,
                 "effect_tier": effect_tier,
-                "warnings": warned(records),
-                "stopped": [] if records else stopped(row.name, out),
+                "warnings": list_collapses(found),
+                "stopped": [] if len(found) else stopped(row.name, out),
             }
         )
     return rows
 
 
-def effect(
-    row: Experiment, out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)
+def measure_effect(
+    runs: pd.DataFrame, row: Experiment, tiers: tuple[str, ...] = ALL_TIERS
 ) -> tuple[str | None, Difference]:
     """The tier and the difference of an ablation from its base: :func:`contrast`.
 
@@ -216,19 +186,18 @@ def effect(
     last one, run by run.
     """
     if not row.test_each_epoch:
-        return contrast(row.name, row.base, out, tiers)
-    tier, records = highest(row, out, tiers)
-    gains = [
-        max(entry["test_accuracy"] for entry in each["curve"]) - each["test"]["accuracy"]
-        for each in records
-    ]
-    return tier, (
-        Difference(len(gains), plain.mean(gains), each=tuple(gains)) if gains else Difference()
-    )
+        return contrast(runs, row.name, row.base, tiers)
+    found = find_runs(runs, row.name, tiers)
+    gains = []
+    for run in found.itertuples():
+        gains.append(max(entry["test_accuracy"] for entry in run.curve) - run.test_accuracy)
+    if not gains:
+        return None, Difference()
+    return tier_of(found), Difference(len(gains), plain.mean(gains), each=tuple(gains))
 
 
 def contrast(
-    one: str, other: str, out: Path | None = None, tiers: tuple[str, ...] = tuple(TIERS)
+    runs: pd.DataFrame, one: str, other: str, tiers: tuple[str, ...] = ALL_TIERS
 ) -> tuple[str | None, Difference]:
     """The highest of ``tiers`` that two networks have common seeds at, and their difference there.
 
@@ -236,16 +205,16 @@ def contrast(
     without a mean where some did and some did not. There is no p: what is tested, :mod:`.claims`
     judges.
     """
-    runs, one, other = load_records(out), experiment(one).name, experiment(other).name
+    one, other = experiment(one).name, experiment(other).name
     for tier in reversed(tiers):
         accuracies = statistics.by_seed(runs, tier=tier)
         found = statistics.difference(accuracies, one, other, None)
         if found.n == 0:
             continue
-        ours, theirs = (complete(experiment(name), tier, out) for name in (one, other))
-        if mixed(ours) or mixed(theirs):
+        both = [find_runs(runs, name, (tier,)) for name in (one, other)]
+        if None in map(average, both):
             return tier, Difference(found.n)
-        if tier == statistics.TIER and not warned(ours + theirs):
+        if tier == statistics.TIER and not any(each["collapsed"].any() for each in both):
             found = statistics.difference(accuracies, one, other, statistics.noise(runs))
         return tier, found._replace(p=None)
     return None, Difference()
@@ -253,35 +222,22 @@ def contrast(
 
 def ablations_markdown(rows: list[dict]) -> str:
     """The table of :func:`ablations` as Markdown; a dash stands for what was not run."""
-    heads = [
-        "Experiment",
-        "Changed",
-        "Asked by",
-        "Parameters",
-        "Test %",
-        "Effect, points",
-        "Seeds",
-        "Tier",
-    ]
-    cells = [
-        [
-            coded(row["experiment"]),
-            row["change"],
-            row["kind"],
-            number(row["parameters"], 0),
-            mean_or_each(row["accuracy"], row["accuracies"]),
-            signed(row["effect"]) + between(row["effect_low"], row["effect_high"], signed=True),
-            row["seeds"] or None,
-            tier_of(row),
-        ]
-        for row in rows
-    ]
-    notes = [
-        f"{coded(row['experiment'])}, {said}."
-        for row in rows
-        for said in (*row["warnings"], *row["stopped"])
-    ]
-    return "\n\n".join([write(heads, cells), *notes])
+    lines, notes = [], []
+    for row in rows:
+        name, effect = f"`{row['experiment']}`", signed(row["effect"])
+        cells = {
+            "Experiment": name,
+            "Changed": row["change"],
+            "Asked by": row["kind"],
+            "Parameters": number(row["parameters"], 0),
+            "Test %": mean_or_each(row["accuracy"], row["accuracies"]),
+            "Effect, points": effect + between(row["effect_low"], row["effect_high"], signed=True),
+            "Seeds": row["seeds"] or None,
+            "Tier": state_of(row),
+        }
+        lines.append(cells)
+        notes += [f"{name}, {said}." for said in (*row["warnings"], *row["stopped"])]
+    return "\n\n".join([write_lines(lines), *notes])
 
 
 def gaps(out: Path | None = None, images: int = 10_000) -> list[dict]:
@@ -292,26 +248,25 @@ def gaps(out: Path | None = None, images: int = 10_000) -> list[dict]:
     accuracies on ``images`` each, ``√(SE² + SE²)``. ``ratio`` is the paper's gap in such errors,
     ``our_ratio`` ours.
     """
+    runs = load_records(out)
+    accuracies = statistics.by_seed(runs)
     rows = []
-    accuracies = statistics.by_seed(load_records(out))
-    for each in statistics.judge(statistics.PAPER, load_records(out)):
-        one, other = experiment(each.one), experiment(each.other)
-        error = math.hypot(
-            binomial_error(one.paper_accuracy, images), binomial_error(other.paper_accuracy, images)
-        )
+    for each in statistics.judge(statistics.PAPER, runs):
         found, ours = each.difference, None
+        reported = [experiment(name).paper_accuracy for name in (each.one, each.other)]
+        error = math.hypot(*(binomial_error(accuracy, images) for accuracy in reported))
         if found.n:
-            both = (
-                accuracies.loc[[each.one, each.other]].dropna(axis="columns").mean(axis="columns")
-            )
-            ours = math.hypot(*(binomial_error(accuracy, images) for accuracy in both))
+            both = accuracies.loc[[each.one, each.other]].dropna(axis="columns")
+            means = both.mean(axis="columns")
+            ours = math.hypot(*(binomial_error(accuracy, images) for accuracy in means))
+        gap = reported[0] - reported[1]
         rows.append(
             {
                 "one": each.one,
                 "other": each.other,
-                "paper": one.paper_accuracy - other.paper_accuracy,
+                "paper": gap,
                 "error": error,
-                "ratio": (one.paper_accuracy - other.paper_accuracy) / error,
+                "ratio": gap / error,
                 "ours": found.mean,
                 "our_error": ours,
                 "our_ratio": found.mean / ours if ours else None,
@@ -327,30 +282,23 @@ def gaps(out: Path | None = None, images: int = 10_000) -> list[dict]:
 
 def gaps_markdown(rows: list[dict]) -> str:
     """The table of :func:`gaps` as Markdown."""
-    heads = [
-        "Difference",
-        "Paper, points",
-        "in standard errors",
-        "Ours, points [95 %]",
-        "in standard errors",
-        "Seeds",
-        "p, Holm",
-        "Verdict",
-    ]
-    cells = [
-        [
+    ruler = "in standard errors"
+    heads = ["Difference", "Paper, points", ruler, "Ours, points [95 %]", ruler]
+    lines = []
+    for row in rows:
+        decided = row["verdict"] != statistics.NOT_YET_DECIDED
+        cells = [
             f"{experiment(row['one']).model} − {experiment(row['other']).model}",
             signed(row["paper"]),
             number(row["ratio"], 1),
             signed(row["ours"]) + between(row["low"], row["high"], signed=True),
             number(row["our_ratio"], 1),
             row["seeds"] or None,
-            None if row["verdict"] == statistics.NOT_YET_DECIDED else p_value(row["p_holm"]),
+            p_value(row["p_holm"]) if decided else None,
             row["verdict"],
         ]
-        for row in rows
-    ]
-    return write(heads, cells)
+        lines.append(cells)
+    return write([*heads, "Seeds", "p, Holm", "Verdict"], lines)
 
 
 def dumps(
@@ -360,9 +308,5 @@ def dumps(
     if format == "md":
         return as_markdown(rows)
     if format == "json":
-        return strict(rows, indent=1)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().rstrip("\n")
+        return records.dumps(rows)
+    return pd.DataFrame(rows, dtype=object).to_csv(index=False).rstrip("\n")

@@ -3,7 +3,6 @@ count again.
 """
 
 import csv
-import json
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from evalib.experiments import build, experiment
 from evalib.networks import Network
-from evalib.results.records import check_folder, dumps, highest, read
+from evalib.results.records import check_folder, dumps, find_runs, load_records, read
 from evalib.results.statistics import binomial_error
 from evalib.training import checkpoint, cifar, train
 from evalib.training.environment import choose_device, device_name, versions
@@ -90,17 +89,16 @@ def find_weights(name_or_path: str | Path, out: Path | None = None) -> Path:
         if not path.exists():
             raise FileNotFoundError(f"{path} is not there: name another file")
         return path
-    row, folder = experiment(str(name_or_path)), check_folder(out)
-    name = row.name
-    tier, records = highest(row, out)
-    if tier is None and (other := sorted(folder.glob(f"*/{name}-seed*.json"))):
+    name, folder = experiment(str(name_or_path)).name, check_folder(out)
+    runs = find_runs(load_records(out), name)
+    if runs.empty and (other := sorted(folder.glob(f"*/{name}-seed*.json"))):
         raise ValueError(
             f"{other[0]} is not a run of a whole tier: name its weights,"
             f" {other[0].with_suffix('')}/weights-…"
         )
-    wanted = records[0].get("weights", "weights") if records else "weights"
-    if kept := sorted(folder.glob(f"**/{tier}/{name}-seed*/{wanted}")):
-        return kept[0]
+    for first in runs[:1].itertuples():
+        if kept := sorted(folder.glob(f"**/{first.tier}/{name}-seed*/{first.weights}")):
+            return kept[0]
     if (given := packaged(name)) is None:
         raise FileNotFoundError(f"no weights of {name} are in {folder}: train it first")
     return given
@@ -196,7 +194,7 @@ def verify(path: Path, device: str | None = None) -> dict:
     except ValueError as error:
         outcome["fault"] = str(error)
     checkpoint.write_atomically(
-        Path(path).with_suffix("") / EVALUATION, f"{dumps(outcome, indent=1)}\n".encode()
+        Path(path).with_suffix("") / EVALUATION, f"{dumps(outcome)}\n".encode()
     )
     return outcome
 
@@ -233,15 +231,3 @@ def difference(record: dict, outcome: dict) -> str:
         f" {outcome['device']}"
     )
     return f"{found}, recorded are {test['correct']} on {record['device']}"
-
-
-def fault(path: Path) -> str | None:
-    """What the kept evaluation of the record at ``path`` found; ``None`` if there is none of these
-    weights that can be read.
-    """
-    try:
-        outcome = json.loads((Path(path).with_suffix("") / EVALUATION).read_text(encoding="utf-8"))
-        found = outcome["fault"] if outcome["weights"] == read(path)["weights"] else None
-        return found if isinstance(found, str) else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None

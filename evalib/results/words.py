@@ -4,13 +4,12 @@ escaped.
 
 import html
 import re
-import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
 from tabulate import tabulate
 
-from evalib.results.records import results, spent, unfinished_curve, unfinished_text
+from evalib.results.records import results, unfinished_curve
 from evalib.results.statistics import binomial_error
 
 NUMBER = re.compile(r"(< )?[+−-]?[\d.,]+(e[+-]\d+)?( \[[^]]*\])?|–")
@@ -21,12 +20,11 @@ def table(heads: list[str], rows: Iterable[Iterable]) -> str:
     the right.
     """
     cells = [["–" if cell is None else one_cell(str(cell)) for cell in row] for row in rows]
-    sides = ["left"] * len(heads)
-    for column in range(len(heads) if cells else 0):
-        if all(NUMBER.fullmatch(row[column]) for row in cells):
-            sides[column] = "right"
     if not cells:
         return f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}"
+    sides = []
+    for column in zip(*cells, strict=True):
+        sides.append("right" if all(map(NUMBER.fullmatch, column)) else "left")
     return tabulate(cells, heads, tablefmt="pipe", disable_numparse=True, colalign=sides)
 
 
@@ -58,11 +56,9 @@ def signed(value: float | None, decimals: int = 2) -> str:
 
 def between(low: float | None, high: float | None, signed: bool = False) -> str:
     """An interval behind a number; nothing where there is none."""
-    return (
-        ""
-        if low is None or high is None
-        else f" [{number(low, signed=signed)}, {number(high, signed=signed)}]"
-    )
+    if low is None or high is None:
+        return ""
+    return f" [{number(low, signed=signed)}, {number(high, signed=signed)}]"
 
 
 def difference(found) -> str:
@@ -92,12 +88,13 @@ def stopped(experiment: str, out: Path | None = None) -> list[str]:
     """
     lines = []
     for path in sorted((results(out) / "unfinished").glob(f"{experiment}-seed*.log")):
-        seed, rows = foreign(path.stem.rpartition("-seed")[2]), unfinished_curve(path.stem, out)
-        if not rows:
-            note = foreign(" ".join(unfinished_text(path).split()).rstrip("."))
-            lines += [f"seed {seed} {note}"] if note else []
+        seed = foreign(path.stem.rpartition("-seed")[2])
+        curve = unfinished_curve(path.stem, out)
+        if not curve:
+            note = " ".join(path.read_text("utf-8").split()).rstrip(".")
+            lines += [f"seed {seed} {foreign(note)}"]
             continue
-        best, last = max(row["validation_accuracy"] for row in rows), rows[-1]
+        best, last = max(entry["validation_accuracy"] for entry in curve), curve[-1]
         lines.append(
             f"seed {seed} was stopped after epoch {last['epoch']}, at a validation accuracy of"
             f" {last['validation_accuracy']:.1f} % and a training loss of {last['train_loss']:.2f}"
@@ -106,41 +103,24 @@ def stopped(experiment: str, out: Path | None = None) -> list[str]:
     return lines
 
 
-RUN = [
-    "run",
-    "tier",
-    "seed",
-    "epochs",
-    "test %",
-    "device",
-    "precision",
-    "runs at once",
-    "minutes",
-    "seconds an epoch",
-    "torch",
-    "commit",
-]
-"""The heads of :func:`run_cells`."""
-
-
-def run_cells(record: dict) -> list[str]:
-    """What made a record and what it gave, as a line of a table; what is text in it is escaped."""
-    test, devices = record["test"], list(spent(record))
-    seconds = sorted(entry["seconds"] for entry in record["curve"])
-    precision = record.get("precision") if len(devices) == 1 else None
-    versions = record["versions"]
-    cells = [
-        record["experiment"],
-        record["tier"],
-        record["seed"],
-        record["settings"]["epochs"],
-        f"{test['accuracy']:.2f} ± {binomial_error(test['accuracy'], test['images']):.2f}",
-        ", ".join(devices),
-        precision or "–",
-        record["shared"],
-        f"{statistics.median(seconds) * len(seconds) / 60:.1f}",
-        f"{statistics.median(seconds):.0f} ({seconds[0]:.0f} to {seconds[-1]:.0f})",
-        versions.get("torch") or "–",
-        (record["commit"] or "–")[:7],
-    ]
-    return [foreign(str(cell)) for cell in cells]
+def describe_run(run) -> dict[str, str]:
+    """What made a run of :func:`.records.load_records` and what it gave, by the heads of a table;
+    what is text in it is escaped.
+    """
+    seconds = [entry["seconds"] for entry in run.curve]
+    error = binomial_error(run.test_accuracy, run.test_images)
+    cells = {
+        "run": run.experiment,
+        "tier": run.tier,
+        "seed": run.seed,
+        "epochs": run.epochs,
+        "test %": f"{run.test_accuracy:.2f} ± {error:.2f}",
+        "device": run.place,
+        "precision": run.precision if len(run.device_seconds) == 1 else "",
+        "runs at once": run.shared,
+        "minutes": f"{run.minutes:.1f}",
+        "seconds an epoch": f"{run.epoch_seconds:.0f} ({min(seconds):.0f} to {max(seconds):.0f})",
+        "torch": run.torch,
+        "commit": run.commit[:7],
+    }
+    return {head: "–" if cell == "" else foreign(str(cell)) for head, cell in cells.items()}
