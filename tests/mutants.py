@@ -189,7 +189,8 @@ MUTANTS = (
     ),
     Mutant(
         "table-gradients-swapped", "the gradients of the row and the column logits change places", EACH_FORMULATION,
-        "fast/cpu.py", "for axis in (1, 0)", "for axis in (0, 1)",
+        "fast/cpu.py", "d_rows, d_cols = pixels[:, :half] @ d_row.mT, pixels[:, half:] @ d_col.mT",
+        "d_rows, d_cols = pixels[:, :half] @ d_col.mT, pixels[:, half:] @ d_row.mT",
     ),
     # ── The kernels
     Mutant(

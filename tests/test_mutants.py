@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,16 +82,17 @@ def verdicts(tmp_path_factory):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     whole = copy_package(tmp_path_factory.mktemp("whole"))
-    with context.Pool(2, maxtasksperchild=1) as pool:
-        pending = {"as it is": pool.apply_async(judge, (whole, KILLERS))}
+    with ProcessPoolExecutor(2, mp_context=context, max_tasks_per_child=1) as pool:
+        pending = {"as it is": pool.submit(judge, whole, KILLERS)}
         for mutant in MUTANTS:
             folder = copy_package(tmp_path_factory.mktemp(mutant.name), mutant)
-            pending[mutant.name] = pool.apply_async(judge, (folder, [mutant.kills]))
+            pending[mutant.name] = pool.submit(judge, folder, [mutant.kills])
         yield pending
+        pool.shutdown(cancel_futures=True)  # those that no test asked for
 
 
 def test_every_killer_passes_on_the_package_as_it_is(verdicts):
-    assert verdicts["as it is"].get(timeout=120) == (0, {})
+    assert verdicts["as it is"].result() == (0, {})
 
 
 @each_mutant
@@ -102,10 +104,7 @@ def test_a_mutant_is_the_stated_change_of_text(mutant):
 
 @each_mutant
 def test_a_mutant_dies_by_wrong_values_in_the_test_it_names(verdicts, mutant):
-    assert verdicts[mutant.name].get(timeout=120) == (
-        TESTS_FAILED,
-        {mutant.kills: "AssertionError"},
-    )
+    assert verdicts[mutant.name].result() == (TESTS_FAILED, {mutant.kills: "AssertionError"})
 
 
 def test_mutants_have_names_of_their_own():
