@@ -4,11 +4,12 @@ refused by name.
 
 import hashlib
 import pickle
+import re
 
 import numpy as np
 import pytest
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import nn
 from torchvision.datasets import CIFAR100
 from torchvision.models import VisionTransformer
@@ -147,6 +148,36 @@ rare = labels.index_fill(0, data.split(50)[1][:1], 3)
 def test_data_that_do_not_fit_are_refused_by_name(given, named):
     with pytest.raises((TypeError, ValueError), match=named):
         evalib.dataset(*given)
+
+
+GREY = images[:, :1]
+SAME = GREY.expand(-1, 3, -1, -1)
+CAST = {"tensor": "to(torch.uint8)", "numpy": "astype(np.uint8)"}
+CHANNELS_FIRST = 'rearrange(images, "n i j c -> n c i j")'
+THREE_CHANNELS = 'repeat(images, "n 1 i j -> n 3 i j")'
+
+
+@pytest.mark.parametrize("kind", CAST)
+@pytest.mark.parametrize(
+    ("given", "remedies"),
+    [
+        (SAME.movedim(1, 3), [CHANNELS_FIRST]),
+        (SAME.movedim(1, 3) / 255, [CHANNELS_FIRST, "(255 * images).round().CAST"]),
+        (SAME.double() / 255, ["(255 * images).round().CAST"]),
+        (SAME.long(), ["images.CAST"]),
+        (GREY, [THREE_CHANNELS]),
+        (GREY[:, 0], ["images[:, None]", THREE_CHANNELS]),
+    ],
+)
+def test_a_remedy_can_be_followed_to_the_letter(kind, given, remedies):
+    given = given.numpy() if kind == "numpy" else given
+    for remedy in remedies:
+        code = remedy.replace("CAST", CAST[kind])
+        with pytest.raises((TypeError, ValueError), match=re.escape(code)):
+            evalib.dataset(given, labels)
+        known = {"rearrange": rearrange, "repeat": repeat, "torch": torch, "np": np}
+        given = eval(code, known, {"images": given})
+    assert evalib.dataset(given, labels).fingerprint == evalib.dataset(SAME, labels).fingerprint
 
 
 def test_a_network_for_another_number_of_classes_is_refused_before_training():

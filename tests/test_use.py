@@ -297,6 +297,18 @@ def test_every_window_attention_of_a_network_is_traced_in_the_order_of_the_pass(
         evalib.trace_windows(evalib.build("resnet20-small"), x)
 
 
+def test_predictions_in_threads_are_those_of_one_and_leave_a_network_in_training(images):
+    network = evalib.build("resnet20-small").train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    parts = images.split(2) * 4
+    with ThreadPoolExecutor(8) as pool:
+        found = [*pool.map(lambda part: evalib.predict(network, part), parts)]
+    for part, scores in zip(parts, found, strict=True):
+        torch.testing.assert_close(scores, evalib.predict(network, part))
+    assert all(part.training for part in network.modules())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
 def test_traces_in_threads_are_each_of_their_own_images_and_leave_nothing_behind():
     eva, window = (
         evalib.ExpandingVisualAttention(8, 8, 8, 2),

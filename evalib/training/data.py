@@ -108,10 +108,11 @@ def own_images(images, called: str) -> Tensor:
     pixels = copied(images)
     check_shape(pixels, called)
     if pixels.dtype != torch.uint8:
-        raise TypeError(
-            f"{called} are {pixels.dtype}: give uint8, of floats in 0 … 1 as "
-            f"(255 * {called}).round().to(torch.uint8)"
-        )
+        cast = "to(torch.uint8)" if isinstance(images, Tensor) else "astype(np.uint8)"
+        floats = pixels.is_floating_point()
+        remedy = f"(255 * {called}).round().{cast}" if floats else f"{called}.{cast}"
+        span = "0 … 1" if floats else "0 … 255"
+        raise TypeError(f"{called} are {pixels.dtype}: give uint8, of pixels in {span} {remedy}")
     return pixels
 
 
@@ -143,8 +144,10 @@ def check_shape(images: Tensor, called: str = "images") -> None:
     if images.ndim == 4 and images.shape[1] == 3:
         return
     remedy = "give a batch of RGB images"
-    if images.ndim == 3:
+    if images.ndim == 3 and 3 in (images.shape[0], images.shape[2]):
         remedy = f"for one image give {called}[None]"
+    elif images.ndim == 3:
+        remedy = f"of grey ones give {called}[:, None]"
     elif images.ndim == 4 and images.shape[3] == 3:
         remedy = f'channels come second, rearrange({called}, "n i j c -> n c i j")'
     elif images.ndim == 4 and images.shape[1] == 1:

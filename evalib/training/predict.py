@@ -1,8 +1,7 @@
 """The way in for images: whatever they come as, checked and normalised as in training, then the
 network's scores."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from evalib.networks import Network
-from evalib.tracing import Trace, trace
+from evalib.tracing import Trace, trace, twin
 from evalib.training import data
 from evalib.training.checkpoint import plain
 
@@ -49,16 +48,16 @@ def predict(
     weight = floating[0] if floating else torch.empty(0)
     where = images.device if isinstance(images, Tensor) else weight.device
     parts = []
-    with evaluating(network):
-        for batch in pixels.split(batch_size):
-            normal = data.normalise(batch.to(weight.device))
-            scores = network(normal.to(weight.dtype, memory_format=layout_of(network)))
-            if not isinstance(scores, Tensor):
-                raise TypeError(
-                    f"the network gives a {type(scores).__name__}: wrap it in a module that gives "
-                    "the scores alone, n k"
-                )
-            parts.append(scores.to(where))
+    network, layout = in_evaluation_mode(network), layout_of(network)
+    for batch in pixels.split(batch_size):
+        normal = data.normalise(batch.to(weight.device))
+        scores = network(normal.to(weight.dtype, memory_format=layout))
+        if not isinstance(scores, Tensor):
+            raise TypeError(
+                f"the network gives a {type(scores).__name__}: wrap it in a module that gives the "
+                "scores alone, n k"
+            )
+        parts.append(scores.to(where))
     scores = torch.cat(parts)
     result = scores.softmax(dim=1) if probabilities else scores
     if classes is None:
@@ -105,16 +104,12 @@ def check_size(network: nn.Module, images: Tensor) -> None:
         )
 
 
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """``network`` in evaluation mode; afterwards each of its modules is in the mode of before."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+def in_evaluation_mode(network: nn.Module) -> nn.Module:
+    """``network``; where a part of it is in training mode, its modules again with the same tensors,
+    so that the mode does not change for the thread that trains it."""
+    if any(module.training for module in network.modules()):
+        return twin(network).eval()
+    return network
 
 
 def layout_of(network: nn.Module) -> torch.memory_format:
@@ -129,5 +124,4 @@ def predict_traced(
 ) -> tuple[Float[Tensor, "n classes"], Trace]:
     """The scores of an EVANet for raw images, and the trace of the very pass that gave them."""
     device = next(network.parameters()).device
-    with evaluating(network):
-        return trace(network, data.normalise(images.to(device)))
+    return trace(in_evaluation_mode(network), data.normalise(images.to(device)))
