@@ -27,7 +27,7 @@ def measure(out: Path, tiers: tuple[str, ...] = SHOWN, again: bool = False) -> l
     runs = records.load_records(out)
     runs = runs[runs["standard"] & runs["tier"].isin(tiers) & (runs["weights"] != "")]
     for row in ROWS:
-        if reading.eva_of(experiments.build(row.name)) is None:
+        if reading.find_eva(experiments.build(row.name)) is None:
             continue
         for run in runs[runs["experiment"] == row.name].itertuples():
             path = out / run.tier / f"{row.name}-seed{run.seed}" / run.weights
@@ -43,7 +43,9 @@ def measure(out: Path, tiers: tuple[str, ...] = SHOWN, again: bool = False) -> l
 
 def read(path: Path, cifar: data.Dataset) -> dict:
     """One reading, in plain data."""
-    right, vectors = reading.reads(weights.load_weights(path), cifar.test_images, cifar.test_labels)
+    right, vectors = reading.measure(
+        weights.load_weights(path), cifar.test_images, cifar.test_labels
+    )
     return {
         "images": len(cifar.test_labels),
         "right": right,

@@ -81,7 +81,7 @@ def rounded(row: Experiment, source: Path, into: Path) -> Path:
     half = {name: t.bfloat16() if t.is_floating_point() else t for name, t in tensors.items()}
     record |= {"stored": "bfloat16"}
     target = checkpoint.write_tensors(into, row.name, half, record)
-    if fault := weights.difference(record, weights.counted(target, "cpu")):
+    if fault := weights.compare_counts(record, weights.count_right(target, "cpu")):
         target.unlink()
         raise ValueError(f"{row.name}, in bfloat16: {fault}")
     return target

@@ -105,7 +105,7 @@ def test_rounding_on_another_device_may_move_a_count_by_one_standard_error():
         {"device": "a", "torch": "2"},
         {"device": "b", "torch": "2"},
     )  # √(90 · 10 / 10000) % are 30 images
-    assert weights.difference(record, here | {"correct": 9000}) == ""
-    assert "8999 of 10000" in weights.difference(record, here | {"correct": 8999})
-    assert weights.difference(record, there | {"correct": 8970}) == ""
-    assert "8969 of 10000" in weights.difference(record, there | {"correct": 8969})
+    assert weights.compare_counts(record, here | {"correct": 9000}) == ""
+    assert "8999 of 10000" in weights.compare_counts(record, here | {"correct": 8999})
+    assert weights.compare_counts(record, there | {"correct": 8970}) == ""
+    assert "8969 of 10000" in weights.compare_counts(record, there | {"correct": 8969})

@@ -11,15 +11,13 @@ from test_tables import made
 from torch.nn.init import zeros_
 
 import evalib
-from evalib.results import weights
+from evalib.results import reading, weights
 from evalib.results.reading import (
     READINGS,
-    effective,
-    entropy,
+    count_in_effect,
     find_readings,
     load_readings,
     of_another_class,
-    reads,
 )
 from evalib.training.cifar import load_data
 
@@ -40,26 +38,20 @@ def network():
 
 
 def accuracies(network, cifar):
-    right, found = reads(network, cifar.test_images, cifar.test_labels)
+    right, found = reading.measure(network, cifar.test_images, cifar.test_labels)
     return right, {each.vector: each.accuracy for each in found}
 
 
 def test_even_weights_have_all_their_pixels_in_effect(network, cifar):
     for look in network.summary.eva.looks:
         zeros_(look.W_Q.weight)
-    _, found = reads(network, cifar.test_images[::10], cifar.test_labels[::10])
+    _, found = reading.measure(network, cifar.test_images[::10], cifar.test_labels[::10])
     assert [each.pixels for each in found] == [49, 1, 8, 16, 24]
     assert [each.effective for each in found] == [
         None,
         *(pytest.approx(m, rel=1e-5) for m in (1, 8, 16, 24)),
     ]
     assert sum(each.weight for each in found) == pytest.approx(1, abs=1e-5)
-
-
-def test_the_entropy_of_weights_by_hand():
-    assert entropy(
-        torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
-    ).exp().tolist() == pytest.approx([2, 1])
 
 
 def test_the_vectors_of_other_images_change_what_is_right_and_leave_no_trace(network, cifar):
@@ -78,7 +70,7 @@ def test_a_vector_whose_value_is_never_read_makes_no_difference(network, cifar):
     zeros_(eva.looks[-1].W_V.weight)  # attn3 is the zero vector for every image
     right, found = accuracies(network, cifar)
     assert found["attn3"] == right and found["q0"] != right
-    _, vectors = reads(network, cifar.test_images, cifar.test_labels)
+    _, vectors = reading.measure(network, cifar.test_images, cifar.test_labels)
     assert [each.length > 0 for each in vectors] == [True, True, True, True, False]
     assert vectors[-1].changed == 0 and all(each.changed > 0 for each in vectors[:-1])
 
@@ -97,7 +89,7 @@ def test_others_are_of_another_class_each_used_once():
 )
 def test_a_network_without_the_papers_eva_is_refused(cifar, name, found):
     with pytest.raises(ValueError, match=f"no EVA of the paper but {found}: give another EVANet"):
-        reads(evalib.build(name), cifar.test_images, cifar.test_labels)
+        reading.measure(evalib.build(name), cifar.test_images, cifar.test_labels)
 
 
 def test_readings_are_kept_for_the_weights_of_records_alone(cifar, network, tmp_path):
@@ -113,16 +105,16 @@ def test_readings_are_kept_for_the_weights_of_records_alone(cifar, network, tmp_
     )
     absent = measure(tmp_path, ("smoke",))
     assert absent == [str(tmp_path / "smoke" / "evanet20-small-scaled-seed0" / here.name)]
-    right, vectors = reads(network, cifar.test_images, cifar.test_labels)
-    reading = load_readings(tmp_path)[here.name]
-    assert (reading["images"], reading["right"]) == (500, right)
-    assert reading["vectors"] == [vector._asdict() for vector in vectors]
+    right, vectors = reading.measure(network, cifar.test_images, cifar.test_labels)
+    kept = load_readings(tmp_path)[here.name]
+    assert (kept["images"], kept["right"]) == (500, right)
+    assert kept["vectors"] == [vector._asdict() for vector in vectors]
     assert [run.seed for run, _ in find_readings(tmp_path)] == [
         0,
         1,
     ]  # the same weights, so the same reading
     here.unlink()
-    assert measure(tmp_path, ("smoke",)) == [] and load_readings(tmp_path) == {here.name: reading}
+    assert measure(tmp_path, ("smoke",)) == [] and load_readings(tmp_path) == {here.name: kept}
     for seed in (0, 1):
         made(tmp_path, "evanet20-small", seed, weights="weights-0123456789abcdef.safetensors")
     assert find_readings(tmp_path) == []
@@ -147,4 +139,4 @@ def test_pixels_in_effect_are_the_mean_of_each_images_own():
     would be 2.8.
     """
     weights = torch.tensor([[0.125] * 8, [1.0] + [0.0] * 7])
-    assert effective(weights) == pytest.approx(4.5)
+    assert count_in_effect(weights) == pytest.approx(4.5)

@@ -40,12 +40,13 @@ def verdict(out: Path | None = None) -> str:
     controls.
     """
     runs = load_records(out)
-    over_resnet, over_query, over_mlp = judge(PAPER, runs)[0], *judge(EXPLAINING, runs)
-    if NOT_YET_DECIDED in (over_resnet.verdict, over_query.verdict, over_mlp.verdict):
+    over_resnet = judge(PAPER, runs)[0].verdict
+    over_controls = [each.verdict for each in judge(EXPLAINING, runs)]
+    if NOT_YET_DECIDED in (over_resnet, *over_controls):
         return UNDECIDED
-    if over_query.verdict != SUPPORTED or over_mlp.verdict != SUPPORTED:
+    if over_controls != [SUPPORTED, SUPPORTED]:
         return NO
-    return YES if over_resnet.verdict == SUPPORTED else NOT_AHEAD
+    return YES if over_resnet == SUPPORTED else NOT_AHEAD
 
 
 def text(out: Path | None = None) -> str:
@@ -68,11 +69,9 @@ def text(out: Path | None = None) -> str:
     )
     times = f"{parameters(EVANET) / parameters(RESNET):.1f}"
     if said == UNDECIDED:
-        large = (
-            ""
-            if len(find_runs(runs, LARGE, (TIER,)))
-            else " At 256 channels it has not been trained to the end."
-        )
+        large = " At 256 channels it has not been trained to the end."
+        if len(find_runs(runs, LARGE, (TIER,))):
+            large = ""
         return (
             f"**{said}** {ends} Whether looking ring by ring is why is untested. EVANet has {times}"
             " times ResNet's parameters. Two networks have as many or nearly as many and do not"
@@ -87,19 +86,13 @@ def text(out: Path | None = None) -> str:
         f" {p_value(over_query.p)}), minus the second {signed(over_mlp.difference.mean)} points (p"
         f" = {p_value(over_mlp.p)}, both after correction)."
     )
-    if said == YES:
-        return (
-            f"**{said}** {ends} {rivals} So the looks are worth something that {times} times"
-            " ResNet's parameters alone are not."
-        )
-    if said == NO:
-        return (
-            f"**{said}** {ends} {rivals} So nothing here says that it is the looks, and not the"
-            " parameters, that count."
-        )
-    return (
-        f"**{said}** {ends} {rivals} It is ahead of both, but its lead over ResNet may be chance."
-    )
+    conclusions = {
+        YES: f"So the looks are worth something that {times} times ResNet's parameters alone are"
+        " not.",
+        NO: "So nothing here says that it is the looks, and not the parameters, that count.",
+        NOT_AHEAD: "It is ahead of both, but its lead over ResNet may be chance.",
+    }
+    return f"**{said}** {ends} {rivals} {conclusions[said]}"
 
 
 def letter(out: Path | None = None) -> str:

@@ -20,7 +20,7 @@ from evalib.training.data import normalise
 BATCH = 500
 READINGS = "readings.json"
 """In the folder of the records: for each weights file, whose name has its SHA-256, what
-:func:`reads` gave.
+:func:`measure` gave.
 """
 
 
@@ -43,14 +43,14 @@ class Read(NamedTuple):
     changed: int
 
 
-def eva_of(network: Network) -> ExpandingVisualAttention | None:
+def find_eva(network: Network) -> ExpandingVisualAttention | None:
     """The EVA of the paper's stages that a network ends in, if it does."""
     eva = getattr(network.summary, "eva", network.summary)
     return eva if isinstance(eva, ExpandingVisualAttention) else None
 
 
 @torch.inference_mode()
-def reads(
+def measure(
     network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, " n"]
 ) -> tuple[float, tuple[Read, ...]]:
     """The accuracy of an EVANet on ``images``, and for q0 and each look what the network makes of
@@ -59,7 +59,8 @@ def reads(
     ``ValueError`` if the network has no EVA of the paper's stages, or if more than half of the
     images are of one class.
     """
-    if (eva := eva_of(network)) is None:
+    eva = find_eva(network)
+    if eva is None:
         other = type(getattr(network.summary, "eva", network.summary)).__name__
         raise ValueError(f"the network has no EVA of the paper but {other}: give another EVANet")
     network.eval()
@@ -86,19 +87,16 @@ def reads(
     q0, *lengths = (vector.norm(dim=1).mean().item() for vector in (seen.queries[0], *seen.looks))
     found = [Read("q0", EXTENT**2, q0, None, weight[0], *exchanged(eva.first_query))]
     for s, (look, weights) in enumerate(zip(eva.looks, seen.look_weights, strict=True)):
-        measured = lengths[s], effective(weights), weight[s + 1]
+        measured = lengths[s], count_in_effect(weights), weight[s + 1]
         found.append(Read(f"attn{s}", weights.shape[-1], *measured, *exchanged(look)))
     return right(plain), tuple(found)
 
 
-def entropy(weights: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch"]:
-    """``H = −Σ_m w_m ln w_m`` of weights that sum to one, in nats."""
-    return torch.special.entr(weights).sum(dim=-1)
-
-
-def effective(weights: Float[Tensor, "*batch m"]) -> float:
-    """The pixels in effect: ``e^H`` of each image and head, then the mean over them."""
-    return entropy(weights).exp().mean().item()
+def count_in_effect(weights: Float[Tensor, "*batch m"]) -> float:
+    """The pixels in effect: ``e^H`` of each image and head, ``H = −Σ_m w_m ln w_m``, then the mean
+    over them.
+    """
+    return torch.special.entr(weights).sum(dim=-1).exp().mean().item()
 
 
 def of_another_class(labels: Int[Tensor, " n"]) -> Int64[Tensor, " n"]:

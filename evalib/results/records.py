@@ -346,12 +346,11 @@ def load_records(out: Path | None = None) -> pd.DataFrame:
     ``minutes`` that of a run of such epochs. They say something of speed where the run was
     ``alone``, on one device, ``place``. ``curve`` has a dictionary an epoch.
     """
-    folder, found = results(out), []
+    folder = results(out)
+    found: list[Path] = []
     for tier in TIERS:
-        for path in sorted(folder.glob(f"{tier}/*.json")):
-            found.append(path)
-        for path in sorted(folder.glob(f"{SUPERSEDED}/{tier}/*.json")):
-            found.append(path)
+        found += sorted(folder.glob(f"{tier}/*.json"))
+        found += sorted(folder.glob(f"{SUPERSEDED}/{tier}/*.json"))
     lines = []
     for path in found:
         try:

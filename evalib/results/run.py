@@ -23,7 +23,7 @@ from evalib.results.records import (
     settings_of,
     write,
 )
-from evalib.results.weights import load_weights, recorded_weights, where
+from evalib.results.weights import load_weights, recorded_weights, tell_where
 from evalib.training import checkpoint, cifar
 from evalib.training.environment import choose_device, commit, device_name, lock, versions
 from evalib.training.settings import COMPUTATION, TIERS, Settings
@@ -80,15 +80,13 @@ def run_steps(
     folder = RunFolder(settings, out)
     with folder.held():
         if overwrite:
-            cifar.load_data(
-                TIERS[settings.tier].data
-            )  # what stops the run stops it before anything is moved
+            # what stops the run stops it before anything is moved
+            cifar.load_data(TIERS[settings.tier].data)
             folder.set_aside()
-        elif longer and folder.is_shorter():
-            folder.check_last_checkpoint()
+        elif longer and folder.can_grow():
             folder.set_aside(checkpoints_too=False)
         elif folder.record.exists():
-            return folder.finished_run(device)
+            return folder.load_run(device)
         finished = yield from steps(settings, folder.directory, device, compile, longer)
         folder.store(made_record(finished, shared), finished.network)
         return finished
@@ -108,47 +106,41 @@ def run_in_turn(
     at once in less time than one after the other. Elsewhere one follows the other. ``observer``
     gives each run its own ``observe``.
     """
-    where = choose_device(device)
-    on_gpu = where.type == "cuda"
+    chosen = choose_device(device)
+    on_gpu = chosen.type == "cuda"
     together = len(settings) if on_gpu else 1
+    streams = [torch.cuda.Stream(chosen) if on_gpu else None for _ in settings]
+    observers = [observer(each) if observer else None for each in settings]
+    running = {
+        place: run_steps(each, out, device, shared=together, **options)
+        for place, each in enumerate(settings)
+    }
     ends: dict[int, Run | Exception] = {}
-    waiting = []
-    for place, each in enumerate(settings):
-        stream = torch.cuda.Stream(where) if on_gpu else None
-        observe = observer(each) if observer else None
-        waiting.append(
-            (place, run_steps(each, out, device, shared=together, **options), stream, observe)
-        )
     try:
-        while waiting:
-            for in_hand in waiting[:together]:
-                place, running, stream, observe = in_hand
+        while running:
+            for place in list(running)[:together]:
+                observe = observers[place]
                 try:
-                    with torch.cuda.stream(stream):
-                        entry = next(running)
+                    with torch.cuda.stream(streams[place]):
+                        entry = next(running[place])
                     if entry is not None and observe is not None:
                         observe(entry)
-                    continue
                 except StopIteration as end:
                     ends[place] = end.value
+                    del running[place]
                 except Exception as error:
-                    running.close()
+                    running.pop(place).close()
                     ends[place] = error
-                waiting.remove(in_hand)
-    finally:
-        for (
-            _,
-            running,
-            _,
-            _,
-        ) in waiting:  # interrupted: each lets go of its run, whose last checkpoint stays
-            running.close()
+    finally:  # interrupted: each lets go of its run, whose last checkpoint stays
+        for each in running.values():
+            each.close()
     return [ends[place] for place in range(len(settings))]
 
 
 def made_record(finished: Run, shared: int = 1) -> dict:
     """The record of a finished run: everything that made it, everything that it gave."""
     settings, dataset, made_of = finished.settings, finished.cifar, origin(finished.settings)
+    scores, labels = finished.test_scores, dataset.test_labels
     warning = collapse(finished.curve)
     return {
         "schema": SCHEMA,
@@ -168,10 +160,10 @@ def made_record(finished: Run, shared: int = 1) -> dict:
         "curve": finished.curve,
         "validation_accuracy": finished.curve[-1]["validation_accuracy"],
         "test": {
-            "accuracy": accuracy(finished.test_scores, dataset.test_labels),
-            "loss": F.cross_entropy(finished.test_scores, dataset.test_labels).item(),
-            "correct": (finished.test_scores.argmax(dim=1) == dataset.test_labels).sum().item(),
-            "images": len(dataset.test_labels),
+            "accuracy": accuracy(scores, labels),
+            "loss": F.cross_entropy(scores, labels).item(),
+            "correct": (scores.argmax(dim=1) == labels).sum().item(),
+            "images": len(labels),
         },
         "seconds": finished.seconds,
         "sittings": finished.sittings,
@@ -204,9 +196,8 @@ class RunFolder:
             ) from None
         half_done = f".{self.record.name}.*.tmp"
         try:
-            with lock(
-                self.directory / ".lock", timeout=0.2
-            ):  # one that only looks holds it for less
+            # who only looks holds it for less
+            with lock(self.directory / ".lock", timeout=0.2):
                 for left in (*self.directory.glob(".*.tmp"), *self.record.parent.glob(half_done)):
                     left.unlink()
                 yield
@@ -216,33 +207,30 @@ class RunFolder:
                 " --out"
             ) from None
 
-    def is_shorter(self) -> bool:
-        """Whether there is a record of fewer epochs, and else of these very settings."""
+    def can_grow(self) -> bool:
+        """Whether there is a record of fewer epochs, and else of these very settings.
+
+        ``FileNotFoundError`` unless its last checkpoint is here to go on from, ``ValueError`` if
+        that is damaged or another computation made it.
+        """
         if not self.record.exists():
             return False
-        epochs = settings_of(read(self.record)).epochs
+        known = read(self.record)
+        epochs = settings_of(known).epochs
         if epochs >= self.settings.epochs:
             return False
         read_same(self.record, self.settings.model_copy(update={"epochs": epochs}))
-        return True
-
-    def check_last_checkpoint(self) -> None:
-        """Raise ``FileNotFoundError`` unless the last checkpoint of the recorded run is here to go
-        on from.
-
-        ``ValueError`` if another computation made it, or it is damaged.
-        """
-        known = read(self.record)
         check_computation(self.record, known["computation"])
         saved = checkpoint.found(self.directory)
-        if not saved or checkpoint.epochs_of(saved[0]) != settings_of(known).epochs:
+        if not saved or checkpoint.epochs_of(saved[0]) != epochs:
             raise FileNotFoundError(
                 f"the last checkpoint of {self.record} is not beside it, so there is nothing to go"
                 " on from: copy it from where the run was made, or begin anew with --overwrite"
             )
         checkpoint.read_tensors(saved[0])
+        return True
 
-    def finished_run(self, device: str | None = None) -> Run:
+    def load_run(self, device: str | None = None) -> Run:
         """The recorded run, its network from the weights beside it; ``FileExistsError`` if they are
         not there.
         """
@@ -251,23 +239,14 @@ class RunFolder:
         if weights is None:
             raise FileExistsError(
                 f"{self.record} is the record of this run ({known['test']['accuracy']:.2f} % on"
-                f" {known['device']}), and its weights are not here ({where(self.record)}): read"
-                " the record, or train anew with --overwrite, which keeps it in superseded/"
+                f" {known['device']}), and its weights are not here ({tell_where(self.record)}):"
+                " read the record, or train anew with --overwrite, which keeps it in superseded/"
             )
         chosen, dataset = choose_device(device), cifar.load_data(known["data"]["source"])
         network = load_weights(weights).to(chosen)
         scores = evaluate(network, dataset.test_images.to(chosen)).cpu()
-        sittings = known.get("sittings", [])
-        return Run(
-            self.settings,
-            network,
-            known["curve"],
-            dataset,
-            scores,
-            chosen,
-            known["seconds"],
-            sittings,
-        )
+        curve, seconds, sittings = known["curve"], known["seconds"], known.get("sittings", [])
+        return Run(self.settings, network, curve, dataset, scores, chosen, seconds, sittings)
 
     def store(self, made: dict, network: nn.Module) -> None:
         """Write weights and record, and remove other weights of this very run, left by one that was
@@ -280,35 +259,27 @@ class RunFolder:
             if other != weights and checkpoint.read_tensors(other)[1].get("curve") == made["curve"]:
                 other.unlink()
 
-    def set_aside(self, checkpoints_too: bool = True) -> Path | None:
+    def set_aside(self, checkpoints_too: bool = True) -> None:
         """Move the record, and what its run left, into ``superseded/``, under a name with its time
-        and commit.
-
-        A run that has no record yet moves its checkpoints alone. The record's new path; ``None`` if
-        there was nothing.
+        and commit. A run that has no record yet moves its checkpoints alone.
         """
-        kinds = [
-            "weights-*",
-            "train.ipynb",
-            "evaluation.json",
-            *(["epoch-*"] if checkpoints_too else []),
-        ]
+        kinds = ["weights-*", "train.ipynb", "evaluation.json"]
+        if checkpoints_too:
+            kinds.append("epoch-*")
         left = [each for kind in kinds for each in self.directory.glob(kind)]
         if not self.record.exists() and not left:
-            return None
+            return
+        when, by = datetime.now(UTC), "unfinished"
         try:
             old = read(self.record)
             when, by = datetime.fromisoformat(old["finished"]), (old["commit"] or "unknown")[:7]
         except (OSError, ValueError):
-            when, by = datetime.now(UTC), "unfinished"
+            pass  # there is none, or it is damaged
         name = f"{self.record.stem}-{when:%Y%m%dT%H%M%S}-{by}.json"
         target = self.record.parents[1] / SUPERSEDED / self.record.parent.name / name
-        if target.exists() or target.with_suffix("").exists():
-            raise FileExistsError(f"{target} is there already: move it away first")
         target.with_suffix("").mkdir(parents=True)
         for each in left:
             each.rename(target.with_suffix("") / each.name)
         if self.record.exists():
             self.record.rename(target)
         print(f"what was there is kept: {target}", flush=True)
-        return target

@@ -22,6 +22,13 @@ PRETRAINED = Path(__file__).with_name("pretrained")
 SHA-256>.safetensors``.
 """
 
+HISTORY = "weights.csv"
+"""In the folder of the records: of each weights file that is no longer in the tree, its SHA-256 and
+the commit that has it.
+"""
+
+EVALUATION = "evaluation.json"
+
 
 def packaged(name: str) -> Path | None:
     """The weights of an experiment that come with the package; ``None`` if none do, ``ValueError``
@@ -39,19 +46,15 @@ def load_pretrained(name: str, num_classes: int | None = None) -> Network:
     for so many classes, drawn from torch's random state, and all else as trained.
     ``FileNotFoundError`` if the package has no weights of it.
     """
-    if (path := packaged(name)) is None:
-        there = sorted(
-            path.name[: -len("-0123456789abcdef.safetensors")]
-            for path in PRETRAINED.glob("*.safetensors")
-        )
+    path = packaged(name)
+    if path is None:
+        there = sorted(file.stem[: -len("-0123456789abcdef")] for file in PRETRAINED.glob("*-*"))
         raise FileNotFoundError(
             f"no weights of {name} come with evalib (there are: {', '.join(there) or 'none'}): "
             f"train it, with evalib.run(evalib.Settings({name!r}, tier='quick'))"
         )
     network = load_weights(path)
     if num_classes is not None:
-        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(f"num_classes={num_classes!r} must be a whole number, 1 or more")
         network.classifier = nn.Linear(network.classifier.in_features, num_classes)
     return network
 
@@ -68,9 +71,9 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
             " beside it, or go on with the run"
         )
     version = record.get("computation", 1)
-    if not isinstance(version, int) or not 1 <= version <= COMPUTATION:
+    if version > COMPUTATION:
         raise ValueError(
-            f"{path} is of computation {version!r}, and this evalib has {COMPUTATION}: bring it up"
+            f"{path} is of computation {version}, and this evalib has {COMPUTATION}: bring it up"
             " to date"
         )
     return tensors, record
@@ -86,8 +89,6 @@ def find_weights(name_or_path: str | Path, out: Path | None = None) -> Path:
     """
     path = Path(name_or_path).expanduser()
     if path.suffix == ".safetensors":
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is not there: name another file")
         return path
     name, folder = experiment(str(name_or_path)).name, check_folder(out)
     runs = find_runs(load_records(out), name)
@@ -99,7 +100,8 @@ def find_weights(name_or_path: str | Path, out: Path | None = None) -> Path:
     for first in runs[:1].itertuples():
         if kept := sorted(folder.glob(f"**/{first.tier}/{name}-seed*/{first.weights}")):
             return kept[0]
-    if (given := packaged(name)) is None:
+    given = packaged(name)
+    if given is None:
         raise FileNotFoundError(f"no weights of {name} are in {folder}: train it first")
     return given
 
@@ -132,41 +134,24 @@ def evaluate(
     return train.evaluate(load_weights(path).to(chosen), test_images.to(chosen)).cpu(), record
 
 
-EVALUATION = "evaluation.json"
-
-
-HISTORY = "weights.csv"
-"""In the folder of the records: of each weights file that is no longer in the tree, its SHA-256 and
-the commit that has it.
-"""
-
-
 def recorded_weights(path: Path) -> Path | None:
     """The weights file of the record at ``path``: beside it, or the same one in the package;
     ``None`` where there is neither.
     """
-    name = read(path).get("weights")
-    if not name:
-        return None
-    weights = Path(path).with_suffix("") / name
-    if weights.is_file():
-        return weights
-    packed = (
-        sorted(PRETRAINED.glob(f"*-{name.removeprefix('weights-')}"))
-        if name.startswith("weights-")
-        else []
-    )
-    return packed[0] if packed else None
+    name = read(path).get("weights", "")
+    same = PRETRAINED.glob(f"*-{name.removeprefix('weights-')}")
+    there = [file for file in (path.with_suffix("") / name, *same) if file.is_file()]
+    return there[0] if there else None
 
 
-def where(path: Path) -> str:
+def tell_where(path: Path) -> str:
     """Where the weights of the record at ``path`` are, if not here: the command that brings them
     from the history.
     """
-    path = Path(path)
     file = f"results/{path.parent.name}/{path.stem}/{read(path).get('weights')}"
-    kept = path.parents[1] / HISTORY
-    for line in csv.DictReader(kept.read_text("utf-8").splitlines()) if kept.is_file() else ():
+    history = path.parents[1] / HISTORY
+    lines = history.read_text("utf-8").splitlines() if history.is_file() else []
+    for line in csv.DictReader(lines):
         if line["file"] == file:
             return f"git show {line['commit'][:12]}:{file} > {file}"
     return f"copy {path.with_suffix('')} from where the run was made"
@@ -179,55 +164,52 @@ def verify(path: Path, device: str | None = None) -> dict:
     Its ``fault`` says in what they do not agree with the record, and is empty if they do.
     ``FileNotFoundError`` if the weights are not there.
     """
+    path = Path(path)
     record, weights = read(path), recorded_weights(path)
     if weights is None:
         raise FileNotFoundError(
-            f"the weights of {path} are not here: {where(path)}; the record stands without them"
+            f"the weights of {path} are not here: {tell_where(path)}; the record stands without"
+            " them"
         )
-    outcome: dict = {"weights": weights.name} | here(device)
+    outcome: dict = {"weights": weights.name}
     try:
-        made = read_weights(weights)[1]
+        _, made = read_weights(weights)
         if made != {name: record[name] for name in made if name in record}:
             raise ValueError(f"{weights} holds the weights of another run")
-        outcome |= counted(weights, device)
-        outcome["fault"] = difference(record, outcome)
+        outcome |= count_right(weights, device)
+        outcome["fault"] = compare_counts(record, outcome)
     except ValueError as error:
         outcome["fault"] = str(error)
-    checkpoint.write_atomically(
-        Path(path).with_suffix("") / EVALUATION, f"{dumps(outcome)}\n".encode()
-    )
+    content = f"{dumps(outcome)}\n".encode()
+    checkpoint.write_atomically(path.with_suffix("") / EVALUATION, content)
     return outcome
 
 
-def here(device: str | None = None) -> dict[str, str | None]:
-    """Device and torch of an evaluation."""
-    return {"device": device_name(choose_device(device)), "torch": versions()["torch"]}
-
-
-def counted(weights: Path, device: str | None = None) -> dict:
+def count_right(weights: Path, device: str | None = None) -> dict:
     """How many test images the weights in a file answer right, and on what."""
     scores, made = evaluate(weights, device=device)
     labels = cifar.load_data(made["data"]["source"]).test_labels
-    return {"correct": (scores.argmax(dim=1) == labels).sum().item()} | here(device)
+    return {
+        "correct": (scores.argmax(dim=1) == labels).sum().item(),
+        "device": device_name(choose_device(device)),
+        "torch": versions()["torch"],
+    }
 
 
-def difference(record: dict, outcome: dict) -> str:
+def compare_counts(record: dict, outcome: dict) -> str:
     """How the count of an evaluation differs from the recorded one by more than it may; empty if it
     does not.
 
     Where device and torch are those of the record the counts are equal. Elsewhere, or from weights
     that were rounded, a count may be off by one binomial standard error.
     """
-    test = record["test"]
-    same = "stored" not in record and (record["device"], record["versions"].get("torch")) == (
-        outcome["device"],
-        outcome["torch"],
-    )
-    allowed = 0 if same else binomial_error(test["accuracy"], test["images"]) / 100 * test["images"]
+    test, allowed = record["test"], 0.0
+    made_on = (record["device"], record["versions"].get("torch"))
+    if made_on != (outcome["device"], outcome["torch"]) or "stored" in record:
+        allowed = binomial_error(test["accuracy"], test["images"]) / 100 * test["images"]
     if abs(outcome["correct"] - test["correct"]) <= allowed:
         return ""
-    found = (
+    return (
         f"its weights give {outcome['correct']} of {test['images']} test images right on"
-        f" {outcome['device']}"
+        f" {outcome['device']}, recorded are {test['correct']} on {record['device']}"
     )
-    return f"{found}, recorded are {test['correct']} on {record['device']}"
