@@ -2,6 +2,8 @@
 and left out.
 """
 
+import contextlib
+import copy
 import csv
 import dataclasses
 import html
@@ -284,23 +286,91 @@ def test_a_text_from_a_record_is_shown_and_does_nothing(tmp_path):
 SCRIPT = "<script>alert(1)</script> | x [a](b) `c`"
 
 
-@pytest.mark.parametrize("field", ["device", "precision", "versions", "sittings", "unfinished"])
-def test_no_text_of_a_record_or_a_log_becomes_a_script(tmp_path, field):
-    """Every table that shows records, fed a field at a time."""
-    value = {
-        "versions": {"torch": SCRIPT},
-        "sittings": [{"after": 0, "epochs": 2, "device": SCRIPT}],
-    }.get(field, SCRIPT)
-    made(tmp_path, **{field: value})
+def places(part, at=()):
+    """Where in a record its values are: the keys and indices that lead to each."""
+    if at:
+        yield at
+    for key in (
+        part if isinstance(part, dict) else range(len(part) if isinstance(part, list) else 0)
+    ):
+        yield from places(part[key], (*at, key))
+
+
+def put(record, at, value):
+    """``record`` with ``value`` at a place, under its SHA-256."""
+    record = copy.deepcopy(record)
+    *way, last = at
+    part = record
+    for key in way:
+        part = part[key]
+    part[last] = value
+    return record | {"sha256": checksum(record)}
+
+
+def every_field(out, experiment="resnet20-small"):
+    """The path of a record in which each field has something, the record, and its places."""
+    sittings = [{"after": 0, "epochs": 2, "device": "a machine", "compiled": False}]
+    path = made(
+        out,
+        experiment,
+        precision="float32",
+        sittings=sittings,
+        shared=1,
+        origin={"row": experiments.experiment(experiment).definition(), "module": None},
+    )
+    record = json.loads(path.read_text())
+    return path, record, [at for at in places(record) if at != ("sha256",)]
+
+
+def show(out):
+    """All that is shown of the records in a folder."""
+    text = tables.markdown(tables.table(out)) + tables.ablations_markdown(tables.ablations(out))
+    text += claims.markdown(claims.judge_claims(out))
+    for run in map(words.describe_run, records.load_records(out).itertuples()):
+        line = words.table([*run], [run.values()])
+        assert line.count("|") == 3 * (len(run) + 1)
+        text += line
+    return text
+
+
+def test_no_text_of_a_record_or_a_log_becomes_a_script(tmp_path):
+    """In each field of a record at once, where it may be text, and in a log and its name."""
+    path, record, found = every_field(tmp_path)
+    for at in found:
+        records.write(put(record, at, SCRIPT), path)
+        with contextlib.suppress(ValueError):
+            record = records.read(path)
+    records.write(record, path)
+    assert json.dumps(record).count("<script>") >= 4
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "unfinished" / "sanet20-large-seed<script>.log").write_text(SCRIPT)
-    text = tables.markdown(tables.table(tmp_path))
-    text += tables.ablations_markdown(tables.ablations(tmp_path))
-    text += claims.markdown(claims.judge_claims(tmp_path))
-    (run,) = map(words.describe_run, records.load_records(tmp_path).itertuples())
-    line = words.table([*run], [run.values()])
-    assert "SANet-20 large, seed &" in text and line.count("|") == 3 * (len(run) + 1)
-    assert not any(harm in text + line for harm in ("<script", "](b)", "`c`"))
+    text = show(tmp_path)
+    assert "SANet-20 large, seed &" in text and "ResNet-20 small" in text
+    assert not any(harm in text for harm in ("<script", "](b)", "`c`"))
+
+
+HOSTILE = [None, True, -1, 1.5, 1e308, 10**400, "x", "", [], {}, [None]]
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
+def test_no_value_in_any_field_of_a_record_stops_the_others(tmp_path, monkeypatch, value):
+    monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
+    register(experiments.Experiment("mine", "Mine", (1, 1, 1)))  # whose definition is compared
+    path, record, found = every_field(tmp_path, "mine")
+    made(tmp_path, seed=1)
+    for at in found:
+        path.write_text(json.dumps(put(record, at, value)))
+        with warnings.catch_warnings(action="ignore"):
+            runs = records.load_records(tmp_path)
+        assert 1 in [*runs["seed"]], at
+        assert all(map(words.describe_run, runs.itertuples()))
+
+
+def test_a_log_that_is_no_text_stops_no_table(tmp_path):
+    made(tmp_path)
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "sanet20-large-seed0.log").write_bytes(b"\xff stopped")
+    assert "SANet-20 large, seed 0 � stopped" in tables.markdown(tables.table(tmp_path))
 
 
 def test_a_record_of_a_row_that_was_edited_is_named_and_not_shown_as_the_new_one(

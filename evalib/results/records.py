@@ -60,7 +60,7 @@ class Test(Part):
 
     accuracy: Percent
     loss: Positive
-    correct: Annotated[int, Field(ge=0)]
+    correct: Annotated[int, Field(ge=0, le=10_000)]
     images: int
 
 
@@ -156,7 +156,7 @@ def check_origin(record: dict, path: Path) -> None:
     computation's version.
     """
     row = experiment(record["experiment"])
-    if "origin" not in record or row in (*TABLE_1, *ABLATIONS, *LADDER):
+    if record.get("origin") is None or row in (*TABLE_1, *ABLATIONS, *LADDER):
         return
     made, now = record["origin"], origin(settings_of(record))
     edited = [name for name in ("row", "module") if now[name] not in (None, made.get(name))]
@@ -405,7 +405,7 @@ def unfinished_curve(name: str, out: Path | None = None) -> list[dict]:
     that was stopped; empty if there is no such file.
     """
     path = results(out) / "unfinished" / f"{name}.log"
-    text = path.read_text("utf-8") if path.exists() else ""
+    text = path.read_text("utf-8", errors="replace") if path.exists() else ""
     return [
         {"epoch": int(epoch), "train_loss": float(loss), "validation_accuracy": float(accuracy)}
         for epoch, loss, accuracy in LINE.findall(text)

@@ -91,7 +91,7 @@ def stopped(experiment: str, out: Path | None = None) -> list[str]:
         seed = foreign(path.stem.rpartition("-seed")[2])
         curve = unfinished_curve(path.stem, out)
         if not curve:
-            note = " ".join(path.read_text("utf-8").split()).rstrip(".")
+            note = " ".join(path.read_text("utf-8", errors="replace").split()).rstrip(".")
             lines += [f"seed {seed} {foreign(note)}"]
             continue
         best, last = max(entry["validation_accuracy"] for entry in curve), curve[-1]
