@@ -39,7 +39,7 @@ from IPython.display import Markdown
 from evalib import TABLE_1
 from evalib.eva import EqualisedLinear
 from evalib.experiments import CHOSEN, ROWS, experiment
-from evalib.pages.display import picture, source, table
+from evalib.pages.display import folded, picture, source, table
 from evalib.pages.figures import COLOURS, INK, described, panels, styled
 from evalib.results import choice, reading, records, words
 from evalib.results.records import find_runs
@@ -188,7 +188,7 @@ picture(
     "Red: nothing changed.",
 )
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-input"]
 heads = [
     "changed",
     "validation, %: mean",
@@ -214,7 +214,7 @@ for name, rows in found["courses"].items():
             f"{step:.2f}",
         ]
     )
-table(heads, lines)
+folded("The same in numbers", table(heads, lines))
 
 # %% tags=["hide-input"]
 Markdown(
@@ -331,7 +331,7 @@ Markdown(
 # Two predictions were written into `LOG.md` before their test. The 7×7 convolution alone, at a quarter of the rate, would save
 # the large network: it did not. All of EVA at a quarter of the rate would: it did, for the one epoch that was run.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-input"]
 courses = json.loads((results / "first_steps.json").read_text("utf-8"))["courses"]
 table(
     [
@@ -379,7 +379,7 @@ for row in json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []:
 @styled
 def over_widths(name, of_width):
     """The largest logit by step, a line a width."""
-    figure, ((axis,),) = panels(1, 1, 2.7, 2.3)
+    figure, ((axis,),) = panels(1, 1, 2.3, 2.3)
     told = []
     for width, steps in sorted(of_width.items()):
         values = [row["largest_logit"] for row in steps]
@@ -393,7 +393,7 @@ def over_widths(name, of_width):
         told.append(f"{width} channels {values[-1]:,.0f}")
     axis.set(yscale="log", ylim=(0.3, 50_000), xlabel="step", ylabel="largest logit")
     axis.set_title(name, fontsize=9)
-    axis.legend(frameon=False, fontsize=7, ncols=2, loc="upper left")
+    axis.legend(frameon=False, fontsize=7, ncols=2, loc="upper right")
     return described(figure, f"Largest logit after the last step, {name}: {', '.join(told)}.")
 
 
@@ -415,7 +415,7 @@ picture(
     "**Not measured yet.** There is no `results/width.json` here, so there is nothing to draw."
 )
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-input"]
 lines = [
     [
         name,
@@ -440,7 +440,7 @@ heads = [
     "loss",
     "loss of a mean",
 ]
-table(heads, lines) if check else None
+folded("The check in numbers", table(heads, lines))
 
 # %% tags=["hide-input"]
 FACTOR, IN_EFFECT = 3, 6

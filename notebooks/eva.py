@@ -43,8 +43,9 @@ from IPython.display import Markdown
 from evalib import load_pretrained, trace
 from evalib.equations import ring
 from evalib.eva import EXTENT, RADII, SingleQueryAttention
-from evalib.pages import explorer, figures
+from evalib.pages import explorer
 from evalib.pages.display import captioned, picture
+from evalib.pages.figures import grid, numbers, ring_weights, slot_weights
 from evalib.training import data
 from evalib.training.cifar import load_data
 
@@ -66,8 +67,11 @@ assert counts == [1, 8, 16, 24]
 assert sum(counts) == EXTENT**2
 
 # %% tags=["hide-input"]
+number = torch.zeros(EXTENT, EXTENT)
+for radius, (row, column) in zip(RADII, rings, strict=True):
+    number[row, column] = radius
 picture(
-    figures.rings(),
+    grid("rings of the 7×7 map", numbers(number), 1 - number / len(RADII), {(3, 3)}),
     caption="The four rings of a 7×7 map, each pixel with the number of its ring. Every pixel is in exactly one: "
     f"{' + '.join(map(str, counts))} = {sum(counts)}. The paper calls them memory blocks.",
 )
@@ -118,7 +122,7 @@ with torch.no_grad():
         name: trace(network, data.normalise(shown))[1] for name, network in networks.items()
     }
 picture(
-    *(figures.ring_weights(shown, seen) for seen in drawings.values()),
+    *(ring_weights(shown, seen) for seen in drawings.values()),
     caption="The same images in two trained networks: <i>scaled</i>, first, and <i>letter</i>, trained as the text has it. "
     "Deeper blue is more weight, on one scale. The looks of <i>letter</i> put nearly everything on single pixels.",
 )
@@ -136,7 +140,7 @@ Markdown(
 
 # %% tags=["hide-input"]
 picture(
-    *figures.slot_weights(traces["scaled"]),
+    *slot_weights(traces["scaled"]),
     caption="How each recall of the trained network, <i>scaled</i>, divides its weight between <i>q</i><sub>0</sub> and the "
     "looks so far, mean over ten images and four heads.",
 )

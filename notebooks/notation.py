@@ -39,6 +39,8 @@ from evalib.pages.display import table
 # | Word | Meaning | First used |
 # |---|---|---|
 # | variant | EVA with nothing added to the text, *letter*, or with something: *scaled*, *normed*, *residual*, *standard*, *published* | [the collapse](collapse.ipynb) |
+# | pixels in effect | among how many pixels a look divides its weight: $e$ to the entropy of its weights | [the collapse](collapse.ipynb) |
+# | width rule | a wide EVA's matrices learn more slowly, in step with their channels | [first page](intro.ipynb) |
 # | collapse | in training, validation accuracy falls to half its best or less, and stays there | [first page](intro.ipynb) |
 # | 95 % interval | made anew from other runs, it would hold the true mean in 95 of 100 cases | [first page](intro.ipynb) |
 # | seed | the number that random draws follow from | [first page](intro.ipynb) |
@@ -84,7 +86,7 @@ from evalib.pages.display import table
 # | weight decay | each step also shrinks the weights a little | [the collapse](collapse.ipynb) |
 # | MLP | an FFN: matrix products with a ReLU between | [report](report.ipynb) |
 # | entropy | $-\sum_m w_m \ln w_m$ of weights $w$: 0 if one has all, $\ln m$ if $m$ are equal | [the collapse](collapse.ipynb) |
-# | degrees of freedom | how many independent numbers a standard deviation is made of: runs less networks | [report](report.ipynb) |
+# | degrees of freedom | how many independent numbers a standard deviation is made of: runs, less networks and seeds, plus one | [report](report.ipynb) |
 # | standard error | by how much a measured number typically misses the true one | [the collapse](collapse.ipynb) |
 # | ablation, control | a network with one thing changed; one that rules out another reason | [training](train.ipynb) |
 

@@ -40,9 +40,8 @@ from evalib.ablations import KINDS
 from evalib.equations import ring
 from evalib.eva import EXTENT, RADII
 from evalib.experiments import CHOSEN, experiment
-from evalib.pages import figures
-from evalib.pages.display import picture, table
-from evalib.pages.figures import BLUE, COLOURS, INK, described, panels, styled
+from evalib.pages.display import folded, picture, table
+from evalib.pages.figures import BLUE, COLOURS, GREY, INK, described, panels, styled
 from evalib.results import answer, claims, reading, statistics, tables
 from evalib.results.records import find_runs, load_records
 from evalib.results.words import difference, foreign, signed
@@ -99,18 +98,18 @@ Markdown(claims.markdown(found))
 # two of our controls. A pair without all three seeds counts in its family as p = 1, and is *not yet decided*. Validation
 # accuracies stand beside, by the same model, and decide nothing.
 
-# %% [markdown]
-# How a verdict is found:
-
-# %% tags=["hide-cell"]
-table(["kind of claim", "rule"], [[kind, rule] for kind, rule in claims.RULES.items()])
+# %% tags=["hide-input"]
+folded(
+    "How a verdict is found",
+    table(["kind of claim", "rule"], [[kind, rule] for kind, rule in claims.RULES.items()]),
+)
 
 # %% [markdown]
 # Some claims need no run: parameters can be counted, and some properties follow from how the parts are made. Here EVA is held
 # against a 7×7 convolution that reads the map once, because it contains one. Beside a convolution that answers all 49 pixels it
 # has [fewer FLOPs](lighter-than-what).
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-input"]
 Markdown(claims.markdown(counted))
 
 # %% [markdown]
@@ -152,10 +151,27 @@ for row in changed:
             + row["experiment"].split("20-")[1].removeprefix("small-")
         )
         _, effects[label] = tables.measure_effect(runs, experiment(row["experiment"]), ("paper",))
+
+
+@styled
+def forest(found, reach):
+    """Differences of accuracy, their 95 % intervals, and a band of ``reach`` points either way."""
+    figure, ((axis,),) = panels(1, 1, 5.2, 0.8 + 0.22 * len(found))
+    axis.axvspan(-reach, reach, color=GREY, alpha=0.18, linewidth=0)
+    axis.axvline(0, color=INK, linewidth=0.8)
+    for y, each in enumerate(found.values()):
+        axis.plot([each.low, each.high], [y, y], color=BLUE)
+        axis.plot(each.mean, y, "o", color=BLUE)
+    axis.set_yticks(range(len(found)), found, fontsize=8)
+    axis.set(xlabel="points of test accuracy", ylim=(len(found) - 0.5, -0.5))
+    told = "; ".join(f"{name} {difference(each)}" for name, each in found.items())
+    return described(figure, f"Effects in points, and a band of {reach:.1f} either way: {told}.")
+
+
 if effects and chance:
     display(
         picture(
-            figures.effects(effects, chance.of_difference(1)),
+            forest(effects, chance.of_difference(1)),
             caption="Effects on the full schedule, in points of test accuracy, with 95&nbsp;% "
             "intervals, uncorrected. All bars use one standard deviation over seeds, "
             f"{chance.deviation:.2f} points ({chance.freedom} degrees of freedom); the grey band "
@@ -169,14 +185,15 @@ if effects and chance:
 # all networks together, is the deviation $s$; networks of which a run collapsed are left out. A difference over $n$ common seeds
 # has the standard error $s \sqrt{2/n}$. Effects are shown, and not tested: only the paper's six differences and our two controls
 # are. The short runs of the tier `quick` explain nothing, and have no interval.
-#
-# All changes, run or not:
 
-# %% tags=["hide-cell"]
-table(["asked by", "question"], [[f"`{kind}`", question] for kind, question in KINDS.items()])
+# %% tags=["hide-input"]
+folded("All changes, run or not", Markdown(tables.ablations_markdown(changed)))
 
-# %% tags=["hide-cell"]
-Markdown(tables.ablations_markdown(changed))
+# %% tags=["hide-input"]
+folded(
+    "What the column “asked by” means",
+    table(["asked by", "question"], [[f"`{kind}`", question] for kind, question in KINDS.items()]),
+)
 
 # %% [markdown]
 # <details><summary>What the rows mean, where the words are too short</summary>
@@ -242,7 +259,7 @@ overfit = {row.model: [*find_runs(runs, row.name, ("paper",))["curve"]] for row 
 @styled
 def losses(model, curves):
     """The loss on the training and on the validation images by epoch, a line a seed."""
-    figure, ((axis,),) = panels(1, 1, 2.7, 2.4)
+    figure, ((axis,),) = panels(1, 1, 2.3, 2.3)
     for what, label, colour in (
         ("train_loss", "training", COLOURS["training"]),
         ("validation_loss", "validation", COLOURS["validation"]),
@@ -281,7 +298,8 @@ Markdown(
     f"{averaged(evanets, 'validation_loss'):.2f}. ResNet and SANet do the same, less strongly. So "
     "these networks lack regularisation rather than capacity. Our recipe has no weight decay, "
     "because the text names none ([D10](#d10)). We think that this is the likeliest reason why "
-    "all networks stay below the paper's numbers, but it is not tested: the ladder would do that."
+    "all networks stay below the paper's numbers, but it is not tested. Runs that change our "
+    "recipe to the author's, one step after the other, would do that."
 )
 
 # %% [markdown]
@@ -312,7 +330,7 @@ table(heads, chosen) if chosen else Markdown("Neither was run.")
 # is an intervention: one vector, $q_0$ or a look, is taken from an image of another class. If no prediction changes, what this
 # vector says about its image does not count.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-input"]
 measured = sorted(reading.find_readings(), key=lambda pair: -pair[1]["right"])
 exchanged = defaultdict(list)
 for run, made_of in measured:
@@ -356,10 +374,7 @@ picture(
     "The ring of 8, around the centre, counts most.",
 ) if exchanged else Markdown("No measurement is kept here.")
 
-# %% [markdown]
-# Every run whose weights were kept, at the highest tier of its network, in order of accuracy:
-
-# %% tags=["hide-cell"]
+# %% tags=["hide-input"]
 lines = []
 for run, made_of in measured:
     q0, *looks = made_of["vectors"]
@@ -380,7 +395,7 @@ heads = [
     "pixels in effect",
     "% changed by another's $q_0$, attn0 …",
 ]
-table(heads, lines) if lines else Markdown("No measurement is kept here.")
+folded("Every run whose weights were kept, in order of accuracy", table(heads, lines))
 
 # %% tags=["hide-input"]
 unread = {}
@@ -497,7 +512,7 @@ Markdown(
 # Of each seed the first run counts, so that nobody can choose one by its result. Reruns show how closely a run repeats itself with
 # another commit or on another machine.
 
-# %% tags=["hide-cell"]
+# %% tags=["hide-input"]
 again = []
 standard = runs[runs["standard"] & runs["tier"].isin(SHOWN)]
 reruns = standard[standard.duplicated(["tier", "experiment", "seed"], keep=False)]
@@ -506,7 +521,7 @@ for run in reruns.sort_values(["experiment", "tier", "seed"], kind="stable").ite
     cells += [f"{run.test_accuracy:.2f}", foreign(run.device), (run.commit or "–")[:7]]
     again.append([*cells, "yes" if run.counts else "no"])
 heads = ["run", "tier", "seed", "finished (UTC)", "test %", "device", "commit", "counts"]
-table(heads, again) if again else Markdown("No seed was run more than once.")
+folded("Seeds that were run more than once", table(heads, again))
 
 # %% [markdown]
 # ## What was easy, and what was difficult
@@ -564,8 +579,8 @@ table(["tier", "device", "unit", "runs", "hours"], lines) if lines else Markdown
 #   ([D4](#d4)).
 # - The variant of EVA was chosen on the small network. In the large one it [did not train](the-large-network) without the width
 #   rule ([D15](#d15)). SANet-20 large was stopped, training badly. So nothing here judges the paper's large networks yet.
-# - One choice is changed at a time, with all others held at ours. The ladder from our recipe to the author's
-#   (`workflow/ladder.csv`) combines changes, and has not been run.
+# - One choice is changed at a time, with all others held at ours. The steps from our recipe to the author's
+#   (`workflow/ladder.csv`) combine changes, and have not been run.
 # - The runs were not all made alike ([the records](the-records)). Seed 0 of ResNet-20 and of SANet-20 small is of an earlier commit
 #   than the EVANets beside it. Seed 2 of ResNet-20 and of EVANet-20 small ran on a CPU, the others on a GPU.
 # - The compiled runs of commit 9356dde may have computed EVA's gradients in 16 bits, not in 32 ([D13](#d13)). And a seed whose weights

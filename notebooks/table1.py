@@ -36,8 +36,8 @@ import torch
 from IPython.display import Markdown, display
 
 from evalib import TABLE_1
-from evalib.pages import figures
 from evalib.pages.display import check, picture, table
+from evalib.pages.figures import COLOURS, against_paper, described, panels, styled
 from evalib.results import tables
 from evalib.results.records import find_runs, list_rows, load_records
 from evalib.results.statistics import binomial_error
@@ -45,11 +45,13 @@ from evalib.results.words import between, describe_run, number
 
 # %% tags=["hide-input"]
 picture(
-    figures.against_paper([*tables.of_size("small"), *tables.of_size("large")]),
+    against_paper([*tables.of_size("small"), *tables.of_size("large")]),
     caption="Test accuracies: the paper's, one number a network, and ours on the full schedule, "
     "a dot a seed. A bar is the 95 % interval of the mean. If the paper's order held here, the "
-    "blue dots would climb from ResNet to EVANet as the grey diamonds do. The letter's run that "
-    "collapsed computed EVA in 16 bits, which was our choice, and not the paper's.",
+    "dots would climb from ResNet to EVANet as the diamonds do. <i>Scaled</i> and <i>letter</i> "
+    "are two variants of EVA: with its logits divided by a constant, and exactly as the text has "
+    "it. The run that collapsed computed EVA in 16 bits, which was our choice, and not the "
+    "paper's.",
 )
 
 # %% [markdown]
@@ -152,7 +154,25 @@ table([*lines[0]], [line.values() for line in lines]) if lines else Markdown(
 #
 # The networks of one size together, a line a seed. The curves jump where the learning rate falls.
 
+
 # %% tags=["hide-input"]
+@styled
+def curves(networks, what, unit):
+    """Training loss or validation accuracy by epoch, a line a run, a colour a network."""
+    figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
+    ends = []
+    for name, courses in networks.items():
+        for run, course in enumerate(courses):
+            values = [row[what] for row in course]
+            color, label = COLOURS[name.partition("-")[0]], None if run else name
+            axis.plot(range(1, len(values) + 1), values, color=color, linewidth=1.3, label=label)
+            ends.append(f"{name} {values[-1]:.2f}")
+    axis.set(xlabel="epoch", ylabel=unit)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.legend(frameon=False, fontsize=8.5)
+    return described(figure, f"{unit} by epoch, at the end: {', '.join(ends)}.")
+
+
 for tier in ("paper", "quick"):
     for size in ("small", "large"):
         found = {
@@ -165,7 +185,8 @@ for tier in ("paper", "quick"):
         display(
             Markdown(f"Tier `{tier}`, {size}:"),
             picture(
-                *figures.curves(found),
+                curves(found, "train_loss", "training loss, nats"),
+                curves(found, "validation_accuracy", "validation accuracy, %"),
                 caption=f"Training loss and validation accuracy at <code>{tier}</code>, {size} "
                 "networks, a line a seed.",
             ),

@@ -17,7 +17,7 @@
 #
 # How is a row of the table made? The network's weights are drawn at random and changed in small steps until its answers
 # fit the training images; then the test images say how good it is. This page does that for one row, for two epochs on a small
-# subset, and then looks at [a network that trained for longer](trained-for-longer).
+# subset, and then looks at [the same network after 150 epochs](trained-for-longer).
 #
 # The page is also the template of every run. The program papermill fills in the parameters below; the cells after them train
 # the network, show what it learned, and write its *record*, a file with everything that decided the run and all that it
@@ -45,12 +45,21 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from IPython.display import Markdown, display
 
 import evalib
 from evalib.batch import notebook
-from evalib.pages import figures
 from evalib.pages.display import picture
+from evalib.pages.figures import (
+    COLOURS,
+    described,
+    panels,
+    ring_weights,
+    slot_weights,
+    styled,
+    tinted,
+)
 from evalib.results import records, weights
 from evalib.results.run import run_in_turn
 from evalib.results.words import foreign
@@ -167,44 +176,118 @@ if run.cifar.source == "subset":
     )
 
 # %% [markdown]
-# ## How it went
+# (trained-for-longer)=
+# ## What training made of it
 #
-# With several seeds the points are their mean, and the band spans all of them.
+# A run of the tier `smoke` has learned too little to look at. In its place stands here the same network after the full schedule,
+# whose weights come with the package. A longer run shows itself; of several seeds the curve is the mean, in a band that spans
+# all of them, and the rest is the first seed's.
 
 # %% tags=["hide-input"]
-curves = [record["curve"] for record in recorded]
-ends = ", ".join(f"{rows[-1]['validation_accuracy']:.1f}" for rows in curves)
+kept = weights.packaged(experiment) if tier == "smoke" else None
+if kept:
+    shown, (_, record), cifar = (
+        weights.load_pretrained(experiment),
+        weights.read_weights(kept),
+        load_data("subset"),
+    )
+    curves, test_scores = [record["curve"]], evalib.predict(shown, cifar.test_images)
+else:
+    shown, record, cifar = run.network, recorded[0], run.cifar
+    curves, test_scores = [record["curve"] for record in recorded], run.test_scores
+guess, truth = test_scores.argmax(dim=1), cifar.test_labels
+
+
+@styled
+def curve(what, unit):
+    """Loss or accuracy by epoch, on training and validation images."""
+    figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
+    epochs, last = [row["epoch"] for row in curves[0]], []
+    for part, label in (("train", "training"), ("validation", "validation")):
+        color = COLOURS[label]
+        values = torch.tensor([[row[f"{part}_{what}"] for row in rows] for rows in curves])
+        mean = values.mean(dim=0)
+        axis.fill_between(
+            epochs, values.amin(dim=0), values.amax(dim=0), color=color, alpha=0.2, linewidth=0
+        )
+        axis.plot(epochs, mean, color=color, marker="." if len(epochs) < 30 else None, label=label)
+        last.append(f"{mean[-1]:.2f} on the {label} images")
+    axis.set(xlabel="epoch", ylabel=unit)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.legend(frameon=False)
+    return described(figure, f"{what} by epoch; after epoch {epochs[-1]} {' and '.join(last)}.")
+
+
 picture(
-    *figures.curve(*curves),
-    caption=f"{'This run' if len(curves) == 1 else f'{len(curves)} runs'}, epoch by epoch. The validation accuracy ends at "
-    f"{ends} %.",
+    curve("loss", "cross-entropy, nats"),
+    curve("accuracy", "accuracy, %"),
+    caption=f"{evalib.experiments.experiment(experiment).title}, {record['settings']['epochs']} epochs (seed {record['seed']}, "
+    f"{foreign(record['device'])}). It ends at {record['test']['accuracy']:.2f} % of {record['test']['images']:,} test images. The "
+    "curves bend where the learning rate falls.",
 )
 
 # %% [markdown]
-# ## What it confuses
-#
-# This and what follows are from the first seed. Each row is a class, each column what the network took that class's test images
-# for, in percent.
+# What does it take for what? Look off the diagonal.
+
 
 # %% tags=["hide-input"]
-predicted = run.test_scores.argmax(dim=1)
+@styled
+def confusion():
+    """How often (%) the images of each class, a row, were taken for each class, a column."""
+    names = data.CLASSES
+    counts = torch.bincount(len(names) * truth + guess, minlength=len(names) ** 2).reshape(
+        len(names), -1
+    )
+    share = counts / counts.sum(dim=1, keepdim=True)
+    figure, ((axis,),) = panels(1, 1, 5, 4.6)
+    axis.imshow(tinted(share).numpy())
+    for i, row in enumerate((100 * share).tolist()):
+        for j, value in enumerate(row):
+            axis.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=8)
+    axis.set_xticks(range(len(names)), names, rotation=60, ha="right")
+    axis.set_yticks(range(len(names)), names)
+    axis.set(xlabel="predicted", ylabel="class")
+    right = ", ".join(
+        f"{name} {100 * value:.0f}" for name, value in zip(names, share.diagonal(), strict=True)
+    )
+    return described(
+        figure,
+        f"Ten classes by ten classes, in percent of a row. Of each class is recognised: {right}.",
+    )
+
+
 picture(
-    figures.confusion(predicted, run.cifar.test_labels),
-    caption="What this run took the images of each class (row) for, in percent. A blue diagonal means that it is right.",
+    confusion(),
+    caption=f"The class that it gives to {len(truth):,} test images, in percent of each true class, a row. After the full schedule "
+    "animals are mistaken for animals, vehicles for vehicles.",
 )
 
 # %% [markdown]
-# ## Some test images
-#
-# One image of each class, with the class that the network gives it; mistakes are in orange, with the right class in
-# brackets.
+# And where is it most surely wrong?
 
 # %% tags=["hide-input"]
-shown = [(run.cifar.test_labels == label).nonzero()[0].item() for label in range(len(data.CLASSES))]
-images, labels = run.cifar.test_images[shown], run.cifar.test_labels[shown]
+sure = test_scores.softmax(dim=1).amax(dim=1).masked_fill(guess == truth, 0)
+worst = sure.argsort(descending=True)[:10]
+
+
+@styled
+def mistakes():
+    """Images with the class that the network gives them, the right one below."""
+    figure, axes = panels(2, 5, 5.4, 2.7)
+    told = []
+    for axis, n in zip(axes.flat, worst.tolist(), strict=True):
+        taken, right = data.CLASSES[guess[n]], data.CLASSES[truth[n]]
+        axis.imshow(rearrange(cifar.test_images[n], "c i j -> i j c").numpy())
+        axis.set_title(f"{taken}\n({right})", fontsize=8, color=COLOURS["wrong"])
+        axis.axis("off")
+        told.append(f"{right} as {taken}")
+    return described(figure, f"Test images that the network gets wrong: {', '.join(told)}.")
+
+
 picture(
-    figures.predictions(images, predicted[shown], labels),
-    caption="The first test image of each class and this run's answer; in orange where it is wrong, with the right one below.",
+    mistakes(),
+    caption="The ten errors that it made with most confidence, the right class in brackets. It gives its wrong answer a share of "
+    f"{sure[worst[-1]]:.2f} to {sure[worst[0]]:.2f}.",
 )
 
 # %% [markdown]
@@ -215,55 +298,21 @@ picture(
 # scores. They tell what was read, and [not why the network decides](where-it-counts).
 
 # %% tags=["hide-input"]
-if any(isinstance(module, evalib.ExpandingVisualAttention) for module in run.network.modules()):
-    scores, trace = predict_traced(run.network, images[:4])
+if any(isinstance(module, evalib.ExpandingVisualAttention) for module in shown.modules()):
+    images = cifar.test_images[:4]
+    _, trace = predict_traced(shown, images)
     look = "Weights of the four looks on the 7×7 map, mean over the heads, an image a row. Ring 0 is one pixel and has it all."
     recall = (
         "Mean weights of the four recalls on their slots: the first query and the looks so far."
     )
     display(
-        picture(figures.ring_weights(images[:4], trace), caption=look),
-        picture(*figures.slot_weights(trace), caption=recall),
+        picture(ring_weights(images, trace), caption=look),
+        picture(*slot_weights(trace), caption=recall),
     )
 
 # %% tags=["remove-cell"]
 if stopped:
     raise RuntimeError("; ".join(f"seed {number}: {error}" for number, error in stopped.items()))
-
-# %% [markdown]
-# (trained-for-longer)=
-# ## A network that trained for longer
-#
-# Two epochs on a subset show that the code works, and little else. Here is the same network with the weights that come with
-# the package: the curve from its record, what it confuses, and its most confident errors, on the bundled test images.
-
-# %% tags=["hide-input"]
-kept = weights.packaged(experiment) if tier == "smoke" else None  # a longer run shows itself
-if kept:
-    trained, longer = weights.load_pretrained(experiment), weights.read_weights(kept)[1]
-    cifar = load_data("subset")
-    scores = evalib.predict(trained, cifar.test_images)
-    guess, truth = scores.argmax(dim=1), cifar.test_labels
-    sure = scores.softmax(dim=1).amax(dim=1).masked_fill(guess == truth, 0)
-    worst = sure.argsort(descending=True)[:10]
-    display(
-        picture(
-            *figures.curve(longer["curve"]),
-            caption=f"{evalib.experiments.experiment(experiment).title}: {longer['settings']['epochs']} epochs on the full data set (seed {longer['seed']}, {foreign(longer['device'])}). It "
-            f"ends at {longer['test']['accuracy']:.2f} % of {longer['test']['images']:,} test images. The curves bend where the "
-            "learning rate falls.",
-        ),
-        picture(
-            figures.confusion(guess, truth),
-            caption=f"The class that it gives to {len(truth)} test images, in percent of each true class. Look off the diagonal: animals are "
-            "mistaken for animals, vehicles for vehicles.",
-        ),
-        picture(
-            figures.predictions(cifar.test_images[worst], guess[worst], truth[worst]),
-            caption="The ten errors that it made with most confidence, the right class in brackets. It gives its wrong answer a share of "
-            f"{sure[worst[-1]]:.2f} to {sure[worst[0]]:.2f}.",
-        ),
-    )
 
 # %% [markdown]
 # ## In short

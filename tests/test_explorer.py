@@ -71,7 +71,6 @@ def test_an_element_is_small_whole_and_has_a_static_figure(kind, name, photograp
     )
     assert html.count("<svg") == html.count("</svg>") >= 2
     assert 'role="img" aria-label="' in html
-    assert (explorer.NOTE in html) == (kind != "convolution")
 
 
 def test_a_network_that_cannot_be_shown_is_refused(photographs):

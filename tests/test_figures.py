@@ -13,8 +13,6 @@ import evalib
 from evalib.equations import ring
 from evalib.pages import display, figures
 from evalib.pages.display import picture
-from evalib.results.statistics import Difference
-from evalib.training.data import CLASSES
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.py"))
 
@@ -35,13 +33,6 @@ def test_a_grid_shows_each_number_at_its_place_on_ink_of_its_share():
     assert inks == [(blue, 0.13), (orange, 0.325), (blue, 0), (blue, 0)]
     assert [cell.get_edgecolor()[3] for cell in axis.patches] == [0, 1, 0, 0]
     assert drawing.get_label() == "title: 1 | −2.5; empty | 0."
-
-
-def test_the_rings_are_drawn_where_they_are():
-    axis = figures.rings().axes[0]
-    for text in axis.texts:
-        column, row = text.get_position()
-        assert text.get_text() == str(max(abs(row - 3), abs(column - 3)))
 
 
 @pytest.fixture(scope="module")
@@ -79,51 +70,6 @@ def test_slot_weights_are_the_recalls_means(traced):
         assert heights == pytest.approx(weights.mean(dim=(0, 1)).tolist())
 
 
-def test_a_confusion_counts_every_image_in_the_row_of_its_class():
-    labels = torch.tensor([0, 0, 0, 0, 3, 3, *range(10)])
-    predicted = torch.tensor([0, 0, 5, 5, 5, 3, *range(10)])
-    axis = figures.confusion(predicted, labels).axes[0]
-    shown = {text.get_position(): text.get_text() for text in axis.texts}
-    assert (shown[0, 0], shown[5, 0], shown[5, 3], shown[3, 3]) == ("60", "40", "33", "67")
-    assert (axis.get_xlabel(), axis.get_ylabel()) == ("predicted", "class")
-    assert [label.get_text() for label in axis.get_yticklabels()] == list(CLASSES)
-
-
-def test_a_prediction_that_errs_is_red_and_names_the_right_class():
-    images = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
-    axes = figures.predictions(images, torch.tensor([1, 2]), torch.tensor([1, 0])).axes
-    titles = [(axis.title.get_text(), axis.title.get_color()) for axis in axes[:2]]
-    right, wrong = figures.COLOURS["right"], figures.COLOURS["wrong"]
-    assert titles == [(CLASSES[1], right), (f"{CLASSES[2]}\n({CLASSES[0]})", wrong)]
-
-
-def test_a_curve_of_several_runs_is_their_mean_in_a_band_that_holds_them():
-    runs = [
-        [dict.fromkeys(("train_loss", "validation_loss", "train_accuracy", "validation_accuracy"), y)
-         | {"epoch": 1} for y in (value,)]
-        for value in (1.0, 2.0, 6.0)
-    ]  # fmt: skip
-    axis = figures.curve(*runs)[0].axes[0]
-    assert {line.get_label(): line.get_ydata()[0] for line in axis.lines if line.get_marker() == "."} == {
-        "training": 3.0, "validation": 3.0,
-    }  # fmt: skip
-    bands = [path.get_extents() for each in axis.collections for path in each.get_paths()]
-    assert [(band.ymin, band.ymax) for band in bands] == [(1, 6)] * 2
-
-
-def test_effects_stand_at_their_means_with_their_intervals():
-    found = {
-        "one seed": Difference(1, -2.0),
-        "two": Difference(2, 1.0, -3.0, 5.0, 0.3),
-    }
-    axis = figures.effects(found, 2.5).axes[0]
-    lines = [list(line.get_xdata()) for line in axis.lines if line.get_color() == figures.BLUE]
-    assert lines == [[-2.0], [-3.0, 5.0], [1.0]]
-    assert [text.get_text() for text in axis.get_yticklabels()] == list(found)
-    band = axis.patches[0].get_extents().transformed(axis.transData.inverted())
-    assert band.intervalx == pytest.approx([-2.5, 2.5])
-
-
 def test_table_1_is_drawn_as_its_rows_say():
     names = ("model", "paper", "accuracies", "low", "high", "tier", "stopped")
     rows = [
@@ -148,19 +94,8 @@ def test_table_1_is_drawn_as_its_rows_say():
     assert "34.3" in words(axis.figure) and "– stopped" in words(axis.figure)
 
 
-def test_a_network_keeps_its_colour_where_another_was_not_run():
-    rows = [{"epoch": 1, "train_loss": 2.0, "validation_accuracy": 20.0}]
-    loss, accuracy = figures.curves(
-        {"ResNet-20": [rows, rows], "SANet-20": [], "EVANet-20": [rows]}
-    )
-    colours = [figures.COLOURS[name] for name in ("ResNet", "ResNet", "EVANet")]
-    for drawing, value in ((loss, 2.0), (accuracy, 20.0)):
-        assert [line.get_color() for line in drawing.axes[0].lines] == colours
-        assert {tuple(line.get_ydata()) for line in drawing.axes[0].lines} == {(value,)}
-
-
 def test_a_picture_takes_the_colour_of_the_page_and_leaves_nothing_behind():
-    drawings = [figures.rings(), figures.grid("one", [["1"]])]
+    drawings = [figures.grid("two", [["2"]]), figures.grid("one", [["1"]])]
     text = picture(*drawings, alt='a "quoted" <word>').data
     assert text.count("<svg") == 2 and "currentColor" in text
     for unwanted in (figures.INK, "#000000", "#ffffff", "<style", "<metadata", "<?xml", "DOCTYPE"):
@@ -172,10 +107,10 @@ def test_a_picture_takes_the_colour_of_the_page_and_leaves_nothing_behind():
 
 
 def test_a_picture_reads_out_what_each_drawing_says_and_shows_its_caption():
-    drawings = figures.rings(), figures.grid("one", [["1"]])
+    drawings = figures.grid("two", [["2", "3"]]), figures.grid("one", [["1"]])
     text = picture(*drawings, caption="Look at <i>this</i>.").data
     alt = re.search(r'aria-label="([^"]*)"', text)[1]
-    assert alt.startswith("rings of the 7×7 map: 3 | 3") and alt.endswith("one: 1.")
+    assert alt.startswith("two: 2 | 3") and alt.endswith("one: 1.")
     assert "<figcaption>Look at <i>this</i>.</figcaption></figure>" in text
     with pytest.raises(ValueError, match="say in words"):
         picture(figures.panels(1, 1, 2, 2)[0])

@@ -146,8 +146,7 @@ def test_an_element_is_whole_and_has_a_static_figure(photographs):
     assert html.count("<eva-live style") == html.count("</eva-live>") == 1
     assert html.count("<script") == html.count("</script>") == 4
     assert len(set(re.findall(r'data-digest="(\w{16})"', html))) == 2
-    assert html.count("<svg") == html.count("</svg>") == 2 and 'role="img" aria-label="' in html
-    assert explorer.NOTE in html
+    assert html.count("<svg") == html.count("</svg>") == 5 and 'role="img" aria-label="' in html
 
 
 def test_the_pages_show_a_reading_that_weighs_and_the_letter():

@@ -10,7 +10,6 @@ import evalib
 from evalib import experiments
 from evalib.__main__ import main
 from evalib.batch import notebook
-from evalib.pages import figures
 from evalib.results import records
 from evalib.results.run import run, run_in_turn
 from evalib.training import checkpoint, environment, train
@@ -117,30 +116,3 @@ def test_the_notebook_shows_the_other_seeds_and_then_names_the_one_that_stopped(
     assert any(text.startswith("ResNet-20 small, seed 0: **") for text in texts)
     assert any(text.startswith("Seed 1 **stopped**: the loss is nan") for text in texts)
     assert len(names["curves"]) == 1
-
-
-def test_the_curves_of_several_runs_are_their_mean_in_a_band():
-    def rows(loss):
-        each = {
-            "train_loss": loss,
-            "validation_loss": 2 * loss,
-            "train_accuracy": 1.0,
-            "validation_accuracy": 1.0,
-        }
-        return [{"epoch": epoch} | each for epoch in (1, 2)]
-
-    drawing, _ = figures.curve(rows(1.0), rows(3.0))
-    (axis,) = drawing.axes
-    labelled = {
-        line.get_label(): line.get_ydata().tolist()
-        for line in axis.get_lines()
-        if line.get_marker() == "."
-    }
-    assert labelled == {"training": [2.0, 2.0], "validation": [4.0, 4.0]}
-    bands = [
-        (band.get_datalim(axis.transData).y0, band.get_datalim(axis.transData).y1)
-        for band in axis.collections
-    ]
-    assert bands == [(1.0, 3.0), (2.0, 6.0)]
-    (axis,) = figures.curve(rows(1.0))[0].axes
-    assert not axis.collections

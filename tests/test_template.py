@@ -60,7 +60,7 @@ def test_a_notebook_of_seeds_records_each_and_holds_no_path(tmp_path):
         assert str(folder) not in text
     outputs = [output for cell in json.loads(text)["cells"] for output in cell.get("outputs", [])]
     html = ["".join(output.get("data", {}).get("text/html", "")) for output in outputs]
-    assert sum("<svg" in each for each in html) == 8  # five of this run, three of a longer one
+    assert sum("<svg" in each for each in html) == 5  # of the network that comes with the package
 
 
 def test_plain_papermill_is_refused_a_wrong_parameter_before_anything_is_trained(tmp_path):

@@ -200,7 +200,7 @@ for module in pkgutil.iter_modules(evalib.pages.__path__):
     importlib.import_module(f"evalib.pages.{module.name}")
 from evalib.pages import figures
 from evalib.pages.display import picture
-picture(figures.rings())
+picture(figures.grid("one", [["1"]]))
 evalib.predict(evalib.load_pretrained("evanet20-small"), evalib.load_data("subset").test_images[:2])
 after = state()
 print([name for name in before if before[name] != after[name]])

@@ -38,6 +38,11 @@ def table(heads: list[str], rows: Iterable[list]) -> Markdown:
     return Markdown(words.table(heads, rows))
 
 
+def folded(summary: str, shown: Markdown) -> Markdown:
+    """``shown`` under a line that a reader opens."""
+    return Markdown(f"<details><summary>{summary}</summary>\n\n{shown.data}\n\n</details>")
+
+
 def symbols(item: str) -> Markdown:
     """The symbols of an equation and their variables (:mod:`evalib.pages.notation`)."""
     rows = []

@@ -38,8 +38,6 @@ DIGITS = 4
 FILTERS = 6
 """How many of the stem's filters are exported."""
 
-NOTE = "The weights say from where a layer took its values, not why it chose a class."
-
 
 def convolution(network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, " n"]):
     """Eq. 1 in the network's stem: the products of each window, and their sum, the layer's output.
@@ -56,7 +54,7 @@ def convolution(network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[
         for name, each in zip(data["channels"], products, strict=True)
     ]
     said = f"Filter 1, pixel at {place(i, j)}: all products add up to {image['y'][0][i][j]:.3f}."
-    return element(data, still(image, drawings, said))
+    return element(data, still(drawings, said, image))
 
 
 def relative_attention(
@@ -80,7 +78,7 @@ def relative_attention(
             figures.weighed(weights),
         ),
     ]
-    return element(data, still(image, drawings, f"Head 1, query at {place(i, j)} of the map."))
+    return element(data, still(drawings, f"Head 1, query at {place(i, j)} of the map.", image))
 
 
 def eva(network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, " n"]):
@@ -88,8 +86,7 @@ def eva(network: Network, images: UInt8[Tensor, "n 3 i j"], labels: Int[Tensor, 
 
     ``ValueError`` if the network is in training mode or has no EVA.
     """
-    data = export_eva(network, images, labels)
-    return element(data, still_of_eva(data))
+    return element(export_eva(network, images, labels), still_of_eva(network, images[:1]))
 
 
 PARTS = ("content", "position", "weights")
@@ -163,23 +160,30 @@ def export_eva(network, images, labels) -> dict:
 @torch.no_grad()
 def forward(network: Network, images: UInt8[Tensor, "n 3 i j"], run: Callable = nn.Module.__call__):
     """``run(network, images)``, images normalised, in the network's precision, on its device."""
+    check_evaluating(network)
+    parameter = next(network.parameters())
+    return run(network, normalise(images).to(parameter.device, parameter.dtype))
+
+
+def check_evaluating(network: Network) -> None:
+    """``ValueError`` if the network is in training mode."""
     if network.training:
         raise ValueError(
             "the network is in training mode, where batches change what it computes: call"
             " network.eval()"
         )
-    parameter = next(network.parameters())
-    return run(network, normalise(images).to(parameter.device, parameter.dtype))
 
 
 # what stays where scripts are off
 
 
-def still(image: dict, drawings: list[Figure], text: str) -> str:
-    """The image, drawings beside it, a line of text."""
+def still(drawings: list[Figure], text: str, image: dict | None = None) -> str:
+    """Drawings, the image before them, a line of text."""
     shown = (  # the theme would put white behind it on a dark page, but for this class
         f'<img src="{image["src"]}" alt="{image["name"]}" width="126" height="126" '
         'class="dark-light" style="image-rendering: pixelated">'
+        if image
+        else ""
     )
     alt = escape(" ".join(drawing.get_label() for drawing in drawings))
     panels = "".join(map(svg, drawings))
@@ -189,26 +193,12 @@ def still(image: dict, drawings: list[Figure], text: str) -> str:
     )
 
 
-def still_of_eva(data: dict) -> str:
-    """Looks and recalls of the first image, mean over the heads, and its three highest scores."""
-    image, extent = data["images"][0], data["extent"]
-    rings = torch.full((extent, extent), torch.nan)
-    for (rows, columns), look in zip(data["rings"], image["looks"], strict=True):
-        rings[rows, columns] = torch.tensor(look).mean(dim=0)
-    stages = len(image["recalls"])
-    recalls = torch.full((stages, stages + 1), torch.nan)
-    for stage, recall in enumerate(image["recalls"]):
-        recalls[stage, : stage + 2] = torch.tensor(recall).mean(dim=0)
-    drawings = [
-        figures.grid(title, figures.numbers(100 * each, ".1f"), figures.weighed(each))
-        for title, each in (
-            ("look weights, %, each ring sums to 100", rings),
-            ("recall weights, %: q0, attn0, …", recalls),
-        )
-    ]
-    best = sorted(zip(image["scores"], data["classes"], strict=True), reverse=True)[:3]
-    scores = ", ".join(f"{name} {score:.2f}" for score, name in best)
-    return still(image, drawings, f"Mean over the heads. The highest class scores: {scores}.")
+def still_of_eva(network: Network, image: UInt8[Tensor, "1 3 i j"]) -> str:
+    """Looks and recalls of one image, mean over the heads, and its three highest scores."""
+    (scores,), seen = forward(network, image, trace)
+    drawings = [figures.ring_weights(image, seen), *figures.slot_weights(seen)]
+    best = ", ".join(f"{CLASSES[c]} {scores[c]:.2f}" for c in scores.topk(3).indices.tolist())
+    return still(drawings, f"Mean over the heads. The highest class scores: {best}.")
 
 
 def place(i: int, j: int) -> str:
@@ -220,11 +210,10 @@ def place(i: int, j: int) -> str:
 
 
 def element(data: dict, shown: str) -> HTML:
-    """The custom element: styles for its inside, the data, the still, the note; then its script."""
-    note = "" if data["kind"] == "convolution" else f'<p slot="note"><small>{NOTE}</small></p>'
+    """The custom element: styles for its inside, the data, the still; then its script."""
     return HTML(
         f'<eva-explorer style="display: block">{styles("parts", "explorer")}{embedded(data)}{shown}'
-        f"{note}</eva-explorer>{script('eva-explorer', 'parts', 'grid', 'explorer')}"
+        f"</eva-explorer>{script('eva-explorer', 'parts', 'grid', 'explorer')}"
     )
 
 

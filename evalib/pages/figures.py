@@ -5,13 +5,12 @@ Letters, axes and lines are drawn in ``INK``, a grey that shows on white and on 
 the more opaque the larger it is.
 """
 
-from collections.abc import Mapping
 from io import BytesIO
 
 import matplotlib
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -19,11 +18,8 @@ from torch import Tensor
 
 from evalib.equations import ring
 from evalib.eva import EXTENT, RADII
-from evalib.results.statistics import Difference
 from evalib.results.tables import state_of
-from evalib.results.words import difference
 from evalib.tracing import Trace
-from evalib.training.data import CLASSES
 
 BLUE, GREEN, RED, ORANGE = "#2f6fb5", "#2b8a6e", "#c44536", "#d9730d"
 GREY, INK = "#8a8f98", "#6e737b"
@@ -70,11 +66,6 @@ styled = matplotlib.rc_context(STYLE)  # type: ignore[arg-type]
 """Before a function that draws: it draws in this style, and leaves matplotlib's as it was."""
 
 
-def style():
-    """``with style():`` around lines that draw, for the same."""
-    return matplotlib.rc_context(STYLE)  # type: ignore[arg-type]
-
-
 def panels(rows: int, columns: int, width: float | int, height: float | int, **options):
     """A figure of ``width`` × ``height`` inches, known to no window, and its array of axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -100,12 +91,6 @@ def bare(axis) -> None:
     """No ticks and no frame."""
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
-
-
-def framed(axis) -> None:
-    """No ticks, and a thin frame."""
-    axis.set(xticks=[], yticks=[])
-    axis.spines[:].set(visible=True, color=GREY, alpha=0.4)
 
 
 def tinted(share: Float[Tensor, "*pixels"]) -> Float[Tensor, "*pixels 4"]:
@@ -178,16 +163,6 @@ def vectors(values: Float[Tensor, "c i j"], form: str = "g") -> list[list[str]]:
     ]
 
 
-def rings() -> Figure:
-    """The memory blocks of EVA: each pixel with the number of its ring, the inner rings darker."""
-    number = torch.zeros(EXTENT, EXTENT)
-    for stage, radius in enumerate(RADII):
-        row, column = ring(radius) + EXTENT // 2
-        number[row, column] = stage
-    title = f"rings of the {EXTENT}×{EXTENT} map"
-    return grid(title, numbers(number), 1 - number / len(RADII), {(EXTENT // 2, EXTENT // 2)})
-
-
 # boxes and arrows
 
 
@@ -211,85 +186,32 @@ def arrow(axis, start, end, text: str = "", shift=(0.42, 0), color: str = INK) -
 
 
 @styled
-def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> Figure:
-    """How often (%) the images of each class, a row, were taken for each class, a column."""
-    kinds = len(CLASSES)
-    counts = torch.bincount(kinds * labels + predicted, minlength=kinds**2).reshape(kinds, kinds)
-    share = counts / counts.sum(dim=1, keepdim=True)
-    figure, ((axis,),) = panels(1, 1, 5, 4.6)
-    axis.imshow(tinted(share).numpy())
-    for i, row in enumerate((100 * share).tolist()):
-        for j, value in enumerate(row):
-            axis.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=8)
-    axis.set_xticks(range(kinds), CLASSES, rotation=60, ha="right")
-    axis.set_yticks(range(kinds), CLASSES)
-    axis.set(xlabel="predicted", ylabel="class")
-    right = ", ".join(
-        f"{name} {100 * value:.0f}" for name, value in zip(CLASSES, share.diagonal(), strict=True)
-    )
-    return described(
-        figure,
-        f"Ten classes by ten classes, in percent of a row. Of each class is recognised: {right}.",
-    )
-
-
-@styled
-def predictions(
-    images: UInt8[Tensor, "n 3 i j"], predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]
-) -> Figure:
-    """Images with the class that the network gives them; red where it errs, the right one below."""
-    figure, axes = panels(2, (len(images) + 1) // 2, 5.4, 2.7)
-    for axis in axes.flat:
-        axis.axis("off")
-    guesses = [CLASSES[guess] for guess in predicted.tolist()]
-    names = [CLASSES[label] for label in labels.tolist()]
-    for axis, image, guess, name in zip(axes.flat, images, guesses, names, strict=False):
-        axis.imshow(rearrange(image, "c i j -> i j c").numpy())
-        title = guess if guess == name else f"{guess}\n({name})"
-        color = COLOURS["right" if guess == name else "wrong"]
-        axis.set_title(title, fontsize=8, color=color)
-    pairs = zip(names, guesses, strict=True)
-    told = ", ".join(f"{name} as {guess}" for name, guess in pairs)
-    return described(figure, f"Test images, each with the class that the network gives it: {told}.")
-
-
-def ring_maps(trace: Trace) -> Tensor:
-    """The look weights of each stage laid back on the map, ``stage n h 7 7``; NaN off the ring."""
-    batch, heads, _ = trace.look_weights[0].shape
-    shape = len(RADII), batch, heads, EXTENT, EXTENT
-    maps = torch.full(shape, torch.nan, dtype=torch.float32)
-    for stage, (radius, weights) in enumerate(zip(RADII, trace.look_weights, strict=True)):
-        row, column = ring(radius) + EXTENT // 2
-        maps[stage][:, :, row, column] = weights.detach().cpu().float()
-    return maps
-
-
-@styled
 def ring_weights(images: UInt8[Tensor, "n 3 i j"], trace: Trace) -> Figure:
     """EVA's look weights, mean over the heads, on the 7×7 map: a column a ring, a row an image.
 
     The largest weight of each ring stands below.
     """
-    maps = ring_maps(trace).nanmean(dim=2)
-    largest = maps.nan_to_num().amax(dim=(2, 3))
     figure, axes = panels(len(images), 1 + len(RADII), 5.4, 1.2 * len(images))
-    for n, (row, image) in enumerate(zip(axes, images, strict=True)):
+    told = []
+    for row, image in zip(axes, images, strict=True):
         row[0].imshow(rearrange(image, "c i j -> i j c").numpy())
         bare(row[0])
-        for stage, axis in enumerate(row[1:]):
-            axis.imshow(tinted(weighed(maps[stage, n])).numpy())
-            axis.set_xlabel(f"up to {largest[stage, n]:.2f}", fontsize=8)
-            framed(axis)
-            if n == 0:
-                axis.set_title(f"ring {stage}: {len(ring(RADII[stage])[0])} px", fontsize=9)
-    told = "; ".join(
-        f"ring {stage}: {', '.join(f'{peak:.2f}' for peak in peaks)}"
-        for stage, peaks in enumerate(largest.tolist())
-    )
+    for radius, looks in zip(RADII, trace.look_weights, strict=True):
+        at, weights = ring(radius) + EXTENT // 2, looks.detach().cpu().float().mean(dim=1)
+        peaks = [f"{peak:.2f}" for peak in weights.amax(dim=1).tolist()]
+        for n, axis in enumerate(axes[:, 1 + radius]):
+            shown = torch.zeros(EXTENT, EXTENT)
+            shown[*at] = weights[n]
+            axis.imshow(tinted(weighed(shown)).numpy())
+            axis.set(xticks=[], yticks=[], xlabel=f"up to {peaks[n]}")
+            axis.xaxis.label.set_size(8)
+            axis.spines[:].set(visible=True, color=GREY, alpha=0.4)
+        axes[0, 1 + radius].set_title(f"ring {radius}: {at.shape[1]} px", fontsize=9)
+        told.append(f"ring {radius}: {', '.join(peaks)}")
     return described(
         figure,
         "Images, a row each, and the weights of the four looks on the 7×7 map. Largest weights:"
-        f" {told}.",
+        f" {'; '.join(told)}.",
     )
 
 
@@ -313,76 +235,6 @@ def slot_weights(trace: Trace) -> list[Figure]:
 
 
 @styled
-def curve(*runs: list[dict]) -> list[Figure]:
-    """Loss and accuracy by epoch, on training and validation images.
-
-    Of several runs, the mean in a band from the least to the greatest.
-    """
-    drawings = []
-    epochs = [row["epoch"] for row in runs[0]]
-    for what, unit in (("loss", "cross-entropy, nats"), ("accuracy", "accuracy, %")):
-        figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
-        last = []
-        for part, label in (("train", "training"), ("validation", "validation")):
-            color = COLOURS[label]
-            values = torch.tensor([[row[f"{part}_{what}"] for row in rows] for rows in runs])
-            if len(runs) > 1:
-                low, high = values.amin(dim=0), values.amax(dim=0)
-                axis.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
-                axis.plot(epochs, values.T, color=color, linewidth=0.5)
-            mean = values.mean(dim=0)
-            axis.plot(epochs, mean, color=color, marker=".", label=label)
-            last.append(f"{mean[-1]:.2f} on the {label} images")
-        axis.set(xlabel="epoch", ylabel=unit)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.legend(frameon=False)
-        of = f", the mean of {len(runs)} runs in a band that holds them" if len(runs) > 1 else ""
-        told = f"{what} by epoch{of}; after epoch {epochs[-1]} {' and '.join(last)}."
-        drawings.append(described(figure, told))
-    return drawings
-
-
-@styled
-def curves(networks: Mapping[str, list[list[dict]]]) -> list[Figure]:
-    """Training loss and validation accuracy by epoch, a line a run, a colour a network."""
-    drawings = []
-    for what, unit in (
-        ("train_loss", "training loss, nats"),
-        ("validation_accuracy", "validation accuracy, %"),
-    ):
-        figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
-        ends = []
-        for name, runs in networks.items():
-            for number, rows in enumerate(runs):
-                epochs, values = [row["epoch"] for row in rows], [row[what] for row in rows]
-                color, label = COLOURS[name.partition("-")[0]], None if number else name
-                axis.plot(epochs, values, color=color, linewidth=1.3, label=label)
-                ends.append(f"{name} {values[-1]:.2f}")
-        axis.set(xlabel="epoch", ylabel=unit)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.legend(frameon=False, fontsize=8.5)
-        told = f"{unit.partition(',')[0]} by epoch, at the end: {', '.join(ends)}."
-        drawings.append(described(figure, told))
-    return drawings
-
-
-@styled
-def effects(found: Mapping[str, Difference], reach: float) -> Figure:
-    """Differences of accuracy, their 95 % intervals, and a band of ``reach`` points either way."""
-    figure, ((axis,),) = panels(1, 1, 5.2, 0.8 + 0.22 * len(found))
-    axis.axvspan(-reach, reach, color=GREY, alpha=0.18, linewidth=0)
-    axis.axvline(0, color=INK, linewidth=0.8)
-    for y, each in enumerate(found.values()):
-        if each.low is not None:
-            axis.plot([each.low, each.high], [y, y], color=BLUE)
-        axis.plot(each.mean, y, "o", color=BLUE)
-    axis.set_yticks(range(len(found)), found, fontsize=8)
-    axis.set(xlabel="points of test accuracy", ylim=(len(found) - 0.5, -0.5))
-    told = "; ".join(f"{name} {difference(each)}" for name, each in found.items())
-    return described(figure, f"Effects in points, and a band of {reach:.1f} either way: {told}.")
-
-
-@styled
 def against_paper(rows: list[dict], least: float = 82.0, most: float = 96.2) -> Figure:
     """The paper's accuracy of each network, and ours: a dot a seed, and the interval of their mean.
 
@@ -392,28 +244,33 @@ def against_paper(rows: list[dict], least: float = 82.0, most: float = 96.2) -> 
     return described(figure, f"Test accuracies in percent. {draw_rows(axis, rows, least, most)}.")
 
 
-def draw_rows(axis, rows: list[dict], least, most, size=6) -> str:
+def draw_rows(axis, rows: list[dict], least: float, most: float, size: float = 6.0) -> str:
     """The figure of :func:`against_paper` on ``axis``, its dots ``size`` points wide; in words."""
-    ours, paper, told = COLOURS["EVANet"], COLOURS["paper"], []
+    at_left = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": "small"}
+    hollow = {"markerfacecolor": "none", "markersize": size}
+    told = []
     for y, row in enumerate(rows):
+        network, _, variant = row["model"].partition(", ")
+        color = (
+            COLOURS["letter"] if variant == "letter" else COLOURS.get(network.split("-")[0], INK)
+        )
         if row["paper"] is not None:
-            label = None if y else "paper"
-            axis.plot(row["paper"], y, "D", color=paper, markersize=size, label=label)
+            axis.plot(row["paper"], y, "D", color=INK, **hollow)
         low, high = row["low"], row["high"]
         if high is not None and high > least:
-            axis.plot([max(low, least), high], [y, y], color=ours, alpha=0.5, linewidth=4)
+            axis.plot([max(low, least), high], [y, y], color=color, alpha=0.4, linewidth=4)
         for value in row["accuracies"]:
             mark = "o" if value >= least else "<"
-            axis.plot(max(value, least), y, mark, color=ours, alpha=0.8, markersize=size)
-        at_left = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": "small"}
+            axis.plot(max(value, least), y, mark, color=color, alpha=0.8, markersize=size)
         if not row["accuracies"]:
             axis.annotate(f"– {state_of(row)}", (0.01, y), **at_left)
         below = [f"{value:.1f}" for value in row["accuracies"] if value < least]
-        axis.annotate(", ".join(below), (0.05, y), color=ours, **at_left)
+        axis.annotate(", ".join(below), (0.05, y), color=color, **at_left)
         papers = "–" if row["paper"] is None else f"{row['paper']:.2f}"
         found = ", ".join(f"{value:.2f}" for value in row["accuracies"]) or state_of(row)
         told.append(f"{row['model']}: paper {papers}, ours {found}")
-    axis.plot([], [], "o", color=ours, markersize=size, label="ours, a dot a seed")
+    axis.plot([], [], "D", color=INK, label="paper", **hollow)
+    axis.plot([], [], "o", color=INK, markersize=size, label="ours, a dot a seed")
     axis.set_yticks(range(len(rows)), [row["model"] for row in rows])
     axis.set(xlabel="test accuracy, %", ylim=(len(rows) - 0.5, -0.5), xlim=(least - 0.4, most))
     corner = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0}

@@ -25,10 +25,9 @@ from evalib.eva import EqualisedLinear, ExpandingVisualAttention, SingleQueryAtt
 from evalib.experiments import CHOSEN
 from evalib.networks import BasicBlock, EVASummary, Network, PaddedShortcut
 from evalib.pages.explorer import (
-    NOTE,
+    check_evaluating,
     described,
     embedded,
-    export_eva,
     script,
     still_of_eva,
     styles,
@@ -62,29 +61,17 @@ def live(
         f' data-digest="{structure["digest"]}">{base64.b64encode(block).decode()}</script>'
         for _, structure, block in exported
     )
-    first = next(iter(networks.values()))
-    shown = still_of_eva(export_eva(first, images[:1], labels[:1]))
+    shown = still_of_eva(next(iter(networks.values())), images[:1])
     return HTML(
         f'<eva-live style="display: block">{styles("parts", "live")}{embedded(data)}{packed}{shown}'
-        f'<p slot="note"><small>{NOTE}</small></p></eva-live>{script("eva-live", *SCRIPTS)}'
+        f"</eva-live>{script('eva-live', *SCRIPTS)}"
     )
 
 
 def readings() -> dict[str, Network]:
-    """A reading of EVA that weighs, then the letter of the text, of the packaged networks.
-
-    The first is the library's own reading; where that is the letter, or is no stages of rings, the
-    candidate that adds most to it.
-    """
-    names = [CHOSEN, *reversed(choice.ADDED), "letter"]
-    found = {}
-    for name in dict.fromkeys(names):
-        path = weights.packaged(choice.row_of(name).name)
-        network = weights.load_weights(path) if path else None
-        if network and isinstance(network.summary.eva, ExpandingVisualAttention):
-            found[name] = network
-    weighing = [name for name in found if name != "letter"][:1]
-    return {name: found[name] for name in (*weighing, "letter") if name in found}
+    """The chosen variant and the letter of the text, of the packaged networks."""
+    names = dict.fromkeys([CHOSEN, "letter"])
+    return {name: weights.load_pretrained(choice.row_of(name).name) for name in names}
 
 
 # the structure and the numbers of a network
@@ -115,11 +102,7 @@ def pack(network) -> tuple[dict, bytes]:
     ``ValueError`` if the network is in training mode, is no EVANet, or has a layer that the
     browser does not compute.
     """
-    if network.training:
-        raise ValueError(
-            "the network is in training mode, where batches change what it computes: call"
-            " network.eval()"
-        )
+    check_evaluating(network)
     if not isinstance(network.summary, EVASummary):
         raise ValueError("the network has no Expanding Visual Attention: give an EVANet")
     if (network.classifier.out_features, network.stem[0].in_channels) != (len(CLASSES), len(MEAN)):
@@ -138,7 +121,13 @@ def pack(network) -> tuple[dict, bytes]:
         "std": STD,
         "classes": CLASSES,
         "stem": convolution(block, network.stem[0], network.stem[1]),
-        "blocks": [basic_block(block, each) for each in network.stages],
+        "blocks": [
+            {
+                "first": convolution(block, each.mix1, each.norm1),
+                "second": convolution(block, each.mix2, each.norm2),
+            }
+            for each in network.stages
+        ],
         **expanding_attention(block, network.summary.eva),
         "classifier": linear(block, network.classifier),
     }
@@ -146,26 +135,10 @@ def pack(network) -> tuple[dict, bytes]:
     return {"digest": hashlib.sha256(data).hexdigest()[:16], **structure}, data
 
 
-def basic_block(block: Block, layer) -> dict:
-    """Two convolutions around a shortcut."""
-    return {
-        "first": convolution(block, layer.mix1, layer.norm1),
-        "second": convolution(block, layer.mix2, layer.norm2),
-    }
-
-
 def convolution(block: Block, layer, norm) -> dict:
     """A 3×3 convolution and the batch norm after it, as one convolution with a bias."""
     known(layer, nn.Conv2d)
-    if (layer.kernel_size, layer.padding, layer.bias) != (
-        (3, 3),
-        (1, 1),
-        None,
-    ) or norm.running_var is None:
-        raise ValueError(
-            f"{layer} is no padded 3×3 convolution without bias before a batch norm with running"
-            " values"
-        )
+    assert (layer.kernel_size, layer.padding, layer.bias) == ((3, 3), (1, 1), None)
     factor = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     weight = layer.weight.double() * rearrange(factor, "cout -> cout 1 1 1")
     bias = norm.bias.double() - norm.running_mean.double() * factor

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("EVALIB_CHROMIUM") or shutil.which("chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-background-networking"]
 LOCAL = ("file:", "data:", "blob:", "about:")
+LIMIT = float(os.environ.get("EVALIB_PAGE_TIMEOUT", "60")) * 1000  # ms; a busy machine is slow
 
 
 def absent(reason: str):
@@ -51,6 +52,26 @@ def browser():
         chromium.close()
 
 
+def watched(context):
+    """A page of a context, with all that it logs as an error and all that it asks other hosts."""
+    context.set_default_timeout(LIMIT)
+    page = context.new_page()
+    page.console_errors, page.foreign_requests = [], []
+
+    def refuse(route):
+        page.foreign_requests.append(route.request.url)
+        route.abort()
+
+    def hear(line):
+        if line.type == "error":
+            page.console_errors.append(line.text)
+
+    context.route(lambda url: not url.startswith(LOCAL), refuse)
+    page.on("console", hear)
+    page.on("pageerror", lambda error: page.console_errors.append(str(error)))
+    return page
+
+
 @pytest.fixture
 def new_page(browser):
     """``new_page(**options)``: an empty page of its own context (``viewport``, ``color_scheme``,
@@ -60,39 +81,35 @@ def new_page(browser):
     host. A test that expects some takes them out of ``page.console_errors`` or
     ``page.foreign_requests``.
     """
-    contexts, pages = [], []
+    pages = []
 
     def make(**options):
-        context = browser.new_context(**options)
-        context.set_default_timeout(10_000)
-        page = context.new_page()
-        page.console_errors, page.foreign_requests = [], []
-
-        def refuse(route):
-            page.foreign_requests.append(route.request.url)
-            route.abort()
-
-        context.route(lambda url: not url.startswith(LOCAL), refuse)
-        page.on(
-            "console",
-            lambda line: page.console_errors.append(line.text) if line.type == "error" else None,
-        )
-        page.on("pageerror", lambda error: page.console_errors.append(str(error)))
-        contexts.append(context)
-        pages.append(page)
-        return page
+        pages.append(watched(browser.new_context(**options)))
+        return pages[-1]
 
     yield make
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.context.close()
     assert [page.console_errors for page in pages if page.console_errors] == []
     assert [page.foreign_requests for page in pages if page.foreign_requests] == []
 
 
+@pytest.fixture(scope="module")
+def page_of_module(browser):
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        yield watched(context)
+
+
 @pytest.fixture
-def page(new_page):
-    """An empty page, 1280 × 900 pixels, light: ``page.goto(path.as_uri())``."""
-    return new_page(viewport={"width": 1280, "height": 900})
+def page(page_of_module):
+    """The page that the tests of a module share, 1280 × 900 pixels, light:
+    ``page.goto(path.as_uri())``. It is held to what ``new_page`` says.
+    """
+    yield page_of_module
+    errors, asked = page_of_module.console_errors[:], page_of_module.foreign_requests[:]
+    page_of_module.console_errors.clear()
+    page_of_module.foreign_requests.clear()
+    assert (errors, asked) == ([], [])
 
 
 @pytest.fixture(scope="session")

@@ -195,6 +195,6 @@ customElements.define("eva-explorer", class extends HTMLElement {
     const data = JSON.parse(this.querySelector("script").textContent);
     const styles = this.querySelector("template").content.cloneNode(true);
     const build = { convolution, attention, eva }[data.kind];
-    this.attachShadow({ mode: "open" }).append(styles, build(data), make("slot", { name: "note" }));
+    this.attachShadow({ mode: "open" }).append(styles, build(data));
   }
 });

@@ -183,6 +183,6 @@ customElements.define("eva-live", class extends HTMLElement {
       view.querySelector("input").focus();
     });
     const start = make("div", { class: "start" }, begin, make("slot"));
-    root.append(this.querySelector("template").content.cloneNode(true), start, make("slot", { name: "note" }));
+    root.append(this.querySelector("template").content.cloneNode(true), start);
   }
 });

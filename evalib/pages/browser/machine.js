@@ -24,7 +24,8 @@ const machine = (data, floats, host) => {
   const last = stages.length; // the step after which it answers
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const fresh = { scale: trained, what: "", epoch: null };
-  let state = { image: data.first, step: 0, stage: 2, donor: 0, run: 0, card: null, real: { split: "test", pair: 0, out: [] }, ...fresh };
+  const initial = { image: data.first, step: 0, stage: 2, donor: 0, run: 0, card: null, real: { split: "test", pair: 0, out: [] }, ...fresh };
+  let state = initial;
   let touched = false;
   let moving = false; // a slider is under the hand
 
@@ -200,6 +201,7 @@ const machine = (data, floats, host) => {
   const fromAddress = () => {
     if (!given()) return;
     controls.pause();
+    state = initial; // what an address does not name is as at first
     follow(new URLSearchParams(location.hash.slice(1)));
     show();
     if (state.card !== null) reveal(data.cards[state.card].lights);
