@@ -200,7 +200,7 @@ def ring_weights(images: UInt8[Tensor, "n 3 i j"], trace: Trace) -> Figure:
         at, weights = ring(radius) + EXTENT // 2, looks.detach().cpu().float().mean(dim=1)
         peaks = [f"{peak:.2f}" for peak in weights.amax(dim=1).tolist()]
         for n, axis in enumerate(axes[:, 1 + radius]):
-            shown = torch.zeros(EXTENT, EXTENT)
+            shown = weights.new_zeros(EXTENT, EXTENT)
             shown[*at] = weights[n]
             axis.imshow(tinted(weighed(shown)).numpy())
             axis.set(xticks=[], yticks=[], xlabel=f"up to {peaks[n]}")
