@@ -75,8 +75,8 @@ choices = (
 )
 Markdown(
     f"""- **Results are read from records.** A record is a file that a run writes and nobody edits, with settings, seed, code, device and
-  its own checksum. Here are {", ".join(f"{number} at the tier `{tier}`" for tier, number in runs.items())}. What was not run is a dash. One
-  result has no record: the loss of the large EVANet without the width rule is a sentence in a file, because its lines were not kept.
+  its own checksum. Here are {runs["paper"]} of full trainings and {runs["quick"]} of short ones. What was not run is a dash. One
+  result has no record: the loss of the large EVANet as we first built it is a sentence in a file, because its lines were not kept.
 - **Every equation has a test, and the tests have been tested.** We broke the code on purpose{f" in {wrong} ways" if wrong else ""}, and
   [each break was caught](proof.ipynb).
 - **Every choice is listed.** {f"{choices} places" if choices else "The places"} where the paper is silent, or its published code differs

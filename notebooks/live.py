@@ -148,7 +148,7 @@ Markdown(
 #
 # `evalib.pages.live.pack` writes the network as a structure and one block of float32. Batch norms are folded into the
 # convolutions before them. The engine is a few loops over typed arrays, in a worker of the page. A test holds its scores to
-# PyTorch's on 50 images: equal to 0.0001. The weights are too, those of *letter* to 0.01. Its logits are so large that the
+# PyTorch's on ten images: equal to 0.0001. The weights are too, those of *letter* to 0.01. Its logits are so large that the
 # last digit of a number of 32 bits moves them.
 
 # %% tags=["hide-input"]
