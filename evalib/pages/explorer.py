@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from evalib.attention import RelativeSelfAttention
 from evalib.equations import inside
-from evalib.eva import ExpandingVisualAttention
+from evalib.eva import RADII, ExpandingVisualAttention
 from evalib.networks import Network
 from evalib.pages import figures
 from evalib.pages.display import SIDE_BY_SIDE, svg
@@ -196,7 +196,9 @@ def still(drawings: list[Figure], text: str, image: dict | None = None) -> str:
 def still_of_eva(network: Network, image: UInt8[Tensor, "1 3 i j"]) -> str:
     """Looks and recalls of one image, mean over the heads, and its three highest scores."""
     (scores,), seen = forward(network, image, trace)
-    drawings = [figures.ring_weights(image, seen), *figures.slot_weights(seen)]
+    drawings = figures.slot_weights(seen)
+    if len(seen.looks) == len(RADII):
+        drawings = [figures.ring_weights(image, seen), *drawings]
     best = ", ".join(f"{CLASSES[c]} {scores[c]:.2f}" for c in scores.topk(3).indices.tolist())
     return still(drawings, f"Mean over the heads. The highest class scores: {best}.")
 

@@ -93,6 +93,12 @@ def bare(axis) -> None:
     axis.spines[:].set_visible(False)
 
 
+def framed(axis) -> None:
+    """No ticks, and a thin frame."""
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set(visible=True, color=GREY, alpha=0.4)
+
+
 def tinted(share: Float[Tensor, "*pixels"]) -> Float[Tensor, "*pixels 4"]:
     """Blue ink, orange where ``share`` is negative; clear at 0 and NaN.
 
@@ -203,9 +209,8 @@ def ring_weights(images: UInt8[Tensor, "n 3 i j"], trace: Trace) -> Figure:
             shown = weights.new_zeros(EXTENT, EXTENT)
             shown[*at] = weights[n]
             axis.imshow(tinted(weighed(shown)).numpy())
-            axis.set(xticks=[], yticks=[], xlabel=f"up to {peaks[n]}")
-            axis.xaxis.label.set_size(8)
-            axis.spines[:].set(visible=True, color=GREY, alpha=0.4)
+            axis.set_xlabel(f"up to {peaks[n]}", fontsize=8)
+            framed(axis)
         axes[0, 1 + radius].set_title(f"ring {radius}: {at.shape[1]} px", fontsize=9)
         told.append(f"ring {radius}: {', '.join(peaks)}")
     return described(

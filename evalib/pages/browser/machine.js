@@ -197,12 +197,12 @@ const machine = (data, floats, host) => {
     }
     state = { ...state, ...change };
   };
-  const given = () => location.hash.includes("="); // else it names a heading of the page
-  const fromAddress = () => {
-    if (!given()) return;
+  const given = (hash) => hash.includes("="); // else it names a heading of the page
+  const fromAddress = (hash) => {
+    if (!given(hash)) return;
     controls.pause();
     state = initial; // what an address does not name is as at first
-    follow(new URLSearchParams(location.hash.slice(1)));
+    follow(new URLSearchParams(hash.slice(1)));
     show();
     if (state.card !== null) reveal(data.cards[state.card].lights);
   };
@@ -236,14 +236,14 @@ const machine = (data, floats, host) => {
     if (event.key === " " && event.target === photo.node) { controls.toggle.click(); event.preventDefault(); }
     if (event.key === "Escape" && state.card !== null) set({ card: null });
   });
-  addEventListener("hashchange", fromAddress);
+  addEventListener("hashchange", ({ newURL }) => fromAddress(new URL(newURL).hash)); // by now the page may have written another
   show(); // at once, so that nothing moves when the pictures are there
   new ResizeObserver(() => show()).observe(inside);
   photo.ready.then(() => {
-    if (!given() && still) state.step = data.step_at_rest;
+    if (!given(location.hash) && still) state.step = data.step_at_rest;
     show();
-    fromAddress();
-    if (!given() && !still) controls.play();
+    fromAddress(location.hash);
+    if (!given(location.hash) && !still) controls.play();
     host.dataset.ready = "";
   });
   return inside;
