@@ -311,7 +311,7 @@ picture(
 )
 
 # %% tags=["hide-input"]
-told = words.stopped("evanet20-large-scaled")
+told = words.list_stopped("evanet20-large-scaled")
 Markdown(
     f"*Scaled* did worse: {'; '.join(told)}. No curve can be shown, because the lines of that run "
     "were not kept. A loss of 2.303 is $\\ln 10$: the network guesses among ten classes. So the "

@@ -14,7 +14,7 @@ from evalib.batch.manifest import duration
 from evalib.experiments import TABLE_1
 from evalib.results import answer, tables
 from evalib.results.records import find_runs, load_records
-from evalib.results.words import difference, foreign, stopped, table
+from evalib.results.words import difference, foreign, list_stopped, table
 from evalib.training.settings import TIERS as ALL_TIERS
 
 ROOT = Path(__file__).parent.parent
@@ -48,7 +48,7 @@ def effects(departure: str) -> str:
     lines = []
     for row in (row for row in ABLATIONS if row.kind == departure):
         tier, found = tables.measure_effect(runs, row, TIERS)
-        absent = "stopped" if stopped(row.name, ROOT / "results") else "not run"
+        absent = "stopped" if list_stopped(row.name, ROOT / "results") else "not run"
         shown = f"{difference(found)} (n = {found.n}, {tier})" if found.n else absent
         if found.n and found.mean is None:  # some runs collapsed and some did not
             several = find_runs(runs, row.name, (tier,))

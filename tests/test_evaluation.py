@@ -65,7 +65,7 @@ def worse(tensors):
 
 
 def damage(path):
-    file = weights.recorded_weights(path)
+    file = weights.find_recorded(path)
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)

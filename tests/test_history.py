@@ -17,7 +17,7 @@ RECORDS = sorted((ROOT / "results" / "paper").glob("*-seed*.json"))
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_every_record_says_where_its_weights_are(path):
-    found = weights.recorded_weights(path)
+    found = weights.find_recorded(path)
     if found is not None:
         assert hashlib.sha256(found.read_bytes()).hexdigest().startswith(found.stem[-16:])
     else:
@@ -43,7 +43,7 @@ def test_the_history_has_the_weights_that_left_the_tree():
 
 
 def test_a_record_without_weights_names_the_command(tmp_path):
-    path = next(path for path in RECORDS if weights.recorded_weights(path) is None)
+    path = next(path for path in RECORDS if weights.find_recorded(path) is None)
     with pytest.raises(FileNotFoundError, match=r"git show \w+:results/paper/"):
         weights.verify(path)
     assert records.read(path)["weights"]

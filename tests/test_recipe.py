@@ -16,7 +16,7 @@ from torch import nn
 
 import evalib
 from evalib.results import records
-from evalib.results.run import made_record
+from evalib.results.run import make_record
 from evalib.training import checkpoint, cifar, data, environment, train
 from evalib.training.predict import predict
 from evalib.training.settings import learning_rate
@@ -175,7 +175,7 @@ def test_the_last_epoch_counts_whatever_the_best_was(few, tmp_path):
         row | {"validation_accuracy": each}
         for row, each in zip(run.curve, (50.0, 75.0, 25.0, 12.5), strict=True)
     ]
-    record = made_record(run._replace(curve=curve))
+    record = make_record(run._replace(curve=curve))
     assert record["validation_accuracy"] == 12.5
     assert (
         record["test"]["correct"]

@@ -185,7 +185,7 @@ def test_what_is_no_sound_record_is_named_and_left_out(tmp_path, capsys, harm, n
         ({"validation_accuracy": 11.0}, "its last validation accuracy is another"),
         ({"seed": 3}, "seed is 3, in its settings 0"),
         ({"weights": "../../weights-0.safetensors"}, "weights: "),
-        ({"computation": COMPUTATION + 1}, "computation: "),
+        ({"computation": COMPUTATION + 1}, "bring this one up to date"),
         ({"finished": "<b>today</b>"}, "finished: "),
         ({"sittings": [{"after": "0", "epochs": 2}]}, "sittings.0.after: "),
         ({"curve": [CURVE[0], {"epoch": 2, "validation_accuracy": 10.0}]}, "curve.1.seconds: "),

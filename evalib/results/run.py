@@ -23,7 +23,7 @@ from evalib.results.records import (
     settings_of,
     write,
 )
-from evalib.results.weights import load_weights, recorded_weights, tell_where
+from evalib.results.weights import find_recorded, load_weights, tell_where
 from evalib.training import checkpoint, cifar
 from evalib.training.environment import choose_device, commit, device_name, lock, versions
 from evalib.training.settings import COMPUTATION, TIERS, Settings
@@ -88,7 +88,7 @@ def run_steps(
         elif folder.record.exists():
             return folder.load_run(device)
         finished = yield from steps(settings, folder.directory, device, compile, longer)
-        folder.store(made_record(finished, shared), finished.network)
+        folder.store(make_record(finished, shared), finished.network)
         return finished
 
 
@@ -137,7 +137,7 @@ def run_in_turn(
     return [ends[place] for place in range(len(settings))]
 
 
-def made_record(finished: Run, shared: int = 1) -> dict:
+def make_record(finished: Run, shared: int = 1) -> dict:
     """The record of a finished run: everything that made it, everything that it gave."""
     settings, dataset, made_of = finished.settings, finished.cifar, origin(finished.settings)
     scores, labels = finished.test_scores, dataset.test_labels
@@ -235,7 +235,7 @@ class RunFolder:
         not there.
         """
         known = read_same(self.record, self.settings)
-        weights = recorded_weights(self.record)
+        weights = find_recorded(self.record)
         if weights is None:
             raise FileExistsError(
                 f"{self.record} is the record of this run ({known['test']['accuracy']:.2f} % on"

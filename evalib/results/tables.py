@@ -14,7 +14,15 @@ from evalib.networks import count_parameters
 from evalib.results import records, statistics
 from evalib.results.records import find_runs, list_rows, load_records
 from evalib.results.statistics import Difference, binomial_error
-from evalib.results.words import between, foreign, mean_or_each, number, p_value, signed, stopped
+from evalib.results.words import (
+    between,
+    foreign,
+    list_stopped,
+    mean_or_each,
+    number,
+    p_value,
+    signed,
+)
 from evalib.results.words import table as write
 from evalib.training.settings import TIERS
 
@@ -63,7 +71,7 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> list[d
                 "device": ", ".join(devices) or None,
                 "minutes": plain.mean(alone["minutes"]) if alike else None,
                 "warnings": collapses,
-                "stopped": [] if tier else stopped(row.name, out),
+                "stopped": [] if tier else list_stopped(row.name, out),
             }
         )
     return rows
@@ -171,7 +179,7 @@ def ablations(out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> li
                 "effect_seeds": effect.n,
                 "effect_tier": effect_tier,
                 "warnings": list_collapses(found),
-                "stopped": [] if len(found) else stopped(row.name, out),
+                "stopped": [] if len(found) else list_stopped(row.name, out),
             }
         )
     return rows

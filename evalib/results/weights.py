@@ -134,7 +134,7 @@ def evaluate(
     return train.evaluate(load_weights(path).to(chosen), test_images.to(chosen)).cpu(), record
 
 
-def recorded_weights(path: Path) -> Path | None:
+def find_recorded(path: Path) -> Path | None:
     """The weights file of the record at ``path``: beside it, or the same one in the package;
     ``None`` where there is neither.
     """
@@ -165,7 +165,7 @@ def verify(path: Path, device: str | None = None) -> dict:
     ``FileNotFoundError`` if the weights are not there.
     """
     path = Path(path)
-    record, weights = read(path), recorded_weights(path)
+    record, weights = read(path), find_recorded(path)
     if weights is None:
         raise FileNotFoundError(
             f"the weights of {path} are not here: {tell_where(path)}; the record stands without"

@@ -82,7 +82,7 @@ def mean_or_each(mean: float | None, values: list[float]) -> str:
     return number(mean)
 
 
-def stopped(experiment: str, out: Path | None = None) -> list[str]:
+def list_stopped(experiment: str, out: Path | None = None) -> list[str]:
     """A line for each run of an experiment that was stopped at the ``paper`` tier: how far it came,
     or the note in its file.
     """
