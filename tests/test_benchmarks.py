@@ -56,7 +56,7 @@ def test_a_row_that_fails_stops_no_other(rows, amounts, monkeypatch):
 def test_runs_side_by_side_take_turns_and_each_is_validated_and_saved(rows, tmp_path, monkeypatch):
     order = []
 
-    def epoch(step, network, images, settings, epoch, bar):
+    def epoch(step, network, images, settings, epoch):
         for step in range(2):
             order.append((settings.seed, step))
             yield

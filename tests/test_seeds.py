@@ -77,7 +77,9 @@ def test_an_interrupt_lets_go_of_the_run_and_its_last_checkpoint_stays(tmp_path,
     with pytest.raises(KeyboardInterrupt) as held:
         run_in_turn(asked, tmp_path, "cpu", observer)
     folder = records.record_path(asked[0], tmp_path).with_suffix("")
-    assert held and not environment.is_locked(folder / ".lock")
+    assert held
+    with environment.lock(folder / ".lock"):
+        pass
     assert [checkpoint.epochs_of(path) for path in checkpoint.found(folder)] == [1]
 
 
@@ -91,7 +93,7 @@ def test_a_loss_that_is_not_finite_stops_its_seed_alone(tmp_path, capsys, seed_1
         True,
     ]
     assert shown.err.count("\n") == 1
-    assert "resnet20-small seed 1: the loss is nan at epoch 1, step 1" in shown.err
+    assert "resnet20-small seed 1: the train loss is nan in epoch 1" in shown.err
     assert shown.out.count("test accuracy") == 2
 
 
@@ -109,10 +111,10 @@ def test_the_notebook_shows_the_other_seeds_and_then_names_the_one_that_stopped(
     )
     shown, names = [], {}
     monkeypatch.setattr("IPython.display.display", shown.append)
-    with pytest.raises(RuntimeError, match="seed 1: the loss is nan"):
+    with pytest.raises(RuntimeError, match="seed 1: the train loss is nan"):
         for source in [*cells[: parameters + 1], given, *cells[parameters + 1 :]]:
             exec(source, names)
     texts = [each.data for each in shown if hasattr(each, "data") and each.data]
     assert any(text.startswith("ResNet-20 small, seed 0: **") for text in texts)
-    assert any(text.startswith("Seed 1 **stopped**: the loss is nan") for text in texts)
+    assert any(text.startswith("Seed 1 **stopped**: the train loss is nan") for text in texts)
     assert len(names["curves"]) == 1

@@ -2,10 +2,8 @@
 it has to.
 """
 
-import errno
 import importlib
 import io
-import os
 import shutil
 import subprocess
 import sys
@@ -33,28 +31,20 @@ def one_line(capsys, *arguments):
 
 
 def printed(monkeypatch, encoding, *arguments):
-    """What a command writes into a pipe of this code page."""
+    """What a command writes into a pipe that has this code page."""
     pipe = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr(sys, "stdout", pipe)
     assert main(list(arguments)) == 0
-    return pipe.buffer.getvalue().decode(encoding)
+    return pipe.buffer.getvalue().decode("utf-8")
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "ascii"])
-@pytest.mark.parametrize("command", ["table", "table --ablations", "claims"])
-def test_what_a_code_page_lacks_has_a_stand_in(tmp_path, monkeypatch, encoding, command):
+@pytest.mark.parametrize("command", ["table", "claims"])
+def test_the_code_page_of_a_terminal_stops_no_command(tmp_path, monkeypatch, command):
     for seed in (0, 1):
         made(tmp_path, seed=seed)
-    arguments = [*command.split(), "--out", str(tmp_path)]
-    whole, page = (printed(monkeypatch, each, *arguments) for each in ("utf-8", encoding))
-    assert not whole.isascii()
-    assert page == whole.encode(encoding, "stand-in").decode(encoding)
-
-
-def test_a_minus_stays_one():
-    cli.serve_any_code_page()
-    assert "0.63 − 1 ± 2".encode("ascii", "stand-in") == b"0.63 - 1 +/- 2"
-    assert "Δ".encode("ascii", "stand-in") == b"?"
+    arguments = [command, "--out", str(tmp_path)]
+    pages = [printed(monkeypatch, encoding, *arguments) for encoding in ("utf-8", "cp437")]
+    assert pages[0] == pages[1] and not pages[0].isascii()
 
 
 def test_a_reader_that_has_seen_enough_is_no_fault():
@@ -91,28 +81,6 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     path = records.record_path(evalib.Settings("resnet20-small"), "~/out")
     assert path.parent == tmp_path / "home" / "out" / "smoke"
     assert records.load_records("~/out").empty and not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("number", cli.REMEDIES)
-def test_what_the_system_refuses_has_a_file_a_reason_and_a_remedy(number):
-    said = cli.in_one_line(OSError(number, os.strerror(number), "some/file"))
-    assert said == f"some/file: {os.strerror(number)}: {cli.REMEDIES[number]}"
-
-
-def test_a_folder_that_may_not_be_written_to_has_a_remedy(tmp_path, capsys, monkeypatch):
-    def refuse(*_, **__):
-        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "smoke"))
-
-    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
-    command = "train --experiment resnet20-small --device cpu --out"
-    said = one_line(capsys, *command.split(), tmp_path)
-    assert "Permission denied" in said and "choose another" in said
-
-
-def test_seeds_that_are_twice_there_are_refused(tmp_path, capsys):
-    command = "train --experiment resnet20-small --seeds 0 1 1 --out"
-    assert "is there twice" in one_line(capsys, *command.split(), tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 # Rows of one's own
@@ -180,7 +148,7 @@ def test_a_file_of_rows_takes_the_name_of_no_module(mine):
 
 @pytest.mark.parametrize(
     ("text", "named"),
-    [(None, "is no Python file"), ("1 / 0", "my_head.py stops with ZeroDivisionError")],
+    [(None, "No such file or directory: "), ("1 / 0", "my_head.py stops with ZeroDivisionError")],
 )
 def test_a_file_of_rows_that_fails_is_one_line(mine, tmp_path, capsys, text, named):
     if text is None:

@@ -65,12 +65,12 @@ def test_a_notebook_of_seeds_records_each_and_holds_no_path(tmp_path):
 
 def test_plain_papermill_is_refused_a_wrong_parameter_before_anything_is_trained(tmp_path):
     for given, named in (
-        (("-p", "sede", "1"), "no parameter 'sede': allowed are"),
+        (("-p", "sede", "1"), "sede=1: Extra inputs are not permitted"),
         (("-p", "experiment", "resnet18"), "there is no experiment 'resnet18'"),
     ):
         done = papermill(tmp_path, *given, "-p", "out", "results")
         assert done.returncode == 1
-        assert f"ValueError: {named}" in done.stderr or named in done.stderr
+        assert named in done.stderr
         assert not (tmp_path / "results").exists()
 
 
@@ -124,10 +124,3 @@ def test_a_kernel_needs_no_port_and_sees_the_chosen_gpu_alone(tmp_path, monkeypa
         done, _ = executed(tmp_path, source)
     assert done.returncode == 0, done.stderr
     assert '"transport": "ipc"' in done.stdout and "sees 5" in done.stdout
-
-
-@pytest.mark.parametrize("folder", [r"C:\Users\someone\evalib", "/home/a user/my results"])
-def test_a_folder_is_taken_out_of_a_text_as_it_is_and_as_a_literal(monkeypatch, folder):
-    monkeypatch.setattr(os.path, "abspath", str)
-    text = f"{folder}/x.py:3: UserWarning, {folder!r}, {Path.home()}"
-    assert notebook.without_folders(text, folder) == "…/x.py:3: UserWarning, '…', …"

@@ -28,7 +28,7 @@ from evalib.networks import EVASummary
 from evalib.results import records, tables, weights
 from evalib.results import run as runs
 from evalib.results.run import RunFolder
-from evalib.training import checkpoint, cifar, data, step, train
+from evalib.training import checkpoint, cifar, data, train
 from evalib.training.settings import learning_rate
 
 TINY = evalib.Experiment("tiny", "Tiny", blocks=(1,), widths=(4,))
@@ -117,8 +117,7 @@ class Dropping(nn.Module):
         return self.layers(x)
 
 
-@pytest.mark.parametrize("kind", [None, Dropping])
-@pytest.mark.parametrize("after", [1, 3, 4, 7])  # three steps and the entry of an epoch
+@pytest.mark.parametrize(("kind", "after"), [(None, 1), (None, 7), (Dropping, 3), (Dropping, 4)])
 def test_a_stopped_run_ends_bitwise_as_the_run_never_stopped(small, tmp_path, kind, after):
     torch.manual_seed(7)
     networks = [kind and kind() for _ in range(2)]
@@ -247,30 +246,11 @@ def test_a_network_that_views_its_images_flat_is_trained(small):
     )
 
 
-def test_predict_leaves_the_mode_of_a_network_in_training_alone(small):
-    network, modes = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10), nn.Dropout()), []
-    network[2].register_forward_hook(
-        lambda layer, *_: modes.append((layer.training, network[2].training))
-    )
-    one, other = (evalib.predict(network, small.test_images) for _ in range(2))
-    assert torch.equal(one, other) and modes == [(False, True)] * 2 and network.training
-
-
 # What a run is of
 
 
 def wrapped(network):
     return nn.DataParallel(network)
-
-
-def changed(network):
-    network.stem[2] = nn.GELU()
-    return network
-
-
-def other_option(network):
-    network.stem[1].momentum = 0.5
-    return network
 
 
 @pytest.mark.parametrize("begun", [None, wrapped])
@@ -285,56 +265,26 @@ def test_a_network_goes_on_in_a_wrapper_and_out_of_it(small, tmp_path, begun):
     assert len(resumed.sittings) == 2 and torch.equal(whole.test_scores, resumed.test_scores)
 
 
-@pytest.mark.parametrize("change", [changed, other_option, lambda network: None])
-@pytest.mark.parametrize("after", [4, None])
-def test_a_run_of_another_network_is_not_gone_on_with(small, tmp_path, change, after):
-    running = train.steps(settings(epochs=2), tmp_path, device="cpu", network=evalib.build("tiny"))
-    for _ in itertools.islice(running, after):
-        pass
-    kept = [path.read_bytes() for path in checkpoint.found(tmp_path)]
-    with pytest.raises(
-        ValueError,
-        match=r"belongs to a run of another network \(it was .*, is now .*another output",
-    ):
-        evalib.train(
-            settings(epochs=2), tmp_path, device="cpu", network=change(evalib.build("tiny"))
-        )
-    assert kept == [path.read_bytes() for path in checkpoint.found(tmp_path)]
-
-
-def test_a_whole_run_does_not_replace_weights_that_it_did_not_begin_with(small, tmp_path):
-    torch.manual_seed(1)
-    evalib.train(settings(epochs=1), tmp_path, device="cpu", network=evalib.build("tiny"))
-    given = evalib.build("tiny")
-    before = copy.deepcopy(given.state_dict())
-    with pytest.raises(ValueError, match="begun from other weights than it has now"):
-        evalib.train(settings(epochs=1), tmp_path, device="cpu", network=given)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in given.state_dict().items())
-
-
 def test_a_run_that_goes_on_from_other_weights_than_the_given_says_so(small, tmp_path):
     stopped(4, settings(), tmp_path, device="cpu", network=evalib.build("tiny"))
-    with pytest.warns(UserWarning, match="they are replaced; to train from those given"):
+    with pytest.warns(UserWarning, match="replaced by those of the run; to train from those given"):
         run = evalib.train(settings(), tmp_path, device="cpu", network=evalib.build("tiny"))
     assert len(run.curve) == 3
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    "change",
     [
-        ({"recipe": TINY.recipe._replace(optimiser="SGD")}, "optimiser: Adam.*optimiser: SGD"),
-        ({"recipe": TINY.recipe._replace(weight_decay=0.1)}, r"weight_decay: 0\.1"),
-        (
-            {"head": partial(EVASummary, num_heads=1)},
-            r"head: .*average_pooling.*head: .*EVASummary",
-        ),
-        ({"widths": (6,)}, r"widths: \(4\).*widths: \(6\)"),
+        {"recipe": TINY.recipe._replace(optimiser="SGD")},
+        {"recipe": TINY.recipe._replace(weight_decay=0.1)},
+        {"head": partial(EVASummary, num_heads=1)},
+        {"widths": (6,)},
     ],
 )
-def test_a_row_that_was_edited_is_not_gone_on_with(small, tmp_path, monkeypatch, change, named):
+def test_a_row_that_was_edited_is_not_gone_on_with(small, tmp_path, monkeypatch, change):
     stopped(4, settings(), tmp_path, device="cpu")
     monkeypatch.setitem(experiments.ROWS, "tiny", replace(TINY, **change))
-    with pytest.raises(ValueError, match=f"as it was defined before .*{named}"):
+    with pytest.raises(ValueError, match="of the row as it was defined before: give the same"):
         evalib.train(settings(), tmp_path, device="cpu")
     assert len(checkpoint.found(tmp_path)) == 1
 
@@ -401,26 +351,6 @@ def test_gradients_of_a_compiled_eva_are_those_of_the_eager_one_under_autocast()
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_a_torch_that_would_compile_gradients_in_bf16_compiles_nothing(monkeypatch):
-    assert step.compiles(None, "paper", torch.device("cuda")) == step.has_triton()
-    monkeypatch.setattr(step, "functorch", SimpleNamespace())
-    assert not step.compiles(None, "paper", torch.device("cuda"))
-    with pytest.raises(RuntimeError, match=r"torch 2\.9 or later.*--no-compile"):
-        step.compiled(torch.nn.Linear(1, 1))
-
-
-def test_a_step_that_cannot_be_compiled_is_said_in_one_line_with_the_remedy(small, monkeypatch):
-    def broken(graph, inputs):
-        raise RuntimeError("no compiler here")
-
-    monkeypatch.setattr(step, "compiled", lambda network: torch.compile(network, backend=broken))
-    with pytest.raises(
-        RuntimeError, match=r"could not be compiled \(.*no compiler here.*--no-compile$"
-    ) as caught:
-        evalib.train(settings(), device="cpu", compile=True)
-    assert "\n" not in str(caught.value)
-
-
 def test_the_loss_falls_on_real_images(small):
     curve = evalib.train(settings(experiment="resnet20-small", epochs=24), device="cpu").curve
     assert max(row["train_loss"] for row in curve[-4:]) < 0.75 * curve[0]["train_loss"]
@@ -468,25 +398,11 @@ def test_other_settings_than_the_checkpoints_are_refused_by_name(small, tmp_path
 
 def test_a_loss_that_is_not_finite_stops_the_run(small, tmp_path, monkeypatch):
     monkeypatch.setattr(F, "cross_entropy", lambda scores, labels: scores.sum() * float("nan"))
-    with pytest.raises(FloatingPointError, match=r"nan at epoch 1, step 1, learning rate 0.001"):
+    with pytest.raises(
+        FloatingPointError, match=r"the train loss is nan in epoch 1, learning rate 0.001"
+    ):
         evalib.train(settings(), tmp_path, device="cpu")
     assert not checkpoint.found(tmp_path)
-
-
-@pytest.mark.parametrize(("which", "validation"), [("validation", True), ("test", False)])
-def test_scores_that_are_not_finite_stop_the_run(small, tmp_path, monkeypatch, which, validation):
-    true = train.predict
-
-    def spoiled(network, images, **options):
-        scores = true(network, images, **options)
-        return scores * float("nan") if (len(images) != 20) is validation else scores
-
-    monkeypatch.setattr(train, "predict", spoiled)
-    with pytest.raises(
-        FloatingPointError, match=f"the {which} loss is nan after epoch 1.*--learning-rate"
-    ):
-        evalib.run(settings(epochs=1), tmp_path, device="cpu")
-    assert not records.record_path(settings(), tmp_path).exists()
 
 
 @pytest.mark.parametrize("integer", [np.int64, np.uint8, np.int32])
@@ -498,43 +414,21 @@ def test_whole_numbers_of_numpy_are_whole_numbers(integer):
 
 
 @pytest.mark.parametrize(
-    "milestones",
-    [
-        (75, 112),
-        (75.0, 112.0),
-        (-1.0,),
-        (0.75, 1.5),
-        (float("nan"),),
-        (0.75, 0.5),
-        (0.5, 0.5),
-        (0.0,),
-        (1.0,),
-        ("0.5",),
-        0.5,
-    ],
-)
-def test_milestones_that_are_no_fractions_are_named(milestones):
-    with pytest.raises(ValueError, match="fractions of the epochs, between 0 and 1 and ascending"):
-        settings(milestones=milestones)
-
-
-@pytest.mark.parametrize(
     ("changes", "named"),
     [
         ({"experiment": "resnet18"}, "'resnet18'"),
         ({"tier": "huge"}, "'huge'.*smoke, quick, paper"),
-        ({"epochs": 0}, "epochs=0"),
+        ({"epochs": 0}, "epochs=0: Input should be greater"),
         ({"epochs": 1.5}, "epochs=1.5"),
         ({"seed": -1}, "seed=-1"),
+        ({"seed": True}, "seed=True"),
         ({"batch_size": 1}, "batch_size=1"),
         ({"learning_rate": "1e-3"}, "learning_rate='1e-3'"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),
-        ({"learning_rate": -0.001}, "learning_rate=-0.001"),
-        ({"learning_rate": True}, "learning_rate=True"),
-        ({"seed": True}, "seed=True"),
-        ({"seed": 2**63}, "seed=9223372036854775808"),
-        ({"epochs": np.float64(2)}, "epochs="),
-        ({"precision": "fp8"}, "precision='fp8'"),
+        ({"precision": "fp8"}, "precision='fp8': Input should be 'bf16' or 'float32'"),
+        ({"milestones": (75, 112)}, r"milestones=\(75, 112\)"),
+        ({"milestones": (0.75, 0.5)}, "they have to ascend"),
+        ({"milestones": 0.5}, "milestones=0.5"),
     ],
 )
 def test_bad_settings_are_named(changes, named):
@@ -852,10 +746,3 @@ def test_an_option_is_what_the_record_holds(small, tmp_path, capsys, option, hel
     record = records.read(tmp_path / "smoke" / "resnet20-small-seed0.json")
     assert held.items() <= record["settings"].items()
     assert record["precision"] == "float32"
-
-
-def test_the_command_line_says_in_one_line_what_is_wrong(capsys):
-    assert main(["train", "--experiment", "resnet18"]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("evalib: there is no experiment 'resnet18'")
-    assert error.count("\n") == 1

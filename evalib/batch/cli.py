@@ -1,8 +1,7 @@
 """``python -m evalib``: its commands with their options, what each calls, and how it ends."""
 
 import argparse
-import codecs
-import errno
+import io
 import os
 import re
 import signal
@@ -23,18 +22,20 @@ FOLDERS = (
     "EVALIB_HOME the one that holds data/ and results/ (default: the checkout, or where the "
     "command is given)."
 )
+FAULTS = (ValueError, RuntimeError, ArithmeticError, MemoryError, OSError, ModuleNotFoundError)
+"""What a user can mend: it is said on stderr, without a traceback."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command, and give its exit status.
 
-    What the user can mend is one line on stderr and status 2. Ctrl-C, a terminal that is closed,
-    and the SIGTERM by which a cluster ends a job stop a run at its last checkpoint: status 130.
+    What the user can mend is said on stderr, with status 2. Ctrl-C, and the SIGTERM by which a
+    cluster ends a job, stop a run at its last checkpoint: status 130.
     """
-    serve_any_code_page()
-    for notice in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(notice) != signal.SIG_IGN:  # as after nohup
-            signal.signal(notice, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")  # whatever the code page of a terminal or pipe
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         arguments = parser().parse_args(argv)
         load_rows(arguments.module)
@@ -45,10 +46,9 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except FAULTS as error:
-        print(f"evalib: {in_one_line(error)}", file=sys.stderr)
+        print(f"evalib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C, while Python ends
         print("evalib: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
 
@@ -186,23 +186,10 @@ def call_train(arguments: argparse.Namespace) -> int:
     from evalib.results.run import run_in_turn
     from evalib.training.settings import Settings
 
-    seeds = arguments.seeds or [arguments.seed]
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(
-            f"a seed is there twice in --seeds {' '.join(map(str, seeds))}: give each once"
-        )
-    runs = [
-        Settings(
-            experiment=arguments.experiment,
-            seed=seed,
-            tier=arguments.tier,
-            epochs=arguments.epochs,
-            batch_size=arguments.batch_size,
-            learning_rate=arguments.learning_rate,
-            precision=arguments.precision,
-        )
-        for seed in seeds
-    ]
+    names = ("experiment", "tier", "epochs", "batch_size", "learning_rate", "precision")
+    given = {name: getattr(arguments, name) for name in names}
+    seeds = dict.fromkeys(arguments.seeds or [arguments.seed])  # each once
+    runs = [Settings(seed=seed, **given) for seed in seeds]
 
     def observer(settings: Settings) -> Callable[[dict], None]:
         return tensorboard(records.record_path(settings, arguments.out).with_suffix(""))
@@ -216,30 +203,26 @@ def call_train(arguments: argparse.Namespace) -> int:
         compile=arguments.compile,
         longer=arguments.longer,
     )
-    faults = 0
     for settings, outcome in zip(runs, outcomes, strict=True):
-        path = records.record_path(settings, arguments.out)
         if isinstance(outcome, Exception):
             if len(runs) == 1 or not isinstance(outcome, FAULTS):
                 raise outcome
             name = f"{settings.experiment} seed {settings.seed}"
-            print(f"evalib: {name}: {in_one_line(outcome)}", file=sys.stderr)
-            faults += 1
+            print(f"evalib: {name}: {outcome}", file=sys.stderr)
             continue
+        path = records.record_path(settings, arguments.out)
         record = records.read(path)
         accuracy, source = record["test"]["accuracy"], record["data"]["source"]
         print(f"{path}: test accuracy {accuracy:.2f} % ({source} data, {record['device']})")
         if "warning" in record:
             print(f"evalib: {path}: {record['warning']}", file=sys.stderr)
-    return 1 if faults else 0
+    return int(any(isinstance(outcome, Exception) for outcome in outcomes))
 
 
 def tensorboard(folder: Path) -> Callable[[dict], None]:
     """An observer that writes each entry of a curve for TensorBoard."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ModuleNotFoundError("--log tensorboard needs: pip install tensorboard") from None
+    from torch.utils.tensorboard import SummaryWriter
+
     writer = SummaryWriter(folder)
 
     def observe(entry: dict) -> None:
@@ -349,54 +332,6 @@ def show(text: Callable[[], str]) -> None:
         print(f"evalib: {line}", file=sys.stderr)
 
 
-# What a user can mend
-
-FAULTS = (ValueError, RuntimeError, ArithmeticError, MemoryError, OSError, ModuleNotFoundError)
-
-SPACE = "free some space, or choose another folder"
-RIGHTS = "choose a folder that you may write to, or change its permissions"
-FOLDER = "a file is where a folder should be: choose another path"
-REMEDIES = {
-    errno.ENOSPC: SPACE,
-    errno.EDQUOT: SPACE,
-    errno.EFBIG: SPACE,
-    errno.EACCES: RIGHTS,
-    errno.EPERM: RIGHTS,
-    errno.EROFS: RIGHTS,
-    errno.ENOENT: "check the path",
-    errno.EEXIST: FOLDER,
-    errno.ENOTDIR: FOLDER,
-    errno.EISDIR: "a folder is where a file should be: choose another path",
-}
-"""What to do where the system refuses a file."""
-
-
-def in_one_line(error: BaseException) -> str:
-    """The error's own words; where the system gave it, the file, the reason and the remedy."""
-    if not isinstance(error, OSError) or error.strerror is None:
-        return str(error)
-    parts = [error.filename, error.strerror, REMEDIES.get(error.errno or 0)]
-    return ": ".join(str(part) for part in parts if part)
-
-
-STAND_INS = {"−": "-", "–": "-", "±": "+/-", "×": "x", "…": "...", "≤": "<=", "≥": ">="}
-"""What is printed for a character that a code page lacks; for any other it is a question mark."""
-
-
-def serve_any_code_page() -> None:
-    """Let no character that the code page of a terminal or pipe lacks stop a command."""
-
-    def stand_in(error: UnicodeError) -> tuple[str, int]:
-        assert isinstance(error, UnicodeEncodeError)
-        lacking = error.object[error.start : error.end]
-        return "".join(STAND_INS.get(character, "?") for character in lacking), error.end
-
-    codecs.register_error("stand-in", stand_in)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="stand-in")
-
-
 # Rows of one's own
 
 MODULE = "EVALIB_MODULE"
@@ -407,19 +342,19 @@ def load_rows(path: str | Path | None = None) -> None:
     """Run the Python file ``path``, or else the one that ``EVALIB_MODULE`` names, once.
 
     It calls :func:`evalib.register`; its rows are there in this process and in those that it
-    starts. ``FileNotFoundError`` if there is no such file, ``RuntimeError`` with what it raises.
+    starts.
     """
     named = path or os.environ.get(MODULE)
     if not named:
         return
     file = Path(named).expanduser().absolute()
     name = "evalib_rows_" + re.sub(r"\W", "_", file.stem)  # which no other module has
-    spec = spec_from_file_location(name, file)
-    if not file.is_file() or spec is None or spec.loader is None:
-        raise FileNotFoundError(f"{file} is no Python file: give the one that registers your rows")
     os.environ[MODULE] = str(file)
     if getattr(sys.modules.get(name), "__file__", None) == str(file):
         return
+    spec = spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{file} is no Python file: give the one that registers your rows")
     sys.modules[name] = module = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

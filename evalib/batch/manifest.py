@@ -1,7 +1,6 @@
 """The manifest, a table of experiments and seeds; and the plan: which of its runs are done."""
 
 import csv
-import re
 import statistics
 import warnings
 from collections import Counter
@@ -15,23 +14,16 @@ from evalib.training.environment import choose_device, device_name, in_checkout
 from evalib.training.settings import TIERS, Settings
 
 MANIFEST = "workflow/manifest.csv"
-COLUMNS = ["experiment", "seeds"]
-STATES = ("done", "begun", "to do")
-"""Done: there is a record of these settings. Begun: there is a checkpoint."""
 
 
 class Planned(NamedTuple):
-    """A run of the manifest: its state, one of ``STATES``, a note on it, and the epochs left."""
+    """A run of the manifest: "done" (its record is there), "begun" (it has a checkpoint) or "to
+    do"; a note on it; the epochs left."""
 
     settings: Settings
     state: str
     note: str
     epochs: int
-
-    @property
-    def name(self) -> str:
-        """What people call the run, and its files."""
-        return f"{self.settings.experiment}-seed{self.settings.seed}"
 
 
 def read_manifest(
@@ -39,69 +31,45 @@ def read_manifest(
 ) -> list[Settings]:
     """The runs of a manifest, in its order; by default of that of the checkout.
 
-    ``seeds`` is "all", "first" (of each row), or those wanted, as "0 1". ``ValueError`` names the
-    line that cannot be read, or the seed that no row has.
+    ``seeds`` is "all", "first" (of each row), or those wanted, as "0 1". A spreadsheet may have
+    saved it, with a byte order mark, semicolons, or blank lines and cells. ``ValueError`` names the
+    line that cannot be read.
     """
     path = path or in_checkout(MANIFEST)
-    wanted = None if seeds in ("all", "first") else whole_numbers(seeds, "--seeds")
     Settings(experiment=TABLE_1[0].name, tier=tier, epochs=epochs)  # a bad tier is no line's fault
+    text = Path(path).expanduser().read_text(encoding="utf-8-sig").replace(";", ",")
+    reader = csv.reader(text.splitlines())
     found: list[Settings] = []
-    for number, (experiment, *rest) in read_lines(path):
-        try:
-            if len(rest) > 1:
-                raise ValueError("a row has two cells, and seeds have spaces between, such as 0 1")
-            of_row = whole_numbers("".join(rest), "seeds")
-            for seed in of_row[:1] if seeds == "first" else of_row:
-                run = Settings(experiment=experiment, seed=seed, tier=tier, epochs=epochs)
-                if run in found:
-                    raise ValueError(f"{experiment} seed {seed} is there twice")
-                found.append(run)
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}") from None
-    if wanted is None:
-        return found
-    absent = sorted(set(wanted) - {run.seed for run in found})
-    if absent:
-        raise ValueError(
-            f"no row of {path} has seed {absent[0]}: add it there, or choose another of --seeds"
-        )
-    return [run for run in found if run.seed in wanted]
-
-
-def read_lines(path: Path) -> list[tuple[int, list[str]]]:
-    """The cells of each row of a manifest, after the number of its line.
-
-    What a spreadsheet makes of the file is read too: a byte order mark, CRLF, semicolons, blank
-    lines, blank cells at the end of a line.
-    """
-    try:
-        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise OSError(
-            f"the manifest {path} cannot be read ({error.strerror}): give another --manifest"
-        ) from None
-    except UnicodeDecodeError:
-        raise ValueError(f"the manifest {path} is not UTF-8: save it as CSV UTF-8") from None
-    reader = csv.reader(text.splitlines(), delimiter=";" if text.startswith("experiment;") else ",")
-    lines = []
     for row in reader:
-        cells = [cell.strip() for cell in row]
-        while cells and not cells[-1]:
-            cells.pop()
-        if cells:
-            lines.append((reader.line_num, cells))
-    if not lines or lines[0][1] != COLUMNS:
-        raise ValueError(f"{path} must begin with the line {','.join(COLUMNS)}")
-    if len(lines) == 1:
-        raise ValueError(f"{path} has no row: give it one, such as {TABLE_1[0].name},0 1")
-    return lines[1:]
+        cells = [cell.strip() for cell in row if cell.strip()]
+        if not cells or cells == ["experiment", "seeds"]:
+            continue
+        try:
+            if len(cells) != 2:
+                raise ValueError("a line has an experiment and its seeds, as in resnet20-small,0 1")
+            numbers = whole_numbers(cells[1])
+            for seed in numbers[:1] if seeds == "first" else numbers:
+                run = Settings(experiment=cells[0], seed=seed, tier=tier, epochs=epochs)
+                if run not in found:
+                    found.append(run)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
+    if seeds not in ("all", "first"):
+        wanted = whole_numbers(seeds)
+        found = [run for run in found if run.seed in wanted]
+    if not found:
+        raise ValueError(f"no run in {path} is of --seeds {seeds!r}: add a line, or choose another")
+    return found
 
 
-def whole_numbers(text: str, name: str) -> list[int]:
+def whole_numbers(text: str) -> list[int]:
     """The numbers of "0 1 2"."""
-    if not re.fullmatch(r"\s*\d+(\s+\d+)*\s*", text):
-        raise ValueError(f"{name}={text!r} must be whole numbers with spaces between, such as 0 1")
-    return [int(number) for number in text.split()]
+    try:
+        return [int(number) for number in text.split()]
+    except ValueError:
+        raise ValueError(
+            f"seeds={text!r} must be whole numbers with spaces between, such as 0 1"
+        ) from None
 
 
 def plan(runs: list[Settings], out: Path | None = None) -> list[Planned]:
@@ -110,7 +78,8 @@ def plan(runs: list[Settings], out: Path | None = None) -> list[Planned]:
 
 
 def plan_run(settings: Settings, path: Path) -> Planned:
-    """How far the run is whose record belongs at ``path``.
+    """How far the run is whose record belongs at ``path``; of one that is not done the note has the
+    last line of its log.
 
     A record that is not of these settings is left alone: the run is to do, and the note says why.
     """
@@ -120,12 +89,17 @@ def plan_run(settings: Settings, path: Path) -> Planned:
         except (ValueError, OSError) as error:
             return Planned(settings, "to do", str(error), settings.epochs)
         return Planned(settings, "done", "", 0)
-    saved = checkpoint.found(path.with_suffix(""))
-    if not saved:
-        return Planned(settings, "to do", "", settings.epochs)
-    epochs = checkpoint.epochs_of(saved[0])
-    note = f"{epochs} of {settings.epochs} epochs"
-    return Planned(settings, "begun", note, max(settings.epochs - epochs, 0))
+    folder = path.with_suffix("")
+    notes, state, left = [], "to do", settings.epochs
+    if saved := checkpoint.found(folder):
+        epochs = checkpoint.epochs_of(saved[0])
+        notes, state = [f"{epochs} of {settings.epochs} epochs"], "begun"
+        left = max(settings.epochs - epochs, 0)
+    log = folder / "train.log"
+    if log.is_file():
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+        notes += [line for line in lines if line.strip()][-1:]
+    return Planned(settings, state, "; ".join(notes), left)
 
 
 def seconds_an_epoch(
@@ -158,7 +132,7 @@ def seconds_an_epoch(
 
 def describe(planned: list[Planned], out: Path | None = None) -> str:
     """The plan as text: a line a run, then the counts and the expected time."""
-    width = max((len(run.settings.experiment) for run in planned), default=0)
+    width = max(len(run.settings.experiment) for run in planned)
     lines, total, unknown, devices = [], 0.0, 0, set()
     for run in planned:
         notes = [run.note] if run.note else []
@@ -185,7 +159,8 @@ def describe(planned: list[Planned], out: Path | None = None) -> str:
 def count(planned: list[Planned]) -> str:
     """How many runs are in which state."""
     counts = Counter(run.state for run in planned)
-    return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    states = ("done", "begun", "to do")
+    return ", ".join(f"{counts[state]} {state}" for state in states if counts[state])
 
 
 def duration(seconds: float) -> str:

@@ -1,24 +1,23 @@
 """A run, or the seeds of a row, as a notebook: papermill on the template, its parameters strict."""
 
-import difflib
+import getpass
+import json
 import os
 import re
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 
 import torch
-from filelock import Timeout
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from evalib.batch.cli import load_rows
 from evalib.batch.manifest import whole_numbers
-from evalib.experiments import TABLE_1
 from evalib.extras import need
 from evalib.results import weights
 from evalib.results.records import read_same, record_path
@@ -48,73 +47,47 @@ class Parameters(BaseModel):
     @classmethod
     def read_seeds(cls, given):
         """Seeds as a shell gives them."""
-        seeds = whole_numbers(given, "seeds") if isinstance(given, str) else given
-        seeds = [seeds] if type(seeds) is int else seeds
-        if isinstance(seeds, list) and (not seeds or len({*seeds}) < len(seeds)):
-            raise ValueError(f"seeds={given!r} must be different whole numbers, at least one")
-        return seeds
+        seeds = whole_numbers(given) if isinstance(given, str) else given
+        return [seeds] if type(seeds) is int else seeds
 
     def runs(self) -> list[Settings]:
         """The settings of each run; ``ValueError`` says what is impossible."""
         load_rows(self.module)
-        return [
-            Settings(
-                experiment=self.experiment,
-                seed=seed,
-                tier=self.tier,
-                epochs=self.epochs,
-                precision=self.precision,
-            )
-            for seed in ([self.seed] if self.seeds is None else self.seeds)
-        ]
+        given = self.model_dump(include={"experiment", "tier", "epochs", "precision"})
+        seeds = dict.fromkeys(self.seeds or [self.seed])  # each once
+        return [Settings(seed=seed, **given) for seed in seeds]
 
 
 def parse(pairs: list[tuple[str, str]]) -> Parameters:
     """Parameters as a shell gives them, name by value; ``ValueError`` says what is wrong."""
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(
-                f'{name} is there twice: give it once; several seeds are -p seeds "0 1"'
-            )
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError('a parameter is there twice: several seeds are -p seeds "0 1"')
     given = {name: text for name, text in pairs if text != "None"}
     return checked(Parameters.model_validate_strings, given)
 
 
 def checked(validate, given: dict) -> Parameters:
     """What ``validate`` makes of ``given``; ``ValueError``, in one line, of the first fault."""
-    for name in given:
-        if name not in Parameters.model_fields:
-            near = difflib.get_close_matches(name, Parameters.model_fields, 1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            allowed = ", ".join(Parameters.model_fields)
-            raise ValueError(f"there is no parameter {name!r}: allowed are {allowed}{meant}")
-    if "experiment" not in given:
-        rows = ", ".join(row.name for row in TABLE_1)
-        raise ValueError(f"the parameter experiment is missing: give one of {rows}")
     try:
         return validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "value_error":
-            raise first["ctx"]["error"] from None
-        raise ValueError(f"{first['loc'][0]}={first['input']!r}: {first['msg']}") from None
+        first, allowed = error.errors()[0], ", ".join(Parameters.model_fields)
+        name = first["loc"][0]
+        raise ValueError(
+            f"{name}={given.get(name)!r}: {first['msg']} (the parameters are {allowed})"
+        ) from None
 
 
 def read_parameters(names: dict) -> list[Settings]:
     """The runs that the template is told to make: it calls this with its globals.
 
-    ``_before`` is a copy of the globals from before the parameters. What has another value since
-    was injected, by papermill or a person, and must be a parameter. Where ``_before`` is gone, as
-    when a person runs the cell again, that is not looked at.
+    ``_before`` is a copy of the globals from before the parameters. What is new since was injected,
+    by papermill or a person, and must be a parameter. Where ``_before`` is gone, as when a person
+    runs the cell again, that is not looked at.
     """
     before = names.pop("_before", names)
-    before = before if isinstance(before, dict) else {}
-    given = {name: names[name] for name in Parameters.model_fields}
-    for name, value in names.items():
-        own = re.fullmatch(r"_+|_i+|_i?\d+|_[ido]h", name)  # which IPython itself changes
-        if not own and (name not in before or before[name] is not value):
-            given[name] = value
+    new = {name for name in names if name not in before and not name.startswith("_")}
+    given = {name: names[name] for name in {*Parameters.model_fields, *new}}
     return checked(Parameters.model_validate, given).runs()
 
 
@@ -141,22 +114,15 @@ def run_notebook(parameters: Parameters) -> list[Path]:
             read_same(path, runs[path])
             print(f"{path}: there already", flush=True)
     if to_train:
-        make(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         told = parameters.model_dump(exclude={"out", "module"}, exclude_unset=True)
-        with one_gpu(), environment({OUT: os.path.abspath(folder.parents[1])}):
+        os.environ[OUT] = os.path.abspath(folder.parents[1])
+        with one_gpu():
             execute(template, folder / "train.ipynb", told)
             for path in to_train:
                 if fault := weights.verify(path)["fault"]:
                     raise RuntimeError(fault)
     return list(runs)
-
-
-def make(folder: Path) -> None:
-    """Make ``folder`` where it is not there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"{folder} cannot be made ({error.strerror}): choose another out") from None
 
 
 def wait_for_others(path: Path) -> None:
@@ -167,94 +133,49 @@ def wait_for_others(path: Path) -> None:
             pass
 
 
-@contextmanager
-def environment(changes: dict[str, str]) -> Iterator[None]:
-    """Have these environment variables, for this process and those that it starts."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-
-
 def execute(template: Path, notebook: Path, parameters: dict) -> None:
-    """Execute the template into ``notebook``; what it prints goes on to our own output."""
+    """Execute the template into ``notebook``; what it prints goes on to our own output.
+
+    The kernel talks over sockets in a folder of its own: a port might be taken by another process
+    between its choice and its use.
+    """
     import papermill
-    from nbclient.exceptions import DeadKernelError
+    from traitlets.config import Config
 
     try:
-        with sockets() as config:
+        with tempfile.TemporaryDirectory(prefix="evalib-") as folder:
+            ipc = {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}
             papermill.execute_notebook(
                 str(template),
                 str(notebook),
                 parameters,
                 kernel_name="python3",
                 progress_bar=False,
-                config=config,
+                config=Config(KernelManager=ipc if os.name == "posix" else {}),
                 stdout_file=sys.stdout,
                 stderr_file=sys.stderr,
                 extra_arguments=["--IPKernelApp.log_level=50"],
             )
     except papermill.PapermillExecutionError as error:
-        first = (error.evalue.splitlines() or [""])[0]
+        first = error.evalue.partition("\n")[0]
         raise RuntimeError(
             f"{notebook}, In [{error.exec_count}] failed: {error.ename}: {first}"
         ) from None
-    except DeadKernelError:
-        raise RuntimeError(
-            f"{notebook}: the kernel died, as when memory runs out or something kills it"
-        ) from None
     finally:
         if notebook.exists():
-            remove_paths(notebook)
+            remove_folders(notebook)
 
 
-@contextmanager
-def sockets() -> Iterator:
-    """The configuration of a kernel that talks over sockets in a folder of its own.
-
-    Over ports another process might take one between its choice and its use.
-    """
-    from traitlets.config import Config
-
-    with tempfile.TemporaryDirectory(prefix="evalib-") as folder:
-        if os.name == "posix" and len(folder) < 80:  # a socket's path may have about 100 bytes
-            ipc = {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}
-            yield Config(KernelManager=ipc)
-        else:
-            yield Config()
-
-
-def remove_paths(notebook: Path) -> None:
-    """Take the folders of this machine out of an executed notebook, which is there to be shown."""
-    import nbformat
-
-    page = nbformat.read(notebook, as_version=4)
-    for name in ("input_path", "output_path"):
-        page.metadata.get("papermill", {}).pop(name, None)
-    for cell in page.cells:
-        for output in cell.get("outputs", []):
-            for name in ("text", "evalue"):
-                if name in output:
-                    output[name] = without_folders(output[name], notebook.parents[2])
-            if "traceback" in output:
-                lines = output["traceback"]
-                output["traceback"] = [without_folders(line, notebook.parents[2]) for line in lines]
-    nbformat.write(page, notebook)
-
-
-def without_folders(text: str, *further: Path) -> str:
-    """``text`` with "…" for the folders of this machine, written as they are or as in a literal."""
-    here = [*further, checkout(), tempfile.gettempdir(), Path.home()]
-    here += [sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"), sys.prefix]
+def remove_folders(notebook: Path) -> None:
+    """Put "…" for the folders of this machine into an executed notebook, which is to be shown."""
+    text = notebook.read_text(encoding="utf-8")
+    here = [notebook.parents[2], checkout(), tempfile.gettempdir(), Path.home(), sys.prefix]
     folders = {os.path.abspath(folder) for folder in here if folder}
+    folders.add(os.path.dirname(os.__file__))  # the standard library
     for folder in sorted(folders, key=len, reverse=True):
-        text = text.replace(folder, "…").replace(folder.replace("\\", "\\\\"), "…")
-    return text
+        for written in (folder, folder.replace("\\", "\\\\")):  # as it is, or in a literal
+            text = text.replace(json.dumps(written, ensure_ascii=False)[1:-1], "…")
+    notebook.write_text(text, encoding="utf-8")
 
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -279,33 +200,33 @@ def one_gpu() -> Iterator[None]:
     if not names:
         yield
         return
-    with ExitStack() as held:
-        name = take_free(names, held)
-        print(f"GPU {name} of {', '.join(names)}", flush=True)
-        with environment({VISIBLE: name}):
-            yield
+    name, held = take_free(names)
+    print(f"GPU {name} of {', '.join(names)}", flush=True)
+    os.environ[VISIBLE] = name
+    try:
+        yield
+    finally:
+        held.release()
 
 
-def take_free(names: list[str], held: ExitStack) -> str:
-    """The first GPU that no other job has, its lock in ``held``; the system frees it."""
+def take_free(names: list[str]) -> tuple[str, FileLock]:
+    """The first GPU that no other job of this user holds, and its lock, which the system frees.
+
+    Slurm may number the GPUs of each of its jobs from 0.
+    """
+    folder = Path(tempfile.gettempdir()) / f"evalib-{getpass.getuser()}"
+    folder.mkdir(exist_ok=True)
+    job = os.environ.get("SLURM_JOB_ID", "")
     waiting = False
     while True:
         for name in names:
+            held = FileLock(folder / re.sub(r"\W", "_", f"gpu {name} {job}"))
             try:
-                held.enter_context(lock(gpu_lock(name)))
-                return name
+                held.acquire(timeout=0)
+                return name, held
             except Timeout:
                 continue
         if not waiting:
             print(f"other jobs hold every GPU ({', '.join(names)}): waiting for one", flush=True)
             waiting = True
         time.sleep(1)
-
-
-def gpu_lock(name: str) -> Path:
-    """Where the lock of a GPU lies: of this machine, this user, and this Slurm job's numbering."""
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    folder = Path(tempfile.gettempdir()) / f"evalib-{user}"
-    folder.mkdir(exist_ok=True)
-    job = os.environ.get("SLURM_JOB_ID", "")
-    return folder / re.sub(r"\W", "_", f"gpu {name} {job}".strip())

@@ -32,7 +32,6 @@ from evalib.training.train import (
     Run,
     accuracy,
     check_computation,
-    check_kinds,
     evaluate,
     exhaust,
     origin,
@@ -75,7 +74,6 @@ def run_steps(
     ``shared`` is how many runs take turns, this one included: the record says so beside its
     seconds.
     """
-    check_kinds(settings, None)
     choose_device(device)
     folder = RunFolder(settings, out)
     with folder.held():

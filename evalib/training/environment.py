@@ -63,37 +63,27 @@ def lock(path: Path, saying: str | None = None, timeout: float = 0) -> Iterator[
     """
     held: BaseFileLock = FileLock(path)
     try:
-        try:
-            held.acquire(timeout=timeout)
-        except Timeout:
-            raise
-        except (OSError, NotImplementedError):
-            # by whatever number; a folder that is not there says so again
-            held = SoftFileLock(f"{path}.held")
-            held.acquire(timeout=timeout)
+        acquire(held, saying, timeout)
     except Timeout:
-        if saying is None:
-            raise
-        print(saying, flush=True)
-        held.acquire()
+        raise
+    except (OSError, NotImplementedError):  # by whatever number
+        held = SoftFileLock(f"{path}.held")
+        acquire(held, saying, timeout)
     try:
         yield
     finally:
         held.release()
 
 
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock file ``path``; of one that we may not open nothing is known,
-    so no."""
-    if not path.exists():
-        return False
+def acquire(held: BaseFileLock, saying: str | None, timeout: float) -> None:
+    """Take a lock within ``timeout`` seconds, or say that it is waited for."""
     try:
-        with lock(path):
-            return False
+        held.acquire(timeout=timeout)
     except Timeout:
-        return True
-    except OSError:
-        return False
+        if saying is None:
+            raise
+        print(saying, flush=True)
+        held.acquire()
 
 
 def commit() -> str | None:
@@ -102,26 +92,24 @@ def commit() -> str | None:
 
     Warns where there is a repository and git does not tell, as of a checkout of another owner.
     """
-    package = Path(__file__).parent.parent
+    folder = checkout()
+    if folder is None or not (folder / ".git").exists():
+        try:
+            origin = importlib.metadata.distribution("evalib").read_text("direct_url.json")
+        except importlib.metadata.PackageNotFoundError:
+            origin = None
+        return json.loads(origin or "{}").get("vcs_info", {}).get("commit_id")
     try:
-        git(
-            package, "ls-files", "--error-unmatch", "__init__.py"
-        )  # or the repository around it is another's
-        head = git(package, "rev-parse", "HEAD")
-        return head + ("-dirty" if git(package, "status", "--porcelain", "--", ".") else "")
+        head = git(folder, "rev-parse", "HEAD")
+        changed = git(folder, "status", "--porcelain", "--", "evalib")
     except (OSError, subprocess.CalledProcessError) as error:
-        folder = checkout()
-        if folder is not None and (folder / ".git").exists():
-            said = " ".join((getattr(error, "stderr", None) or str(error)).split())
-            warnings.warn(
-                f"the record will have no commit, for git does not tell that of {folder}: {said}",
-                stacklevel=2,
-            )
-    try:
-        origin = importlib.metadata.distribution("evalib").read_text("direct_url.json")
-    except importlib.metadata.PackageNotFoundError:
-        origin = None
-    return json.loads(origin or "{}").get("vcs_info", {}).get("commit_id")
+        said = " ".join((getattr(error, "stderr", None) or str(error)).split())
+        warnings.warn(
+            f"the record will have no commit, for git does not tell that of {folder}: {said}",
+            stacklevel=2,
+        )
+        return None
+    return head + ("-dirty" if changed else "")
 
 
 def git(directory: Path, *arguments: str) -> str:
@@ -164,28 +152,14 @@ def versions() -> dict[str, str | None]:
 def choose_device(name: str | None = None) -> torch.device:
     """The device called ``name``, or the first there is of CUDA, MPS and CPU; ``ValueError`` if it
     is not there."""
-    there = [kind for kind, yes in available().items() if yes]
     if name is None or name == "auto":
-        return torch.device(there[0])
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if (
-        device is None
-        or device.type not in there
-        or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count())
-    ):
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):  # AssertionError: built without CUDA
         raise ValueError(
-            f"there is no device {name!r} here: choose one of {', '.join(there)}, or leave it out"
-        )
-    return device
-
-
-def available() -> dict[str, bool]:
-    """Which kinds of device this machine has, best first."""
-    return {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
+            f"there is no device {name!r} here: choose cuda, mps or cpu, or leave it out"
+        ) from None
+    return torch.device(name)

@@ -2,7 +2,6 @@
 each epoch."""
 
 from itertools import pairwise
-from math import inf
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, get_args
 
@@ -40,25 +39,13 @@ def as_python(value):
 
 def ascending(milestones: tuple[float, ...]) -> tuple[float, ...]:
     """Milestones, if each is later than the one before."""
-    assert all(one < other for one, other in pairwise(milestones))
+    assert all(one < other for one, other in pairwise(milestones)), "they have to ascend"
     return milestones
 
 
-Number = BeforeValidator(as_python)
-Fraction = Annotated[float, Number, Field(strict=True, gt=0, lt=1)]
-
-WANTED = {
-    "seed": "must be a whole number, 0 or more",
-    "epochs": "must be a whole number, 1 or more",
-    "batch_size": "must be a whole number, 2 or more",
-    "learning_rate": "must be a positive number, such as 0.001",
-    "milestones": (
-        "must be fractions of the epochs, between 0 and 1 and ascending: (0.5, 0.75) for 75 "
-        "and 112 of 150"
-    ),
-    "precision": f"must be one of {', '.join(PRECISIONS)}, or None",
-}
-"""What a setting has to be."""
+Whole = Annotated[int, BeforeValidator(as_python), Field(strict=True)]
+Number = Annotated[float, BeforeValidator(as_python), Field(strict=True)]
+Fraction = Annotated[Number, Field(gt=0, lt=1)]
 
 
 class Settings(BaseModel):
@@ -75,11 +62,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     experiment: str
-    seed: Annotated[int, Number, Field(strict=True, ge=0, lt=2**63)]
+    seed: Annotated[Whole, Field(ge=0)]
     tier: str
-    epochs: Annotated[int, Number, Field(strict=True, ge=1, lt=2**63)]
-    batch_size: Annotated[int, Number, Field(strict=True, ge=2, lt=2**63)]
-    learning_rate: Annotated[float, Number, Field(strict=True, gt=0, lt=inf)]
+    epochs: Annotated[Whole, Field(ge=1)]
+    batch_size: Annotated[Whole, Field(ge=2)]
+    learning_rate: Annotated[Number, Field(gt=0, allow_inf_nan=False)]
     milestones: Annotated[tuple[Fraction, ...], AfterValidator(ascending)]
     precision: Precision | None
 
@@ -110,8 +97,9 @@ class Settings(BaseModel):
         try:
             super().__init__(**given)
         except ValidationError as error:
-            name = error.errors()[0]["loc"][0]
-            raise ValueError(f"{name}={given[name]!r} {WANTED[name]}") from None
+            first = error.errors()[0]
+            name = first["loc"][0]
+            raise ValueError(f"{name}={given[name]!r}: {first['msg']}") from None
 
 
 def learning_rate(settings: Settings, epoch: int) -> float:

@@ -134,13 +134,8 @@ def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
 
     Its derivative is computed in the precision of an eager one: torch.compile by itself would have
     the autocast around the forward pass around the backward pass too, inside EVA as well, whose
-    gradients would be bf16. ``RuntimeError`` before torch 2.9, which can be told so.
+    gradients would be bf16. That needs torch 2.9 or later.
     """
-    if not eager_precision():
-        raise RuntimeError(
-            f"compilation needs torch 2.9 or later, this is {torch.__version__}: update it, or "
-            "train by --no-compile"
-        )
     parts = (network.features, network.summary) if isinstance(network, Network) else (network,)
     functions = [torch.compile(part, dynamic=False) for part in parts]
 
@@ -153,17 +148,13 @@ def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def eager_precision() -> bool:
-    """Whether this torch can compile a derivative that is computed in the precision of an eager
-    one."""
-    return hasattr(functorch, "backward_pass_autocast")
-
-
 def compiles(asked: bool | None, tier: str, device: torch.device) -> bool:
     """Whether a run compiles: as asked, or on a GPU above the ``smoke`` tier, which is over before
     it would pay."""
-    able = device.type == "cuda" and has_triton() and eager_precision()
-    return (able and tier != "smoke") if asked is None else asked
+    if asked is not None:
+        return asked
+    able = has_triton() and hasattr(functorch, "backward_pass_autocast")
+    return able and device.type == "cuda" and tier != "smoke"
 
 
 def precision_of(asked: str | None, device: torch.device) -> str:

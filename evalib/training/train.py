@@ -4,12 +4,10 @@
 import hashlib
 import math
 import os
-import re
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,9 +34,6 @@ from evalib.training.step import (
     training_mode,
     training_step,
 )
-
-EVALUATED = 2500
-"""How many images a GPU evaluates at a time."""
 
 
 class Run(NamedTuple):
@@ -114,98 +109,70 @@ def steps(
 
     ``ValueError`` if the checkpoint was made with other settings, data, definitions or by another
     computation, or if the network does not give a score for each class of the data;
-    ``FloatingPointError`` if a loss is not finite, ``MemoryError`` if the device's memory does not
-    hold a step, ``RuntimeError`` if the step cannot be compiled.
+    ``FloatingPointError`` if a loss is not finite.
     """
-    check_kinds(settings, dataset)
     foreign = dataset is not None or network is not None
-    device, dataset = choose_device(device), dataset or cifar.load_data(TIERS[settings.tier].data)
-    recipe = experiment(settings.experiment).recipe
-    training, validation = (
-        index.to(device) for index in data.split(len(dataset.train_labels), recipe.all_images)
-    )
+    device, row = choose_device(device), experiment(settings.experiment)
+    dataset = dataset or cifar.load_data(TIERS[settings.tier].data)
     images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
-    made_of = origin(settings, network) | {"data": dataset.fingerprint}
+    training, validation = data.split(len(labels), row.recipe.all_images)
+    training, validation = training.to(device), validation.to(device)
+
+    made_of = origin(settings) | {"data": dataset.fingerprint, "began": weights_sha256(network)}
     network, optimiser = begin(settings, device, len(dataset.classes), network)
-    check_precision(network)
-    # others' networks have it for something else
-    if isinstance(getattr(plain(network), "image_size", ()), tuple | None):
-        plain(network).image_size = tuple(images.shape[2:])
+    remember_size(network, images)
     if foreign:
         check_fits(network, dataset)
+    curve, sittings = resume(settings, directory, network, optimiser, made_of, longer)
+
     compile = compiles(compile, settings.tier, device)
     precision = precision_of(settings.precision, device)
-    curve, sittings = resume(settings, directory, network, optimiser, made_of, longer)
     if len(curve) < settings.epochs:
         how = {"computation": COMPUTATION, "compiled": compile, "precision": precision}
         by = {"commit": commit(), "torch": torch.__version__, "device": device_name(device)}
         sittings.append({"after": len(curve), "epochs": settings.epochs} | how | by)
-    batches = math.ceil(len(training) / settings.batch_size)
-    name = f"{settings.experiment} seed {settings.seed}"
-    with remedies(settings), tqdm(desc=name, total=batches * settings.epochs, disable=None) as bar:
-        bar.update(batches * len(curve))
-        start = time.perf_counter()
-        with drawing(device, settings.seed):
-            inputs = (
-                data.pad(images[training]),
-                labels[training],
-                settings.batch_size,
-                precision,
-                compile,
-            )
-            step = training_step(network, optimiser, *inputs)
-        for epoch in range(len(curve), settings.epochs):
-            rate = learning_rate(settings, epoch)
-            set_rate(optimiser, rate)
-            losses, correct = yield from epoch_steps(
-                step, network, len(training), settings, epoch, bar
-            )
-            check_finite(losses, epoch, rate)
-            network.eval()
-            scores = evaluate(network, images[validation])
-            validation_loss = F.cross_entropy(scores, labels[validation])
-            check_finite(validation_loss, epoch, rate, "validation ")
-            entry = {
-                "epoch": epoch + 1,
-                "learning_rate": rate,
-                "train_loss": losses.mean().item(),
-                "train_accuracy": 100 * correct.item() / len(training),
-                "validation_loss": validation_loss.item(),
-                "validation_accuracy": accuracy(scores, labels[validation]),
-                "seconds": time.perf_counter() - start,
-            }
-            if experiment(settings.experiment).test_each_epoch:
-                scores = evaluate(network, dataset.test_images.to(device)).cpu()
-                entry["test_accuracy"] = accuracy(scores, dataset.test_labels)
-            curve.append(entry)
-            if directory is not None:
-                saved = made_of | {
-                    "settings": settings.model_dump(),
-                    "curve": curve,
-                    "sittings": sittings,
-                }
-                checkpoint.save_run(directory, epoch + 1, network, optimiser, saved)
-            show(settings, entry, len(training), bar)
-            yield entry
-            start = time.perf_counter()
+    start = time.perf_counter()
+    padded = data.pad(images[training])
+    with drawing(device, settings.seed):
+        step = training_step(
+            network, optimiser, padded, labels[training], settings.batch_size, precision, compile
+        )
+
+    for epoch in range(len(curve), settings.epochs):
+        rate = learning_rate(settings, epoch)
+        set_rate(optimiser, rate)
+        losses, correct = yield from epoch_steps(step, network, len(training), settings, epoch)
         network.eval()
-        test_scores = evaluate(network, dataset.test_images.to(device)).cpu()
-    test_loss, last = F.cross_entropy(test_scores, dataset.test_labels), settings.epochs - 1
-    check_finite(test_loss, last, learning_rate(settings, last), "test ")
-    return Run(
-        settings,
-        network,
-        curve,
-        dataset,
-        test_scores,
-        device,
-        sum(row["seconds"] for row in curve),
-        sittings,
-    )
+        scores = evaluate(network, images[validation])
+        entry = {
+            "epoch": epoch + 1,
+            "learning_rate": rate,
+            "train_loss": losses.mean().item(),
+            "train_accuracy": 100 * correct.item() / len(training),
+            "validation_loss": F.cross_entropy(scores, labels[validation]).item(),
+            "validation_accuracy": accuracy(scores, labels[validation]),
+            "seconds": time.perf_counter() - start,
+        }
+        check_finite(entry)
+        if row.test_each_epoch:
+            scores = evaluate(network, dataset.test_images.to(device)).cpu()
+            entry["test_accuracy"] = accuracy(scores, dataset.test_labels)
+        curve.append(entry)
+        if directory is not None:
+            saved = {"settings": settings.model_dump(), "curve": curve, "sittings": sittings}
+            checkpoint.save_run(directory, epoch + 1, network, optimiser, made_of | saved)
+        show(settings, entry, len(training))
+        yield entry
+        start = time.perf_counter()
+
+    network.eval()
+    scores = evaluate(network, dataset.test_images.to(device)).cpu()
+    seconds = sum(entry["seconds"] for entry in curve)
+    return Run(settings, network, curve, dataset, scores, device, seconds, sittings)
 
 
 def epoch_steps(
-    step: Step, network: nn.Module, images: int, settings: Settings, epoch: int, bar: tqdm
+    step: Step, network: nn.Module, images: int, settings: Settings, epoch: int
 ) -> Generator[None, None, tuple[Tensor, Tensor]]:
     """One pass over the training images, a step a turn; it ends with the loss of each, and the
     number of right answers."""
@@ -217,12 +184,12 @@ def epoch_steps(
     ]
     batches = [data.Plan(*parts) for parts in zip(*plan, strict=True)]
     losses, correct = torch.empty(len(batches), device=device), torch.zeros((), device=device)
-    for index, batch in enumerate(batches):
+    name = f"{settings.experiment} seed {settings.seed} epoch {epoch + 1}"
+    for index, batch in enumerate(tqdm(batches, name, leave=False, disable=None)):
         with drawing(device, settings.seed, epoch, index):
             loss, right = step(batch)
         losses[index] = loss
         correct += right
-        bar.update()
         yield
     return losses, correct
 
@@ -247,17 +214,20 @@ def begin(
     """``network``, or one as the seed draws it, on the CPU's random stream whatever the device, and
     its optimiser."""
     recipe = experiment(settings.experiment).recipe
-    if recipe.optimiser not in OPTIMISERS:
-        raise ValueError(
-            f"there is no optimiser {recipe.optimiser!r}: choose one of {', '.join(OPTIMISERS)}"
-        )
     if network is None:
         with drawing(torch.device("cpu"), settings.seed):
             network = build(settings.experiment, classes)
     network = network.to(device)
-    return network, OPTIMISERS[recipe.optimiser](
-        network, settings.learning_rate, recipe.weight_decay
-    )
+    optimiser = OPTIMISERS[recipe.optimiser]
+    return network, optimiser(network, settings.learning_rate, recipe.weight_decay)
+
+
+def remember_size(network: nn.Module, images: Tensor) -> None:
+    """Let a network of ours know the size of its images; others' have the name for something
+    else."""
+    inside = plain(network)
+    if isinstance(getattr(inside, "image_size", None), tuple | None):
+        inside.image_size = tuple(images.shape[2:])
 
 
 def evaluate(network: nn.Module, images: UInt8[Tensor, "n 3 i j"]) -> Float[Tensor, "n classes"]:
@@ -267,7 +237,7 @@ def evaluate(network: nn.Module, images: UInt8[Tensor, "n 3 i j"]) -> Float[Tens
     In smaller ones the larger the images are, so that a network which trains on them is evaluated
     in no more memory.
     """
-    most, pixels = (EVALUATED if images.is_cuda else 500), images.shape[2] * images.shape[3]
+    most, pixels = (2500 if images.is_cuda else 500), images.shape[2] * images.shape[3]
     return predict(network, images, batch_size=max(1, min(most, most * 32 * 32 // pixels)))
 
 
@@ -276,47 +246,15 @@ def accuracy(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> f
     return 100 * (scores.argmax(dim=1) == labels).sum().item() / len(labels)
 
 
-def show(settings: Settings, entry: dict, images: int, bar: tqdm) -> None:
-    """Show the epoch just finished: beside the bar where there is one, else as one plain line."""
-    figures = {
-        "loss": f"{entry['train_loss']:.3f}",
-        "validation": f"{entry['validation_accuracy']:.2f}%",
-        "images/s": f"{images / entry['seconds']:.0f}",
-    }
-    if bar.disable:
-        shown = ", ".join(f"{name} {value}" for name, value in figures.items())
-        print(
-            f"{settings.experiment} seed {settings.seed} epoch "
-            f"{entry['epoch']}/{settings.epochs}: {shown}",
-            flush=True,
-        )
-    else:
-        bar.set_postfix(figures)
-
-
-def check_kinds(settings: Settings, dataset: data.Dataset | None) -> None:
-    """``TypeError`` for settings or data of another kind."""
-    if not isinstance(settings, Settings):
-        raise TypeError(
-            f"settings are of type {type(settings).__name__}: give evalib.Settings({settings!r})"
-        )
-    if not isinstance(dataset, data.Dataset | None):
-        raise TypeError(
-            f"the data set is of type {type(dataset).__name__}: make one by "
-            "evalib.dataset(images, labels)"
-        )
-
-
-def check_precision(network: nn.Module) -> None:
-    """``ValueError`` unless the weights are in single precision, and some of them learn."""
-    found = {parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()}
-    if other := sorted(map(str, found - {torch.float32})):
-        remedy = "give network.float(), and torch.set_default_dtype(torch.float32)"
-        raise ValueError(f"weights are {other[0]}, and training is in torch.float32: {remedy}")
-    if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ValueError(
-            "no parameter of the network learns: let at least one have requires_grad_()"
-        )
+def show(settings: Settings, entry: dict, images: int) -> None:
+    """One line for the epoch just finished, above the bars of others where there are some."""
+    line = (
+        f"{settings.experiment} seed {settings.seed} epoch {entry['epoch']}/{settings.epochs}: "
+        f"loss {entry['train_loss']:.3f}, validation {entry['validation_accuracy']:.2f}%, "
+        f"images/s {images / entry['seconds']:.0f}"
+    )
+    with tqdm.external_write_mode():
+        print(line, flush=True)
 
 
 def check_fits(network: nn.Module, dataset: data.Dataset) -> None:
@@ -332,73 +270,34 @@ def check_fits(network: nn.Module, dataset: data.Dataset) -> None:
         )
 
 
-def check_finite(losses: Float[Tensor, "..."], epoch: int, rate: float, which: str = "") -> None:
-    """Raise ``FloatingPointError`` naming the first loss that is NaN or infinite: of which step, or
-    of which images."""
-    bad = torch.argwhere(~losses.reshape(-1).isfinite())
-    if not len(bad):
-        return
-    step = int(bad[0].item())
-    when = f"after epoch {epoch + 1}" if which else f"at epoch {epoch + 1}, step {step + 1}"
-    raise FloatingPointError(
-        f"the {which}loss is {losses.reshape(-1)[step].item()} {when}, learning rate {rate:g}: "
-        "the last good checkpoint is "
-        "kept; try a lower learning rate (--learning-rate), in another --out or with --overwrite"
-    )
+def check_finite(entry: dict) -> None:
+    """Raise ``FloatingPointError`` unless the losses of an epoch are finite."""
+    for which in ("train", "validation"):
+        loss = entry[f"{which}_loss"]
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the {which} loss is {loss} in epoch {entry['epoch']}, learning rate "
+                f"{entry['learning_rate']:g}: the last good checkpoint is kept; try a lower "
+                "learning rate (--learning-rate), in another --out or with --overwrite"
+            )
 
 
-@contextmanager
-def remedies(settings: Settings) -> Iterator[None]:
-    """Say what to do where the device has too little memory for a step, or where the step cannot be
-    compiled."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise MemoryError(
-            f"the device's memory does not hold a step of batch size {settings.batch_size}: "
-            f"try {max(2, settings.batch_size // 2)}, or a smaller network"
-        ) from error
-    except RuntimeError as error:
-        if not any(kind.__module__.startswith("torch._dynamo") for kind in type(error).__mro__):
-            raise
-        cause = str(getattr(error, "inner_exception", error)).partition("\n")[0]
-        raise RuntimeError(
-            f"the step could not be compiled ({cause}): install a C++ compiler, or train "
-            "without one by --no-compile"
-        ) from error
-
-
-def origin(settings: Settings, network: nn.Module | None = None) -> dict[str, str | None]:
-    """What a run is of, in words: the definition of its row, the module file of a row of your own,
-    the given network.
-
-    ``began`` is the SHA-256 of the weights that the given network begins with.
-    """
+def origin(settings: Settings) -> dict[str, str | None]:
+    """What a run is of: the definition of its row, and of a row of your own the SHA-256 of the file
+    that registers it."""
     row = experiment(settings.experiment)
     module = os.environ.get("EVALIB_MODULE")
     own = row not in (*experiments.TABLE_1, *ABLATIONS)
     return {
         "row": row.definition(),
         "module": hashlib.sha256(Path(module).read_bytes()).hexdigest() if own and module else None,
-        "network": None if network is None else description(network),
-        "began": None if network is None else weights_sha256(network),
     }
 
 
-def description(network: nn.Module) -> str:
-    """A network in words: each module's class and options, each parameter's shape; of a wrapper's,
-    the network inside."""
-    lines = []
-    for name, module in plain(network).named_modules():
-        options = re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(module.extra_repr().split()))
-        lines.append(f"{name}: {type(module).__module__}.{type(module).__qualname__}({options})")
-    for name, tensor in plain(network).state_dict().items():
-        lines.append(f"{name}: {tensor.dtype} {tuple(tensor.shape)}")
-    return "\n".join(lines)
-
-
-def weights_sha256(network: nn.Module) -> str:
-    """The SHA-256 of a network's weights and statistics."""
+def weights_sha256(network: nn.Module | None) -> str | None:
+    """The SHA-256 of the weights and statistics of a given network."""
+    if network is None:
+        return None
     sha = hashlib.sha256()
     for tensor in plain(network).state_dict().values():
         sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
@@ -430,9 +329,29 @@ def resume(
         settings.model_copy(update={"epochs": before.epochs}) if longer and finished else settings
     )
     check_same(wanted, before, directory)
-    check_origin(made_of, saved, directory, epochs == settings.epochs)
+    for name, what in MADE_OF.items():
+        if saved.get(name, made_of[name]) != made_of[name]:
+            raise ValueError(
+                f"{directory} belongs to a run {what}: give the same to go on with it, or begin "
+                "anew, in another output directory or with --overwrite"
+            )
+    if saved.get("began", made_of["began"]) != made_of["began"]:
+        warnings.warn(
+            f"{directory} belongs to a run that began from other weights than the given network "
+            "has: they are replaced by those of the run; to train from those given, choose another "
+            "output directory",
+            stacklevel=2,
+        )
     checkpoint.restore(tensors, network, optimiser)
     return saved["curve"], sittings
+
+
+MADE_OF = {
+    "data": "on other data",
+    "row": "of the row as it was defined before",
+    "module": "of the row before the file that registers it changed",
+}
+"""What has to be equal for a run to go on, and how it is called where it is not."""
 
 
 def check_computation(where: Path | None, version: int) -> None:
@@ -444,60 +363,3 @@ def check_computation(where: Path | None, version: int) -> None:
             f"{COMPUTATION}: finish them with "
             "the evalib that made them, or begin anew with --overwrite, which keeps them"
         )
-
-
-def check_origin(now: dict, saved: dict, where: Path | None, done: bool) -> None:
-    """``ValueError`` naming in what a run differs from the one in ``where``; what that one does not
-    say is not compared."""
-    remedy = (
-        "give the same to go on with it, or begin anew: in another output directory, or with "
-        "--overwrite"
-    )
-    if saved.get("data", now["data"]) != now["data"]:
-        raise ValueError(
-            f"{where} belongs to a run on other data: give the same data, or another output "
-            "directory"
-        )
-    if saved.get("row", now["row"]) != now["row"]:
-        raise ValueError(
-            f"{where} belongs to a run of the row as it was defined before "
-            f"({difference(saved['row'], now['row'])}): {remedy}"
-        )
-    if saved.get("module", now["module"]) != now["module"]:
-        raise ValueError(
-            f"{where} belongs to a run of the row before the file that registers it changed "
-            "(its SHA-256 was "
-            f"{saved['module']}, is now {now['module']}): {remedy}"
-        )
-    if saved.get("network", now["network"]) != now["network"]:
-        raise ValueError(
-            f"{where} belongs to a run of another network "
-            f"({difference(saved['network'], now['network'])}): {remedy}"
-        )
-    if saved.get("began", now["began"]) == now["began"]:
-        return
-    if done:
-        raise ValueError(
-            f"{where} holds a whole run of this network, begun from other weights than it has "
-            "now, and nothing is left to "
-            "train: give it the weights that it began with, or another output directory"
-        )
-    warnings.warn(
-        f"{where} belongs to a run that began from other weights than the given network has: "
-        "it goes on, and they are "
-        "replaced; to train from those given, choose another output directory",
-        stacklevel=2,
-    )
-
-
-def difference(old: str | None, new: str | None) -> str:
-    """The first line in which two definitions differ."""
-    if old is None or new is None:
-        one, other = (
-            "the row's own" if each is None else "one that was given" for each in (old, new)
-        )
-        return f"it was {one}, is now {other}"
-    for one, other in zip_longest(old.splitlines(), new.splitlines(), fillvalue="nothing"):
-        if one != other:
-            return f"it was {one!r}, is now {other!r}"
-    return "nothing"
