@@ -180,6 +180,22 @@ def test_a_remedy_can_be_followed_to_the_letter(kind, given, remedies):
     assert evalib.dataset(given, labels).fingerprint == evalib.dataset(SAME, labels).fingerprint
 
 
+@pytest.mark.parametrize("kind", CAST)
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [(torch.eye(3)[labels], "labels.argmax(1)"), (labels[:, None], "labels.flatten()")],
+    ids=["one-hot", "column"],
+)
+def test_a_remedy_of_labels_can_be_followed_to_the_letter(kind, given, remedy):
+    given = given.numpy() if kind == "numpy" else given
+    with pytest.raises(ValueError, match=re.escape(remedy)):
+        evalib.dataset(images, given)
+    taken = evalib.dataset(images, eval(remedy, {"labels": given}))
+    assert taken.fingerprint == evalib.dataset(images, labels).fingerprint
+    with pytest.raises(ValueError, match=r"give one whole number an image$"):
+        evalib.dataset(images, labels.float())
+
+
 def test_a_network_for_another_number_of_classes_is_refused_before_training():
     with pytest.raises(
         ValueError, match=r"shape \(2, 10\) for 2 images, the data have 3 classes: .*num_classes=3"

@@ -122,9 +122,13 @@ def own_labels(labels, called: str, n: int, classes: int) -> Tensor:
     numbers = copied(labels)
     whole = not (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool)
     if numbers.shape != (n,) or not whole:
+        remedy = "give one whole number an image"
+        if numbers.shape == (n, 1):
+            remedy += f", {called}.flatten()"
+        elif numbers.ndim == 2:
+            remedy += f", of one-hot rows {called}.argmax(1)"
         raise ValueError(
-            f"{called} are {numbers.dtype} of shape {tuple(numbers.shape)} for {n} images: give "
-            f"one whole number an image, of one-hot rows {called}.argmax(1)"
+            f"{called} are {numbers.dtype} of shape {tuple(numbers.shape)} for {n} images: {remedy}"
         )
     low, high = int(numbers.min()), int(numbers.max())
     if low < 0 or high >= classes:
