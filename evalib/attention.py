@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from evalib import equations, fast
 from evalib.equations import Map, Out, check_odd
+from evalib.fast import self_attention
 
 
 class RelativeSelfAttention(nn.Module):
@@ -49,7 +50,7 @@ class RelativeSelfAttention(nn.Module):
         bare = all(is_bare(W, nn.Conv2d) for W in (W_Q, W_K, W_V))
         if quick and bare:  # q, k and v in one product
             W = W_Q.weight, W_K.weight, W_V.weight
-            return fast.self_attention(x, *W, self.rows, self.cols, self.num_heads, *how)
+            return self_attention(x, *W, self.rows, self.cols, self.num_heads, *how)
         q = rearrange(W_Q(x), "n (h c) i j -> n h c i j", h=self.num_heads)
         k = rearrange(W_K(x), "n (h c) i j -> n h c i j", h=self.num_heads)
         v = rearrange(W_V(x), "n (h c) i j -> n h c i j", h=self.num_heads)
