@@ -222,3 +222,23 @@ def test_a_checkpoint_and_the_file_of_another_program_are_no_weights(tmp_path):
     other.write_bytes(content)
     with pytest.raises(ValueError, match="was not written by evalib"):
         evalib.load_weights(other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"experiment": "sanet20-small"},
+        {"experiment": "another"},
+        {"experiment": []},
+        {"computation": "2"},
+        {"computation": 99},
+    ],
+    ids=str,
+)
+def test_weights_that_are_not_those_of_their_network_are_named(tmp_path, change):
+    torch.set_default_dtype(torch.float32)
+    tensors, record = checkpoint.read_tensors(weights.packaged(ROW.name))
+    for other, said in ((tensors, record | change), (tensors | {"more": torch.ones(2)}, record)):
+        path = checkpoint.write_tensors(tmp_path, "weights", other, said)
+        with pytest.raises(ValueError, match=path.name):
+            evalib.load_weights(path)

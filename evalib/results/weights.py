@@ -71,9 +71,9 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
             " beside it, or go on with the run"
         )
     version = record.get("computation", 1)
-    if version > COMPUTATION:
+    if not isinstance(version, int) or version > COMPUTATION:
         raise ValueError(
-            f"{path} is of computation {version}, and this evalib has {COMPUTATION}: bring it up"
+            f"{path} is of computation {version!r}, and this evalib has {COMPUTATION}: bring it up"
             " to date"
         )
     return tensors, record
@@ -110,12 +110,16 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
     """The trained network of a weights file, or of an experiment, in evaluation mode on the CPU.
 
     Nothing is unpickled. ``ValueError`` if the bytes do not have the SHA-256 that the file's name
-    gives.
+    gives, or are not those of its network.
     """
-    tensors, record = read_weights(find_weights(name_or_path, out))
-    with torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
-        network = build(record["experiment"])
-    network.load_state_dict(tensors)
+    path = find_weights(name_or_path, out)
+    tensors, record = read_weights(path)
+    try:
+        with torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
+            network = build(record["experiment"])
+        network.load_state_dict(tensors)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path} has no weights of {record['experiment']!r}: {error}") from None
     network.image_size = (32, 32)
     return network.eval()
 
