@@ -65,9 +65,7 @@ table(heads, lines) if files else Markdown("No weights come with this version of
 
 # %% tags=["remove-input"]
 fallen = [
-    f"`{record['experiment']}` {said}"
-    for _, record in cards
-    if (said := collapse(record["curve"]))
+    f"`{record['experiment']}` {said}" for _, record in cards if (said := collapse(record["curve"]))
 ]
 Markdown(
     f"**Not for use, but to be studied:** {'; '.join(fallen)}."
@@ -135,9 +133,7 @@ for _, record in cards:
         f"{test['accuracy']:.2f} ± {error:.2f}",
         f"{test['loss']:.3f}",
     )
-    lines.append(
-        [f"`{record['experiment']}`", *numbers, f"{record['validation_accuracy']:.2f}"]
-    )
+    lines.append([f"`{record['experiment']}`", *numbers, f"{record['validation_accuracy']:.2f}"])
 heads = ["network", "test images right", "test %", "test loss, nats", "validation %"]
 table(heads, lines) if files else Markdown("–")
 
