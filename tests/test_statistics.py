@@ -292,3 +292,9 @@ def test_a_level_is_held_in_repetitions():
         accuracies = {name: seeds(*(90 + seed + generator.normal(0, 0.3, 3))) for name in names}
         wrong += any(each.p < 0.05 for each in judge(statistics.PAPER, frame(accuracies)))
     assert wrong <= 20
+
+
+@pytest.mark.parametrize("percent", [0, 3, 20, 50, 88, 100])
+def test_the_error_of_one_accuracy_is_the_binomials(percent):
+    expected = 100 * stats.binom(400, percent / 100).std() / 400
+    assert statistics.binomial_error(percent, 400) == pytest.approx(expected)
