@@ -287,6 +287,11 @@ def test_the_answer_is_the_rules_and_its_numbers_are_the_records(tmp_path, said)
             f"{mean[QUERY]:.1f} %" in text
             and f"{mean[EVANET] - mean[QUERY]:+.2f}".replace("-", "−") in text
         )
+    else:
+        gap = sum(CLEAR[EVANET][:2]) / 2 - mean[QUERY]
+        shown = f"{gap:+.2f}".replace("-", "−")
+        assert f"EVANet minus the first is {shown} points (2 of 3 seeds)" in text
+        assert "the second has not run" in text
 
 
 def test_a_control_that_is_ahead_is_a_no_whatever_resnet_does(tmp_path):
