@@ -120,20 +120,33 @@ class Record(Part):
         """Refuse what agrees neither with the settings nor with itself."""
         settings, data, test, curve = self.settings, self.data, self.test, self.curve
         tier = TIERS[settings.tier]
-        assert self.computation <= COMPUTATION, "it is of a later evalib: bring this one up to date"
+        refuse_unless(
+            self.computation <= COMPUTATION, "it is of a later evalib: bring this one up to date"
+        )
         for name in ("experiment", "tier", "seed"):
             asked, said = getattr(settings, name), getattr(self, name)
-            assert said == asked, f"{name} is {said!r}, in its settings {asked!r}"
-        assert data.source == tier.data, f"its data are not those of the {settings.tier} tier"
-        assert data.sha256 == FINGERPRINTS[data.source], "its data are not CIFAR-10's"
-        assert test.images == IMAGES[data.source], f"it has {test.images} test images"
+            refuse_unless(said == asked, f"{name} is {said!r}, in its settings {asked!r}")
+        refuse_unless(
+            data.source == tier.data, f"its data are not those of the {settings.tier} tier"
+        )
+        refuse_unless(data.sha256 == FINGERPRINTS[data.source], "its data are not CIFAR-10's")
+        refuse_unless(test.images == IMAGES[data.source], f"it has {test.images} test images")
         right = 100 * test.correct / test.images
-        assert abs(test.accuracy - right) < 1e-6, f"{test.correct} right are not {test.accuracy} %"
+        refuse_unless(
+            abs(test.accuracy - right) < 1e-6, f"{test.correct} right are not {test.accuracy} %"
+        )
         epochs = [entry.epoch for entry in curve]
-        assert epochs == list(range(1, settings.epochs + 1)), f"it has {len(curve)} epochs"
+        in_order = epochs == list(range(1, len(curve) + 1))
+        refuse_unless(in_order and len(curve) == settings.epochs, f"it has {len(curve)} epochs")
         last = curve[-1].validation_accuracy
-        assert last == self.validation_accuracy, "its last validation accuracy is another"
+        refuse_unless(last == self.validation_accuracy, "its last validation accuracy is another")
         return self
+
+
+def refuse_unless(holds: bool, otherwise: str) -> None:
+    """A rule of :class:`Record`, with what is said of one that breaks it."""
+    if not holds:
+        raise ValueError(otherwise)
 
 
 def check(record: dict) -> None:
