@@ -340,11 +340,16 @@ def wait_for(found, process):
 
 @pytest.mark.slow
 def test_a_failed_run_is_named_and_stops_no_other(tmp_path):
+    """Where, as on a Mac, there is no sched_getaffinity, and, as on some clusters, no home to write
+    to.
+    """
     wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
     wanted.write_text("experiment,seeds\nresnet20-small,0 1 2 3\n")
     there = {path: path.read_bytes() for path in (made(out, epochs=1), made(out, seed=1, epochs=5))}
     (out / "smoke" / "resnet20-small-seed2").write_text("a file where a folder should be")
-    process = reproduce(wanted, out, "--epochs", "1")
+    (tmp_path / "sitecustomize.py").write_text("import os\ndel os.sched_getaffinity\n")
+    path = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"
+    process = reproduce(wanted, out, "--epochs", "1", PYTHONPATH=path, HOME="/proc/read-only")
     shown = process.communicate(timeout=600)[0]
     assert process.returncode == 1
     assert "resnet20-small  seed 1  to do  " in shown and "epochs was 5, is now 1" in shown

@@ -270,6 +270,11 @@ def test_a_run_that_goes_on_from_other_weights_than_the_given_says_so(small, tmp
     with pytest.warns(UserWarning, match="replaced by those of the run; to train from those given"):
         run = evalib.train(settings(), tmp_path, device="cpu", network=evalib.build("tiny"))
     assert len(run.curve) == 3
+    given = evalib.build("tiny")
+    before = copy.deepcopy(given.state_dict())
+    with pytest.raises(ValueError, match="is whole: choose another output directory"):
+        evalib.train(settings(), tmp_path, device="cpu", network=given)
+    assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ def reproduce(
 
     state = out / asked["tier"] / ".batch"
     state.mkdir(parents=True, exist_ok=True)
+    if not os.access(Path.home(), os.W_OK):  # as on some clusters
+        os.environ["XDG_CACHE_HOME"] = str(state)  # where Snakemake keeps its own
     wanted = {name: value for name, value in asked.items() if value is not None}
     wanted |= {"out": str(out), "manifest": str(source)}
     target = "book" if book and out == workflow.parents[1] / "results" else "table"

@@ -336,10 +336,12 @@ def resume(
                 "anew, in another output directory or with --overwrite"
             )
     if saved.get("began", made_of["began"]) != made_of["began"]:
+        said = f"{directory} belongs to a run that began from other weights than the given network"
+        if epochs == settings.epochs:
+            raise ValueError(f"{said}, and is whole: choose another output directory")
         warnings.warn(
-            f"{directory} belongs to a run that began from other weights than the given network "
-            "has: they are replaced by those of the run; to train from those given, choose another "
-            "output directory",
+            f"{said} has: they are replaced by those of the run; to train from those given, choose "
+            "another output directory",
             stacklevel=2,
         )
     checkpoint.restore(tensors, network, optimiser)
