@@ -75,7 +75,7 @@ def look(page, address: str, name: str) -> Visit:
         lambda got: visit.failed.append(f"{got.status} {got.url}") if got.status >= 400 else None,
     )
     page.on("requestfinished", lambda asked: finished.append(asked))
-    page.goto(f"{address}/{name}")
+    page.goto(f"{address}/{name}", wait_until="networkidle")  # some pages send on to another
     page.evaluate("() => window.MathJax?.startup?.promise")
     visit.bytes = sum(asked.sizes()["responseBodySize"] for asked in finished)
     visit.title = page.title()
