@@ -277,6 +277,16 @@ def test_a_run_that_goes_on_from_other_weights_than_the_given_says_so(small, tmp
     assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
 
 
+def test_a_run_is_not_gone_on_with_by_other_modules_of_the_same_weights(small, tmp_path):
+    network = evalib.build("tiny")
+    network.stem[2] = torch.nn.ReLU()
+    stopped(4, settings(), tmp_path, device="cpu", network=network)
+    other = copy.deepcopy(network)
+    other.stem[2] = torch.nn.GELU()
+    with pytest.raises(ValueError, match="a run of another network: give the same"):
+        evalib.train(settings(), tmp_path, device="cpu", network=other)
+
+
 @pytest.mark.parametrize(
     "change",
     [

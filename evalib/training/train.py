@@ -4,6 +4,7 @@
 import hashlib
 import math
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -118,7 +119,8 @@ def steps(
     training, validation = data.split(len(labels), row.recipe.all_images)
     training, validation = training.to(device), validation.to(device)
 
-    made_of = origin(settings) | {"data": dataset.fingerprint, "began": weights_sha256(network)}
+    made_of = origin(settings) | {"data": dataset.fingerprint}
+    made_of |= {"network": describe(network), "began": weights_sha256(network)}
     network, optimiser = begin(settings, device, len(dataset.classes), network)
     remember_size(network, images)
     if foreign:
@@ -294,6 +296,11 @@ def origin(settings: Settings) -> dict[str, str | None]:
     }
 
 
+def describe(network: nn.Module | None) -> str | None:
+    """The modules of a given network and their options, as PyTorch prints them."""
+    return None if network is None else re.sub(r" at 0x\w+", "", str(plain(network)))
+
+
 def weights_sha256(network: nn.Module | None) -> str | None:
     """The SHA-256 of the weights and statistics of a given network."""
     if network is None:
@@ -350,6 +357,7 @@ def resume(
 
 MADE_OF = {
     "data": "on other data",
+    "network": "of another network",
     "row": "of the row as it was defined before",
     "module": "of the row before the file that registers it changed",
 }
