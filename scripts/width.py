@@ -17,13 +17,13 @@ import itertools
 import json
 import statistics
 import time
+from functools import partial
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from evalib.ablations import SCALED_3x3
 from evalib.eva import without_gain
 from evalib.experiments import experiment
 from evalib.networks import BasicBlock, average_pooling, convolution_3x3, self_attention_3x3
@@ -64,7 +64,7 @@ HEADS = {
 }
 """The candidates of the rule, then what falls."""
 
-MIXES = {"sanet": self_attention_3x3, "sanet-scaled": SCALED_3x3}
+MIXES = {"sanet": self_attention_3x3, "sanet-scaled": partial(self_attention_3x3, scaled=True)}
 """Layers of the third stage, two of them in a block; a mean follows."""
 
 
