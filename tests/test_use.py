@@ -106,9 +106,10 @@ def test_probabilities_and_names(network, images, scores):
     shares, names = evalib.predict(network, images, probabilities=True, classes=evalib.CLASSES)
     torch.testing.assert_close(shares, scores.softmax(dim=1))
     assert names == [evalib.CLASSES[index] for index in scores.argmax(dim=1)]
-    for wrong in (["cat", "dog"], dict.fromkeys(evalib.CLASSES)):
-        with pytest.raises(ValueError, match="classes: give a list of the 10 names"):
-            evalib.predict(network, images, classes=wrong)
+    with pytest.raises(ValueError, match="2 classes are named, the network has 10"):
+        evalib.predict(network, images, classes=["cat", "dog"])
+    with pytest.raises(TypeError, match="of type dict: give a list of names in the order"):
+        evalib.predict(network, images, classes=dict.fromkeys(evalib.CLASSES))
 
 
 def test_a_wrapped_network_refuses_what_the_network_refuses(network):

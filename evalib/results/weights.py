@@ -55,6 +55,8 @@ def load_pretrained(name: str, num_classes: int | None = None) -> Network:
         )
     network = load_weights(path)
     if num_classes is not None:
+        if type(num_classes) is not int or num_classes < 1:
+            raise ValueError(f"num_classes={num_classes!r} must be a whole number, 1 or more")
         network.classifier = nn.Linear(network.classifier.in_features, num_classes)
     return network
 

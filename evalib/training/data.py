@@ -73,15 +73,11 @@ def dataset(images, labels, test_images=None, test_labels=None, classes=None) ->
     labels in their order; without it they are called by their numbers. ``TypeError`` or
     ``ValueError``, with the remedy, if types, shapes or labels are others.
     """
-    if classes is not None and not isinstance(classes, list | tuple):
-        raise TypeError(
-            f"classes are of type {type(classes).__name__}: give a list of names in the order of "
-            "the labels"
-        )
+    names = () if classes is None else check_names(classes)
     images = own_images(images, "images")
-    labels = own_labels(labels, "labels", len(images), len(classes or images))
-    number = len(classes) if classes else max(int(labels.max()) + 1, 2)
-    names = tuple(classes or map(str, range(number)))
+    labels = own_labels(labels, "labels", len(images), len(names or images))
+    number = len(names) or max(int(labels.max()) + 1, 2)
+    names = names or tuple(map(str, range(number)))
     if test_images is None:
         train, test = split(len(labels))
         test_images, test_labels = images[test], labels[test]
@@ -114,6 +110,16 @@ def own_images(images, called: str) -> Tensor:
         span = "0 … 1" if floats else "0 … 255"
         raise TypeError(f"{called} are {pixels.dtype}: give uint8, of pixels in {span} {remedy}")
     return pixels
+
+
+def check_names(classes) -> tuple[str, ...]:
+    """The names of classes; ``TypeError`` where they have no order."""
+    if not isinstance(classes, list | tuple | np.ndarray):
+        raise TypeError(
+            f"classes are of type {type(classes).__name__}: give a list of names in the order of "
+            "the labels"
+        )
+    return tuple(classes)
 
 
 def own_labels(labels, called: str, n: int, classes: int) -> Tensor:

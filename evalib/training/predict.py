@@ -62,9 +62,12 @@ def predict(
     result = scores.softmax(dim=1) if probabilities else scores
     if classes is None:
         return result
-    if not isinstance(classes, list | tuple) or len(classes) != scores.shape[1]:
-        raise ValueError(f"classes: give a list of the {scores.shape[1]} names, in their order")
-    return result, [classes[index] for index in scores.argmax(dim=1).tolist()]
+    names = data.check_names(classes)
+    if len(names) != scores.shape[1]:
+        raise ValueError(
+            f"{len(names)} classes are named, the network has {scores.shape[1]}: name each of them"
+        )
+    return result, [names[index] for index in scores.argmax(dim=1).tolist()]
 
 
 def as_tensor(images: Given) -> Tensor:

@@ -220,7 +220,10 @@ def begin(
         with drawing(torch.device("cpu"), settings.seed):
             network = build(settings.experiment, classes)
     network = network.to(device)
-    optimiser = OPTIMISERS[recipe.optimiser]
+    optimiser = OPTIMISERS.get(recipe.optimiser)
+    if optimiser is None:
+        known = ", ".join(OPTIMISERS)
+        raise ValueError(f"there is no optimiser {recipe.optimiser!r}: choose one of {known}")
     return network, optimiser(network, settings.learning_rate, recipe.weight_decay)
 
 
