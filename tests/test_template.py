@@ -9,11 +9,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from test_tables import made
 
 import evalib
 from evalib.batch import notebook
+from evalib.pages import figures
 from evalib.results import records
+from evalib.training import data
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,6 +27,13 @@ def papermill(directory, *arguments):
     return subprocess.run(
         [str(word) for word in command], cwd=directory, capture_output=True, text=True
     )
+
+
+def find_cell(part):
+    """The source of the template's cell that has this part."""
+    cells = json.loads((ROOT / notebook.TEMPLATE).read_text())["cells"]
+    (source,) = [text for cell in cells if part in (text := "".join(cell["source"]))]
+    return source
 
 
 def test_a_notebook_of_seeds_records_each_and_holds_no_path(tmp_path):
@@ -78,14 +88,27 @@ def test_the_template_shows_no_record_of_other_settings(tmp_path):
     """As where the record of a seed is of more epochs: that seed was not run, and the others were."""
     made(tmp_path, epochs=5)
     made(tmp_path, seed=1)
-    cells = json.loads((ROOT / notebook.TEMPLATE).read_text())["cells"]
-    sources = ["".join(cell["source"]) for cell in cells]
-    (source,) = [each for each in sources if "run_in_turn(" in each and "import" not in each]
+    source = find_cell("= run_in_turn(")
     runs = [evalib.Settings("resnet20-small", seed) for seed in (0, 1)]
     refused = [ValueError("other settings"), None]
     names = {"Path": Path, "os": os, "records": records, "run_in_turn": lambda runs, out: refused}
     with pytest.raises(ValueError, match="epochs was 5, is now 2"):
         exec(source, names | {"runs": runs, "out": tmp_path})
+
+
+def test_a_confusion_counts_every_image_in_the_row_of_its_class():
+    drawn = []
+    names = vars(figures) | {
+        "data": data,
+        "truth": torch.tensor([0, 0, 0, 0, 3, 3, *range(10)]),
+        "guess": torch.tensor([0, 0, 5, 5, 5, 3, *range(10)]),
+        "picture": lambda figure, caption: drawn.append(figure),
+    }
+    exec(find_cell("def confusion("), names)
+    (axis,) = drawn[0].axes
+    shown = {text.get_position(): text.get_text() for text in axis.texts}
+    assert (shown[0, 0], shown[5, 0], shown[5, 3], shown[3, 3]) == ("60", "40", "33", "67")
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("predicted", "class")
 
 
 # The kernel
