@@ -15,7 +15,8 @@
 # %% [markdown]
 # # Does it help to look ring by ring?
 #
-# EVA reads a photograph from the centre outwards, ring by ring, and chooses in each ring which squares count.
+# An image network ends with a small grid of features and takes their average. EVA reads the grid instead, from the centre
+# outwards, ring by ring, and chooses in each ring which squares count.
 
 # %% tags=["remove-input", "remove-stderr"]
 import importlib.util
@@ -31,7 +32,7 @@ import re
 import runpy
 
 import torch
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
 from evalib import TIERS
 from evalib.pages.machine import machine
@@ -40,12 +41,14 @@ from evalib.results.records import load_records
 from evalib.training import environment
 
 torch.set_num_threads(1)
+display(Markdown(f"**{answer.verdict()}** [What we found](#what-we-found)"))
 machine()
 
 # %% [markdown]
 # ## What we found
 #
-# An image classifier boils a photograph down to a small grid of features, here 7 by 7, and then simply averages the grid.
+# An image classifier boils a photograph down to a small grid of features, here 7 by 7, and then simply averages the grid, as a
+# ResNet does.
 # [*Expanding Visual Attention*](https://github.com/cankucuksozen/COMP551--ComputerVision-with-DL/blob/master/Expanding_Visual_Attention.pdf),
 # EVA, reads the grid instead. Does that help?
 

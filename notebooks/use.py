@@ -225,7 +225,11 @@ assert torch.allclose(windows.weights.sum(dim=(-2, -1)), torch.ones(3, 4, 32, 32
 # one line puts it on a ResNet-18:
 
 # %%
+import torch
+from torch.nn import functional as F
 from torchvision.models import resnet18
+
+import evalib
 
 backbone = resnet18(weights=None, num_classes=10)
 pooled = evalib.count_parameters(backbone)
@@ -234,11 +238,11 @@ photographs = torch.randn(2, 3, 224, 224)
 F.cross_entropy(backbone(photographs), torch.tensor([3, 8])).backward()
 
 # %% [markdown]
-# Its second argument is how wide EVA is inside. In the EVANets it is as wide as the map has channels. On 512 channels that takes
+# Its arguments are the channels of the map, how wide EVA is inside, and the channels that come out. In the EVANets it is as wide as the map has channels. On 512 channels that takes
 # more parameters than the rest of the network, most of them in the 7×7 convolution of the first query.
 #
-# Does it train at that width? EVA follows a width rule ([D15](#d15)): the more channels, the smaller the steps of its matrices. You
-# need to set nothing. [The width check](the-line-that-holds) shows the first steps at 64, 128, 256 and 512 channels. Whole runs
+# Does it train at that width? EVA follows a width rule ([D15](#d15)): the more channels, the smaller the steps of its matrices. The
+# rule is in the layer, so your own Adam or AdamW needs no setting. [The width check](the-line-that-holds) shows the first steps at 64, 128, 256 and 512 channels. Whole runs
 # exist at 64 channels only. So watch the training loss: if it stays at the logarithm of the number of classes, the network
 # guesses. And look at the attention itself, before and during training:
 

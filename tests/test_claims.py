@@ -290,7 +290,7 @@ def test_the_answer_is_the_rules_and_its_numbers_are_the_records(tmp_path, said)
     else:
         gap = sum(CLEAR[EVANET][:2]) / 2 - mean[QUERY]
         shown = f"{gap:+.2f}".replace("-", "−")
-        assert f"EVANet minus the first is {shown} points (2 of 3 seeds)" in text
+        assert f"EVANet minus the first is {shown} points (the same seed of both, 2 of 3)" in text
         assert "the second has not run" in text
 
 

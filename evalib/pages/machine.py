@@ -88,7 +88,7 @@ def machine() -> HTML:
 
 
 SCALES = [
-    {"scale": 0, "title": "plain mean", "factor": "× 0"},
+    {"scale": 0, "title": "rings averaged", "factor": "× 0"},
     {"scale": 0.25, "title": "as trained", "factor": "× 1/√c"},
     {"scale": 1, "title": "as written", "factor": "× 1"},
     {"scale": 10, "title": "one-hot", "factor": "× 10"},

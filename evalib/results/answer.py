@@ -78,7 +78,7 @@ def text(out: Path | None = None) -> str:
             f"**{said}** {ends} Whether looking ring by ring is why is open. EVANet has {times}"
             " times ResNet's parameters. Two networks have as many or nearly as many and do not"
             " look: the 7×7 convolution and feed-forward network of EVA's first query, and a mean"
-            f" with an MLP of EVA's size. After 15 epochs both were ahead; in full,"
+            f" with an MLP of EVA's size. After 15 epochs both were ahead of EVANet; in full,"
             f" {so_far('the first', over_query)}, and {so_far('the second', over_mlp)}.{large}"
         )
     rivals = (
@@ -103,7 +103,7 @@ def so_far(name: str, each: Judged) -> str:
     n = each.difference.n
     if n == 0:
         return f"{name} has not run"
-    seeds = f"{n} of {len(SEEDS)} seeds"
+    seeds = f"the same seed of both, {n} of {len(SEEDS)}"
     return f"EVANet minus {name} is {signed(each.difference.mean)} points ({seeds})"
 
 

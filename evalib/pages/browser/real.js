@@ -136,7 +136,7 @@ const isItReal = ({ networks, families, seeds, level }, changed) => {
     make("p", { class: "lead" }, "Each dot is one training from scratch. Press a dot to take it out, press it again to put it back, and see how much of the lead hangs on it."),
     make("div", { class: "halves" },
       make("div", {}, splits.node, make("ol", { class: "table" }, ...rows.map((row) => row.node), make("li", { "aria-hidden": "true" }, make("span"), axis, make("span")))),
-      make("div", { class: "verdicts" }, make("p", {}, chooser), make("p", { class: "said" }, headline), scale, interval, verdict, back)));
+      make("div", { class: "verdicts" }, make("p", {}, chooser), verdict, make("p", { class: "said" }, headline), scale, interval, back)));
 
   const show = (next) => {
     state = next;
