@@ -214,7 +214,9 @@ def test_a_commit_that_git_refuses_to_tell_is_said(monkeypatch):
         environment.commit()
 
 
-@pytest.mark.parametrize("said", [None, {"another": "word"}])
+@pytest.mark.parametrize(
+    "said", [None, {"another": "word"}, {"evalib": "null"}, {"evalib": "no JSON"}]
+)
 def test_a_file_of_weights_that_is_not_ours_is_named(tmp_path, said):
     content = save({"a": torch.zeros(2)}, said)
     path = tmp_path / f"weights-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
