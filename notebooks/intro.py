@@ -85,7 +85,7 @@ Markdown(
 - **Every choice is listed.** {f"{choices} places" if choices else "The places"} where the paper is silent, or its published code differs
   from it, are [departures](../book/departures.md), each with our choice, the reason, and what another one did.
 - **What speaks against us is here too.** The large EVANet [did not train](the-large-network) as we first chose to build it. The
-  networks [overfit](the-networks-overfit). Where EVA looks is [hardly where it counts](where-it-counts). And there are
+  networks [overfit](the-networks-overfit). Where the one EVA that we asked looks is [hardly where it counts](where-it-counts). And there are
   [the limits](report.ipynb)."""
 )
 
@@ -122,5 +122,5 @@ Markdown(
 # The text leaves some choices open, and the author's published code differs from the text in several. We follow the text as far as
 # it [can be followed](../book/departures.md), in all but two things. EVA's logits, which say how much each pixel counts, are divided
 # by the root of a head's channels ([D4](#d4)). And a wide EVA learns more slowly ([D15](#d15)). Built exactly as the text says, EVA
-# [falls apart in training](collapse.ipynb). A *variant* is EVA with something added. [A rule](the-choice), written down before the
-# runs that it judges, chose *scaled* among five. Beside each accuracy of an EVANet stands the name of its variant.
+# [falls in training](collapse.ipynb), and came back in 32 bits, not in 16. A *variant* is EVA with something added. [A rule](the-choice) of
+# before chose *scaled*; the rule of today, which asks for every width, has not decided yet. Beside each accuracy of an EVANet stands the name of its variant.

@@ -69,9 +69,10 @@ Markdown(
     f"{whole} of the six rows of Table 1 have run the full schedule. Runs can judge {len(found)} "
     f"claims ({judged}). Of {len(changed)} changes to a network {len(ran)} were tried, "
     f"{full_schedule} of them on the full schedule. Self-attention at stride 1 needs fewer "
-    "parameters and FLOPs than the convolution that it replaces, as claimed; EVA does not. Every "
-    "network overfits, which is the likeliest reason why all of them stay below the paper. Where "
-    f"a trained EVA looks is hardly where it counts. {answer.letter()}"
+    "parameters and FLOPs than the convolution that it replaces, as claimed; EVA does not. The "
+    "small networks overfit, which we think, and have not tested, is why they stay below the "
+    "paper. In one network, on 50 images, where EVA looks is hardly where it counts. "
+    f"{answer.letter()}"
 )
 
 # %% [markdown]
@@ -93,9 +94,9 @@ Markdown(claims.markdown(found))
 
 # %% [markdown]
 # "Ours" is the mean difference over the seeds that both networks have. The interval in brackets would hold the true mean in 95 of
-# 100 repetitions of all this; it is that of one difference, uncorrected. p is the chance of a difference at least as large, of
-# either sign, if there were none, after the correction of {cite:t}`holm1979simple` for the six tests of the paper, and for the
-# two of our controls. A pair without all three seeds counts in its family as p = 1, and is *not yet decided*. Validation
+# 100 repetitions of all this; it is that of one difference, uncorrected. p is corrected by {cite:t}`holm1979simple`
+# for the six tests of the paper, and for the two of our controls: the smallest level at which the test would reject, with all of
+# its family at that level. It may fall as more pairs run. A pair without all three seeds counts in its family as p = 1, and is *not yet decided*. Validation
 # accuracies stand beside, by the same model, and decide nothing.
 
 # %% tags=["hide-input"]
@@ -138,7 +139,8 @@ Markdown(claims.markdown(counted))
 # ### What a change is worth
 #
 # Each experiment is a network of Table 1 with one thing changed. An *ablation* takes a part away or changes it. A *control* rules
-# out another reason for a difference. Its effect is its accuracy minus that of the row that it changes.
+# out another reason for a difference. Its effect is its accuracy minus that of the row that it changes;
+# of the rows `…-test-curve`, that of the best epoch by the test set minus that of the last.
 
 # %% tags=["hide-input"]
 chance = statistics.noise(runs)
@@ -592,12 +594,12 @@ table(["tier", "device", "unit", "runs", "hours"], lines) if lines else Markdown
 
 # %% tags=["remove-input"]
 Markdown(
-    f"Of {len(found)} claims about accuracy and time, runs have decided "
-    f"{len(found) - verdicts[statistics.NOT_YET_DECIDED]}. Counted without a run: self-attention "
+    f"Of {len(found)} claims about accuracy and time {verdicts[statistics.NOT_YET_DECIDED]} are not "
+    "yet decided. Counted without a run: self-attention "
     "at stride 1 is lighter than the convolution that it replaces; EVA is heavier than the mean. "
     "What we found beside the claims: the networks overfit, with "
     f"{averaged(evanets, 'train_accuracy'):.1f} % right in training and "
-    f"{averaged(evanets, 'validation_accuracy'):.1f} % in validation; the ring of 8 counts most; "
-    "and where EVA looks is hardly where it counts. Is it worth using? [A page for "
+    f"{averaged(evanets, 'validation_accuracy'):.1f} % in validation; in *scaled* the ring of 8 "
+    "counts most; and where it looks is hardly where it counts. Is it worth using? [A page for "
     "that](decide.ipynb)."
 )

@@ -305,7 +305,7 @@ def written(network: Network, images: UInt8[Tensor, "n 3 i j"], measured: dict) 
     (first,) = seen(network, images[FIRST : FIRST + 1])
     memory = first["recalls"][-1]
     eva, rival = EXPLAINING[1]
-    short = by_seed(runs, tier="quick").mean(axis="columns").reindex([eva, rival])
+    short = by_seed(runs, tier="quick").reindex([eva, rival]).dropna(axis="columns").mean(axis=1)
     _, letter = read_weights(packaged("evanet20-small-letter"))
     mean_right, one_hot_right = measured["curve"][0][1], measured["curve"][-1][1]
     numbers = {
@@ -341,7 +341,8 @@ def reached(runs: pd.DataFrame, control: str, base: str) -> str:
             break
     else:
         return "not yet trained."
-    ours, theirs = accuracies.loc[control].dropna(), accuracies.loc[base].dropna()
+    both = accuracies.loc[[control, base]].dropna(axis="columns")  # the seeds that both have
+    ours, theirs = both.loc[control], both.loc[base]
     epochs = runs[(runs["tier"] == tier) & (runs["experiment"] == base)]["epochs"].max()
     beside = "EVA" if experiment(base).variant == CHOSEN else "EVA as written"
     said = (

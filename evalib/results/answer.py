@@ -116,5 +116,5 @@ def letter(out: Path | None = None) -> str:
     return (
         f"To the letter of the text, without a scale, EVA collapsed in {found['collapsed'].sum()}"
         f" of {len(found)} runs (test accuracy {ends}). The collapsed run computed EVA too in 16"
-        " bits, which was our choice; in 32 bits neither of two stayed down."
+        " bits, which was our choice. The other kept EVA in 32 bits, fell too and came back."
     )
