@@ -227,8 +227,8 @@ table(
 )
 
 # %% [markdown]
-# The check looks at the first 150 steps of one seed, not at a whole training, and EVA has been trained to the end at 64 channels only ([how it is made](the-cause-is-the-width)). EVA follows the
-# width rule ([D15](#d15)) from the start, so there is nothing to set.
+# The check looks at the first 150 steps of one seed, not at a whole training ([how it is made](the-cause-is-the-width)). EVA has
+# been trained to the end at 64 channels only. It follows the width rule ([D15](#d15)) from the start, so there is nothing to set.
 #
 # ## Use it, or not
 #

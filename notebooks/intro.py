@@ -45,6 +45,7 @@ display(Markdown(f"**{answer.verdict()}** [What we found](#what-we-found)"))
 machine()
 
 # %% [markdown]
+# (what-we-found)=
 # ## What we found
 #
 # An image classifier boils a photograph down to a small grid of features, here 7 by 7, and then simply averages the grid, as a

@@ -167,7 +167,8 @@ def main() -> None:
     parser.add_argument("candidates", nargs="*", help=f"of {', '.join(names)} (default: all)")
     wanted = parser.parse_args().candidates or names
     cifar, path = load_data("full"), results() / "width.json"
-    known = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else {"made": {}, "rows": []}
+    known, made = kept["rows"], kept["made"]
     means = {(row["width"], row["step"]): row["mean_loss"] for row in known}
     for width in WIDTHS:
         if (width, STEPS) not in means:
@@ -181,12 +182,12 @@ def main() -> None:
             known.append({"candidate": name, "width": width} | row | mean)
         seconds = time.perf_counter() - begun
         print(f"{name} {width}: {known[-1]} ({seconds:.0f} s)", flush=True)
-        made = {
+        made[name] = {
             "commit": commit(),
             "torch": torch.__version__,
             "device": device_name(torch.device("cpu")),
         }
-        path.write_text(dumps(made | {"rows": known}) + "\n", "utf-8")
+        path.write_text(dumps({"made": made, "rows": known}) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
