@@ -62,7 +62,7 @@ const scaleSlider = ({ trained, stops, measured }, changed) => {
     below.mark(here);
     Object.assign(cursor.style, { left: `${100 * toSlider(scale)}%`, top: `${height(nearest(scale))}%` });
     const factor = here < 0 ? `× ${scale.toPrecision(2)}` : stops[here].factor;
-    said.replaceChildren(make("b", { class: "value" }, factor), ` ${share(nearest(scale))} right`, make("span", {}, ` of ${measured.images}`));
+    said.replaceChildren(make("b", { class: "value" }, factor), ` ${share(nearest(scale))} of ${measured.images} right`);
     node.classList.toggle("idle", idle);
   };
   return { node, show, focus: () => slider.focus(), trained };
