@@ -226,7 +226,6 @@ assert torch.allclose(windows.weights.sum(dim=(-2, -1)), torch.ones(3, 4, 32, 32
 
 # %%
 import torch
-from torch.nn import functional as F
 from torchvision.models import resnet18
 
 import evalib
@@ -235,7 +234,7 @@ backbone = resnet18(weights=None, num_classes=10)
 pooled = evalib.count_parameters(backbone)
 backbone.avgpool = evalib.ExpandingVisualAttention(512, 128, 512)
 photographs = torch.randn(2, 3, 224, 224)
-F.cross_entropy(backbone(photographs), torch.tensor([3, 8])).backward()
+torch.nn.functional.cross_entropy(backbone(photographs), torch.tensor([3, 8])).backward()
 
 # %% [markdown]
 # Its arguments are the channels of the map, how wide EVA is inside, and the channels that come out. In the EVANets it is as wide as the map has channels. On 512 channels that takes

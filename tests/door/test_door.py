@@ -15,13 +15,13 @@ import runpy
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
-
-from evalib.batch.notebook import sockets
+from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 LENDER = os.environ.get("EVALIB_DOOR_PYTHON", sys.executable)
@@ -115,10 +115,14 @@ def test_a_notebook_alone_installs_evalib_and_runs_to_its_end(page, bare, tmp_pa
     notebook = nbformat.read(page, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(LAST))
     monkeypatch.setenv("JUPYTER_PATH", bare["JUPYTER_PATH"])
-    with sockets() as config:
-        resources = {"metadata": {"path": str(place)}}
+    with tempfile.TemporaryDirectory(prefix="evalib-") as folder:
+        sockets = {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}
         client = NotebookClient(
-            notebook, kernel_name="door", timeout=900, resources=resources, config=config
+            notebook,
+            kernel_name="door",
+            timeout=900,
+            resources={"metadata": {"path": str(place)}},
+            config=Config(KernelManager=sockets),
         )
         client.execute(env=bare)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
