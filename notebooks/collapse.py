@@ -445,24 +445,11 @@ heads = [
 folded("The check in numbers", table(heads, lines))
 
 # %% tags=["hide-input"]
-FACTOR, IN_EFFECT = 3, 6
-"""The rule in LOG: the largest logit over that at 64 channels, and pixels in effect of 24."""
-
-
-def passes(of_width):
-    """Whether the last step at each width meets the rule; of a SANet its logits alone count."""
-    last = {width: steps[-1] for width, steps in of_width.items()}
-    soft = all(row["effective"][-1] >= IN_EFFECT for row in last.values() if row["effective"])
-    return soft and all(
-        row["largest_logit"] <= FACTOR * last[64]["largest_logit"] for row in last.values()
-    )
-
-
-good = [f"*{name}*" for name, of_width in check.items() if passes(of_width)]
-bad = [f"*{name}*" for name, of_width in check.items() if not passes(of_width)]
+good = [f"*{name}*" for name in check if choice.passes_widths(name)]
+bad = [f"*{name}*" for name in check if not choice.passes_widths(name)]
 Markdown(
-    f"A variant passes if, at every width, its largest logit is at most {FACTOR} times that at 64 "
-    f"channels, and at least {IN_EFFECT} of the 24 pixels of the last ring are in effect. Passed: "
+    f"A variant passes if, at every width, its largest logit is at most {choice.LOGIT} times that at 64 "
+    f"channels, and at least {choice.EFFECTIVE} of the 24 pixels of the last ring are in effect. Passed: "
     f"{', '.join(good) or 'none'}. Failed: {', '.join(bad) or 'none'}. In the table, *agreement "
     "of $q_0$* is 1 when $q_0$ is one vector for all images."
 ) if check else None

@@ -36,7 +36,7 @@ from IPython.display import Markdown
 from evalib import build, count_parameters
 from evalib.pages.display import picture, table
 from evalib.pages.figures import COLOURS, INK, ORANGE, described, panels, styled
-from evalib.results import records, statistics
+from evalib.results import choice, records, statistics
 from evalib.results.costs import flops
 from evalib.results.records import find_runs, load_records
 
@@ -201,27 +201,14 @@ picture(
 # ## At which widths do its first steps look alike?
 
 # %% tags=["hide-input"]
-path = results / "width.json"
-last = {}
-for row in json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []:
-    last.setdefault(row["candidate"], {})[row["width"]] = row
-
-
-def trains(of_width):
-    """The widths at which a variant passes the check that the rule in LOG names."""
-    most, least = 3 * of_width[64]["largest_logit"], 6
-    passed = [
-        width
-        for width, row in of_width.items()
-        if row["largest_logit"] <= most and all(pixels >= least for pixels in row["effective"][-1:])
-    ]
-    return ", ".join(map(str, sorted(passed))) or "none"
-
-
+widths = [
+    [name, ", ".join(map(str, choice.find_passing(of_width))) or "none"]
+    for name, of_width in choice.read_widths().items()
+]
 table(
     ["variant", "widths that pass the check, of 64, 128, 256 and 512 channels"],
-    [[name, trains(of_width)] for name, of_width in last.items()],
-) if last else Markdown(
+    widths,
+) if widths else Markdown(
     "**Not measured yet.** The width check has not run here, so what is known is this: EVA "
     "trains at 64 channels. Without the width rule it [did not train](the-large-network) at 256."
 )

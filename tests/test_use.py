@@ -163,7 +163,10 @@ floats = torch.rand(2, 3, 32, 32)
         ),
         (Image.new("RGB", (640, 480)), r"480×640.*ImageOps.fit"),
         (Image.new("RGBA", (32, 32)), r"mode 'RGBA'.*convert\(\"RGB\"\)"),
-        (Image.new("I;16", (32, 32)), "mode 'I;16'"),
+        (
+            Image.new("I;16", (32, 32)),
+            "mode 'I;16': give its values, over their range, as a tensor",
+        ),
         ([floats[0], floats[1]], "hold a Tensor: give a tensor n 3 i j, or PIL"),
         (floats.numpy(), "are or hold a ndarray"),
         ("photo.jpg", "are or hold a str"),

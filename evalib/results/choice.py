@@ -109,25 +109,36 @@ def falls(curve: list[dict]) -> bool:
     return False
 
 
-def passes_widths(name: str, out: Path | None = None) -> bool | None:
-    """Whether a candidate passes the width check of ``width.json``, by its last step at each width;
-    ``None`` if not checked.
-
-    The largest logit at most :data:`LOGIT` times that at 64 channels, and at least
-    :data:`EFFECTIVE` pixels of the last ring in effect.
-    """
+def read_widths(out: Path | None = None) -> dict[str, dict[int, dict]]:
+    """The last step of the width check in ``width.json``, by variant and width."""
     path = results(out) / "width.json"
-    last = {}
+    last: dict[str, dict[int, dict]] = {}
     for row in json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []:
-        if row["candidate"] == name and row["step"] == STEPS:
-            last[row["width"]] = row
-    if not set(WIDTHS) <= last.keys():
+        if row["step"] == STEPS:
+            last.setdefault(row["candidate"], {})[row["width"]] = row
+    return last
+
+
+def find_passing(of_width: dict[int, dict]) -> list[int]:
+    """The widths at which a variant passes the check: the largest logit is at most :data:`LOGIT`
+    times that at 64 channels, and at least :data:`EFFECTIVE` pixels of the last ring are in effect.
+    Of a SANet the logits alone count.
+    """
+    passed = []
+    for width, row in sorted(of_width.items()):
+        moderate = row["largest_logit"] <= LOGIT * of_width[WIDTHS[0]]["largest_logit"]
+        soft = not row["effective"] or row["effective"][-1] >= EFFECTIVE
+        if moderate and soft:
+            passed.append(width)
+    return passed
+
+
+def passes_widths(name: str, out: Path | None = None) -> bool | None:
+    """Whether a variant passes at all widths; ``None`` if it was not checked at each."""
+    of_width = read_widths(out).get(name, {})
+    if not set(WIDTHS) <= of_width.keys():
         return None
-    most = LOGIT * last[WIDTHS[0]]["largest_logit"]
-    return all(
-        last[width]["largest_logit"] <= most and last[width]["effective"][-1] >= EFFECTIVE
-        for width in WIDTHS
-    )
+    return find_passing(of_width) == sorted(of_width)
 
 
 def choose(found: list[Candidate], by: Noise | None, stays: str = STAYS) -> str:

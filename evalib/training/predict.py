@@ -82,6 +82,11 @@ def as_tensor(images: Given) -> Tensor:
                 f"images are or hold a {type(picture).__name__}: give a tensor n 3 i j, or PIL "
                 "images"
             )
+        if picture.mode[0] in "IF":  # its convert would cut off what is above 255
+            raise ValueError(
+                f"a picture has the mode {picture.mode!r}: give its values, over their range, as a "
+                "tensor in 0 … 1"
+            )
         if picture.mode not in ("RGB", "L"):
             raise ValueError(
                 f'a picture has the mode {picture.mode!r}: give picture.convert("RGB")'

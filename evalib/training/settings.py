@@ -39,7 +39,8 @@ def as_python(value):
 
 def ascending(milestones: tuple[float, ...]) -> tuple[float, ...]:
     """Milestones, if each is later than the one before."""
-    assert all(one < other for one, other in pairwise(milestones)), "they have to ascend"
+    if any(one >= other for one, other in pairwise(milestones)):
+        raise ValueError("they have to ascend")
     return milestones
 
 
