@@ -46,7 +46,7 @@ lead = statistics.judge(statistics.PAPER, load_records())[0]  # EVANet − ResNe
 found = f"{signed(lead.difference.mean)} points over {lead.difference.n} seeds, {lead.verdict}"
 display(
     Markdown(
-        f"**{answer.verdict()}** EVA minus the average: {found}. [What we found](#what-we-found)"
+        f"**{answer.verdict()}** EVA minus the average: {found}. [Why](#what-we-found)"
     )
 )
 machine()
