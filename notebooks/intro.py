@@ -44,11 +44,7 @@ from evalib.training import environment
 torch.set_num_threads(1)
 lead = statistics.judge(statistics.PAPER, load_records())[0]  # EVANet − ResNet, small
 found = f"{signed(lead.difference.mean)} points over {lead.difference.n} seeds, {lead.verdict}"
-display(
-    Markdown(
-        f"**{answer.verdict()}** EVA minus the average: {found}. [Why](#what-we-found)"
-    )
-)
+display(Markdown(f"**{answer.verdict()}** EVA minus the average: {found}. [Why](#what-we-found)"))
 machine()
 
 # %% [markdown]
