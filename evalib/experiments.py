@@ -1,9 +1,13 @@
 """The rows of Table 1, and the register for others: what is built, and how it is trained."""
 
+import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -173,3 +177,32 @@ def experiment(name: str) -> Experiment:
 def build(name: str, num_classes: int = 10, in_channels: int = 3) -> Network:
     """The network of a row, from torch's random state: ``n in_channels 32 32 -> n num_classes``."""
     return Network(experiment(name), num_classes, in_channels)
+
+
+MODULE = "EVALIB_MODULE"
+"""The environment variable that names the file for the processes of a batch."""
+
+
+def load_rows(path: str | Path | None = None) -> None:
+    """Run the Python file ``path``, or else the one that ``EVALIB_MODULE`` names, once.
+
+    It calls :func:`evalib.register`; its rows are there in this process and in those that it
+    starts.
+    """
+    named = path or os.environ.get(MODULE)
+    if not named:
+        return
+    file = Path(named).expanduser().absolute()
+    name = "evalib_rows_" + re.sub(r"\W", "_", file.stem)  # which no other module has
+    os.environ[MODULE] = str(file)
+    if getattr(sys.modules.get(name), "__file__", None) == str(file):
+        return
+    spec = spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{file} is no Python file: give the one that registers your rows")
+    sys.modules[name] = module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise RuntimeError(f"{file} stops with {type(error).__name__}: {error}") from error

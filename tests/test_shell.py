@@ -106,7 +106,7 @@ evalib.register(evalib.Experiment("resnet20-mine", "ResNet-20, mine", head=Maxim
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
     """A file that registers a row, and no trace of it after the test."""
-    monkeypatch.setenv(cli.MODULE, "")
+    monkeypatch.setenv(experiments.MODULE, "")
     monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
     path = tmp_path / "my_head.py"
     path.write_text(MINE)
@@ -131,7 +131,7 @@ def test_a_row_of_ones_own_trains_and_stands_in_the_table_and_the_plan(mine, tmp
 
 
 def test_the_processes_of_a_batch_and_a_notebook_know_the_row(mine):
-    cli.load_rows(mine)
+    experiments.load_rows(mine)
     code = "from evalib.batch.notebook import Parameters\n"
     code += "print(Parameters(experiment='resnet20-mine', seed=3).runs())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -142,7 +142,7 @@ def test_the_processes_of_a_batch_and_a_notebook_know_the_row(mine):
 
 def test_a_file_of_rows_takes_the_name_of_no_module(mine):
     before = sys.modules["colorsys"] = importlib.import_module("colorsys")
-    cli.load_rows(mine.rename(mine.with_name("colorsys.py")))
+    experiments.load_rows(mine.rename(mine.with_name("colorsys.py")))
     assert sys.modules["colorsys"] is before and "resnet20-mine" in experiments.ROWS
 
 

@@ -3,16 +3,14 @@
 import argparse
 import io
 import os
-import re
 import signal
 import sys
 import warnings
 from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from evalib.ablations import ABLATIONS
-from evalib.experiments import TABLE_1
+from evalib.experiments import TABLE_1, load_rows
 
 ABOUT = (
     "Train, test and compare the networks, one command each; COMMAND --help explains its options."
@@ -330,34 +328,3 @@ def show(text: Callable[[], str]) -> None:
     print(shown)
     for line in dict.fromkeys(str(warning.message) for warning in left_out):
         print(f"evalib: {line}", file=sys.stderr)
-
-
-# Rows of one's own
-
-MODULE = "EVALIB_MODULE"
-"""The environment variable that names the file for the processes of a batch."""
-
-
-def load_rows(path: str | Path | None = None) -> None:
-    """Run the Python file ``path``, or else the one that ``EVALIB_MODULE`` names, once.
-
-    It calls :func:`evalib.register`; its rows are there in this process and in those that it
-    starts.
-    """
-    named = path or os.environ.get(MODULE)
-    if not named:
-        return
-    file = Path(named).expanduser().absolute()
-    name = "evalib_rows_" + re.sub(r"\W", "_", file.stem)  # which no other module has
-    os.environ[MODULE] = str(file)
-    if getattr(sys.modules.get(name), "__file__", None) == str(file):
-        return
-    spec = spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{file} is no Python file: give the one that registers your rows")
-    sys.modules[name] = module = module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise RuntimeError(f"{file} stops with {type(error).__name__}: {error}") from error

@@ -16,8 +16,8 @@ import torch
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from evalib.batch.cli import load_rows
 from evalib.batch.manifest import whole_numbers
+from evalib.experiments import load_rows
 from evalib.extras import need
 from evalib.results import weights
 from evalib.results.records import read_same, record_path

@@ -291,7 +291,7 @@ def origin(settings: Settings) -> dict[str, str | None]:
     """What a run is of: the definition of its row, and of a row of your own the SHA-256 of the file
     that registers it."""
     row = experiment(settings.experiment)
-    module = os.environ.get("EVALIB_MODULE")
+    module = os.environ.get(experiments.MODULE)
     own = row not in (*experiments.TABLE_1, *ABLATIONS)
     return {
         "row": row.definition(),
