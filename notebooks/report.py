@@ -72,7 +72,7 @@ Markdown(
     "parameters and FLOPs than the convolution that it replaces, as claimed; EVA does not. The "
     "small networks overfit, which we think, and have not tested, is why they stay below the "
     "paper. In one network, on 50 images, where EVA looks is hardly where it counts. "
-    f"{answer.letter()}"
+    f"Beside two networks that do not look, {answer.controls()}. {answer.letter()}"
 )
 
 # %% [markdown]
@@ -93,11 +93,12 @@ Markdown(
 Markdown(claims.markdown(found))
 
 # %% [markdown]
-# "Ours" is the mean difference over the seeds that both networks have. The interval in brackets would hold the true mean in 95 of
-# 100 repetitions of all this; it is that of one difference, uncorrected. p is corrected by {cite:t}`holm1979simple`
-# for the six tests of the paper, and for the two of our controls: the smallest level at which the test would reject, with all of
-# its family at that level. It may fall as more pairs run. A pair without all three seeds counts in its family as p = 1, and is *not yet decided*. Validation
-# accuracies stand beside, by the same model, and decide nothing.
+# "Ours" is the mean difference over the seeds that both networks have, with its own 95 % interval, uncorrected. p is corrected by
+# {cite:t}`holm1979simple` for the six tests of the paper, and for the two of our controls. A pair without all three seeds counts
+# as p = 1 there, and is *not yet decided*; so a p may fall as more pairs run. Validation accuracies decide nothing.
+
+# %% tags=["remove-input"]
+Markdown(answer.power())
 
 # %% tags=["hide-input"]
 folded(

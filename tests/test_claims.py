@@ -8,6 +8,7 @@ import json
 import math
 
 import pytest
+from scipy import stats
 from test_tables import made
 
 import evalib
@@ -289,9 +290,31 @@ def test_the_answer_is_the_rules_and_its_numbers_are_the_records(tmp_path, said)
         )
     else:
         gap = sum(CLEAR[EVANET][:2]) / 2 - mean[QUERY]
-        shown = f"{gap:+.2f}".replace("-", "−")
-        assert f"EVANet minus the first is {shown} points (the same seed of both, 2 of 3)" in text
-        assert "the second has not run" in text
+        reach = statistics.noise(load_records(tmp_path)).of_difference(2)
+        shown, low, high = (
+            f"{value:+.2f}".replace("-", "−") for value in (gap, gap - reach, gap + reach)
+        )
+        assert (
+            f"EVANet minus the query alone is {shown} points (95 % interval {low} to {high}; the"
+            " same seed of both, 2 of 3)" in text
+        )
+        assert "the MLP has not run" in text
+
+
+def test_a_difference_is_supported_from_the_size_on_that_the_answer_names(tmp_path):
+    runs(tmp_path, CLEAR)
+    by = statistics.noise(load_records(tmp_path))
+    least = [stats.t.isf(0.025 / family, by.freedom) for family in (6, 2)]
+    paper, ours = (t * by.deviation * math.sqrt(2 / 3) for t in least)
+    text = answer.power(tmp_path)
+    assert f"{by.deviation:.2f} points from run" in text
+    assert f"from {paper:.2f} points on" in text and f"from {ours:.2f} on" in text
+    for more, said in ((0.01, "supported"), (-0.01, "not distinguishable")):
+        moved = [88.0 + paper + more + each - 91.0 for each in CLEAR[EVANET]]
+        lead = {RESNET: CLEAR[RESNET], EVANET: moved, SANET: (88.0, 87.9, 88.2)}
+        runs(tmp_path, lead)
+        assert statistics.judge(statistics.PAPER, load_records(tmp_path))[0].verdict == said
+    assert answer.power(tmp_path / "empty") == ""
 
 
 def test_a_control_that_is_ahead_is_a_no_whatever_resnet_does(tmp_path):

@@ -19,6 +19,7 @@ from evalib.results.statistics import (
     Judged,
     by_seed,
     judge,
+    noise,
 )
 from evalib.results.tables import parameters
 from evalib.results.words import p_value, signed
@@ -71,15 +72,15 @@ def text(out: Path | None = None) -> str:
     )
     times = f"{parameters(EVANET) / parameters(RESNET):.1f}"
     if said == UNDECIDED:
-        large = " At 256 channels it has not been trained to the end."
+        large = " At 256 channels EVA has not been trained to the end."
         if len(find_runs(runs, LARGE, (TIER,))):
             large = ""
         return (
             f"**{said}** {ends} Whether looking ring by ring is why is open. EVANet has {times}"
             " times ResNet's parameters. Two networks have as many or nearly as many and do not"
-            " look: the 7×7 convolution and feed-forward network of EVA's first query, and a mean"
-            f" with an MLP of EVA's size. After 15 epochs both were ahead of EVANet; in full,"
-            f" {so_far('the first', over_query)}, and {so_far('the second', over_mlp)}.{large}"
+            " look: EVA's first query alone, a 7×7 convolution and a feed-forward network, and a"
+            " mean with an MLP of EVA's size. After 15 epochs both were ahead of EVANet; in full,"
+            f" {controls(out)}.{large}"
         )
     rivals = (
         "Two networks have as many parameters or nearly as many, and do not look. The 7×7"
@@ -98,13 +99,33 @@ def text(out: Path | None = None) -> str:
     return f"**{said}** {ends} {rivals} {conclusions[said]}"
 
 
+def controls(out: Path | None = None) -> str:
+    """What the full runs of the two controls gave so far."""
+    over_query, over_mlp = judge(EXPLAINING, load_records(out))
+    return f"{so_far('the query alone', over_query)}, and {so_far('the MLP', over_mlp)}"
+
+
 def so_far(name: str, each: Judged) -> str:
     """What the runs of a control that has not all seeds yet gave."""
-    n = each.difference.n
+    n, mean, low, high = each.difference[:4]
     if n == 0:
         return f"{name} has not run"
+    interval = "" if low is None else f"95 % interval {signed(low)} to {signed(high)}; "
     seeds = f"the same seed of both, {n} of {len(SEEDS)}"
-    return f"EVANet minus {name} is {signed(each.difference.mean)} points ({seeds})"
+    return f"EVANet minus {name} is {signed(mean)} points ({interval}{seeds})"
+
+
+def power(out: Path | None = None) -> str:
+    """From what size on the rule supports a difference; empty without a noise to judge by."""
+    by = noise(load_records(out))
+    if by is None:
+        return ""
+    paper, ours = (by.least_supported(len(family)) for family in (PAPER, EXPLAINING))
+    return (
+        f"With {len(SEEDS)} seeds each, and a deviation of {by.deviation:.2f} points from run to"
+        " run, the rule can call the largest of the paper's six differences supported from"
+        f" {paper:.2f} points on, and the larger of our two from {ours:.2f} on."
+    )
 
 
 def letter(out: Path | None = None) -> str:

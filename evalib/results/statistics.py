@@ -66,6 +66,13 @@ class Noise(NamedTuple):
         """Half the 95 % interval of a difference over ``n`` seeds: ``t s √(2/n)``."""
         return self.t * self.deviation * math.sqrt(2 / n)
 
+    def least_supported(self, family: int) -> float:
+        """The smallest mean difference over :data:`SEEDS` that Holm's first step supports, in a
+        family of so many.
+        """
+        t = -float(stdtrit(self.freedom, LEVEL / family / 2))
+        return t * self.deviation * math.sqrt(2 / len(SEEDS))
+
 
 class Difference(NamedTuple):
     """One network's accuracy minus another's over the ``n`` seeds that both have: mean, 95 %
