@@ -2,13 +2,16 @@
 nothing is changed.
 """
 
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import PIL.ImageOps
 import pytest
 import torch
+from einops import rearrange, repeat
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
@@ -175,6 +178,25 @@ floats = torch.rand(2, 3, 32, 32)
 def test_what_is_not_meant_is_refused_by_name(network, given, named):
     with pytest.raises((TypeError, ValueError), match=named):
         evalib.predict(network, given)
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        (floats.movedim(1, 3), 'rearrange(images, "n i j c -> n c i j")'),
+        (floats[0], "images[None]"),
+        (grey, 'repeat(images, "n 1 i j -> n 3 i j")'),
+        (Image.new("RGB", (640, 480)), "PIL.ImageOps.fit(picture, (32, 32))"),
+        (Image.new("P", (32, 32)), 'picture.convert("RGB")'),
+    ],
+    ids=["last", "one", "grey", "size", "mode"],
+)
+def test_a_remedy_can_be_followed_to_the_letter(network, given, remedy):
+    with pytest.raises(ValueError, match=re.escape(remedy)):
+        evalib.predict(network, given)
+    known = {"rearrange": rearrange, "repeat": repeat, "PIL": PIL}
+    mended = eval(remedy, known, {"images": given, "picture": given})
+    assert evalib.predict(network, mended).shape[1] == 10
 
 
 def test_a_trained_network_is_in_evaluation_mode():
