@@ -97,9 +97,10 @@ picture(
 # (two-poles)=
 # ## Between the mean and a look-up
 #
-# Multiply those products by a number. At 0 they are all equal, and so are the weights: the output is the mean of the window,
-# which is called *mean pooling*. At a large number one weight is 1 and the others are 0, *one-hot*: the output is one value,
-# a *look-up*. Attention lies between these two poles. Where it lies depends on how large the products are.
+# Multiply those products by a number. At 0 they are all equal, and so are the weights: the output
+# is the mean of the window, which is called *mean pooling*. At a large number one weight is 1 and
+# the others are 0, *one-hot*: the output is one value, a *look-up*. Attention lies between these
+# two poles. How large the products are says where.
 
 # %% tags=["hide-input"]
 scales = {0: "mean pooling", 0.5: "soft", 1: "as above", 4: "a look-up"}
@@ -129,8 +130,8 @@ picture(
 # 4. So products are typically $\sqrt c$ from 0: 4 for 16 channels, 16 for 256. The wider the layer, the nearer to a look-up.
 # 5. Divided by $\sqrt c$ they have variance 1, whatever $c$ is.
 #
-# Transformers do that {cite}`vaswani2017attention`. The paper's equations do not. Our SANet follows the paper; our EVA divides
-# ([D4](#d4)), because [without it EVA can collapse](collapse.ipynb). In the code the argument `scale` is there for that.
+# Transformers divide {cite}`vaswani2017attention`, the paper's equations do not. Our SANet follows
+# the paper; our EVA divides ([D4](#d4)), because [without it EVA can collapse](collapse.ipynb).
 
 # %%
 spread = {c: torch.randn(2, 100_000, c).prod(dim=0).sum(dim=1).var().item() for c in (4, 16, 64)}
@@ -140,9 +141,9 @@ spread
 # %% [markdown]
 # ## The equation
 #
-# Three learned matrices turn each pixel $x$ into its query $q = W_Q x$, its key $k = W_K x$ and its value $v = W_V x$. A query and a
-# key are compared by their dot product $q^{\mathsf T} k$, a number called a *logit*: the larger, the better the match. A softmax
-# makes weights of the logits. The output is the weighted sum of the values:
+# Three learned matrices turn each pixel $x$ into its query $q = W_Q x$, its key $k = W_K x$ and its
+# value $v = W_V x$. The dot product $q^{\mathsf T} k$ of a query and a key is a *logit*: the
+# larger, the better the match. A softmax makes weights of the logits, for the sum of the values:
 #
 # $$
 # y_{ij} = \sum_{a,b \in N_k(i,j)} \operatorname{softmax}_{ab}\!\left( q_{ij}^{\mathsf T} k_{ab} \right) v_{ab}
@@ -161,10 +162,10 @@ spread
 symbols("Eq. 2")
 
 # %% [markdown]
-# $h$ counts the *heads*. A layer with $N$ heads does all this $N$ times side by side: each head has its own channels $c$ of
-# the queries, keys and values, hence its own softmax, so that each can compare pixels in another respect. The outputs are
-# joined on the channels. Positions outside the image take no part: in a corner, the weights are shared among the four
-# pixels of the 3×3 window that lie inside.
+# A layer has $N$ *heads*, counted by $h$. Each does all this on $c$ channels of its own, with its
+# own softmax, so it can compare pixels in another respect. Their outputs are joined on the
+# channels. Positions outside the image take no part: in a corner, four pixels of a 3×3 window share
+# the weight.
 
 # %% [markdown]
 # ## By hand
@@ -221,8 +222,7 @@ picture(
 )
 
 # %% [markdown]
-# Now every step for one window of pixels with two channels. The query meets each of the nine keys; the softmax of the nine
-# logits gives the weights of the nine values.
+# Now every step for one window of pixels with two channels.
 
 # %%
 q, k = torch.randint(-1, 2, (2, 2, 5, 5)).float()
@@ -252,9 +252,9 @@ picture(
 # %% [markdown]
 # ## Checks
 #
-# The weights are convex: they are not negative, and they sum to one, borders included. A layer whose values are all one
-# must therefore return ones. A window that covers the whole map is global attention, which PyTorch has. And each head
-# reads its own channels only.
+# The weights are not negative, and they sum to one, borders included. So a layer whose values are
+# all one returns ones. A window that covers the whole map is global attention, which PyTorch has.
+# And each head reads its own channels only.
 
 # %% tags=["hide-input"]
 assert (weights >= 0).all()
@@ -275,7 +275,7 @@ second = [t[:, 1:2] for t in (q, k, v)]
 close(local_attention(*second, kernel_size=3), y[:, 1:2])
 
 # %% [markdown]
-# Content is all that counts. Shuffle the pixels around the centre of a window, and the output there stays the same: a face and
+# Shuffle the pixels around the centre of a window, and the output there stays the same: a face and
 # a scrambled face look alike. The [next chapter](relative_attention.ipynb) adds position.
 
 # %% tags=["hide-input"]
@@ -288,9 +288,9 @@ close(local_attention(*shuffled, kernel_size=3)[..., 1, 1], y[..., 1, 1])
 # %% [markdown]
 # ## What breaks
 #
-# Forget the mask, and the zeros of the padding take part: a key of zero has logit 0, hence weight $e^0$ before
-# normalisation. Every interior pixel is still right. The border leaks weight to pixels that are not there. With values
-# of one, the output shows how much is left.
+# Forget the mask, and the zeros of the padding take part: a logit of 0 is a weight of $e^0$ before
+# normalisation. Every interior pixel is still right. At the border weight leaks to pixels that are
+# not there. With values of one, the output shows what is left.
 
 
 # %%
@@ -356,7 +356,7 @@ check(weight_in_the_corner, local_attention(same, same, corner, kernel_size=5)[0
 # weight_in_the_corner = 1 / 9
 # ```
 #
-# Three rows and three columns of the window lie inside the map. Equal logits share the weight equally.
+# Three rows and three columns of the window lie inside the map.
 #
 # </details>
 
@@ -397,6 +397,6 @@ check(heads(x, num_heads=3), torch.stack(x.chunk(3, dim=1), dim=1))
 #
 # ## In short
 #
-# Local attention is a weighted mean of the window's values, and what the window shows sets the weights. It lies between a mean and
-# a look-up, and the size of its products says where. Shuffling the window changes nothing, so an attention of this kind cannot
-# tell left from right. Next: [a logit for the place](relative_attention.ipynb).
+# Local attention is a weighted mean of a window, and what the window shows sets the weights. Its
+# products say where between a mean and a look-up it lies. It cannot tell left from right. Next: [a
+# logit for the place](relative_attention.ipynb).

@@ -15,12 +15,12 @@
 # %% [markdown]
 # # What the text leaves out
 #
-# What happens when EVA is built exactly as the paper describes it? It learns for dozens of epochs, then falls, and mostly comes
-# back. This page tells in order what we saw, what we tried and what helped. Three small additions each make the small network
-# train. Of two that were tried in the large network one did not train and one fell on the way. The likely reason is its width, and
-# one more line makes its first steps those of a small one.
+# What happens when EVA is built exactly as the paper describes it? It learns for dozens of epochs,
+# then falls, and mostly comes back. Three small additions each make the small network train. Of two
+# that were tried in the large network one did not train and one fell on the way. The likely reason
+# is its width, and one more line makes its first steps those of a small one.
 #
-# Two words for this page. *The letter* is EVA with nothing but what the text says. A *variant* is the letter with something
+# *The letter* is EVA with nothing but what the text says. A *variant* is the letter with something
 # added.
 
 # %% tags=["hide-input", "remove-stderr"]
@@ -106,9 +106,9 @@ Markdown(
 # %% [markdown]
 # ## Why it falls
 #
-# A *logit* is the product of a query and a key; the softmax turns logits into weights. In the letter nothing holds the logits
-# back. When they lie far apart, the softmax puts all its weight on one pixel: it is *one-hot*. A look then no longer weighs its
-# pixels, but picks one. In the end the networks look like this:
+# A *logit* is the product of a query and a key; the softmax turns logits into weights. In the
+# letter nothing holds the logits back. When they lie far apart, the softmax puts all its weight on
+# one pixel: it is *one-hot*. In the end the networks look like this:
 
 # %% tags=["hide-input"]
 lines = []
@@ -145,8 +145,9 @@ table(
 # columns say how many answers change when one vector is taken from another image. Seed 1 of the letter is one-hot too, though it
 # ended well. It answers by its first query, and hardly by what it looks at ([more](what-it-reads)).
 #
-# Does the softmax cause the falls? We took the letter's network and optimiser at epoch 19 of the run on the CPU, where every
-# attention is one-hot, changed one thing, and trained on for nine epochs.
+# Does the softmax cause the falls? We took the letter's network and optimiser at epoch 19 of the
+# run on the CPU. Every attention is one-hot there. We changed one thing, and trained on for nine
+# epochs.
 
 # %% tags=["hide-input"]
 found = json.loads((results / "mechanism.json").read_text("utf-8"))
@@ -230,21 +231,24 @@ Markdown(
 )
 
 # %% [markdown]
-# Others have met this. {cite:t}`zhai2023stabilizing` call it *entropy collapse*, and {cite:t}`hong2025variance` show that one-hot
-# weights make gradients explode. Logits that grow until training fails are known too {cite}`wortsman2023small`, and so is the cure,
-# to normalise queries and keys {cite}`henry2020query,dehghani2023scaling`. The attention of {cite:t}`vaswani2017attention`, whom
-# the paper cites, has three things that its text does not name: logits divided by $\sqrt c$, a residual, and a LayerNorm. Perhaps
-# the author took them for granted. The published code has all three.
+# Others have met this. {cite:t}`zhai2023stabilizing` call it *entropy collapse*, and
+# {cite:t}`hong2025variance` show that one-hot weights make gradients explode. Logits that grow
+# until training fails are known too {cite}`wortsman2023small`, and so is a cure, to normalise
+# queries and keys {cite}`henry2020query,dehghani2023scaling`. The attention of
+# {cite:t}`vaswani2017attention`, whom the paper cites, divides its logits by $\sqrt c$ and has a
+# residual and a LayerNorm. The paper's text names none of the three, the published code has all.
 #
 # (the-choice)=
 # ## Three variants that train, and the choice among them
 #
-# *Scaled* divides the logits by $\sqrt c$, with $c$ the channels of a head. *Residual* adds the query back and norms the sum.
-# *Standard* has the whole attention layer of {cite:t}`vaswani2017attention`. All three train in the small network, and so does
-# *published*, the author's code as far as it goes. Which one should stand for EVA?
+# *Scaled* divides the logits by $\sqrt c$, with $c$ the channels of a head. *Residual* adds the
+# query back and norms the sum. *Standard* has the whole attention layer of
+# {cite:t}`vaswani2017attention`. All three train in the small network, and so does *published*, the
+# author's code as far as it goes.
 #
-# A rule was written down before the runs that it judges. It uses validation accuracy alone; the test set plays no part. Take the
-# variant with the highest mean. If others are within one standard error of it, take the one that adds least to the text.
+# Which should stand for EVA? A rule was written down before the runs that it judges, on validation
+# accuracy alone: the variant with the highest mean, and of those within one standard error of it
+# the one that adds least to the text.
 
 # %% tags=["hide-input"]
 candidates = choice.candidates(names=tuple(choice.ADDED))
@@ -323,15 +327,16 @@ Markdown(
 # (the-cause-is-the-width)=
 # ## The likely cause is the width
 #
-# A step of Adam moves each weight by about the learning rate, however many weights a sum has. In the large network a sum over
-# the channels has four times as many terms. So one step moves it four times as far, and a logit, the product of two such sums,
-# sixteen times. The map that EVA reads is never negative, so the first steps do not cancel but add up. The first query $q_0$
-# grows long, and it grows into the same long vector for every image. Every recall then puts its weight on $q_0$, and nothing of
-# the image is left. A norm after each attention does not help, because $q_0$ stands before it.
+# A step of Adam moves each weight by about the learning rate, however many weights a sum has. In
+# the large network a sum over the channels has four times as many terms. So one step moves it four
+# times as far, and a logit, the product of two such sums, sixteen times. The map that EVA reads is
+# never negative, so the first steps add up. The first query $q_0$ grows into the same long vector
+# for every image. Every recall then puts its weight on it, and nothing of the image is left. A norm
+# after each attention comes too late for $q_0$.
 #
-# Two predictions were written into `LOG.md` before their test. The 7×7 convolution alone, at a quarter of the rate, would save
-# the large network: it did not. All of EVA at a quarter of the rate would: after the one epoch that
-# was run it looks like the small network, which shows no more than that.
+# Two predictions were written into `LOG.md` before their test. The 7×7 convolution alone, at a
+# quarter of the rate, would save the large network: it did not. All of EVA at a quarter of the rate
+# would: after one epoch it looks like the small network, and no more was run.
 
 # %% tags=["hide-input"]
 courses = json.loads((results / "first_steps.json").read_text("utf-8"))["courses"]
@@ -358,17 +363,17 @@ table(
 # (the-line-that-holds)=
 # ## The line that holds
 #
-# With $d$ channels each matrix of EVA should move by $64/d$ of the rate. So it is stored $d/64$ times as large, and used times
-# $64/d$. What EVA computes at the start is the same as before, and at 64 channels nothing changes at all. The trick is known as
-# an equalised learning rate {cite}`karras2018progressive`, and theory asks for it: {cite:t}`yang2022tensor` derive how rates
-# have to fall with the width. It is a departure from the text ([D15](#d15)).
+# With $d$ channels each matrix of EVA should move by $64/d$ of the rate. So it is stored $d/64$
+# times as large, and used times $64/d$. At the start EVA computes the same as before, and at 64
+# channels nothing changes. The trick is known as an equalised learning rate
+# {cite}`karras2018progressive`; {cite:t}`yang2022tensor` derive how rates have to fall with the
+# width. It is a departure from the text ([D15](#d15)).
 
 # %% tags=["hide-input"]
 source(EqualisedLinear)
 
 # %% [markdown]
-# Whether it holds can be seen in 150 steps. Below, the same network trains at 64, 128, 256 and 512 channels. If the width does
-# not matter, the four lines lie on one another.
+# Whether it holds can be seen in 150 steps, at 64, 128, 256 and 512 channels.
 
 # %% tags=["hide-input"]
 SHADES = {64: "#9dbfe3", 128: "#6197d0", 256: "#2f6fb5", 512: "#17406d"}
@@ -457,9 +462,10 @@ Markdown(
 # %% [markdown]
 # ## What the runs then gave
 #
-# The rule for the choice was written again, with this check in it (`LOG.md`): a variant is eligible only if it
-# passes at all four widths, and if its large network trains for 15 epochs without falling to half of its best. Among the
-# eligible the highest validation accuracy of the small network decides, over three seeds.
+# The rule for the choice was written again (`LOG.md`). A variant is eligible only if it passes this
+# check at all four widths, and if its large network trains for 15 epochs without falling to half of
+# its best. Among the eligible the validation accuracy of the small network decides, over three
+# seeds.
 
 # %% tags=["hide-input"]
 lines = []

@@ -15,9 +15,10 @@
 # %% [markdown]
 # # Convolution
 #
-# How does a pixel take in its surroundings? A convolution adds up the pixels of a small window, each multiplied by a
-# weight that depends only on its place in the window. What the window shows plays no part in the weights. Attention, in the
-# chapters that follow, changes exactly that. All you need to know is what a matrix product is.
+# How does a pixel take in its surroundings? A convolution adds up the pixels of a small window,
+# each multiplied by a weight that depends only on its place in the window. What the window shows
+# plays no part in the weights. Attention changes exactly that. All you need to know is what a
+# matrix product is.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -44,29 +45,31 @@ close = torch.testing.assert_close
 # %% [markdown]
 # ## Words
 #
-# A *tensor* is a box of numbers with named axes. A colour image has three: its *channels* (red, green, blue), its rows and its
-# columns. A *batch* stacks several images, which adds a first axis. A *layer* turns one such tensor into another by fixed
-# arithmetic with *weights*, numbers that training chooses. Its output is a *feature map*: still rows and columns, but the
-# channels are no longer colours. A *network* is a chain of layers; its last one gives a score to each class of images, and
-# the highest score is its answer.
+# A *tensor* is a box of numbers with named axes. A colour image has three: its *channels* (red,
+# green, blue), its rows and its columns. A *batch* stacks several images, which adds a first axis.
+# A *layer* turns one tensor into another by arithmetic with *weights*, numbers that training
+# chooses. Its output is a *feature map*: its channels are no longer colours. A *network* is a chain
+# of layers. Its last one gives each class of images a score, and the highest score is its answer.
 #
-# *Training* shows the network images whose class is known. One number, the *loss*, says how wrong the scores are. The
-# *gradient* of the loss has an entry for each weight: by how much the loss grows if that weight does. Each step moves all
-# weights a little against it. The page [Training](train.ipynb) does this; until then weights are drawn at random, from a
-# *seed*, a number that makes the draws the same each time.
+# *Training* shows the network images whose class is known. One number, the *loss*, says how wrong
+# the scores are. The *gradient* of the loss has an entry for each weight: by how much the loss
+# grows if that weight does. Each step moves all weights a little against it. The page
+# [Training](train.ipynb) does this. Until then weights are drawn at random, from a *seed*, a number
+# that makes the draws the same each time.
 #
 # ## How to read the code
 #
-# A shape is written as letters, one for each axis: `n cin i j` is a batch of $n$ images with `cin` channels, `i` rows and `j`
-# columns. Two functions of the library einops {cite}`rogozhnikov2022einops` do most of the work:
+# A shape has a letter for each axis: `n cin i j` is a batch of $n$ images with `cin` channels, `i`
+# rows and `j` columns. Two functions of the library einops {cite}`rogozhnikov2022einops` do most of
+# the work:
 #
 # - `rearrange(x, "n c i j -> n (i j) c")` names the axes of `x` and says in which order they come out. Brackets join axes
 #   into one.
 # - `einsum(x, w, "i j, j -> i")` multiplies, and sums over the letters that are missing to the right of the arrow. This one
 #   is the product of a matrix with a vector: $1 \cdot 10 + 2 \cdot 1 = 12$ and $3 \cdot 10 + 4 \cdot 1 = 34$ below.
 #
-# An `assert` stops the page if its statement is false, and `close` does if two tensors differ by more than rounding. So
-# each of these lines was true when the page was built.
+# An `assert` stops the page if its statement is false, and `close` does if two tensors differ by
+# more than rounding.
 
 # %%
 matrix, vector = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([10.0, 1.0])
@@ -87,18 +90,18 @@ assert rearrange(matrix, "i j -> (i j)").tolist() == [1, 2, 3, 4]
 # N_k(i,j) = \left\{ a,b \;\middle|\; |a-i| \le \lfloor k/2 \rfloor,\; |b-j| \le \lfloor k/2 \rfloor \right\}
 # $$
 #
-# Each $x_{ab}$ is a vector, one number a channel, and each $W_{i-a,\,j-b}$ a matrix that turns the $d_{in}$ channels of a
-# pixel into $d_{out}$. The weights, together, are called the *kernel*. All pixels use the same one: *weight sharing*. The
-# *extent* $k$ is odd, so that the window has a centre, and $\lfloor k/2 \rfloor$, the half of $k$ rounded down, is how far
-# it reaches to each side. The paper writes $k/2$, which for whole offsets and odd $k$ is the same.
+# Each $x_{ab}$ is a vector, one number a channel. Each $W_{i-a,\,j-b}$ is a matrix that turns the
+# $d_{in}$ channels of a pixel into $d_{out}$. Together the weights are the *kernel*, and all pixels
+# use the same one: *weight sharing*. The *extent* $k$ is odd, so that the window has a centre. The
+# window reaches $\lfloor k/2 \rfloor$ pixels to each side, the half of $k$ rounded down.
 
 # %% tags=["hide-input"]
 symbols("Eq. 1")
 
 # %% [markdown]
-# The axes: `n` images of the batch, `cin` and `cout` channels, `i j` row and column of a pixel, `a b` row and column
-# inside its window, counted from 0. Beyond the border the image is zero. The kernel is not flipped ([D1](#d1)). All
-# symbols of the book are on [one page](notation.ipynb), each held to the code by a test.
+# The axes: `n` images of the batch, `cin` and `cout` channels, `i j` row and column of a pixel, `a
+# b` row and column inside its window, counted from 0. Beyond the border the image is zero. The
+# kernel is not flipped ([D1](#d1)). All symbols are on [one page](notation.ipynb).
 
 # %% tags=["hide-input"]
 seen = torch.zeros(5, 5)
@@ -136,8 +139,7 @@ y[0, 0]
 # %% [markdown]
 # ## The code
 #
-# The window of every pixel is a view on the padded image. The equation is then one `einsum`: the channels and the
-# window's two axes are summed, the pixel's two axes stay.
+# The window of every pixel is a view on the padded image. The equation is then one `einsum`.
 
 # %%
 source(equations.convolution, equations.windows)
@@ -145,8 +147,7 @@ source(equations.convolution, equations.windows)
 # %% [markdown]
 # ## One window, seen
 #
-# The window of one pixel, each of its numbers times the weight at its place, all added up. These weights compare a pixel
-# with its four neighbours.
+# These weights compare a pixel with its four neighbours.
 
 # %%
 image = torch.randint(0, 10, (5, 5)).float()
@@ -170,9 +171,9 @@ picture(
 # %% [markdown]
 # ## Any window
 #
-# The first layer of a trained EVANet-20 small, on three test images. Point at a pixel, tap it, or use the arrow keys. Each
-# cell is a weight times a pixel, with its row and column offset; together they add up to the output. Tap a cell to move the
-# window there. Pixels are normalised, so zero, the value of the border, is the mean of the data set.
+# The first layer of a trained EVANet-20 small, on three test images. Point at a pixel, tap it, or
+# use the arrow keys. Each cell is a weight times a pixel; together they add up to the output.
+# Pixels are normalised, so zero, the value of the border, is the mean of the data set.
 
 # %% tags=["hide-input"]
 from evalib import load_pretrained
@@ -213,8 +214,8 @@ close(moved[..., 3:-2, 3:-2], y[..., 2:-3, 2:-3])
 # %% [markdown]
 # ## What breaks
 #
-# Read literally, $W_{i-a,\,j-b}$ flips the kernel in both directions. A symmetric kernel hides the difference, so it makes
-# a poor test. The kernel above, worked by hand, does not hide it: every sign comes out wrong.
+# Read literally, $W_{i-a,\,j-b}$ flips the kernel in both directions. A symmetric kernel hides the
+# difference. The kernel worked by hand does not: every sign comes out wrong.
 
 # %%
 x = rearrange(torch.arange(1.0, 10.0), "(i j) -> 1 1 i j", i=3)
@@ -272,8 +273,8 @@ check(pixel(equations.windows(x, 5)[0, :, 2, 4], weight), convolution(x, weight)
 # </details>
 
 # %% [markdown]
-# **3.** Two 3×3 convolutions, one after the other: how many rows of the input does one output pixel see? The check lets
-# a single bright pixel through both and counts the rows that it reaches.
+# **3.** Two 3×3 convolutions, one after the other: how many rows of the input does one output pixel
+# see?
 
 # %% tags=["exercise"]
 rows_seen = ...
@@ -291,14 +292,13 @@ check(rows_seen, reached.sum())
 # rows_seen = 5
 # ```
 #
-# The second layer sees one row to each side, and each of those has seen one further. A stack of convolutions sees far,
-# but one layer at a time.
+# Each layer sees one row further to each side.
 #
 # </details>
 
 # %% [markdown]
 # ## In short
 #
-# A convolution sums a window with weights that depend on place, not on content. Every window of every image gets the same
-# weights, the layer equals PyTorch's `conv2d` up to rounding, and an output pixel knows nothing beyond its window. Next: [what
-# that costs](why.ipynb).
+# A convolution sums a window with weights that depend on place, not on content. Every window of
+# every image gets the same weights, and an output pixel knows nothing beyond its window. Next:
+# [what that costs](why.ipynb).

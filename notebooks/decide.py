@@ -15,8 +15,8 @@
 # %% [markdown]
 # # Should I use it?
 #
-# You have a network that ends in a mean over its last feature map. EVA could stand there instead. What would it bring, what would
-# it cost, and is there something cheaper?
+# Your network ends in a mean over its last feature map. EVA could stand there instead. What would
+# it bring, what would it cost, and is there something cheaper?
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -150,10 +150,11 @@ table(
 )
 
 # %% [markdown]
-# Accuracy is that of the full schedule of 150 epochs, with its 95 % interval and the number of seeds. Runs of 15 epochs decide
-# nothing; they are here because the rivals began with them. Parameters and operations are counted, for one image of 32×32 pixels.
-# A step trains 150 images. EVA was not timed in the variant *scaled* but in near ones: on the CPU exactly as in the text, on the
-# GPU with a residual and a norm, which has a little more to compute. Devices and details: [speed](speed.ipynb).
+# Accuracy is that of the full schedule of 150 epochs, with its 95 % interval and the number of
+# seeds. Runs of 15 epochs decide nothing. Operations are those of one image, a step trains 150. EVA
+# was not timed in the variant *scaled* but in near ones: on the CPU exactly as in the text, on the
+# GPU with a residual and a norm, which has a little more to compute. Devices and details:
+# [speed](speed.ipynb).
 
 
 # %% tags=["hide-input"]
@@ -214,19 +215,20 @@ table(
 )
 
 # %% [markdown]
-# The check looks at the first 150 steps of one seed, not at a whole training ([how it is made](the-cause-is-the-width)). EVA has
-# been trained to the end at 64 channels only. It follows the width rule ([D15](#d15)) from the start, so there is nothing to set.
+# The check looks at the first 150 steps of one seed, not at a whole training ([how it is
+# made](the-cause-is-the-width)). EVA has been trained to the end at 64 channels only. The width
+# rule ([D15](#d15)) is in the layer, so there is nothing to set.
 #
 # ## Use it, or not
 #
-# - **You want accuracy for little.** Try EVA's first query alone, or a mean with an MLP, first. Each is a few lines, and has no
-#   attention that could become unstable.
+# - **You want accuracy for little.** First try EVA's first query alone, or a mean with an MLP. Each
+#   is a few lines, without an attention that could become unstable.
 # - **You want fewer parameters.** Self-attention at stride 1, as in SANet, has fewer than the convolution that it replaces. In our
 #   runs so far, two seeds, it is also less accurate.
-# - **You want to see where a network looks.** EVA shows it, ring by ring. But [where it looks is hardly where it
-#   counts](where-it-counts), so it is no explanation.
-# - **You do research on attention that picks its pixels in turn.** Then EVA is here as a layer that is tested, begins
-#   alike at the widths above, and takes one line: [Use it in your own work](use.ipynb).
+# - **You want to see where a network looks.** EVA shows it. But [where it looks is hardly where it
+#   counts](where-it-counts).
+# - **You do research on attention that picks its pixels in turn.** Then EVA is a tested layer, in
+#   one line: [Use it in your own work](use.ipynb).
 
 # %% tags=["remove-input"]
 heavier = {name: parameters[eva] / parameters[name] for name in (resnet, mlp)}

@@ -19,9 +19,10 @@
 # ResNet takes the mean of all 49. The paper finds that mean noisy (§1) and reads the map instead: the centre first, then ring
 # after ring. This layer is called Expanding Visual Attention, EVA.
 #
-# The idea comes from how people look (§3.2). The eye receives a whole scene at once. Attention holds only a small part of it
-# {cite}`mizuhara2000degree`. So EVA begins with a rough message about the whole map. It looks at the centre, then at rings
-# of growing radius. After each look it revises its question, in view of all it has seen so far.
+# The idea comes from how people look (§3.2). The eye receives a whole scene at once, attention
+# holds only a small part of it {cite}`mizuhara2000degree`. So EVA begins with a rough message about
+# the whole map. It looks at the centre, then at rings of growing radius. After each look it revises
+# its question.
 #
 # This chapter has three pages: the idea, here; [the equation by hand](eva_by_hand.ipynb); [the code and its
 # checks](eva_code.ipynb).
@@ -56,9 +57,9 @@ close = torch.testing.assert_close
 # %% [markdown]
 # ## The rings
 #
-# A pixel's *ring* is its distance from the centre: the larger of its row offset and its column offset. So the rings are
-# squares. The paper gets the same sets by masking: the 5×5 block without its inner 3×3 block is ring 2. Ring $s$
-# has $(2s+1)^2 - (2s-1)^2 = 8s$ pixels for $s \ge 1$: 8, 16 and 24. With the centre that makes $49 = 7 \times 7$.
+# A pixel's *ring* is its distance from the centre: the larger of its row offset and its column
+# offset. So the rings are squares. Ring $s$ has $(2s+1)^2 - (2s-1)^2 = 8s$ pixels for $s \ge 1$: 8,
+# 16 and 24. With the centre that makes $49 = 7 \times 7$.
 
 # %%
 rings = [ring(radius) + EXTENT // 2 for radius in RADII]
@@ -88,15 +89,15 @@ picture(
 # 4. **Again**, for the rings of 8, of 16 and of 24 pixels.
 # 5. **The answer.** The last result goes through a second small network. It takes the place of the mean.
 #
-# Equal weights would make a look the mean of its ring. One weight of 1 would make it a [look-up of one pixel](two-poles). A
-# trained EVA does something between, and you can see what.
+# Equal weights would make a look the mean of its ring. One weight of 1 would make it a [look-up of
+# one pixel](two-poles). A trained EVA does something between.
 #
 # ## A trained network, asked
 #
-# EVANet-20 small on ten test images, one of each class. Choose an image and a head, then a pixel of the four rings. Each
-# ring's weights sum to 100 %; the centre, alone in its ring, always has the whole weight. The table of recalls says how
-# much each stage relies on $q_0$ and on the looks so far. Read them as what the layer did, and
-# [not as why it chose the class](where-it-counts).
+# EVANet-20 small on ten test images, one of each class. Choose an image and a head, then a pixel of
+# the four rings. Each ring's weights sum to 100 %. The table of recalls says how much each stage
+# relies on $q_0$ and on the looks so far. Read them as what the layer did, and [not as why it chose
+# the class](where-it-counts).
 
 # %% tags=["hide-input"]
 cifar = load_data("subset")
@@ -161,12 +162,12 @@ picture(
 # | what was seen in 3×3 decides what is looked for in 5×5 | the question of a look depends on the looks before it |
 # | patterns and symmetries around a focal point | a ring falls onto itself when the map is turned or mirrored |
 #
-# **Evidence.** What the centre shows decides what is looked for around it: [the beak and the wheel](beak-and-wheel) of the
-# chapter on attention are one look at the ring of 8.
+# **Evidence.** What the centre shows decides what is looked for around it, as with [the beak and
+# the wheel](beak-and-wheel).
 #
-# **Symmetry.** Turn a square map by a quarter, or mirror it: there are eight ways to lay it down. Each takes every ring onto
-# itself. A look without position ($r = 0$) sums over the ring in any order, so it answers all eight alike. With
-# $r$ the layer can tell them apart. So it can learn a pattern in whatever direction, or in one alone.
+# **Symmetry.** A square map can be laid down in eight ways, turned and mirrored. Each takes every
+# ring onto itself. A look without position ($r = 0$) answers all eight alike. With $r$ the layer
+# can tell them apart.
 
 # %% tags=["hide-input"]
 look = SingleQueryAttention(4, 8, 1, offsets=ring(1))
@@ -189,22 +190,22 @@ with torch.no_grad():
         close(answer(way), answer(block))
 
 # %% [markdown]
-# The likeness with the eye ends in two places. A ring far out is read as sharply as the centre; nothing in the layer
-# blurs it. And the map is not an image: each of its pixels has been computed from [much of the
-# image](what-a-pixel-has-seen), so its "centre" is a place in the map only.
+# The likeness with the eye ends in two places. A ring far out is read as sharply as the centre. And
+# the map is not an image: each of its pixels has been computed from [much of the
+# image](what-a-pixel-has-seen).
 #
 # That the layer can do all this does not mean that a trained one does. The report [looks at some](what-it-reads).
 #
 # ## Others that ask
 #
-# Others have put attention in place of a mean. A Set Transformer {cite}`lee2019set` lets learned vectors ask all elements of
-# a set. CaiT {cite}`touvron2021going` makes a class vector ask all patches, in two layers of its own. A Perceiver
-# {cite}`jaegle2021perceiver` lets a small array ask a large input again and again. {cite:t}`mnih2014recurrent` look at one
-# patch after another and learn where to look next. EVA differs in two ways. Its first question comes from the map itself.
-# And the order of its looks is fixed, from the centre outwards.
+# A Set Transformer {cite}`lee2019set` lets learned vectors ask all elements of a set. CaiT
+# {cite}`touvron2021going` makes a class vector ask all patches, in two layers of its own. A
+# Perceiver {cite}`jaegle2021perceiver` lets a small array ask a large input again and again.
+# {cite:t}`mnih2014recurrent` look at one patch after another and learn where to look next. EVA's
+# first question comes from the map itself, and the order of its looks is fixed.
 #
 # ## In short
 #
-# One question reads 1, 8, 16 and 24 pixels in turn, and is made anew after each ring from all that was read before. A trained
-# one spreads its looks over a few pixels when its logits are scaled; without the scale it picks single ones. Whether any of this
-# helps is for runs to show ([Table 1](table1.ipynb)). Next: [the equation, by hand](eva_by_hand.ipynb).
+# One question reads 1, 8, 16 and 24 pixels in turn, and is made anew after each ring. A trained one
+# spreads its looks over a few pixels when its logits are scaled; without the scale it picks single
+# ones. Next: [the equation, by hand](eva_by_hand.ipynb).

@@ -15,8 +15,9 @@
 # %% [markdown]
 # # EVA by hand
 #
-# What exactly does EVA compute? One short equation, used eight times: four looks and four recalls. Here it is with numbers
-# small enough for paper, then on a random map, each stage beside what the module itself computed.
+# What exactly does EVA compute? One short equation, used eight times: four looks and four recalls.
+# Here it is with numbers small enough for paper, then on a random map, beside what the module
+# itself computes.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -56,8 +57,8 @@ close = torch.testing.assert_close
 # y = \sum_m \operatorname{softmax}_m\!\left( \frac{q^{\mathsf T} k_m + q^{\mathsf T} r_m}{\sqrt c} \right) v_m .
 # $$ (eq-single-query)
 #
-# Here $r_m$ is the embedding of the offset from the centre; a recall has none. The division by $\sqrt c$, $c$ the channels of
-# a head, is ours ([why](why-root-c)). The text has none, and [without it EVA may collapse in training](collapse.ipynb) ([D4](#d4)).
+# Here $r_m$ is the embedding of the offset from the centre; a recall has none. The division by
+# $\sqrt c$, $c$ the channels of a head, is ours ([why](why-root-c), [D4](#d4)).
 #
 # Stages, rings, looks and recalls are all counted from 0. For $s = 0, 1, 2, 3$:
 #
@@ -69,17 +70,16 @@ close = torch.testing.assert_close
 # \end{aligned}
 # $$ (eq-eva)
 #
-# The last $q$ is called $\mathrm{attn\_out}$; a second FFN turns it into the output. A *feed-forward network*,
-# FFN, is two matrix products with a ReLU between them, which sets negative numbers to zero. The FFNs are as wide as their
-# input ([D5](#d5)). Around the attentions there is nothing else: no shortcut, no norm. This variant of the text, called
-# *scaled*, was [chosen by a rule](the-choice).
+# The last $q$ is called $\mathrm{attn\_out}$; a second FFN turns it into the output. A
+# *feed-forward network*, FFN, is two matrix products with a ReLU between them, which sets negative
+# numbers to zero. The FFNs are as wide as their input ([D5](#d5)). Around the attentions there is
+# nothing else: no shortcut, no norm. This variant is called *scaled* ([the choice](the-choice)).
 
 # %% tags=["hide-input"]
 symbols("§3.1")
 
 # %% [markdown]
-# Where each vector comes from, recorded in one pass of the module. (The caption that the paper prints under its Figure 5
-# belongs to another figure.)
+# Where each vector comes from:
 
 
 # %% tags=["hide-input"]
@@ -190,8 +190,8 @@ attn1.item(), q2.item()
 # %% [markdown]
 # ## The four stages
 #
-# Here is §3.1, done by hand on a random map of 64 channels with a module of four heads. `evalib.trace` gives, beside
-# the output, what the module computed on its way. What we compute step by step has to be the same.
+# Here is §3.1 on a random map of 64 channels, with four heads. `evalib.trace` gives what the module
+# computed on its way. What we compute step by step has to be the same.
 
 # %%
 eva = ExpandingVisualAttention(64, 64, 64, num_heads=4)
@@ -202,8 +202,8 @@ with torch.no_grad():
 assert y.shape == (2, 64, 1, 1)
 
 # %% [markdown]
-# **The first query.** A convolution as large as the map has one output pixel: one dot product with the whole map a
-# channel. The FFN refines it to $q_0$, the rough message.
+# **The first query.** A convolution as large as the map has one output pixel. The FFN refines it to
+# $q_0$, the rough message.
 
 # %%
 with torch.no_grad():
@@ -213,10 +213,10 @@ with torch.no_grad():
 close(q0, seen.queries[0])
 
 # %% [markdown]
-# **Stage 0: the centre.** $q_0$ looks at ring 0, one pixel. With one pixel to look at, the softmax gives it weight 1 whatever
-# the query. The look is $W_V x$ at the centre, exactly. So three of this look's matrices, $W_Q$, $W_K$ and $r$, do nothing and
-# never train. The recall then lets $\mathrm{attn}_0$ weigh two slots, the rough message and itself. Its answer is the next
-# question, $q_1$.
+# **Stage 0: the centre.** $q_0$ looks at ring 0, one pixel. With one pixel to look at, the softmax
+# gives it weight 1 whatever the query. So $W_Q$, $W_K$ and $r$ of this look do nothing and never
+# train. The recall then lets $\mathrm{attn}_0$ weigh two slots, the rough message and itself. Its
+# answer is the next question, $q_1$.
 
 # %%
 with torch.no_grad():
@@ -230,9 +230,9 @@ with torch.no_grad():
 close(q1, seen.queries[1])
 
 # %% [markdown]
-# **Stage 1: the ring of 8.** The 3×3 block has lost its centre, which was read before. $q_1$ looks at the
-# eight pixels that are left, by content and by offset. Each of the four heads has 16 channels, so its logits are divided by
-# $\sqrt{16} = 4$. The recall has three slots.
+# **Stage 1: the ring of 8.** $q_1$ looks at the eight pixels around the centre, by content and by
+# offset. Each of the four heads has 16 channels, so its logits are divided by $\sqrt{16} = 4$. The
+# recall has three slots.
 
 # %%
 with torch.no_grad():
@@ -254,8 +254,8 @@ with torch.no_grad():
 close(q2, seen.queries[2])
 
 # %% [markdown]
-# **Stage 2: the ring of 16,** 5×5 without the inner 3×3, and four slots. **Stage 3: the ring of 24,** 7×7 without the
-# inner 5×5, and five slots. Nothing new happens, so they are a loop. After the last recall comes the output.
+# **Stage 2: the ring of 16,** with four slots, and **stage 3: the ring of 24,** with five, are a
+# loop. After the last recall comes the output.
 
 # %%
 with torch.no_grad():
@@ -301,6 +301,5 @@ check(recall(query, slots), expected[0, 0])
 # %% [markdown]
 # ## In short
 #
-# EVA is one equation in two roles: a look over the pixels of a ring, a recall over what was kept. Done by hand, all four stages
-# give what the module gives. The first look has nothing to choose, so three of its matrices never train. Next: [the
-# code](eva_code.ipynb).
+# EVA is one equation in two roles: a look over the pixels of a ring, a recall over what was kept.
+# Done by hand, all four stages give what the module gives. Next: [the code](eva_code.ipynb).

@@ -54,9 +54,9 @@ assert y.shape == (2, 64, 1, 1)
 source(ExpandingVisualAttention.forward)
 
 # %% [markdown]
-# Look and recall are one module. A look knows the offsets of its ring and adds $r$. The equation inside is
-# `single_query_attention`; its `scale` is $1 / \sqrt c$. With `fast` on, a form of it that computes the same with fewer products
-# runs in its place, held to it by [tests](proof.ipynb).
+# Look and recall are one module. A look knows the offsets of its ring and adds $r$. The equation
+# inside is `single_query_attention`; its `scale` is $1 / \sqrt c$. With `fast` on, a form with
+# fewer products runs in its place, held to it by [tests](proof.ipynb).
 
 # %%
 source(SingleQueryAttention.forward, single_query_attention)
@@ -77,8 +77,8 @@ idle = [
 assert idle == [f"looks.0.{name}" for name in ("rows", "cols", "W_Q.weight", "W_K.weight")]
 
 # %% [markdown]
-# Rings are causal: a pixel of ring $s$ cannot reach a look before $s$. The 7×7 convolution reads the whole map and would
-# hide that, so we first blind it to the pixel, which holds $q_0$ fixed. Then we change the pixel.
+# Rings are causal: a pixel of ring $s$ cannot reach a look before $s$. The 7×7 convolution reads
+# the whole map, so we first blind it to the pixel. Then we change the pixel.
 
 
 # %% tags=["hide-input"]
@@ -107,9 +107,9 @@ table(
 )
 
 # %% [markdown]
-# ## Where the parameters are
+# ## The first query has most of the parameters
 #
-# The first query costs the most: a 7×7 convolution over all channels.
+# Its 7×7 convolution reads all channels.
 
 # %% tags=["hide-input"]
 parts = {name: count_parameters(part) for name, part in eva.named_children()}
@@ -118,8 +118,9 @@ table(["part", "parameters"], [[f"`{n}`", f"{c:,}"] for n, c in parts.items()])
 # %% [markdown]
 # ## What breaks
 #
-# Forget the mask, and the memory blocks are the full 1×1, 3×3, 5×5 and 7×7 blocks. The shapes of all outputs stay, the
-# weights sum to one, and the looks stay causal in the sense above. But the centre is read four times. Count the keys.
+# The paper gets the rings by masking: the 5×5 block without its inner 3×3 block is ring 2. Forget
+# the mask, and all shapes stay, the weights sum to one, and the looks stay causal. But the centre
+# is read four times. Count the keys.
 
 # %% tags=["hide-input"]
 masked = torch.zeros(7, 7, dtype=torch.int64)
@@ -186,13 +187,13 @@ check(changes, looks_changed_by(1, 1))
 # changes = [False, False, True, True]
 # ```
 #
-# The pixel lies in ring 2, which look 2 reads. Look 3 asks with a query that look 2 has changed.
+# Look 2 reads ring 2. Look 3 asks with a query that look 2 has changed.
 #
 # </details>
 
 # %% [markdown]
 # ## In short
 #
-# EVA is one loop over four rings. Every pixel is read once, and no look knows of a later ring. The 7×7 convolution of the first
-# question holds most of its parameters. Read without the mask, the centre would count four times, and no shape would tell.
-# Next: [the networks](networks.ipynb) that it completes.
+# EVA is one loop over four rings. Every pixel is read once, and no look knows of a later ring. The
+# 7×7 convolution of the first question holds most of its parameters. Next: [the
+# networks](networks.ipynb) that it completes.

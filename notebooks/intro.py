@@ -15,8 +15,8 @@
 # %% [markdown]
 # # Does it help to look ring by ring?
 #
-# An image network ends with a small grid of features and takes their average. EVA reads the grid instead, from the centre
-# outwards, ring by ring, and chooses in each ring which squares count.
+# An image network ends with a small grid of features and takes their average. EVA reads the grid
+# instead, from the centre outwards, ring by ring, and chooses in each ring which squares count.
 
 # %% tags=["remove-input", "remove-stderr"]
 import importlib.util
@@ -62,8 +62,7 @@ Markdown(f"{answer.text()} {answer.REPORTED}")
 # %% [markdown]
 # ## Why trust this
 #
-# You need not take our word for it. Everything in this list can be checked, and most of it is checked whenever the book is
-# built.
+# Most of this list is checked whenever the book is built.
 
 # %% tags=["remove-input"]
 records = load_records()
@@ -98,9 +97,9 @@ Markdown(
 #
 # **Touch it.** [Ask the network](live.ipynb) what it sees in a picture of yours, and which part of it counts.
 #
-# **Understand it.** Read from [Convolution](convolution.ipynb) to [Expanding Visual Attention](eva.ipynb): each equation worked
-# by hand, then as code, then on a trained network. You need to know what a matrix product is. Each of these pages ends with
-# exercises that check themselves.
+# **Understand it.** Read from [Convolution](convolution.ipynb) to [Expanding Visual
+# Attention](eva.ipynb): each equation worked by hand, then as code, then on a trained network, with
+# exercises that check themselves. You need to know what a matrix product is.
 #
 # **Judge it.** [What the text leaves out](collapse.ipynb) tells what went wrong when we built the network from its description, and
 # what mended it. [Table 1](table1.ipynb) has our accuracies beside the paper's, the [report](report.ipynb) every claim with a
@@ -114,17 +113,20 @@ Markdown(
 #
 # ## Where the numbers come from
 #
-# A *run* trains one network. All its random draws follow from one number, its *seed*. A run passes over the training images many
-# times, and each pass is an *epoch*. At its end it writes one *record*. The paper is {cite:t}`kucuksozen2020expanding`. The data set
-# is CIFAR-10 {cite}`krizhevsky2009learning`: 60,000 photographs of ten kinds of things. EVA is compared with ResNets
-# {cite}`he2015deep` and with SANets. In a SANet local self-attention {cite}`ramachandran2019standalone` takes the place of some
+# A *run* trains one network. All its random draws follow from one number, its *seed*. Each pass
+# over the training images is an *epoch*. At its end a run writes one *record*. The paper is
+# {cite:t}`kucuksozen2020expanding`. The data set is CIFAR-10 {cite}`krizhevsky2009learning`: 60,000
+# photographs of ten kinds of things. EVA is compared with ResNets {cite}`he2015deep`, and with
+# SANets, where local self-attention {cite}`ramachandran2019standalone` takes the place of some
 # convolutions.
 #
-# How much is run is called a *tier*. `paper` is the full data set for 150 epochs, and only it may be held against the paper.
-# `quick` has a tenth of the epochs. `smoke` is a small subset for two epochs. It shows that the code works, and nothing more.
+# How much is run is called a *tier*. `paper` is the full data set for 150 epochs, and only it may
+# be held against the paper. `quick` has a tenth of the epochs. `smoke` is a small subset for two
+# epochs, to show that the code works.
 #
-# The text leaves some choices open, and the author's published code differs from the text in several. We follow the text as far as
-# it [can be followed](../book/departures.md), in all but two things. EVA's logits, which say how much each pixel counts, are divided
-# by the root of a head's channels ([D4](#d4)). And a wide EVA learns more slowly ([D15](#d15)). Built exactly as the text says, EVA
-# [falls in training](collapse.ipynb), and came back in 32 bits, not in 16. A *variant* is EVA with something added. [A rule](the-choice) of
-# before chose *scaled*; the rule of today, which asks for every width, has not decided yet. Beside each accuracy of an EVANet stands the name of its variant.
+# We follow the text as far as it [can be followed](../book/departures.md), in all but two things.
+# EVA's logits, which say how much each pixel counts, are divided by the root of a head's channels
+# ([D4](#d4)). And a wide EVA learns more slowly ([D15](#d15)). Built exactly as the text says, EVA
+# [falls in training](collapse.ipynb). A *variant* is EVA with something added. [A first
+# rule](the-choice) chose *scaled*; the rule of today, which asks for every width, has not decided
+# yet. Beside each accuracy of an EVANet stands the name of its variant.

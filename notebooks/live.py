@@ -15,9 +15,9 @@
 # %% [markdown]
 # # Ask the network
 #
-# What does a trained EVANet look at in a picture of yours, and which part of it counts? The network below computes in this page.
-# No server is involved, and no picture leaves your device. Choose a test image, or drop a photograph on it. Hide a part: click
-# it, or tap it. Or choose *draw*, and draw over it.
+# What does a trained EVANet look at in a picture of yours, and which part of it counts? The network
+# below computes in this page, and no picture leaves your device. Choose a test image, or drop a
+# photograph on it. Click or tap a part to hide it. Or choose *draw*, and draw over it.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -54,9 +54,10 @@ captioned(
 )
 
 # %% [markdown]
-# By keyboard: the arrow keys move the patch over the picture, with Shift by one pixel. Space hides what is under it, Ctrl+Z
-# takes that back. A picture of yours is cropped to its middle square and averaged down to 32×32 pixels, as you see it here.
-# The network knows ten classes and has no word for anything else. Whatever it is shown, its shares add up to 100 %.
+# By keyboard: the arrow keys move the patch over the picture, with Shift by one pixel. Space hides
+# what is under it, Ctrl+Z takes that back. A picture of yours is cropped to its middle square and
+# averaged down to 32×32 pixels, as you see it here. The network knows ten classes and has no word
+# for anything else.
 #
 # ## Predict, then check
 #
@@ -66,13 +67,13 @@ captioned(
 #    the answer still change when you hide something?
 # 4. Under *which part counts*, hide each part in turn. Are the parts that count those that have the weight?
 #
-# The rest of this page answers the last two.
 #
 # ## What a softmax that picks looks like
 #
-# A softmax that puts all its weight on one pixel no longer weighs: it [looks one up](two-poles). How far has a look gone that
-# way? Count the pixels that would share the weight equally at the same entropy, $\exp(-\sum_m w_m \ln w_m)$. It is 1 if one
-# pixel has everything, and $m$ if all $m$ have the same. The page gives it under each look, as *spread over*.
+# A softmax that puts all its weight on one pixel [looks it up](two-poles). How far has a look gone
+# that way? Count the pixels that would share the weight equally at the same entropy, $\exp(-\sum_m
+# w_m \ln w_m)$: 1 if one pixel has everything, $m$ if all $m$ have the same. Under each look it is
+# called *spread over*.
 
 # %% tags=["hide-input"]
 images = cifar.test_images
@@ -90,17 +91,18 @@ table(
 )
 
 # %% [markdown]
-# Mean over the bundled test images and the four heads. The centre is alone in its ring and left out. In *letter*
-# nothing holds the logits back. They grow until the softmax picks. A network can be right all the same: another run of *letter*
-# [answers by its first query](what-it-reads). What picking does to a training: [What the text leaves out](collapse.ipynb).
+# Mean over the bundled test images and the four heads, without the centre. In *letter* nothing
+# holds the logits back, and the softmax picks. A network can be right all the same: another run of
+# *letter* [answers by its first query](what-it-reads). What picking does to a training: [What the
+# text leaves out](collapse.ipynb).
 #
 # ## Does it look where it counts?
 #
-# Do the weights say which part of a picture counts? The report tells [what is known of it](where-it-counts). Here it is measured.
+# Do the weights say which part of a picture counts? ([What is known of it](where-it-counts).)
 #
-# For each of the 49 pixels of the map we hide the 4×4 pixels of the image under it and two more around them. We note how far the
-# score of the answer falls. If weights say which part counts, the rank correlation of weight and fall is near one. If they say
-# nothing about it, it is near zero.
+# For each of the 49 pixels of the map we hide the 4×4 pixels of the image under it and two more
+# around them, and note how far the score of the answer falls. If weights say which part counts, the
+# rank correlation of weight and fall is near one; if not, near zero.
 
 
 # %% tags=["hide-input"]
@@ -146,10 +148,10 @@ Markdown(
 # %% [markdown]
 # ## How it computes
 #
-# `evalib.pages.live.pack` writes the network as a structure and one block of float32. Batch norms are folded into the
-# convolutions before them. The engine is a few loops over typed arrays, in a worker of the page. A test holds its scores to
-# PyTorch's on ten images: equal to 0.0001. The weights are too, those of *letter* to 0.01. Its logits are so large that the
-# last digit of a number of 32 bits moves them.
+# `evalib.pages.live.pack` writes the network as a structure and one block of float32. The engine is
+# a few loops over typed arrays, in a worker of the page. A test holds its scores to PyTorch's on
+# ten images, to 0.0001, and its weights, those of *letter* to 0.01: its logits are so large that
+# the last digit of a number of 32 bits moves them.
 
 # %% tags=["hide-input"]
 structure, block = pack(next(iter(networks.values())))

@@ -15,9 +15,9 @@
 # %% [markdown]
 # # The six networks
 #
-# What exactly is compared in Table 1? Three networks, each in two widths. All are a *ResNet* {cite}`he2015deep`: a stack
-# of convolutions in blocks, each with a shortcut around it. (Images have been classified by stacks of convolutions
-# since {cite:t}`krizhevsky2012imagenet`.) A SANet replaces the third stage by attention, an EVANet the mean at the end by EVA.
+# What exactly is compared in Table 1? Three networks, each in two widths. All are a *ResNet*
+# {cite}`he2015deep`: a stack of convolutions in blocks, each with a shortcut around it. A SANet
+# replaces the third stage by attention, an EVANet the mean at the end by EVA.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -164,7 +164,7 @@ picture(
 # %% [markdown]
 # ## Table 1 as data
 #
-# The package holds the table as six rows. This is the paper's table, printed from them.
+# The package holds the paper's table as six rows.
 
 # %% tags=["hide-input"]
 mark = {True: "yes", False: "–"}
@@ -195,23 +195,24 @@ table(
 # | summary | mean over the map | mean over the map | EVA on 7×7 pixels of the map ([D6](#d6)) |
 # | classifier | linear | linear | linear |
 #
-# The *stem* turns the three colours into the first feature map. A *stage* is a few blocks of one width; the second and the
-# third begin with a stride of 2, which halves rows and columns. The *summary* makes one vector of the last map. The
-# *classifier* is one matrix, from that vector to ten class scores; the largest score is the network's answer. The stem is
-# as wide as the first stage: the paper gives 16 channels for the small networks (§3.3), and nothing for the large ones.
+# The *stem* turns the three colours into the first feature map. A *stage* is a few blocks of one
+# width; the second and the third begin with a stride of 2, which halves rows and columns. The
+# *summary* makes one vector of the last map. The *classifier* is one matrix, from that vector to
+# ten class scores. The stem is as wide as the first stage: the paper gives 16 channels for the
+# small networks (§3.3), and nothing for the large ones.
 
 # %% [markdown]
 # ## The blocks
 #
-# A *residual block* adds what its layers compute to what came in, which reaches the sum by a *shortcut*. So the layers only
-# have to learn a change, and deep stacks of blocks can be trained {cite}`he2015deep`. There are two kinds (§3.3). The BasicBlock
-# has two mixing layers. The Bottleneck has one, between two 1×1 convolutions that narrow the channels to a quarter and
-# widen them again {cite}`he2015deep`. Either can mix pixels by convolution or by self-attention. The networks of Table 1 use
-# BasicBlocks; the Bottleneck is for deeper ones.
+# A *residual block* adds what its layers compute to what came in, which reaches the sum by a
+# *shortcut*. So the layers only have to learn a change, and deep stacks of blocks can be trained
+# {cite}`he2015deep`. The BasicBlock has two mixing layers (§3.3). The Bottleneck has one, between
+# two 1×1 convolutions that narrow the channels to a quarter and widen them again; it is for deeper
+# networks than those of Table 1. Either can mix pixels by convolution or by self-attention.
 #
-# *Batch normalisation* {cite}`ioffe2015batch` follows each mixing layer. It brings every channel to mean 0 and variance 1 over the
-# batch; then two learned numbers a channel scale and shift it. Outside training it takes averages over the past batches
-# instead. A ReLU comes next, in the last layer after the sum.
+# *Batch normalisation* {cite}`ioffe2015batch` follows each mixing layer. It brings every channel to
+# mean 0 and variance 1 over the batch, outside training by averages over past batches. Then two
+# learned numbers a channel scale and shift it. A ReLU comes next, in the last layer after the sum.
 
 # %% tags=["hide-input"]
 mixing = {
@@ -295,12 +296,11 @@ with torch.inference_mode():
 table(["network", "stem", "stage 1", "stage 2", "stage 3"], rows)
 
 # %% [markdown]
-# Sizes are channels × rows × columns; each stage is shown after its two blocks. The scores of a batch are
-# images × classes, `n 10`.
+# Sizes are channels × rows × columns.
 
 # %% [markdown]
 # (what-a-pixel-has-seen)=
-# ## What a pixel of the map has seen
+# ## A pixel of the map has seen the whole image
 #
 # EVA calls one pixel of the last map its centre. How much of the image went into it? A 3×3 convolution adds one pixel on each
 # side, counted on the map that it reads; after each stride of 2 a pixel of that map stands for twice as many of the image.
@@ -312,8 +312,7 @@ table(["network", "stem", "stage 1", "stage 2", "stage 3"], rows)
 # | stage 2 | 1, then 2 | 1 + 3 | $11 + 2 + 3 \cdot 4 = 25$ |
 # | stage 3 | 2, then 4 | 1 + 3 | $25 + 4 + 3 \cdot 8 = 53$ |
 #
-# The gradient of one pixel of the map says which pixels of the image it depends on. On a large image they are 53×53; an
-# image of CIFAR-10 is smaller than that.
+# The gradient of one pixel of the map agrees. An image of CIFAR-10 is smaller than 53×53.
 
 
 # %% tags=["hide-input"]
@@ -334,9 +333,9 @@ assert seen(networks["resnet20-small"], 128) == 53
 assert seen(networks["resnet20-small"], 32) == 32
 
 # %% [markdown]
-# So when EVA starts at the centre of the map, it starts from a vector that every pixel of the image can reach. To reach it is
-# not to count for much. {cite:t}`luo2016understanding` show that most of the gradient comes from a far smaller blob around the
-# middle, the *effective* receptive field. Here it is measured on a trained network.
+# So EVA's centre is a vector that every pixel of the image can reach. To reach it is not to count
+# for much. {cite:t}`luo2016understanding` show that most of the gradient comes from a far smaller
+# blob around the middle, the *effective* receptive field. Here it is, of a trained network.
 
 
 # %% tags=["hide-input"]
@@ -381,11 +380,11 @@ picture(
 )
 
 # %% [markdown]
-# The centre has seen everything, but mostly what lies near it. So the rings do order the image, if softly: they hide nothing
-# from the first looks, and those still see best where they look.
+# The centre has seen everything, but mostly what lies near it. So the rings do order the image, if
+# softly.
 
 # %% [markdown]
-# ## Parameters
+# ## EVA more than doubles the parameters
 #
 # By hand, the third stage of the small networks. Four 3×3 convolutions, the first from 32 to 64 channels, have
 # $9 \cdot 32 \cdot 64 + 3 \cdot 9 \cdot 64^2 = 129{,}024$ weights. Four attentions have
@@ -488,10 +487,10 @@ with torch.inference_mode():
 # (fourteen-layers)=
 # ## What breaks
 #
-# The name says 20 layers. Count them: one stem, two in each block, one classifier. Two blocks a stage make 14. Three
-# would make the 20 of {cite:t}`he2015deep`. Their Table 6 gives it about 0.27 million parameters and an error of 8.75 %. That is
-# an accuracy of 91.25 %, to the digit what Table 1 prints for its 14 layers. The paper does not say where its number comes
-# from. We build what Table 1 prints ([D9](#d9)). Only counting shows the difference.
+# The name says 20 layers. Count them: one stem, two in each block, one classifier. Two blocks a
+# stage make 14. Three would make the 20 of {cite:t}`he2015deep`. Their Table 6 gives it an error of
+# 8.75 %. That is an accuracy of 91.25 %, to the digit what Table 1 prints for its 14 layers. The
+# paper does not say where its number comes from. We build what Table 1 prints ([D9](#d9)).
 
 
 # %% tags=["hide-input"]
@@ -574,6 +573,7 @@ check([weights_of_bottleneck(width) for width in widths], expected)
 # %% [markdown]
 # ## In short
 #
-# The six networks differ in two places: what mixes the third stage, and what summarises the last map. They do not have equal
-# budgets. In the small networks EVA more than doubles the parameters, and self-attention about halves them. And the name says
-# 20 layers where the table makes 14; elsewhere its accuracy belongs to 20. Next: [how they are trained](train.ipynb).
+# The six networks differ in two places: what mixes the third stage, and what summarises the last
+# map. In the small networks EVA more than doubles the parameters, and self-attention about halves
+# them. And the name says 20 layers where the table makes 14. Next: [how they are
+# trained](train.ipynb).

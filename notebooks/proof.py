@@ -15,10 +15,10 @@
 # %% [markdown]
 # # What is tested and counted
 #
-# How do we know that the code is the equation? Accuracy does not tell: a network learns in spite of many mistakes. So each
-# equation has a test. Then each test was tested: we broke the code on purpose, and looked whether a test noticed. At the end
-# this page counts parameters and operations, because the paper makes a claim about both. Nothing here is proved in the
-# mathematician's sense.
+# How do we know that the code is the equation? Accuracy does not tell: a network learns in spite of
+# many mistakes. So each equation has a test. Then each test was tested: we broke the code on
+# purpose, and looked whether a test noticed. At the end this page counts parameters and operations,
+# about which the paper makes a claim.
 #
 # A *test* is a function that states a property and fails when the code does not have it. A *mutant* is the code with one
 # mistake put in on purpose.
@@ -68,9 +68,10 @@ def sentence(node_id):
 # %% [markdown]
 # ## The ledger
 #
-# Which code belongs to which item of the paper? The code named first says it as the paper does. Where there is a fast form, it
-# computes the same function with less time. The tests compare the first with plain loops over single numbers, and the fast
-# form with the first. The last column has the [choices](../book/departures.md) where the text is silent or not followed.
+# Which code belongs to which item of the paper? The code named first says it as the paper does; a
+# fast form computes the same with less time. The tests compare the first with plain loops over
+# single numbers, and the fast form with the first. The last column has our
+# [choices](../book/departures.md).
 
 # %% tags=["hide-input"]
 table(
@@ -91,8 +92,8 @@ table(
 # %% [markdown]
 # ## Mistakes that are caught
 #
-# A test that cannot fail shows nothing. So the suite also runs on wrong versions of the package. Each has one change, and
-# still runs. The test beside it must pass on the package as it is, and must fail on the changed one because of a wrong value.
+# The suite also runs on wrong versions of the package. The test beside each must pass on the
+# package as it is, and must fail on the wrong one because of a wrong value.
 
 # %% tags=["hide-input"]
 mutants = environment.root() / "tests" / "mutants.py"
@@ -105,9 +106,10 @@ table(
 # %% [markdown]
 # ## One mistake, seen
 #
-# Here is Eq. 2 with the softmax over the heads, where it should be over the window. Nothing fails: the shapes are right, no
-# weight is negative, and it could be trained. By hand: take two heads, and set all logits to zero. Each weight should be 1/9,
-# and is 1/2. Where all values are 1, the nine pixels of a window then add up to 9/2, and not to 1.
+# Here is Eq. 2 with the softmax over the heads, where it should be over the window. Nothing fails:
+# the shapes are right, and it could be trained. By hand, with two heads and all logits zero: each
+# weight should be 1/9, and is 1/2. Where all values are 1, a window then adds up to 9/2, and not to
+# 1.
 
 
 # %%
@@ -130,10 +132,10 @@ assert equations.local_attention(still, still, ones, 3)[0, 0, 0, 2, 2].isclose(t
 # %% [markdown]
 # ## Parameters and FLOPs
 #
-# The paper says (§5) that a visual attention layer needs fewer parameters and fewer FLOPs than a convolution. A FLOP is one
-# addition or multiplication. We count the equations as they are written, whatever code computes them, for one 32×32 image.
-# Counted are the products and sums of convolutions, linear layers, projections, logits and weighted sums. Softmax,
-# normalisation and other steps on single numbers are left out.
+# The paper says (§5) that a visual attention layer needs fewer parameters and fewer FLOPs than a
+# convolution. We count the equations as they are written, for one 32×32 image: the products and
+# sums of convolutions, linear layers, logits and weighted sums. Softmax, normalisation and other
+# steps on single numbers are left out.
 
 # %% tags=["hide-input"]
 image = torch.zeros(1, 3, 32, 32)
@@ -166,7 +168,7 @@ table(
 )
 
 # %% [markdown]
-# ## Does the claim hold?
+# ## Half of the claim holds
 
 # %% tags=["hide-input"]
 names = {row.name: row.model for row in TABLE_1} | {name: name for name in layers}
@@ -191,11 +193,11 @@ Markdown(f"Fewer of both: {held}. Not so: {failed}.")
 
 # %% [markdown]
 # (lighter-than-what)=
-# By hand: a $k \times k$ convolution has $k^2 c_{in} c_{out}$ weights. Relative attention has
-# $3\, c_{in} c_{out} + k\, c_{out}$, and the first term does not grow with $k$. EVA makes its first query by a 7×7
-# convolution, so it cannot be lighter than one. And what it replaces in the network is an average, which has no parameters at
-# all. A fairer rival for FLOPs is a 7×7 convolution that answers all 49 pixels of the map, with 49 times the work. Beside that
-# one EVA has fewer FLOPs, and still more parameters.
+# By hand: a $k \times k$ convolution has $k^2 c_{in} c_{out}$ weights. Relative attention has $3\,
+# c_{in} c_{out} + k\, c_{out}$, and the first term does not grow with $k$. EVA makes its first
+# query by a 7×7 convolution, so it cannot be lighter than one. And what it replaces is an average,
+# without any parameters. A 7×7 convolution that answers all 49 pixels of the map has 49 times the
+# work. Beside that one EVA has fewer FLOPs, and still more parameters.
 
 # %%
 assert cost["3×3 convolution"][0] == 3 * 3 * 64 * 64
@@ -229,7 +231,6 @@ check(answers, [1, 0])
 #     return torch.allclose(attention(q, k, ones, 3), ones)
 # ```
 #
-# A weighted sum of ones is the sum of the weights.
 #
 # </details>
 

@@ -56,15 +56,15 @@ close = torch.testing.assert_close
 #
 # The embedding $r_{a-i,\,b-j}$ joins two halves: one learned for the row offset $a-i$, one for the column offset $b-j$.
 #
-# An *embedding* is a vector that training chooses for each of a few cases, here for each offset. Its dot product with the
-# query is a bonus for looking in that direction.
+# An *embedding* is a vector that training chooses, here one for each offset. Its dot product with
+# the query is a bonus for looking in that direction.
 
 # %% tags=["hide-input"]
 symbols("Eq. 3")
 
 # %% [markdown]
-# `half` is $c/2$, half of a head's channels. A window around its query reaches the offsets
-# $-\lfloor k/2 \rfloor \dots \lfloor k/2 \rfloor$. There are $k$ of them, and the tables hold $k$ ([D2](#d2)).
+# `half` is $c/2$, half of a head's channels. A window reaches the offsets $-\lfloor k/2 \rfloor
+# \dots \lfloor k/2 \rfloor$, and the tables hold these $k$ ([D2](#d2)).
 
 # %% [markdown]
 # ## By hand
@@ -123,9 +123,9 @@ picture(
 # %% [markdown]
 # ## The layer
 #
-# The module holds the projections and the two tables. $W_Q$, $W_K$ and $W_V$ read all input channels ([D3](#d3)).
-# With `stride=2` only every second pixel has a query, in rows and in columns; keys and values stay complete. With
-# `fast = False` the layer computes the equation as it is written; the faster form is held to it by [tests](proof.ipynb).
+# $W_Q$, $W_K$ and $W_V$ read all input channels ([D3](#d3)). With `stride=2` only every second
+# pixel has a query, in rows and in columns. With `fast = False` the layer computes the equation as
+# it is written; [tests](proof.ipynb) hold the faster form to it.
 
 # %%
 source(RelativeSelfAttention)
@@ -145,9 +145,8 @@ layers = {"attention": layer, "convolution": nn.Conv2d(64, 64, 3, bias=False)}
 # %% [markdown]
 # ## Fixed weights, changing weights
 #
-# Here is the difference from a convolution, in two trained networks. The last convolution of a ResNet-20 small has the same
-# weights wherever its window lies. The last attention of a SANet-20 small, in the same place of its network, weighs each window
-# anew.
+# The last convolution of a trained ResNet-20 small has the same weights wherever its window lies.
+# The last attention of a SANet-20 small, in the same place of its network, weighs each window anew.
 
 # %% tags=["hide-input"]
 from evalib import load_pretrained, trace_windows
@@ -172,9 +171,9 @@ picture(
 # %% [markdown]
 # ## Any window
 #
-# The last attention of a trained SANet-20 small, on four test images. Choose a head and a query: each cell has its row and
-# column offset, its logit of content, its logit of position, and what the softmax makes of their sum. At the border the
-# window is cut. Weights say from where a layer takes its values, and [hardly what its answer hangs on](where-it-counts).
+# The same attention on four test images. Choose a head and a query: each cell has its logit of
+# content, its logit of position, and what the softmax makes of their sum. Weights say from where a
+# layer takes its values, and [hardly what its answer hangs on](where-it-counts).
 
 # %% tags=["hide-input"]
 from evalib.pages import explorer
@@ -191,9 +190,9 @@ captioned(
 # With $r = 0$, Eq. 3 is Eq. 2. The weights still sum to one, borders included. And a mirrored map, for which Eq. 2 gives
 # the mirrored output, now gets a different one.
 #
-# Inside the image the layer is equivariant to translation, as a convolution is. The paper says that it gains this by its
-# relative positions (§2.2). More exactly, it keeps it. Eq. 2 has it already. An embedding of the place in the image,
-# instead of the offset, would lose it.
+# Inside the image the layer is equivariant to translation, as a convolution is. The paper says that
+# it gains this by its relative positions (§2.2). It rather keeps it: Eq. 2 has it already, and an
+# embedding of the place in the image would lose it.
 
 # %% tags=["hide-input"]
 q, k, v = torch.randn(3, 2, 4, 8, 5, 6)
@@ -228,9 +227,8 @@ assert not torch.allclose(turned, relative_attention(q, k, v, rows, cols))
 # %% [markdown]
 # ## What breaks
 #
-# Swap the two tables. Shapes fit, the weights sum to one, Eq. 3 with $r = 0$ is still Eq. 2, and a network would train.
-# The example worked by hand notices. With one row of pixels the column embeddings no longer matter, so the output is
-# the plain mean of each window.
+# Swap the two tables. Shapes fit, the weights sum to one, and a network would train. The example
+# worked by hand notices: with one row of pixels the output is the plain mean of each window.
 
 # %%
 q, k = torch.ones(1, 1, 2, 1, 3), torch.zeros(1, 1, 2, 1, 3)
@@ -267,7 +265,6 @@ check(position_logits(query, rows, cols), einsum(query, r, "c, c a b -> a b"))
 #     return row[:, None] + column[None, :]
 # ```
 #
-# The package's fast form does the same, and never builds $r$.
 #
 # </details>
 
@@ -295,14 +292,14 @@ check(shifted, v[..., :-1])
 # column_embeddings = [20.0, 0.0, 0.0]
 # ```
 #
-# The same row wins among the rows, the column to the left among the columns. The convolution with a single 1 at this
-# place does it exactly; attention only as nearly as the logits are large.
+# A convolution with a single 1 at this place does it exactly; attention only as nearly as the
+# logits are large.
 #
 # </details>
 
 # %% [markdown]
 # ## In short
 #
-# Each logit of content gets a logit of position added, a row part plus a column part. With it the layer can tell left from
-# right and copy a neighbour. Inside the image it stays equivariant to translation. From $k = 3$ on it still has fewer
-# parameters than a convolution of the same extent. Next: the same equation with [one query and four rings](eva.ipynb).
+# To each logit of content a logit of position is added, a row part plus a column part. With it the
+# layer can tell left from right and copy a neighbour. Inside the image it stays equivariant to
+# translation. Next: the same equation with [one query and four rings](eva.ipynb).

@@ -15,9 +15,10 @@
 # %% [markdown]
 # # Report
 #
-# Which of the paper's claims hold, and how do we know? This page follows the headings of the ML Reproducibility Challenge
-# {cite}`pineau2021improving`. Its numbers are read from records, measured on recorded weights, or counted, when the page is built.
-# What was not run shows a dash, or says so. Whether EVA helps stands on [the first page](intro.ipynb).
+# Which of the paper's claims hold, and how do we know? This page follows the headings of the ML
+# Reproducibility Challenge {cite}`pineau2021improving`. Its numbers are read from records, measured
+# on recorded weights, or counted, when the page is built. Whether EVA helps stands on [the first
+# page](intro.ipynb).
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -78,14 +79,14 @@ Markdown(
 # %% [markdown]
 # ## Scope of reproducibility
 #
-# The paper makes two kinds of claims that we can test. On CIFAR-10 EVANet is more accurate than SANet, and SANet than ResNet, in a
-# small and in a large width (Table 1). And visual attention layers need fewer parameters and FLOPs than convolutions, but more
-# wall-clock time (§4.1, §5). We rebuilt the networks from the text. [Departures](../book/departures.md) lists each place where it
-# is silent or not followed, with our choice and others.
+# The paper makes two kinds of claims that we can test. On CIFAR-10 EVANet is more accurate than
+# SANet, and SANet than ResNet, in a small and in a large width (Table 1). And visual attention
+# layers need fewer parameters and FLOPs than convolutions, but more wall-clock time (§4.1, §5). We
+# rebuilt the networks from the text; [Departures](../book/departures.md) lists our choices.
 #
-# Three further claims no run of ours can judge: that convolutions in deep layers lose what earlier ones found (§1); that EVA finds
-# symmetries and evidence (§3.2; the layer [can](idea-at-work)); and that it generalises better beyond the test accuracy on
-# CIFAR-10 (§3.2).
+# Three further claims no run of ours can judge: that convolutions in deep layers lose what earlier
+# ones found (§1); that EVA finds symmetries and evidence (§3.2; the layer [can](idea-at-work));
+# that it generalises better (§3.2).
 #
 # ## The claims, one by one
 
@@ -107,17 +108,16 @@ folded(
 )
 
 # %% [markdown]
-# Some claims need no run: parameters can be counted, and some properties follow from how the parts are made. Here EVA is held
-# against a 7×7 convolution that reads the map once, because it contains one. Beside a convolution that answers all 49 pixels it
-# has [fewer FLOPs](lighter-than-what).
+# Some claims need no run: parameters can be counted, and some properties follow from how the parts
+# are made. EVA contains a 7×7 convolution that reads the map once, so it is held against one.
+# Beside a convolution that answers all 49 pixels it has [fewer FLOPs](lighter-than-what).
 
 # %% tags=["hide-input"]
 Markdown(claims.markdown(counted))
 
 # %% [markdown]
-# One number of the paper stands in another paper too. Its ResNet-20 small has [2, 2, 2] blocks, so [14 layers](fourteen-layers),
-# and 91.25 %. {cite:t}`he2015deep` give an error of 8.75 %, which is the same accuracy, for a deeper network with [3, 3, 3] blocks
-# (their Table 6). So the baseline may be a published number of another network. The paper does not say.
+# The paper's 91.25 % for ResNet-20 small may be [a published number of another
+# network](fourteen-layers). The paper does not say.
 #
 # ## Methodology
 #
@@ -131,17 +131,18 @@ Markdown(claims.markdown(counted))
 # | precision | 32 bits on a CPU, unless asked otherwise; on a GPU bfloat16 in the forward pass, but for EVA, over weights of 32 bits ([D13](#d13)); in seed 0 of the letter EVA too |
 # | repetition | a seed sets first weights, order and augmentation; the split and the test set are the same in all runs |
 #
-# [Training](train.ipynb) is the notebook of a run, and [Running it](../book/running.md) has the command for each number.
+# [Running it](../book/running.md) has the command for each number.
 #
 # ## Results
 #
-# [Table 1](table1.ipynb) has a page of its own, and so has [the collapse](collapse.ipynb). Here is what else was asked.
+# [Table 1](table1.ipynb) and [the collapse](collapse.ipynb) have pages of their own.
 #
 # ### What a change is worth
 #
-# Each experiment is a network of Table 1 with one thing changed. An *ablation* takes a part away or changes it. A *control* rules
-# out another reason for a difference. Its effect is its accuracy minus that of the row that it changes;
-# of the rows `…-test-curve`, that of the best epoch by the test set minus that of the last.
+# Each experiment is a network of Table 1 with one thing changed. An *ablation* takes a part away or
+# changes it. A *control* rules out another reason for a difference. Its effect is its accuracy
+# minus that of the row that it changes. Of the rows `…-test-curve` it is the best epoch by the test
+# set minus the last.
 
 # %% tags=["hide-input"]
 chance = statistics.noise(runs)
@@ -184,10 +185,11 @@ if effects and chance:
     )
 
 # %% [markdown]
-# The accuracies of seeds 0, 1 and 2 are taken as a network's mean plus a seed's effect plus noise. What least squares leave over, of
-# all networks together, is the deviation $s$; networks of which a run collapsed are left out. A difference over $n$ common seeds
-# has the standard error $s \sqrt{2/n}$. Effects are shown, and not tested: only the paper's six differences and our two controls
-# are. The short runs of the tier `quick` explain nothing, and have no interval.
+# The accuracies of seeds 0, 1 and 2 are taken as a network's mean plus a seed's effect plus noise.
+# What least squares leave over, of all networks together, is the deviation $s$; networks of which a
+# run collapsed are left out. A difference over $n$ common seeds has the standard error $s
+# \sqrt{2/n}$. Only the paper's six differences and our two controls are tested. The short runs of
+# the tier `quick` have no interval.
 
 # %% tags=["hide-input"]
 folded("All changes, run or not", Markdown(tables.ablations_markdown(changed)))
@@ -204,8 +206,7 @@ folded(
 # - `resnet20-small-mlp` has global average pooling and a two-layer network whose hidden width gives EVA's number of
 #   parameters. If EVANet is ahead of it, parameters alone do not explain the lead.
 # - `evanet20-small-query-alone` has the 7×7 convolution and the feed-forward network of EVA's first query, and no attention.
-# - `evanet20-small-letter-…` is a change of EVA exactly as in the text. It ran before a variant was chosen, and is held against the
-#   letter.
+# - `evanet20-small-letter-…` is a change of the letter, and is held against it.
 # - `evanet20-small-scaled-no-recall` loses the first query as well. The first look has one key, whose weight is 1 whatever the query is,
 #   and only the 1D attentions would read $q_0$ again. The same holds for the last look of the reversed rings.
 # - `evanet20-small-scaled-unpadded` reaches 7×7 by a stride of 2 without padding, so that EVA crops nothing.
@@ -220,7 +221,6 @@ folded(
 #
 # ### Is it the parameters, or the attention?
 #
-# Networks with nearly the same backbone, against each other:
 
 # %% tags=["hide-input"]
 pairs = [
@@ -247,8 +247,8 @@ for one, other in pairs:
 table(["difference", "points", "common seeds", "tier"], lines)
 
 # %% [markdown]
-# The first page's answer needs two of these, EVANet minus the query alone and minus the MLP, on the full schedule. Short runs decide
-# nothing.
+# The first page's answer needs two of these, EVANet minus the query alone and minus the MLP, on the
+# full schedule.
 
 # %% [markdown]
 # (the-networks-overfit)=
@@ -308,7 +308,8 @@ Markdown(
 # %% [markdown]
 # ### What a choice of the epoch is worth
 #
-# We report the last epoch. How much better is the best one? By the validation set, and by the test set where the row may read it:
+# We report the last epoch. How much better is the best one, by the validation set, and by the test
+# set where the row may read it?
 
 # %% tags=["hide-input"]
 chosen = []
@@ -326,12 +327,12 @@ table(heads, chosen) if chosen else Markdown("Neither was run.")
 
 # %% [markdown]
 # (what-it-reads)=
-# ### What a trained EVA reads
+# ### A trained EVA reads the ring of 8 most
 #
-# Does it look at all four rings, and does it matter? Two measures answer. *Pixels in effect* says how many pixels share a look's
-# weight. It is $e^H$, with $H$ the entropy of the weights: $m$ equal weights give $m$, one weight alone gives 1. The second measure
-# is an intervention: one vector, $q_0$ or a look, is taken from an image of another class. If no prediction changes, what this
-# vector says about its image does not count.
+# *Pixels in effect* says how many pixels share a look's weight. It is $e^H$, with $H$ the entropy
+# of the weights: $m$ equal weights give $m$, one weight alone gives 1. A second measure is an
+# intervention: one vector, $q_0$ or a look, is taken from an image of another class. If no
+# prediction changes, what this vector says about its image does not count.
 
 # %% tags=["hide-input"]
 measured = sorted(reading.find_readings(), key=lambda pair: -pair[1]["right"])
@@ -442,9 +443,10 @@ Markdown(
 # (where-it-counts)=
 # ### Where it looks is hardly where it counts
 #
-# A look's weights say from which pixels it took its values. Do they also say which part of the picture the answer hangs on? For
-# each of the 49 vectors we hide the part of the picture under it, and note how far the score of the answer falls. If the weights
-# told what counts, hiding a pixel with more weight would cost more.
+# A look's weights say from which pixels it took its values. Do they say which part of the picture
+# the answer hangs on? For each of the 49 vectors we hide the part of the picture under it, and note
+# how far the score of the answer falls. If the weights told what counts, a pixel with more weight
+# would cost more.
 
 # %% tags=["hide-input"]
 images = load_data("subset").test_images[::10]
@@ -505,15 +507,14 @@ Markdown(
 )
 
 # %% [markdown]
-# This is known of attention in general. {cite:t}`jain2019attention` replaced weights by very different ones without changing the
-# output; {cite:t}`wiegreffe2019attention` show that weights may be informative all the same, depending on the question. In EVA
-# there is a plain reason: each vector has seen more of the picture than the pixels under it, and $q_0$ reads the whole map before
-# any look is taken.
+# {cite:t}`jain2019attention` replaced weights by very different ones without changing the output;
+# {cite:t}`wiegreffe2019attention` show that weights may be informative all the same, depending on
+# the question. In EVA there is a plain reason: each vector has seen more of the picture than the
+# pixels under it, and $q_0$ reads the whole map.
 #
 # ### Seeds that were run again
 #
-# Of each seed the first run counts, so that nobody can choose one by its result. Reruns show how closely a run repeats itself with
-# another commit or on another machine.
+# Of each seed the first run counts, so that nobody can choose one by its result.
 
 # %% tags=["hide-input"]
 again = []
@@ -529,14 +530,14 @@ folded("Seeds that were run more than once", table(heads, again))
 # %% [markdown]
 # ## What was easy, and what was difficult
 #
-# Easy were the equations: they are a few lines each, and plain loops check them. The backbone, the augmentation and the optimiser are
-# those of other papers. The data are one public set with a checksum.
+# Easy were the equations, a few lines each. The backbone, the augmentation and the optimiser are
+# those of other papers, the data one public set.
 #
-# Difficult was what the text leaves out. It gives neither the schedule nor the number of epochs. It does not say how far a SANet's
-# attention reaches and how many heads it has, what surrounds an attention, or how 8×8 becomes 7×7. It prints [2, 2, 2] blocks
-# under a name that means [3, 3, 3]. The published code answers most of this, but it
-# [departs from the text](../book/departures.md) in as many places, and picks the epoch by the test set. Several of the paper's gaps
-# are below one point, and none of its numbers comes with a spread.
+# Difficult was what the text leaves out. It gives neither the schedule nor the number of epochs. It
+# does not say how far a SANet's attention reaches and how many heads it has, what surrounds an
+# attention, or how 8×8 becomes 7×7. It prints [2, 2, 2] blocks under a name that means [3, 3, 3].
+# The published code answers most of this, but it [departs from the text](../book/departures.md) in
+# as many places, and picks the epoch by the test set.
 #
 # ## Communication with the author
 #
@@ -545,9 +546,9 @@ folded("Seeds that were run more than once", table(heads, again))
 # (compute)=
 # ## Compute
 #
-# Training and validation in all records, reruns too. Each run counts its median epoch times the number of its epochs, so that an
-# epoch in which the machine slept does not count. A run on a CPU counts once, whatever its number of threads. Runs that shared a
-# device share its time.
+# Training and validation in all records, reruns too: the median epoch times the number of epochs. A
+# run on a CPU counts once, whatever its number of threads. Runs that shared a device share its
+# time.
 
 # %% tags=["hide-input"]
 hours, number = defaultdict(float), Counter()
@@ -573,7 +574,7 @@ table(["tier", "device", "unit", "runs", "hours"], lines) if lines else Markdown
 # %% [markdown]
 # ## Limits
 #
-# - A claim on accuracies is judged on the full schedule alone. Shorter runs show what happened, and prove nothing.
+# - A claim on accuracies is judged on the full schedule alone.
 # - All runs use one data set, one split and one schedule. {cite:t}`bouthillier2021accounting` show that the draw of the data moves
 #   results more than the seed does. Our intervals cover the seed only.
 # - The intervals assume that accuracies over seeds are normal, with one spread for all networks.
@@ -589,7 +590,7 @@ table(["tier", "device", "unit", "runs", "hours"], lines) if lines else Markdown
 # - The compiled runs of commit 9356dde may have computed EVA's gradients in 16 bits, not in 32 ([D13](#d13)). And a seed whose weights
 #   were drawn while another run compiled may have begun from others than its own. Both faults are mended. Which runs they met, no
 #   record tells.
-# - Time depends on the device and on what else it does. Only pairs on one device are compared.
+# - Times are compared in pairs on one device alone.
 #
 # ## In short
 

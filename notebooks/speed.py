@@ -15,10 +15,11 @@
 # %% [markdown]
 # # Where the time of a step goes
 #
-# How near is a training step to what the hardware can do? A step has to compute and to move data. Computing takes at least its
-# floating-point operations (FLOPs) over the rate of a large matrix product. Moving takes at least its bytes over the rate of a
-# large copy. The larger of the two times is the *floor*. All times are read from records in `results/benchmarks`. Those of the CPU
-# are made by `make bench`, those of the GPU by scripts with the same functions. A device that has no record does not appear.
+# How near is a training step to what the hardware can do? Computing takes at least its
+# floating-point operations (FLOPs) over the rate of a large matrix product. Moving data takes at
+# least its bytes over the rate of a large copy. The larger of the two times is the *floor*. All
+# times are read from records in `results/benchmarks`. Those of the CPU are made by `make bench`,
+# those of the GPU by scripts with the same functions.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -54,17 +55,17 @@ def milliseconds(seconds):
 # %% [markdown]
 # ## The step
 #
-# The images stay on the device as bytes. One step augments a batch, computes the scores and the loss (*forward*), then the
-# gradients (*backward*), and updates the weights. Nothing in it waits for the device. On a GPU the forward pass computes in
-# bfloat16, numbers of 16 bits, but for EVA. Weights are kept in 32 bits.
+# The images stay on the device as bytes. One step augments a batch, computes the scores and the
+# loss (*forward*), then the gradients (*backward*), and updates the weights. On a GPU the forward
+# pass computes in bfloat16, numbers of 16 bits, but for EVA.
 
 # %%
 source(step.eager_step)
 
 # %% [markdown]
-# On a GPU each operation is started by a *launch*. A step of these small networks has hundreds of short operations, and the launches
-# would take longer than the work. So on CUDA, the interface of NVIDIA's GPUs, the function is captured once as a graph. Each later
-# step is one launch. The learning rate is a tensor, so that a replay reads it anew.
+# On a GPU each operation is started by a *launch*. A step of these small networks has hundreds of
+# short operations, and the launches would take longer than the work. So on CUDA, the interface of
+# NVIDIA's GPUs, the function is captured once as a graph. Each later step is one launch.
 
 # %%
 source(step.captured)
@@ -95,15 +96,15 @@ table(
 )
 
 # %% [markdown]
-# The DataLoader has two workers and torchvision's transforms. The augmentation is the same, and both were timed in the same run.
+# The DataLoader has two workers and torchvision's transforms.
 
 # %% [markdown]
 # ## Milliseconds a step, batch of 150
 #
-# Three forms of a step are compared. "Eager NCHW" is the usual loop: operation by operation, on tensors stored channel by channel,
-# on a batch that is already augmented. "Forward, backward, optimiser" is ours without augmentation, on tensors stored pixel by
-# pixel. "evalib" is our whole step. On a GPU it is captured, or compiled first by `torch.compile`, which joins short operations,
-# and then captured.
+# "Eager NCHW" is the usual loop: operation by operation, on tensors stored channel by channel, on a
+# batch that is already augmented. "Forward, backward, optimiser" is ours without augmentation, on
+# tensors stored pixel by pixel. "evalib" is our whole step. On a GPU it is captured, or compiled
+# first by `torch.compile`, which joins short operations, and then captured.
 
 # %% tags=["hide-input"]
 FORMS = (
@@ -199,13 +200,13 @@ for b in [b for b in benchmarks if b.get("counted")][:1]:
 # %% [markdown]
 # ## The missing kernel
 #
-# "Although the number of parameters and the number of FLOPs needed by a visual attentional layers are less than a
-# traditional convolutional layer, resulting wall-clock time of training these models is much higher", the paper ends (§5). The
-# reason that it names, after {cite:t}`ramachandran2019standalone`, is that attention has no optimised *kernels*, as the routines
-# of a device are called.
+# "Resulting wall-clock time of training these models is much higher", the paper ends (§5). The
+# reason that it names, after {cite:t}`ramachandran2019standalone`, is that attention has no
+# optimised *kernels*, as the routines of a device are called.
 #
-# The literal form of Eq. 3 gathers the window of each query: k² keys and as many values, where a map holds one of each.
-# This is how much memory the windows alone take, in one layer of 64 channels on an 8×8 map, for 150 images in bf16:
+# The literal form of Eq. 3 gathers the window of each query: k² keys and as many values. This is
+# how much memory the windows take, in one layer of 64 channels on an 8×8 map, for 150 images in
+# bf16:
 
 # %% tags=["hide-input"]
 for k in (3, 7):
@@ -217,11 +218,12 @@ for k in (3, 7):
     )
 
 # %% [markdown]
-# A kernel need not gather. A GPU runs thousands of *programs* at a time. Ours takes the queries of one tile of one image and head.
-# It reads each pixel that they see once, and keeps logits and weights on the chip. The logits $q^\top k$ of tile and pixels are one
-# matrix product. The logits $q^\top r$ take only $2k$ numbers a query, because $r$ joins a row half and a column half. What is
-# outside a window gets $-\infty$. The softmax is that of the pixels so far, and is corrected as more come, so a map of any size
-# fits. This is the forward pass of Eq. 3 in Triton. `spots`, `vectors` and `tables` read memory, and `softmax_logits` is the sum in
+# A kernel need not gather. A GPU runs thousands of *programs* at a time. Ours takes the queries of
+# one tile of one image and head. It reads each pixel that they see once, and keeps logits and
+# weights on the chip. The logits $q^\top k$ of tile and pixels are one matrix product. The logits
+# $q^\top r$ take only $2k$ numbers a query, because $r$ joins a row half and a column half. The
+# softmax is that of the pixels so far, and is corrected as more come. This is the forward pass of
+# Eq. 3 in Triton. `spots`, `vectors` and `tables` read memory, and `softmax_logits` is the sum in
 # Eq. 3's softmax:
 
 # %% tags=["hide-input"]
@@ -235,15 +237,14 @@ display(
 )
 
 # %% [markdown]
-# The backward pass computes each weight again, from the logarithm of its denominator, `lse`. Each tile of keys has a program of its
-# own too, so that no two programs add to one number. [Tests](proof.ipynb) run both passes on a CPU, in Triton's interpreter,
-# against the literal form.
+# The backward pass computes each weight again, from the logarithm of its denominator, `lse`.
+# [Tests](proof.ipynb) run both passes on a CPU, in Triton's interpreter, against the literal form.
 
 # %% [markdown]
 # ## Attention against convolution
 #
-# How long does a whole layer take, forward and backward? Times are shown over that of the literal einops form. All formulations of a
-# panel were timed in turn, in one process. On a CPU there is no kernel; there `fast` works on whole maps.
+# How long does a whole layer take, forward and backward? Times are over that of the literal einops
+# form. On a CPU there is no kernel; there `fast` works on whole maps.
 
 
 # %% tags=["hide-input"]
@@ -373,11 +374,11 @@ if "measured" in trained:
 # (still-better)=
 # ## What a convolution still does better
 #
-# At stride 1 attention has fewer FLOPs, most of them in its projections. At stride 2 it has more, because keys and values are
-# projected at every pixel. It also moves more data: it writes three maps, q, k and v, and reads them again, where a convolution
-# reads one. And it computes more than it needs. Where the window is small, most products of a tile with its pixels lie outside
-# a query's window; a convolution computes none that is not wanted. Here are FLOPs and fewest bytes of a forward and backward pass,
-# counted without parameters, and the rates reached:
+# At stride 1 attention has fewer FLOPs, most of them in its projections. At stride 2 it has more,
+# because keys and values are projected at every pixel. It also moves more data: it writes three
+# maps, q, k and v, and reads them again, where a convolution reads one. And where the window is
+# small, most products of a tile with its pixels lie outside a query's window. Here are FLOPs and
+# fewest bytes of a forward and backward pass, counted without parameters, and the rates reached:
 
 # %% tags=["hide-input"]
 SHEET = {"NVIDIA H200": (989e12, 4.8e12)}
@@ -450,7 +451,6 @@ if gpu.get("device") in SHEET:
 # %% [markdown]
 # ## In short
 #
-# The literal form of an equation is for reading. The fast form computes the same in a fraction of the time. Is attention still
-# slower than a convolution, as the paper laments? With a large window it is not: a kernel that gathers nothing is the faster layer.
-# With a small window it is, in all cases but one, 256 channels in and out, where the two are level. There the convolution moves a
-# quarter of the bytes or fewer. Fewer FLOPs are not less time.
+# Is attention still slower than a convolution, as the paper laments? With a large window it is not:
+# a kernel that gathers nothing is the faster layer. With a small window it is, in all cases but
+# one, 256 channels in and out, where the two are level. Fewer FLOPs are not less time.

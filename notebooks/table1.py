@@ -15,10 +15,10 @@
 # %% [markdown]
 # # Table 1
 #
-# Are our accuracies those of the paper? The paper claims an order: EVANet above SANet above ResNet, in both widths. Our
-# accuracies are read from *records*: files that a run writes at its end, and that nobody edits. *Accuracy* is the share of test
-# images whose highest score is that of the right class. Whether EVA helps, and how sure that is, stands on
-# [the first page](intro.ipynb).
+# Are our accuracies those of the paper? The paper claims an order: EVANet above SANet above ResNet,
+# in both widths. Our accuracies are read from *records*: files that a run writes at its end, and
+# that nobody edits. *Accuracy* is the share of test images whose highest score is that of the right
+# class. Whether EVA helps stands on [the first page](intro.ipynb).
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -57,10 +57,10 @@ picture(
 # %% [markdown]
 # ## The table
 #
-# Only runs at the tier `paper`, all of CIFAR-10 for 150 epochs, may stand beside the paper's numbers. The paper gives one number a
-# network, and neither a seed nor an epoch nor a device. A dash means that there is no record at this tier: the network was not
-# run, or was stopped. Below the table stands what is known of such runs; one of them left no more than a sentence, because its
-# lines were not kept.
+# Only runs at the tier `paper`, all of CIFAR-10 for 150 epochs, may stand beside the paper's
+# numbers. The paper gives one number a network, and neither a seed nor an epoch nor a device. A
+# dash means that there is no record at this tier. Below the table stands what is known of runs that
+# were stopped.
 
 # %% tags=["hide-input"]
 full = tables.table(tiers=("paper",))
@@ -68,20 +68,18 @@ assert [row["experiment"] for row in full][: len(TABLE_1)] == [row.name for row 
 Markdown(tables.markdown(full))
 
 # %% [markdown]
-# Behind an EVANet stands its variant. *Letter* is EVA exactly as in the text. *Scaled* has its logits divided by a constant, and
-# was [chosen by a rule](the-choice). Of the large networks [another page](the-large-network) tells.
+# *Letter* is EVA exactly as in the text. *Scaled* has its logits divided by a constant, and was
+# [chosen by a rule](the-choice). Of the large networks [another page](the-large-network) tells.
 #
-# One of the paper's numbers is odd: 91.25 % for ResNet-20 small, a network of 14 layers here. {cite:t}`he2015deep` report the very
-# same number, to the digit, for a ResNet-20 with 20 layers ([D9](#d9)). If the paper took it from there, its first row was not
-# run, and the gaps to it compare two different setups.
+# The paper's 91.25 % for ResNet-20 small may be [a published number of another
+# network](fourteen-layers). Then the gaps to it compare two setups.
 #
-# Minutes count training and validation: the median epoch, times the number of epochs. So an epoch in which the machine slept or
-# was busy does not distort them. [The times of the epochs](the-records) show where that happened.
+# Minutes count training and validation: the median epoch, times the number of epochs.
 #
 # ### Short runs
 #
-# At the tier `quick` the networks train for a tenth of the epochs, and have not finished learning. These rows show how the
-# networks begin. They decide nothing.
+# At the tier `quick` the networks train for a tenth of the epochs, and have not finished learning.
+# They decide nothing.
 
 # %% tags=["hide-input"]
 begun = [row for row in tables.table(tiers=("quick",)) if row["seeds"]]
@@ -103,13 +101,13 @@ table(
 # \mathrm{SE}(p) = \sqrt{p\,(100 - p) / m}
 # $$ (eq-binomial)
 #
-# By hand: 90 % of 10,000 images gives $\sqrt{90 \cdot 10 / 10000} = 0.3$. The difference of two networks has about the root of the
-# sum of both squares: for two such networks $\sqrt{0.3^2 + 0.3^2} \approx 0.42$. A gap of one or two standard errors can be
-# chance.
+# By hand: 90 % of 10,000 images gives $\sqrt{90 \cdot 10 / 10000} = 0.3$. For the difference of two
+# such networks it is about $\sqrt{0.3^2 + 0.3^2} \approx 0.42$. A gap of one or two standard errors
+# can be chance.
 #
-# Now hold the paper's gaps and ours against the same ruler. The error covers the draw of the test images alone; the luck of the
-# seed comes on top. (The networks share their test images, and a finer test would use that. The paper's predictions are not
-# published.)
+# Now hold the paper's gaps and ours against this ruler. It covers the draw of the test images
+# alone; the luck of the seed comes on top. (The networks share their test images. A finer test
+# would use that, but the paper's predictions are not published.)
 
 # %% tags=["hide-input"]
 TEST_IMAGES = 10_000
@@ -133,9 +131,10 @@ Markdown(
 # (the-records)=
 # ## The records
 #
-# One line per run. The commit is that of the code that ran. The seconds are those of the median epoch, with the fastest and the
-# slowest epoch in brackets. Where these lie far apart, or where several runs shared the device, the minutes do not measure speed.
-# The precision is that of the network without EVA. Early records do not hold it, and a run on two devices had two.
+# One line per run. The seconds are those of the median epoch, with the fastest and the slowest in
+# brackets. Where these lie far apart, or where several runs shared the device, the minutes do not
+# measure speed. The precision is that of the network without EVA; early records do not hold it, and
+# a run on two devices had two.
 
 # %% tags=["hide-input"]
 runs = load_records()
@@ -152,7 +151,7 @@ table([*lines[0]], [line.values() for line in lines]) if lines else Markdown(
 #
 # ## The curves
 #
-# The networks of one size together, a line a seed. The curves jump where the learning rate falls.
+# The curves jump where the learning rate falls.
 
 
 # %% tags=["hide-input"]
@@ -237,8 +236,8 @@ check(excess(accuracies), (accuracies.amax(dim=1) - 92).mean())
 #     return accuracies.max(dim=1).values.mean() - 92
 # ```
 #
-# In truth all epochs share one test set, and neighbouring epochs resemble one another. So the excess is smaller. The rows
-# `…-test-curve` of the [report](report.ipynb) ask how large.
+# In truth all epochs share one test set, and neighbouring epochs resemble one another. So the
+# excess is smaller.
 #
 # </details>
 

@@ -15,20 +15,21 @@
 # %% [markdown]
 # # Training one network of Table 1
 #
-# How is a row of the table made? The network's weights are drawn at random and changed in small steps until its answers
-# fit the training images; then the test images say how good it is. This page does that for one row, for two epochs on a small
-# subset, and then looks at [the same network after 150 epochs](trained-for-longer).
+# How is a row of the table made? A network's weights are drawn at random and changed in small steps
+# until its answers fit the training images. Then the test images say how good it is. This page does
+# that for two epochs on a small subset, and then looks at [the same network after
+# 150](trained-for-longer).
 #
-# The page is also the template of every run. The program papermill fills in the parameters below; the cells after them train
-# the network, show what it learned, and write its *record*, a file with everything that decided the run and all that it
-# gave.
+# The page is also the template of every run. The program papermill fills in the parameters below.
+# The cells after them train the network and write its *record*, a file with what decided the run
+# and what it gave.
 #
 # ```
 # papermill notebooks/train.ipynb out.ipynb -k python3 -p experiment evanet20-small -p seeds "0 1"
 # ```
 #
-# A *checkpoint*, the state of the run on disk, is written after each epoch. A run that was stopped goes on from its last one
-# when the same parameters are given again.
+# A *checkpoint*, the state of the run on disk, is written after each epoch. With the same
+# parameters a stopped run goes on from its last one.
 
 # %% tags=["hide-input"]
 import importlib.util
@@ -72,13 +73,15 @@ _before = dict(globals())
 # %% [markdown]
 # ## Parameters
 #
-# `experiment` is a row of `evalib.TABLE_1`, or one of `evalib.ABLATIONS`, which have one thing changed. `seed` is the number that all random draws of a run
-# follow from: first weights, order of the images, augmentation. `seeds`, such as `"0 1 2"`, makes several runs instead: on a
-# GPU in turn, a step each, elsewhere one after the other. An *epoch* is one pass over the training images. `tier`
-# says how much is run: `smoke` takes the bundled subset and two epochs, `quick` the full data set and a short schedule,
-# `paper` the full data set and the full schedule. `epochs` overrides the tier's number, `precision` is "bf16" or "float32", numbers of 16 or 32 bits
-# (by default bf16 on a GPU that computes in it), `module` a Python file that registers rows of your own, and `out` the directory
-# where the record goes.
+# `experiment` is a row of `evalib.TABLE_1`, or one of `evalib.ABLATIONS`, which have one thing
+# changed. `seed` is the number that all random draws follow from: first weights, order of the
+# images, augmentation. `seeds`, such as `"0 1 2"`, makes several runs instead: on a GPU in turn, a
+# step each, elsewhere one after the other. An *epoch* is one pass over the training images. `tier`
+# says how much is run: `smoke` takes the bundled subset and two epochs, `quick` the full data set
+# and a short schedule, `paper` the full data set and the full schedule. `epochs` overrides the
+# tier's number, `precision` is "bf16" or "float32", numbers of 16 or 32 bits (by default bf16 on a
+# GPU that computes in it), `module` a Python file that registers rows of your own, and `out` the
+# directory where the record goes.
 
 # %% tags=["parameters"]
 experiment = "evanet20-small"
@@ -97,8 +100,7 @@ runs
 # %% [markdown]
 # ## What is trained
 #
-# Stem, three stages of BasicBlocks, a summary of the last map (global average pooling, or EVA), and a linear
-# classifier.
+# Stem, three stages, a summary of the last map (mean or EVA), and a linear classifier.
 
 # %% tags=["hide-input"]
 network = evalib.build(experiment)
@@ -118,7 +120,6 @@ for name, part in network.named_children():
 # \left( \tfrac14 - 1,\; \tfrac34 \right) = \left( -\tfrac34,\; \tfrac34 \right) .
 # $$
 #
-# A step against it raises the first score and lowers the second.
 
 # %% tags=["hide-input"]
 scores = torch.tensor([[0.0, math.log(3)]], requires_grad=True)
@@ -130,14 +131,15 @@ torch.testing.assert_close(gradient, torch.tensor([[-0.75, 0.75]]))
 # %% [markdown]
 # ## Training
 #
-# An *optimiser* turns gradients into steps. Adam {cite}`kingma2014adam` divides the running mean of each weight's gradient by the
-# root of the running mean of its square, so that all weights move at about the same pace, the *learning rate*. Table 1 has Adam
-# with learning rate 0.001, divided by ten at one half and at three quarters of the epochs ([D10](#d10)); an ablation may have
-# another recipe. Each step takes a batch of 150 images. *Augmentation* changes each of them a little, anew in each epoch:
+# An *optimiser* turns gradients into steps. Adam {cite}`kingma2014adam` divides a running mean of
+# each weight's gradient by a running root mean square of it. So all weights move at about the same
+# pace, the *learning rate*. Table 1 has Adam with learning rate 0.001, divided by ten at one half
+# and at three quarters of the epochs ([D10](#d10)); an ablation may have another recipe. Each step
+# takes a batch of 150 images. *Augmentation* changes each of them a little, anew in each epoch:
 # padded by four pixels, cropped at random and flipped half of the time {cite}`he2015deep`.
 #
-# A tenth of the training images is held back for *validation*: the curve below shows how the network does on images that it
-# does not train on. The test images are read once, after the last epoch ([D11](#d11)).
+# A tenth of the training images is held back for *validation*: the network does not train on them.
+# The test images are read once, after the last epoch ([D11](#d11)).
 
 # %%
 out = Path(out or os.getenv("EVALIB_OUT") or records.results())  # the book sets EVALIB_OUT
@@ -179,9 +181,9 @@ if run.cifar.source == "subset":
 # (trained-for-longer)=
 # ## What training made of it
 #
-# A run of the tier `smoke` has learned too little to look at. In its place stands here the same network after the full schedule,
-# whose weights come with the package. A longer run shows itself; of several seeds the curve is the mean, in a band that spans
-# all of them, and the rest is the first seed's.
+# A run of the tier `smoke` has learned too little to look at. In its place stands the same network
+# after the full schedule, whose weights come with the package. A longer run shows itself; of
+# several seeds the curve is the mean, in a band that spans them, and the rest is the first seed's.
 
 # %% tags=["hide-input"]
 kept = weights.packaged(experiment) if tier == "smoke" else None
@@ -293,9 +295,8 @@ picture(
 # %% [markdown]
 # ## Where EVA looks
 #
-# Only an EVANet has something to show here: the weights of the four rings, mean over the heads, and the weights
-# with which each stage recalls the first query and the looks so far. The weights are those of the pass that gave the
-# scores. They tell what was read, and [not why the network decides](where-it-counts).
+# Of an EVANet: the weights of the four rings, and of each recall, in the pass that gave the scores.
+# They tell what was read, and [not why the network decides](where-it-counts).
 
 # %% tags=["hide-input"]
 if any(isinstance(module, evalib.ExpandingVisualAttention) for module in shown.modules()):
@@ -317,8 +318,8 @@ if stopped:
 # %% [markdown]
 # ## In short
 #
-# A run follows from its parameters, the code, the device, the number of threads and the versions of the libraries; its record
-# holds them all. On a CPU, with all of them equal, it repeats to the bit. With another number of threads sums are rounded in
-# another order, training amplifies the difference, and the accuracy can move as much as it does between seeds. The full schedule
-# makes a network that is mostly right, and whose mistakes are sensible; to the letter of the text it [can end in
-# collapse](collapse.ipynb).
+# A run follows from its parameters, the code, the device, the number of threads and the versions of
+# the libraries; its record holds them all. On a CPU, with all of them equal, it repeats to the bit.
+# With another number of threads sums are rounded in another order, and the accuracy can move as
+# much as between seeds. The full schedule makes a network that is mostly right; to the letter of
+# the text it [can end in collapse](collapse.ipynb).

@@ -58,8 +58,8 @@ folder = Path(tempfile.mkdtemp())
 # (own-image)=
 # ## An image of your own
 #
-# There is no photograph of yours here. So this cell makes a file that stands for one: an image of the test set, enlarged. In Colab,
-# upload a file and put its name in place of `photo.jpg`.
+# An enlarged test image stands here for your photograph. In Colab, upload a file and put its name
+# in place of `photo.jpg`.
 
 # %%
 cifar = evalib.load_data("subset")
@@ -67,8 +67,8 @@ stand_in = Image.fromarray(rearrange(cifar.test_images[400], "c i j -> i j c").n
 stand_in.resize((480, 360), Image.Resampling.BICUBIC).save(folder / "photo.jpg")
 
 # %% [markdown]
-# The networks know images of 32×32 pixels and ten classes. `ImageOps.fit` cuts a photograph to its middle and shrinks it to that
-# size. `evalib.predict` normalises pixels as in training. It also takes the network to evaluation mode and back.
+# The networks know images of 32×32 pixels and ten classes. `ImageOps.fit` cuts a photograph to its
+# middle and shrinks it. `evalib.predict` normalises pixels as in training.
 
 # %%
 network = evalib.load_pretrained("evanet20-small")
@@ -101,8 +101,8 @@ picture(
 )
 
 # %% [markdown]
-# It takes a PIL image or a list of them, a tensor `n 3 i j` of uint8, or one of floats in 0 … 1, as torchvision's `ToTensor` gives.
-# It refuses what it would misread, and says what to do instead.
+# It takes a PIL image or a list of them, a tensor `n 3 i j` of uint8, or one of floats in 0 … 1, as
+# torchvision's `ToTensor` gives. It refuses what it would misread.
 
 # %%
 two = cifar.test_images[:2]
@@ -113,9 +113,9 @@ for given in (two.float(), two[:, :1], photo, data.normalise(two)):
         print(error)
 
 # %% [markdown]
-# The scores are ordinary tensors, so you can work with them. A network that was trained to the end is often too sure of itself. One
-# number, the *temperature* {cite}`guo2017calibration`, corrects part of that. Here it is fitted on one half of the bundled test
-# images, and judged on the other.
+# A network that was trained to the end is often too sure of itself. One number, the *temperature*
+# {cite}`guo2017calibration`, corrects part of that. Here it is fitted on one half of the bundled
+# test images, and judged on the other.
 
 # %%
 scores, labels = evalib.predict(network, cifar.test_images), cifar.test_labels
@@ -144,10 +144,10 @@ print(f"loss on the other half: {before:.3f} before, {after:.3f} after")
 # (own-data)=
 # ## Data of your own
 #
-# `evalib.dataset` takes images and labels. `evalib.train` trains on them as it does on CIFAR-10, with the same augmentation and
-# schedule, and everything random follows from the seed. Here the data are the bundled test images, which no trained network has
-# learned from. They get two labels of our own, *animal* and *vehicle*. The network is a trained one, with a fresh classifier for
-# two classes.
+# `evalib.dataset` takes images and labels. `evalib.train` trains on them as on CIFAR-10, with the
+# same augmentation and schedule. Here the bundled test images, which no network has learned from,
+# get two labels of our own, *animal* and *vehicle*. The network is a trained one, with a fresh
+# classifier.
 
 # %%
 vehicle = torch.isin(cifar.test_labels, torch.tensor([0, 1, 8, 9])).long()
@@ -160,9 +160,10 @@ right = (run.test_scores.argmax(dim=1) == mine.test_labels).sum().item()
 print(f"{right} of the {len(mine.test_labels)} images that were put aside are right")
 
 # %% [markdown]
-# Without `network=`, a fresh network of the experiment is trained, with as many classes as the data have. To train the classifier
-# alone, freeze the rest with `network.requires_grad_(False)` and `network.classifier.requires_grad_(True)`. The batch statistics of
-# what is frozen stay as they are, too. Labels that do not fit are named before any training begins:
+# Without `network=`, a fresh network of the experiment is trained, with as many classes as the data
+# have. To train the classifier alone, freeze the rest with `network.requires_grad_(False)` and
+# `network.classifier.requires_grad_(True)`. Labels that do not fit are named before any training
+# begins:
 
 # %%
 for wrong in (vehicle + 1, vehicle[:-1], vehicle.float()):
@@ -172,10 +173,8 @@ for wrong in (vehicle + 1, vehicle[:-1], vehicle.float()):
         print(error)
 
 # %% [markdown]
-# A run on your own data writes no record, because records are for the networks of this book on CIFAR-10. With `directory=` it keeps
-# checkpoints, and the same call resumes from them. A folder goes on with its own run alone: other settings, other data or another
-# network are named. Images of other sizes train too: ResNets and SANets take any size, EVANets
-# 32×32 or 28×28.
+# A run on your own data writes no record. With `directory=` it keeps checkpoints, and the same call
+# resumes from them. ResNets and SANets take images of any size, EVANets 32×32 or 28×28.
 #
 # CIFAR-100 is built in. It is fetched once, or read from the data folder, and verified:
 #
@@ -205,10 +204,10 @@ picture(
 )
 
 # %% [markdown]
-# `evalib.trace_windows` does the same for window attention, in a SANet or in a layer of your own. It gives the weights of each
-# window, which sum to one, and the two logits behind them.
+# `evalib.trace_windows` does the same for window attention, in a SANet or in a layer of your own.
+# It gives the weights of each window, and the two logits behind them.
 #
-# A word of care: the weights say from where a look took its values. They [hardly say what the answer hangs on](where-it-counts).
+# The weights [hardly say what the answer hangs on](where-it-counts).
 
 # %%
 layer = evalib.RelativeSelfAttention(3, 16, kernel_size=5, num_heads=4)
@@ -221,8 +220,8 @@ assert torch.allclose(windows.weights.sum(dim=(-2, -1)), torch.ones(3, 4, 32, 32
 # (own-backbone)=
 # ## A backbone of your own
 #
-# EVA takes the place of global average pooling. It reads a 7×7 map, and torchvision's ResNets make just that of 224×224 pixels. So
-# one line puts it on a ResNet-18:
+# EVA takes the place of global average pooling. It reads a 7×7 map, which torchvision's ResNets
+# make of 224×224 pixels. So one line puts it on a ResNet-18:
 
 # %%
 import torch
@@ -237,20 +236,22 @@ photographs = torch.randn(2, 3, 224, 224)
 torch.nn.functional.cross_entropy(backbone(photographs), torch.tensor([3, 8])).backward()
 
 # %% [markdown]
-# Its arguments are the channels of the map, how wide EVA is inside, and the channels that come out. In the EVANets it is as wide as the map has channels. On 512 channels that takes
-# more parameters than the rest of the network, most of them in the 7×7 convolution of the first query.
+# Its arguments are the channels of the map, how wide EVA is inside, and the channels that come out.
+# At 512 it has more parameters than the rest of the network, most of them in the 7×7 convolution of
+# the first query.
 #
-# Does it train at that width? EVA follows a width rule ([D15](#d15)): the more channels, the smaller the steps of its matrices. The
-# rule is in the layer, so your own Adam or AdamW needs no setting. [The width check](the-line-that-holds) shows the first steps at 64, 128, 256 and 512 channels. Whole runs
-# exist at 64 channels only. So watch the training loss: if it stays at the logarithm of the number of classes, the network
-# guesses. And look at the attention itself, before and during training:
+# Does it train at that width? EVA follows a width rule ([D15](#d15)): the more channels, the
+# smaller the steps of its matrices. The rule is in the layer, so your own Adam or AdamW needs no
+# setting. [The width check](the-line-that-holds) shows the first steps; whole runs exist at 64
+# channels only. So watch the training loss: if it stays at the logarithm of the number of classes,
+# the network guesses. And look at the attention itself:
 
 # %%
 print(evalib.check_attention(backbone, photographs))
 
 # %% [markdown]
-# If it is not sound, a residual with a norm after each attention is no remedy. The one large network that had it fell nearly to
-# chance on the way. This is how much EVA adds to a ResNet-18:
+# A residual with a norm after each attention is no remedy: the one large network that had it fell
+# nearly to chance on the way. This is how much EVA adds to a ResNet-18:
 
 # %% tags=["hide-input"]
 wide = evalib.ExpandingVisualAttention(512, 512, 512)
@@ -279,10 +280,10 @@ head(torch.randn(2, 64, 5, 5)).shape, anysize(torch.randn(2, 64, 12, 20)).shape
 # (own-export)=
 # ## Export
 #
-# `evalib.export` writes a file that runs without evalib. Pixels go in, uint8 `n 3 i j` for any number of images, and scores come
-# out; normalisation is inside. It takes any network that `evalib.predict` takes, yours too. The format `pt2` needs PyTorch to run,
-# `onnx` any ONNX runtime. To write `onnx` you need `evalib[export]`. With `size="any"` the file takes images of every size, where the
-# network does: an EVANet does not.
+# `evalib.export` writes a file that runs without evalib: pixels go in, uint8 `n 3 i j`, and scores
+# come out. It takes any network that `evalib.predict` takes. The format `pt2` needs PyTorch to run,
+# `onnx` any ONNX runtime. To write `onnx` you need `evalib[export]`. With `size="any"` the file
+# takes images of every size, where the network does: an EVANet does not.
 
 # %% tags=["remove-stderr"]
 path = evalib.export(evanet, folder / "evanet.pt2", classes=evalib.CLASSES)

@@ -15,8 +15,8 @@
 # %% [markdown]
 # # Weights
 #
-# Which trained networks come with the package, how were they made, and what are they for? This is their model card. It is
-# written from the record inside each file.
+# Which trained networks come with the package, how were they made, and what are they for? This is
+# their model card, written from the record inside each file.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -58,10 +58,11 @@ lines = [
 table(heads, lines) if files else Markdown("No weights come with this version of the package.")
 
 # %% [markdown]
-# The files are [safetensors](https://github.com/huggingface/safetensors): nothing is unpickled. What is stored in bfloat16 was
-# rounded from float32. The digits in a name are the first 16 of the file's SHA-256, and are checked whenever it is read. They are
-# networks of Table 1, and other variants of EVANet ([which are which](the-choice)). Each is the last epoch of seed 0, at the tier
-# given below. No epoch and no seed was chosen.
+# The files are [safetensors](https://github.com/huggingface/safetensors): nothing is unpickled.
+# What is stored in bfloat16 was rounded from float32. The digits in a name are the first 16 of the
+# file's SHA-256, and are checked whenever it is read. Each is the last epoch of seed 0, at the tier
+# given below: no epoch and no seed was chosen. [The choice](the-choice) says which variant is
+# which.
 
 # %% tags=["remove-input"]
 fallen = [
@@ -163,9 +164,9 @@ table(["network", "right, %", "bundled images"], lines) if files else Markdown("
 # %% [markdown]
 # ## What they are for, and what not
 #
-# They are for studying these networks, and for checking that a copy of the code computes what this one does. They know
-# ten classes of 32×32 images, and give one of the ten to any image. They were tested on CIFAR-10 alone. They were not tested on
-# other images, against attacks, for calibration, or for how errors fall on groups of people or things. They
-# are not for use where a wrong answer does harm.
+# They are for studying these networks, and for checking a copy of the code. They know ten classes
+# of 32×32 images, and give one of the ten to any image. They were tested on CIFAR-10 alone: not
+# against attacks, for calibration, or for how errors fall on groups of people or things. They are
+# not for use where a wrong answer does harm.
 #
 # The weights are under the licence of the code. CIFAR-10 is by Alex Krizhevsky, Vinod Nair and Geoffrey Hinton.

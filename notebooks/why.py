@@ -92,10 +92,10 @@ picture(
 # \underbrace{3 \, c_{in} \, c_{out} + k \, c_{out}}_{\text{weights of relative attention}}
 # $$
 #
-# So convolutions scale poorly to large windows {cite}`ramachandran2019standalone`. Relative attention is the layer of
-# [a later chapter](relative_attention.ipynb). Its weights are three matrices, which do not grow with the window, and a
-# short table of offsets. A FLOP is one addition or multiplication of two numbers, here for one image. These are the numbers of the
-# figure:
+# So convolutions scale poorly to large windows {cite}`ramachandran2019standalone`. Relative
+# attention is the layer of [a later chapter](relative_attention.ipynb). Its weights are three
+# matrices, which do not grow with the window, and a short table of offsets. A FLOP is one addition
+# or multiplication of two numbers, here for one image.
 
 # %% tags=["hide-input"]
 table(
@@ -107,17 +107,17 @@ table(
 )
 
 # %% [markdown]
-# At $k = 1$ the convolution is lighter, because it is one matrix and attention has three. From $k = 3$ on, at stride 1, attention
-# is lighter. But FLOPs are not seconds. The paper says so itself (§5), and [we measured it](speed.ipynb). A convolution with
-# $k = 3$ takes less time than every form of attention that we timed. There is one exception: our GPU kernel takes the same time
-# with 256 channels in and out.
+# At $k = 1$ the convolution is lighter: it is one matrix, attention has three. From $k = 3$ on, at
+# stride 1, attention is lighter. But FLOPs are not seconds, as the paper says itself (§5) and [we
+# measured](speed.ipynb). A convolution with $k = 3$ took less time than every attention that we
+# timed, but for our GPU kernel with 256 channels in and out, which took the same.
 
 # %% [markdown]
 # ## The layer is a matrix
 #
-# At each of the 32×32 positions the layer takes the window around it: $5 \cdot 5$ pixels of 128 channels. Laid out in a row, a
-# window is one vector, a point in a space of $5 \cdot 5 \cdot 128$ dimensions. The layer multiplies it by one matrix. Each row of
-# the matrix is a *template*. The *dot product* of a template and the window says how well they match.
+# Laid out in a row, a window is one vector, of $5 \cdot 5 \cdot 128$ numbers. The layer multiplies
+# it by one matrix. Each row of the matrix is a *template*. The *dot product* of a template and the
+# window says how well they match.
 #
 # $$
 # y_{ij} = W \, \mathrm{window}_{ij}, \qquad W \in \Re^{256 \times (5 \cdot 5 \cdot 128)}
@@ -134,10 +134,9 @@ close(y, layer(x), atol=1e-4, rtol=1e-4)
 # %% [markdown]
 # ## What is lost
 #
-# This is the paper's first complaint: the layer compares a window with 256 points of a space that has many more dimensions. We can
-# make that exact. Add to a window a step whose dot product with every template is 0. All outputs stay as they were. Such steps
-# exist, because 256 templates span at most 256 directions. The layer notices nothing of the others. Here are two windows that are
-# far apart and get the same 256 numbers.
+# This is the paper's first complaint: 256 templates span at most 256 directions, of many more. Add
+# to a window a step whose dot product with every template is 0, and all outputs stay as they were.
+# Here are two windows that are far apart and get the same 256 numbers.
 
 # %% tags=["hide-input"]
 with torch.no_grad():
@@ -162,10 +161,10 @@ table(
 )
 
 # %% [markdown]
-# Two things this does not show. It does not show a fault of convolutions alone: any layer with fewer outputs than inputs has to
-# leave something out, attention too. And it does not show that a network suffers from it, which is a question for an experiment.
-# Particular to the convolution is this: its matrix is fixed once training ends, so the same directions are lost at every pixel
-# of every image.
+# This is no fault of convolutions alone: any layer with fewer outputs than inputs leaves something
+# out. And whether a network suffers from it is a question for an experiment. Particular to the
+# convolution is this: its matrix is fixed once training ends, so the same directions are lost at
+# every pixel of every image.
 
 # %% [markdown]
 # ## Exercises
@@ -223,7 +222,7 @@ check(... if window is ... else [*(templates @ window), window.norm() > 0], [0, 
 # window = torch.tensor([1.0, 1.0, 1.0])
 # ```
 #
-# Both templates subtract. What all three numbers have in common, they cannot see.
+# What all three numbers have in common, the templates cannot see.
 #
 # </details>
 

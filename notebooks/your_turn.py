@@ -15,9 +15,9 @@
 # %% [markdown]
 # # Your turn
 #
-# Can you do better than a mean, and better than EVA? On this page you write a *head* of your own and train it against both. The head
-# is the part that makes one vector of the last map. Below stands one as an example. Open the page in Colab (the rocket above),
-# change the ten lines, and run it.
+# Can you do better than a mean, and better than EVA? On this page you write a *head* of your own,
+# the part that makes one vector of the last map, and train it against both. Open the page in Colab
+# (the rocket above), change the ten lines, and run it.
 
 # %% tags=["hide-input", "remove-stderr"]
 import importlib.util
@@ -48,9 +48,9 @@ from evalib.results.words import difference, p_value
 # %% [markdown]
 # ## A head in ten lines
 #
-# A head gets the number of channels. It turns a map, `n c i j`, into one vector per image, `n c`. This one asks all pixels one
-# learned question, the same for every image. It is the pooling of a Set Transformer {cite}`lee2019set` in its simplest form. It has
-# no rings, and it makes no question from the image.
+# A head gets the number of channels. It turns a map, `n c i j`, into one vector per image, `n c`.
+# This one asks all pixels one learned question, the same for every image: the pooling of a Set
+# Transformer {cite}`lee2019set` in its simplest form.
 
 
 # %%
@@ -74,8 +74,8 @@ assert head(torch.randn(2, 64, 8, 8)).shape == (2, 64)
 # %% [markdown]
 # ## Register it
 #
-# A row is a name, a title, and the parts that differ from ResNet-20 small. Once registered, it trains, is recorded and shows in
-# tables like the rows of Table 1. Records are kept under its name, so give a changed head a new name.
+# A row is a name, a title, and the parts that differ from ResNet-20 small. Once registered, it
+# trains and shows in tables like the rows of Table 1. Give a changed head a new name.
 
 # %%
 mine = evalib.Experiment("ask-once-small", "Ask once, small", head=AskOnce)
@@ -96,10 +96,10 @@ table(
 # %% [markdown]
 # ## Train it
 #
-# Each network trains with two seeds, because a single one does not show how much is chance. `smoke` is the bundled subset for two
-# epochs, and takes about a minute on a CPU. It shows that your head trains, and nothing about how good it is. On a GPU in Colab
-# take `quick`, the full data set for fifteen epochs. How long that takes there has not been measured. What is done is kept, so the
-# cell resumes where it was stopped.
+# Each network trains with two seeds, because a single one does not show how much is chance. `smoke`
+# takes about a minute on a CPU, and shows that your head trains. On a GPU in Colab take `quick`,
+# the full data set for fifteen epochs. What is done is kept, so the cell resumes where it was
+# stopped.
 
 # %%
 tier, seeds = "smoke", (0, 1)
@@ -113,9 +113,9 @@ for name in names:
 # %% [markdown]
 # ## The verdict
 #
-# Each pair of runs has the same seed, so the same order of images and the same augmentation. Your head and its two rivals are a
-# family of two tests, by the rule of the [report](report.ipynb): it asks for seeds 0, 1 and 2 on the full schedule. Anything
-# less shows a difference and gives no verdict.
+# Your head and its two rivals are a family of two tests, by the rule of the [report](report.ipynb):
+# it asks for seeds 0, 1 and 2 on the full schedule. Anything less shows a difference and gives no
+# verdict.
 
 # %% tags=["hide-input"]
 runs = load_records(out)
@@ -170,6 +170,6 @@ Markdown(
 #
 # ## In short
 #
-# A head is ten lines and a row is one. A verdict needs more: several seeds, on a schedule that is long enough. The two heads to
-# beat first are the mean with an MLP and EVA's first query alone: [after 15 epochs both were ahead of EVA](decide.ipynb). If yours
-# wins at `paper`, with three seeds or more and a p that survives Holm's correction, you have a result: tell us.
+# A head is ten lines and a row is one. The two heads to beat first are the mean with an MLP and
+# EVA's first query alone: [after 15 epochs both were ahead of EVA](decide.ipynb). If yours wins at
+# `paper`, with three seeds and a p that survives Holm's correction, you have a result: tell us.
