@@ -1,9 +1,12 @@
 import os
+import shutil
+from contextlib import contextmanager
+from functools import cache
 
 import pytest
 import torch
 
-LONGEST = "mutants slurm batch seeds faults evaluation template shell gpus repository".split()
+LONGEST = "mutants slurm batch seeds faults template shell gpus repository".split()
 """The files of the long tests begin first, so that no worker is left with one at the end."""
 
 
@@ -27,3 +30,72 @@ def float64_and_seed():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def float32():
+    torch.set_default_dtype(torch.float32)
+
+
+@cache
+def choose_few():
+    """Six training and two test images of each class of the subset."""
+    from evalib.training import cifar
+
+    subset = cifar.load_data("subset")
+    train, test = (
+        labels.argsort(stable=True).view(10, -1)[:, :each].T.flatten()
+        for labels, each in ((subset.train_labels, 6), (subset.test_labels, 2))
+    )
+    return subset._replace(
+        train_images=subset.train_images[train], train_labels=subset.train_labels[train],
+        test_images=subset.test_images[test], test_labels=subset.test_labels[test],
+    )  # fmt: skip
+
+
+@contextmanager
+def reduce_data():
+    """A few images in place of the data of every tier."""
+    from evalib.results import records
+    from evalib.training import cifar
+
+    chosen = choose_few()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cifar, "load_data", lambda which: chosen)
+        patch.setattr(records, "IMAGES", dict.fromkeys(records.IMAGES, 20))
+        yield chosen
+
+
+@pytest.fixture
+def few():
+    with reduce_data() as chosen:
+        yield chosen
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A row whose epochs take no time."""
+    from evalib import Experiment, experiments
+
+    row = Experiment("tiny", "Tiny", blocks=(1,), widths=(4,))
+    monkeypatch.setitem(experiments.ROWS, row.name, row)
+    return row
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """The results of two seeds of a ResNet at the smoke tier, trained on few images."""
+    import evalib
+
+    torch.set_default_dtype(torch.float32)
+    folder = tmp_path_factory.mktemp("trained")
+    with reduce_data():
+        for seed in (0, 1):
+            evalib.run(evalib.Settings("resnet20-small", seed), folder, device="cpu")
+    return folder
+
+
+@pytest.fixture
+def out(trained, tmp_path, float32, few):
+    """A copy of them, beside few images."""
+    return shutil.copytree(trained, tmp_path / "results")

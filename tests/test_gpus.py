@@ -2,70 +2,61 @@
 needed.
 """
 
+import builtins
+import multiprocessing
 import os
-import signal
-import subprocess
-import sys
 
 import pytest
 
 from evalib.batch import notebook
 
-HOLD = (
-    "import os\n"
-    "from evalib.batch.notebook import one_gpu\n"
-    "with one_gpu():\n"
-    "    print('holds', os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\n"
-    "    input()\n"
-)
+
+def hold_gpu(pipe, visible, environment):
+    """Take one of the visible GPUs, say what is printed, and keep it until there is an answer."""
+    os.environ |= {"CUDA_VISIBLE_DEVICES": visible} | environment
+    builtins.print = lambda line, **_: line.startswith("GPU ") or pipe.send(line)
+    with notebook.one_gpu():
+        pipe.send(f"holds {os.environ['CUDA_VISIBLE_DEVICES']}")
+        pipe.recv()
 
 
 @pytest.fixture
 def hold(tmp_path):
-    """Start a process that takes one of the visible GPUs and keeps it."""
+    """Start a process that holds a GPU."""
+    context = multiprocessing.get_context("fork")  # which need not import the package
     started = []
 
     def start(visible, **environment):
-        environment |= {"CUDA_VISIBLE_DEVICES": visible, "TMPDIR": str(tmp_path)}
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLD],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | environment,
-        )
-        started.append(process)
-        return process
+        here, there = context.Pipe()
+        given = there, visible, environment | {"TMPDIR": str(tmp_path)}
+        started.append(context.Process(target=hold_gpu, args=given))
+        started[-1].start()
+        return started[-1], here
 
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.join()
 
 
-def said(process):
-    """The next line of a process that is not about how many GPUs there are."""
-    while True:
-        line = process.stdout.readline().strip()
-        if not line.startswith("GPU "):
-            return line
-
-
+@pytest.mark.filterwarnings("ignore:This process")  # has threads, and forks
 def test_jobs_hold_different_gpus_and_one_that_ends_or_is_killed_frees_its_own(hold):
-    jobs = [hold("4,7"), hold("4,7")]
-    held = [said(job) for job in jobs]
+    (one, first), (other, second) = hold("4,7"), hold("4,7")
+    held = [first.recv(), second.recv()]
     assert sorted(held) == ["holds 4", "holds 7"]
-    third = hold("4,7")
-    assert said(third) == "other jobs hold every GPU (4, 7): waiting for one"
-    jobs[1].send_signal(signal.SIGKILL)
-    assert said(third) == held[1]
-    jobs[0].communicate("\n")
-    assert said(hold("4,7")) == held[0]
+    _, third = hold("4,7")
+    assert third.recv() == "other jobs hold every GPU (4, 7): waiting for one"
+    other.kill()
+    assert third.recv() == held[1]
+    first.send("end")
+    one.join()
+    assert hold("4,7")[1].recv() == held[0]
 
 
+@pytest.mark.filterwarnings("ignore:This process")
 def test_two_slurm_jobs_may_both_call_their_gpu_0(hold):
     jobs = [hold("0", SLURM_JOB_ID=job) for job in ("1", "2")]
-    assert [said(job) for job in jobs] == ["holds 0", "holds 0"]
+    assert [pipe.recv() for _, pipe in jobs] == ["holds 0", "holds 0"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import evalib
-from evalib import experiments
 from evalib.__main__ import main
 from evalib.batch import notebook
 from evalib.results import records
@@ -15,12 +14,7 @@ from evalib.results.run import run, run_in_turn
 from evalib.training import checkpoint, environment, train
 
 SETTINGS = [evalib.Settings("resnet20-small", seed, epochs=1) for seed in (0, 1, 2)]
-pytestmark = pytest.mark.usefixtures("float32")
-
-
-@pytest.fixture
-def float32():
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float32", "few")
 
 
 @pytest.fixture
@@ -63,20 +57,16 @@ def test_each_seed_is_bitwise_what_it_is_alone(tmp_path):
         assert all(torch.equal(together[2][name], alone[2][name]) for name in alone[2])
 
 
-def test_an_interrupt_lets_go_of_the_run_and_its_last_checkpoint_stays(tmp_path, monkeypatch):
-    tiny = evalib.Experiment("tiny", "Tiny", blocks=(1,), widths=(4,))
-    monkeypatch.setitem(experiments.ROWS, "tiny", tiny)
-
+def test_an_interrupt_lets_go_of_the_run_and_its_last_checkpoint_stays(tmp_path):
     def observer(settings):
         def observe(entry):
             raise KeyboardInterrupt
 
         return observe
 
-    asked = [evalib.Settings("tiny", seed) for seed in (0, 1)]
     with pytest.raises(KeyboardInterrupt) as held:
-        run_in_turn(asked, tmp_path, "cpu", observer)
-    folder = records.record_path(asked[0], tmp_path).with_suffix("")
+        run_in_turn(SETTINGS[:2], tmp_path, "cpu", observer)
+    folder = records.record_path(SETTINGS[0], tmp_path).with_suffix("")
     assert held
     with environment.lock(folder / ".lock"):
         pass

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from test_tables import made
 
 import evalib
@@ -114,8 +113,9 @@ def mine(tmp_path, monkeypatch):
     sys.modules.pop("evalib_rows_my_head", None)
 
 
-def test_a_row_of_ones_own_trains_and_stands_in_the_table_and_the_plan(mine, tmp_path, capsys):
-    torch.set_default_dtype(torch.float32)
+def test_a_row_of_ones_own_trains_and_stands_in_the_table_and_the_plan(
+    mine, tmp_path, capsys, few, float32
+):
     module = ["--module", str(mine), "--out", str(tmp_path)]
     train = "train --experiment resnet20-mine --epochs 2 --device cpu".split()
     assert main([*train, *module]) == 0
@@ -130,14 +130,15 @@ def test_a_row_of_ones_own_trains_and_stands_in_the_table_and_the_plan(mine, tmp
     assert "2 runs: 1 done, 1 to do" in capsys.readouterr().out
 
 
-def test_the_processes_of_a_batch_and_a_notebook_know_the_row(mine):
+def test_the_processes_of_a_batch_and_a_notebook_know_the_row(mine, monkeypatch):
+    before = dict(experiments.ROWS)
     experiments.load_rows(mine)
-    code = "from evalib.batch.notebook import Parameters\n"
-    code += "print(Parameters(experiment='resnet20-mine', seed=3).runs())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "seed=3" in done.stdout, done.stderr
-    told = notebook.Parameters(experiment="resnet20-mine", module=str(mine))
-    assert told.runs()[0].experiment == "resnet20-mine"
+    for told in ({}, {"module": str(mine)}):  # by the environment, and by a parameter
+        monkeypatch.setattr(experiments, "ROWS", before.copy())  # as in another process
+        del sys.modules["evalib_rows_my_head"]
+        (run,) = notebook.Parameters(experiment="resnet20-mine", seed=3, **told).runs()
+        assert (run.experiment, run.seed) == ("resnet20-mine", 3)
+        monkeypatch.setenv(experiments.MODULE, "")
 
 
 def test_a_file_of_rows_takes_the_name_of_no_module(mine):

@@ -2,18 +2,19 @@
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 import torch
 from test_tables import made
 
 import evalib
-from evalib.batch import notebook
+from evalib.__main__ import main
+from evalib.batch import cli, notebook
 from evalib.pages import figures
 from evalib.results import records
 from evalib.training import data
@@ -21,12 +22,15 @@ from evalib.training import data
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def papermill(directory, *arguments):
-    command = [sys.executable, "-m", "papermill", ROOT / notebook.TEMPLATE, "out.ipynb"]
-    command += ["-k", "python3", "--no-progress-bar", *arguments]
-    return subprocess.run(
-        [str(word) for word in command], cwd=directory, capture_output=True, text=True
-    )
+REDUCE_DATA = f"""
+import sys
+if "pytest" not in sys.modules:  # in the kernel
+    sys.path.insert(0, {str(Path(__file__).parent)!r})
+    from conftest import reduce_data
+    reduced = reduce_data()
+    reduced.__enter__()
+"""
+pytestmark = pytest.mark.filterwarnings("ignore")  # what papermill's libraries say of each other
 
 
 def find_cell(part):
@@ -36,35 +40,21 @@ def find_cell(part):
     return source
 
 
-def test_a_notebook_of_seeds_records_each_and_holds_no_path(tmp_path):
+def test_a_notebook_of_seeds_records_each_and_holds_no_path(tmp_path, few, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(notebook.OUT, "")
+    monkeypatch.setenv(cli.MODULE, str(tmp_path / "few.py"))
+    Path("few.py").write_text(REDUCE_DATA)
     command = "notebook -p experiment evanet20-small -p epochs 1 -p precision float32 -p tier smoke"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "evalib",
-            *command.split(),
-            "-p",
-            "seeds",
-            "1 2",
-            "-p",
-            "out",
-            "my results",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    shown = [Path(line) for line in done.stdout.splitlines()[-2:]]
+    assert main([*command.split(), "-p", "seeds", "1 2", "-p", "out", "my results"]) == 0
+    shown = [Path(line) for line in capsys.readouterr().out.splitlines()[-2:]]
     for seed, path in zip((1, 2), shown, strict=True):
         settings = evalib.Settings("evanet20-small", seed, epochs=1, precision="float32")
         assert path == records.record_path(settings, Path("my results"))
-        record = records.read_same(tmp_path / path, settings)
+        record = records.read_same(path, settings)
         assert (record["seed"], record["precision"]) == (seed, "float32")
-        assert (tmp_path / path.with_suffix("") / "evaluation.json").is_file()
-    page = tmp_path / shown[0].parent / settings.experiment / "train.ipynb"
-    text = page.read_text()
+        assert (path.with_suffix("") / "evaluation.json").is_file()
+    text = (shown[0].parent / settings.experiment / "train.ipynb").read_text()
     assert f"seed 2: **{record['test']['accuracy']:.2f} %**" in text
     for folder in (tmp_path, ROOT, Path(sys.prefix), Path(tempfile.gettempdir()) / "ipykernel"):
         assert str(folder) not in text
@@ -73,15 +63,16 @@ def test_a_notebook_of_seeds_records_each_and_holds_no_path(tmp_path):
     assert sum("<svg" in each for each in html) == 5  # of the network that comes with the package
 
 
-def test_plain_papermill_is_refused_a_wrong_parameter_before_anything_is_trained(tmp_path):
-    for given, named in (
-        (("-p", "sede", "1"), "sede=1: Extra inputs are not permitted"),
-        (("-p", "experiment", "resnet18"), "there is no experiment 'resnet18'"),
-    ):
-        done = papermill(tmp_path, *given, "-p", "out", "results")
-        assert done.returncode == 1
-        assert named in done.stderr
-        assert not (tmp_path / "results").exists()
+def test_plain_papermill_is_refused_a_wrong_parameter_before_anything_is_trained(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    given = {"sede": 1, "experiment": "evanet20-small", "out": "results"}
+    with pytest.raises(papermill.PapermillExecutionError, match="sede=1: Extra inputs are not"):
+        papermill.execute_notebook(
+            ROOT / notebook.TEMPLATE, "out.ipynb", given, kernel_name="python3", progress_bar=False
+        )
+    assert not Path("results").exists()
 
 
 def test_the_template_shows_no_record_of_other_settings(tmp_path):
@@ -114,24 +105,24 @@ def test_a_confusion_counts_every_image_in_the_row_of_its_class():
 # The kernel
 
 
-def executed(tmp_path, *sources):
-    """A process that executes a notebook of these cells into ran.ipynb, when it has ended."""
+def execute(tmp_path, *sources):
+    """Execute a notebook of these cells; where it lies then."""
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     given, ran = tmp_path / "given.ipynb", tmp_path / "out" / "smoke" / "run" / "ran.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), given)
     ran.parent.mkdir(parents=True)
-    code = "import sys; from pathlib import Path; from evalib.batch.notebook import execute\n"
-    code += "execute(Path(sys.argv[1]), Path(sys.argv[2]), {})"
-    command = [sys.executable, "-c", code, str(given), str(ran)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True), ran
+    notebook.execute(given, ran, {})
+    return ran
 
 
-def test_a_cell_that_fails_is_named_and_what_ran_is_kept_without_paths(tmp_path):
+def test_a_cell_that_fails_is_named_and_what_ran_is_kept_without_paths(tmp_path, capsys):
     code = f"import os, warnings\nwarnings.warn('in {tmp_path}/x')\n1 / 0"
-    done, ran = executed(tmp_path, "print('before')", code)
-    assert f"RuntimeError: {ran}, In [2] failed: ZeroDivisionError: division by" in done.stderr
-    assert "before" in done.stdout
+    named = r"ran.ipynb, In \[2\] failed: ZeroDivisionError: division by"
+    with pytest.raises(RuntimeError, match=named):
+        execute(tmp_path, "print('before')", code)
+    assert "before" in capsys.readouterr().out
+    (ran,) = tmp_path.rglob("ran.ipynb")
     outputs = json.dumps([cell.get("outputs", []) for cell in json.loads(ran.read_text())["cells"]])
     assert "division by zero" in outputs
     for folder in (tmp_path, sys.prefix, f"{tempfile.gettempdir()}/ipykernel"):
@@ -139,11 +130,11 @@ def test_a_cell_that_fails_is_named_and_what_ran_is_kept_without_paths(tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere kernels talk over ports")
-def test_a_kernel_needs_no_port_and_sees_the_chosen_gpu_alone(tmp_path, monkeypatch):
+def test_a_kernel_needs_no_port_and_sees_the_chosen_gpu_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
     source = "import os, ipykernel\nprint(ipykernel.get_connection_info())\n"
     source += "print('sees', os.environ['CUDA_VISIBLE_DEVICES'])"
     with notebook.one_gpu():
-        done, _ = executed(tmp_path, source)
-    assert done.returncode == 0, done.stderr
-    assert '"transport": "ipc"' in done.stdout and "sees 5" in done.stdout
+        execute(tmp_path, source)
+    shown = capsys.readouterr().out
+    assert '"transport": "ipc"' in shown and "sees 5" in shown

@@ -1,5 +1,5 @@
-"""Weights that come with the package: those of a recorded run, which give its count again; others
-are refused.
+"""Weights: those of a recorded run give its count again, and come with the package; others are
+refused.
 """
 
 import hashlib
@@ -28,45 +28,39 @@ SCRIPT = runpy.run_path(str(ROOT / "scripts" / "publish_weights.py"))
 publish, rounded = SCRIPT["publish"], SCRIPT["rounded"]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The results of one run at the smoke tier."""
-    torch.set_default_dtype(torch.float32)
-    out = tmp_path_factory.mktemp("results")
-    evalib.run(evalib.Settings(ROW.name), out, device="cpu")
+@pytest.fixture
+def out(out, tmp_path, monkeypatch):
+    """Two runs, and an empty folder in place of the package's weights."""
+    monkeypatch.setattr(weights, "PRETRAINED", tmp_path / "pretrained")
     return out
 
 
-@pytest.fixture
-def out(trained, tmp_path, monkeypatch):
-    """A copy of them, and an empty folder in place of the package's weights."""
-    torch.set_default_dtype(torch.float32)
-    monkeypatch.setattr(weights, "PRETRAINED", tmp_path / "pretrained")
-    return Path(shutil.copytree(trained, tmp_path / "results"))
+def find_first(out):
+    """The record of seed 0."""
+    return out / "smoke" / "resnet20-small-seed0.json"
 
 
 def put(out):
     return publish(ROW, out, ("smoke",), weights.PRETRAINED)
 
 
-def test_published_weights_load_by_name_and_give_the_recorded_count(out, capsys):
+def test_published_weights_load_by_name_and_give_the_recorded_count(out, few, capsys):
     path = put(out)
     assert checkpoint.CHECKED.fullmatch(path.name) and path.name.startswith("resnet20-small-")
-    record = records.read(out / "smoke" / "resnet20-small-seed0.json")
+    count = records.read(find_first(out))["test"]["correct"]
     network = evalib.load_pretrained(ROW.name)
     assert not network.training
-    cifar = load_data("subset")
-    correct = evalib.predict(network, cifar.test_images).argmax(dim=1) == cifar.test_labels
-    assert correct.sum().item() == record["test"]["correct"]
+    correct = evalib.predict(network, few.test_images).argmax(dim=1) == few.test_labels
+    assert correct.sum().item() == count
     shutil.rmtree(out / "smoke")
     assert main(["evaluate", "--weights", ROW.name, "--out", str(out)]) == 0
-    count = record["test"]["correct"]
-    assert f"{count} of 500 test images right" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"{count} of 20 test images right" in shown and shown.endswith(f"recorded: {count}\n")
 
 
 def test_weights_that_are_there_already_stay(out):
     path = put(out)
-    shutil.rmtree(out / "smoke" / "resnet20-small-seed0")
+    shutil.rmtree(find_first(out).with_suffix(""))
     assert put(out) == path and path.exists()
 
 
@@ -89,6 +83,8 @@ def test_damaged_weights_are_not_loaded(out):
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     with pytest.raises(ValueError, match="is damaged"):
         evalib.load_pretrained(ROW.name)
+    with pytest.raises(ValueError, match="no checksum in its name"):
+        evalib.load_weights(path.rename(path.with_name("mine.safetensors")))
 
 
 def test_what_has_no_weights_is_named(out):
@@ -100,48 +96,59 @@ def test_what_has_no_weights_is_named(out):
         evalib.load_pretrained("evanet20-small")
     with pytest.raises(ValueError, match="there is no experiment 'resnet18'"):
         evalib.load_pretrained("resnet18")
+    with pytest.raises(
+        FileNotFoundError, match=r"no weights of evanet20-large-scaled .*train it first"
+    ):
+        evalib.load_weights("evanet20-large", out)
 
 
-def other_record(out):
-    path = out / "smoke" / "resnet20-small-seed0.json"
+def write_seconds(path):
     record = json.loads(path.read_text())
     records.write(record | {"seconds": record["seconds"] + 1}, path)
 
 
-def other_count(out):
-    path = out / "smoke" / "resnet20-small-seed0.json"
+def write_weights(path, **metadata):
+    """Weights beside a record that say something else of their run."""
     record = json.loads(path.read_text())
-    del record["sha256"]
     tensors, inside = checkpoint.read_tensors(path.with_suffix("") / record["weights"])
-    test = inside["test"] | {"correct": 499, "accuracy": 99.8}
-    made = checkpoint.write_tensors(
-        path.with_suffix(""), "weights", tensors, inside | {"test": test}
-    )
-    records.write(record | {"test": test, "weights": made.name}, path)
+    made = checkpoint.write_tensors(path.with_suffix(""), "weights", tensors, inside | metadata)
+    records.write(record | {"weights": made.name}, path)
+
+
+def write_count(path):
+    """A record and weights that agree on a count which the weights do not give."""
+    record = json.loads(path.read_text())
+    correct = record["test"]["correct"] + 1
+    test = record["test"] | {"correct": correct, "accuracy": 5.0 * correct}
+    records.write(record | {"test": test}, path)
+    write_weights(path, test=test)
+
+
+def damage(path):
+    file = weights.find_recorded(path)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
 
 
 @pytest.mark.parametrize(
     ("harm", "named"),
     [
-        (
-            lambda out: (out / "smoke" / "resnet20-small-seed0.json").unlink(),
-            "seed 0 has no record of the smoke tier",
-        ),
-        (lambda out: shutil.rmtree(out / "smoke" / "resnet20-small-seed0"), "is not there"),
-        (other_record, "was not written with the record beside it"),
-        (other_count, "recorded are 499"),
+        (Path.unlink, "seed 0 has no record of the smoke tier"),
+        (lambda path: shutil.rmtree(path.with_suffix("")), "is not there"),
+        (write_seconds, "was not written with the record beside it"),
+        (write_count, "of 20 test images right on CPU"),
     ],
 )
 def test_other_weights_are_refused(out, harm, named):
-    harm(out)
+    harm(find_first(out))
     with pytest.raises(ValueError, match=named):
         put(out)
     assert not weights.PRETRAINED.exists()
 
 
-def test_weights_of_a_large_row_are_rounded_to_bfloat16_and_say_so(tmp_path, trained):
-    torch.set_default_dtype(torch.float32)
-    source = next((trained / "smoke" / "resnet20-small-seed0").glob("weights-*"))
+def test_weights_of_a_large_row_are_rounded_to_bfloat16_and_say_so(out, tmp_path):
+    source = weights.find_recorded(find_first(out))
     (before, record), target = checkpoint.read_tensors(source), rounded(ROW, source, tmp_path)
     _, inside = checkpoint.read_tensors(target)
     assert inside == record | {"stored": "bfloat16"}
@@ -179,6 +186,54 @@ def test_the_weights_in_the_package_give_their_count(path):
         weights.compare_counts(weights.read_weights(path)[1], weights.count_right(path, "cpu"))
         == ""
     )
+
+
+# ── The stage after training
+# ─────────────────────────────────────────────────────────────────────────────────
+
+
+def evaluate(path):
+    return main(["evaluate", "--record", str(path), "--device", "cpu"])
+
+
+def test_weights_that_agree_are_said_to(out, capsys):
+    path = find_first(out)
+    assert evaluate(path) == 0
+    correct = records.read(path)["test"]["correct"]
+    assert f"its weights give {correct} test images right, as recorded" in capsys.readouterr().out
+    outcome = json.loads((path.with_suffix("") / "evaluation.json").read_text())
+    assert (outcome["correct"], outcome["fault"]) == (correct, "")
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        (write_count, "of 20 test images right on CPU"),
+        (lambda path: write_weights(path, seed=1), "holds the weights of another run"),
+        (damage, "is damaged: its SHA-256 begins with"),
+        (lambda path: shutil.rmtree(path.with_suffix("")), "the weights of"),
+    ],
+)
+def test_weights_that_do_not_agree_are_named(out, capsys, harm, named):
+    harm(find_first(out))
+    assert evaluate(find_first(out)) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_rounding_on_another_device_may_move_a_count_by_one_standard_error():
+    record = {
+        "device": "a",
+        "versions": {"torch": "2"},
+        "test": {"accuracy": 90.0, "correct": 9000, "images": 10_000},
+    }
+    here, there = (
+        {"device": "a", "torch": "2"},
+        {"device": "b", "torch": "2"},
+    )  # √(90 · 10 / 10000) % are 30 images
+    assert weights.compare_counts(record, here | {"correct": 9000}) == ""
+    assert "8999 of 10000" in weights.compare_counts(record, here | {"correct": 8999})
+    assert weights.compare_counts(record, there | {"correct": 8970}) == ""
+    assert "8969 of 10000" in weights.compare_counts(record, there | {"correct": 8969})
 
 
 # ── Weights of a row of one's own
