@@ -91,11 +91,9 @@ def set_repository(new: str, root: Path = ROOT) -> list[Path]:
         if (after := renamed(text, old, new)) != text:
             path.write_text(after, encoding="utf-8")
             changed.append(path)
-    for script in sorted((root / "notebooks").glob("*.py")):
-        subprocess.run(
-            [sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", "--update", script],
-            check=True,
-        )
+    scripts = sorted((root / "notebooks").glob("*.py"))
+    command = [sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", "--update", *scripts]
+    subprocess.run(command, check=True)
     return changed
 
 

@@ -1,5 +1,6 @@
 import os
 import shutil
+import sys
 from contextlib import contextmanager
 from functools import cache
 
@@ -80,6 +81,28 @@ def tiny(monkeypatch):
     row = Experiment("tiny", "Tiny", blocks=(1,), widths=(4,))
     monkeypatch.setitem(experiments.ROWS, row.name, row)
     return row
+
+
+ELSEWHERE = f"""
+import sys
+if "pytest" not in sys.modules:
+    sys.path.insert(0, {os.path.dirname(__file__)!r})
+    import evalib
+    from conftest import reduce_data
+    reduced = reduce_data()
+    reduced.__enter__()
+    evalib.register(evalib.Experiment("tiny", "Tiny", blocks=(1,), widths=(4,)))
+"""
+
+
+@pytest.fixture
+def few_elsewhere(few, tiny, tmp_path_factory, monkeypatch):
+    """A few images and the tiny row here, and in the processes that are started from here."""
+    path = tmp_path_factory.mktemp("rows") / "few_elsewhere.py"
+    path.write_text(ELSEWHERE, encoding="utf-8")
+    monkeypatch.setenv("EVALIB_MODULE", str(path))
+    yield
+    sys.modules.pop("evalib_rows_few_elsewhere", None)
 
 
 @pytest.fixture(scope="session")

@@ -28,9 +28,9 @@ def amounts(rows):
     return rows.Amounts(images=300, validation=20, steps=2, epochs=1, seeds=2)
 
 
-def test_a_row_is_measured_and_ends_beside_another_where_it_ends_alone(rows, amounts):
-    found, left_out = rows.measure(CPU, 60.0, amounts, NAMES[:1])
-    measured = found[NAMES[0]]["eager"]
+def test_a_row_is_measured_and_ends_beside_another_where_it_ends_alone(rows, amounts, tiny):
+    found, left_out = rows.measure(CPU, 60.0, amounts, ["tiny"])
+    measured = found["tiny"]["eager"]
     assert left_out == [] and measured.pop("largest_difference") == 0.0
     assert len(measured) == 6 and all(value > 0 for value in measured.values())
 

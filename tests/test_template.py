@@ -14,7 +14,7 @@ from test_tables import made
 
 import evalib
 from evalib.__main__ import main
-from evalib.batch import cli, notebook
+from evalib.batch import notebook
 from evalib.pages import figures
 from evalib.results import records
 from evalib.training import data
@@ -22,14 +22,6 @@ from evalib.training import data
 ROOT = Path(__file__).resolve().parent.parent
 
 
-REDUCE_DATA = f"""
-import sys
-if "pytest" not in sys.modules:  # in the kernel
-    sys.path.insert(0, {str(Path(__file__).parent)!r})
-    from conftest import reduce_data
-    reduced = reduce_data()
-    reduced.__enter__()
-"""
 pytestmark = pytest.mark.filterwarnings("ignore")  # what papermill's libraries say of each other
 
 
@@ -40,11 +32,11 @@ def find_cell(part):
     return source
 
 
-def test_a_notebook_of_seeds_records_each_and_holds_no_path(tmp_path, few, monkeypatch, capsys):
+def test_a_notebook_of_seeds_records_each_and_holds_no_path(
+    tmp_path, few_elsewhere, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(notebook.OUT, "")
-    monkeypatch.setenv(cli.MODULE, str(tmp_path / "few.py"))
-    Path("few.py").write_text(REDUCE_DATA)
     command = "notebook -p experiment evanet20-small -p epochs 1 -p precision float32 -p tier smoke"
     assert main([*command.split(), "-p", "seeds", "1 2", "-p", "out", "my results"]) == 0
     shown = [Path(line) for line in capsys.readouterr().out.splitlines()[-2:]]
