@@ -33,8 +33,6 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
     print(importlib.import_module("evalib.pages.display").here())
 
-import json
-
 from IPython.display import Markdown
 
 from evalib import TABLE_1
@@ -150,7 +148,7 @@ table(
 # epochs.
 
 # %% tags=["hide-input"]
-found = json.loads((results / "mechanism.json").read_text("utf-8"))
+found = words.read_foreign(results / "mechanism.json")
 accuracies = {
     name: [row["validation_accuracy"] for row in rows] for name, rows in found["courses"].items()
 }
@@ -339,7 +337,7 @@ Markdown(
 # would: after one epoch it looks like the small network, and no more was run.
 
 # %% tags=["hide-input"]
-courses = json.loads((results / "first_steps.json").read_text("utf-8"))["courses"]
+courses = words.read_foreign(results / "first_steps.json")["courses"]
 table(
     [
         "network, first epoch",
@@ -376,10 +374,10 @@ source(EqualisedLinear)
 # Whether it holds can be seen in 150 steps, at 64, 128, 256 and 512 channels.
 
 # %% tags=["hide-input"]
-SHADES = {64: "#9dbfe3", 128: "#6197d0", 256: "#2f6fb5", 512: "#17406d"}
+SHADES = {64: "#9dbfe3", 128: "#6197d0", 256: "#2f6fb5", 512: INK}
 path = results / "width.json"
 check = {}
-for row in json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []:
+for row in words.read_foreign(path)["rows"] if path.exists() else []:
     check.setdefault(row["candidate"], {}).setdefault(row["width"], []).append(row)
 
 

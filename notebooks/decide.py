@@ -28,8 +28,6 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
     print(importlib.import_module("evalib.pages.display").here())
 
-import json
-
 import torch
 from IPython.display import Markdown
 
@@ -39,6 +37,7 @@ from evalib.pages.figures import COLOURS, INK, ORANGE, described, panels, styled
 from evalib.results import choice, records, statistics
 from evalib.results.costs import flops
 from evalib.results.records import find_runs, load_records
+from evalib.results.words import read_foreign
 
 NETWORKS = {
     "resnet20-small": "mean",
@@ -61,7 +60,7 @@ networks = {name: build(name).eval() for name in NETWORKS}
 parameters = {name: count_parameters(network) for name, network in networks.items()}
 operations = {name: flops(network, image) / 1e6 for name, network in networks.items()}
 benchmarks = {
-    kind: json.loads((results / "benchmarks" / f"training-{kind}.json").read_text("utf-8"))
+    kind: read_foreign(results / "benchmarks" / f"training-{kind}.json")
     for kind in ("cpu", "cuda")
 }
 
@@ -193,9 +192,8 @@ def scatter(title, values):
 picture(
     scatter("full schedule, 150 epochs", full),
     scatter("short runs, 15 epochs", short),
-    caption="Accuracy over parameters. A large dot is the mean, a small one a seed. Left, what "
-    "counts; right, the short runs, in which the rivals have run too. Higher is better, further "
-    "left is cheaper.",
+    caption="Accuracy over parameters. A large dot is the mean, a small one a seed. Higher is "
+    "better, further left is cheaper.",
 )
 
 # %% [markdown]

@@ -31,7 +31,6 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", address], check=True)
     print(importlib.import_module("evalib.pages.display").here())
 
-import json
 import re
 from pathlib import Path
 
@@ -41,11 +40,11 @@ from evalib import fast
 from evalib.pages.display import picture, source, table
 from evalib.pages.figures import COLOURS, GREY, INK, described, panels, styled
 from evalib.results import records
-from evalib.results.words import foreign
+from evalib.results.words import read_foreign
 from evalib.training import data, step
 
 found = sorted((records.results() / "benchmarks").glob("training-*.json"))
-benchmarks = [json.loads(path.read_text()) for path in found]
+benchmarks = [read_foreign(path) for path in found]
 
 
 def milliseconds(seconds):
@@ -59,7 +58,7 @@ def milliseconds(seconds):
 # loss (*forward*), then the gradients (*backward*), and updates the weights. On a GPU the forward
 # pass computes in bfloat16, numbers of 16 bits, but for EVA.
 
-# %%
+# %% tags=["hide-input"]
 source(step.eager_step)
 
 # %% [markdown]
@@ -67,7 +66,7 @@ source(step.eager_step)
 # short operations, and the launches would take longer than the work. So on CUDA, the interface of
 # NVIDIA's GPUs, the function is captured once as a graph. Each later step is one launch.
 
-# %%
+# %% tags=["hide-input"]
 source(step.captured)
 
 # %% [markdown]
@@ -75,7 +74,7 @@ source(step.captured)
 #
 # A crop is a window of the padded image, so a batch of crops is one index into a view.
 
-# %%
+# %% tags=["hide-input"]
 source(data.crop_and_flip)
 
 # %% tags=["hide-input"]
@@ -153,7 +152,7 @@ if beside:
         Markdown(
             "On a GPU seeds train side by side, each captured on a stream of its own. A step, "
             f"alone and with {trained['amounts']['seeds']} runs side by side, on the "
-            f"{foreign(trained['device'])}: {'; '.join(beside)}. After "
+            f"{trained['device']}: {'; '.join(beside)}. After "
             f"{trained['amounts']['steps']} steps the weights of a run beside others differ from "
             f"those of the run alone by at most {max(differences):g}."
         )
@@ -193,7 +192,7 @@ for b in [b for b in benchmarks if b.get("counted")][:1]:
     ]
     display(
         Markdown(
-            f"{name}, {foreign(b['device'])}: " + "; ".join(said) + ". The larger is the floor."
+            f"{name}, {b['device']}: " + "; ".join(said) + ". The larger is the floor."
         )
     )
 
@@ -269,22 +268,22 @@ def ratios(name, rows):
 
 
 attentions = {
-    path.stem.partition("-")[2]: json.loads(path.read_text())
+    path.stem.partition("-")[2]: read_foreign(path)
     for path in sorted((records.results() / "benchmarks").glob("attention-*.json"))
 }
 for attention in attentions.values():
     how = "" if attention["dtype"] == "float32" else f", {attention['dtype']}, captured"
     display(
         Markdown(
-            f"**{foreign(attention['device'])}**, batch of {attention['batch_size']}, {attention['heads']} heads{how}"
+            f"**{attention['device']}**, batch of {attention['batch_size']}, {attention['heads']} heads{how}"
         )
     )
     display(
         picture(
             *(ratios(name, rows) for name, rows in attention["cases"].items()),
             caption="Time of one layer over that of its literal einops form, a panel a case; "
-            "shorter is faster. Green: ours. Dark: others and the convolution, forward and "
-            "backward. Pale, on top: forward only, not to be ranked with them.",
+            "shorter is faster. Green: ours. Faint, on top: forward only, not to be ranked "
+            "with the others.",
         )
     )
     both = {

@@ -6,14 +6,19 @@ import contextlib
 import copy
 import csv
 import dataclasses
+import functools
 import html
 import io
 import json
+import operator
 import re
+import shutil
 import warnings
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 import evalib
 from evalib import experiments, register
@@ -23,6 +28,8 @@ from evalib.results import claims, records, tables, words
 from evalib.results.records import checksum
 from evalib.results.words import foreign
 from evalib.training.settings import COMPUTATION
+
+ROOT = Path(__file__).parent.parent
 
 
 def made(
@@ -349,6 +356,59 @@ def test_no_text_of_a_record_or_a_log_becomes_a_script(tmp_path):
     assert not any(harm in text for harm in ("<script", "](b)", "`c`"))
 
 
+SHOWN = "report", "table1", "speed", "collapse", "decide"
+CHOOSES = {"vector", "candidate", "pass", "dtype"}
+"""What pages choose by, in files that are no records: with another text there they show nothing."""
+
+
+def spoiled(part, key=""):
+    """A file's content with a script behind each text."""
+    if isinstance(part, dict):
+        return {name: spoiled(value, name) for name, value in part.items()}
+    if isinstance(part, list):
+        return [spoiled(value, key) for value in part]
+    return part + SCRIPT if isinstance(part, str) and key not in CHOOSES else part
+
+
+def spoil(path):
+    """Put a script behind each text of a record, or of a file beside the records, that may hold it."""
+    content = json.loads(path.read_text("utf-8"))
+    if "curve" not in content:
+        content = spoiled(content)
+        path.write_text(json.dumps(content | {"sha256": checksum(content)}), "utf-8")
+        return
+    for at in list(places(content)):
+        *way, last = at
+        text = functools.reduce(operator.getitem, way, content)[last]
+        if isinstance(text, str):
+            records.write(put(content, at, text + SCRIPT), path)
+            with contextlib.suppress(ValueError):
+                content = records.read(path)
+    records.write(content, path)
+
+
+@pytest.mark.slow
+def test_no_text_of_a_record_becomes_a_script_on_a_page(tmp_path, monkeypatch):
+    """The pages that show records, in one kernel over those of the repository, spoiled: 30 s."""
+    shutil.copytree(ROOT / "results", tmp_path / "results")
+    for path in (tmp_path / "results").rglob("*.json"):
+        spoil(path)
+    for log in (tmp_path / "results" / "unfinished").glob("*.log"):
+        log.write_text(log.read_text("utf-8") + SCRIPT, "utf-8")
+    monkeypatch.setenv("EVALIB_HOME", str(tmp_path))
+    pages = [nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4) for name in SHOWN]
+    together = nbformat.v4.new_notebook(cells=[cell for page in pages for cell in page.cells])
+    NotebookClient(together, timeout=300).execute()
+    outputs = [
+        "".join(output.data.values())
+        for cell in together.cells
+        for output in cell.get("outputs", ())
+        if "data" in output
+    ]
+    assert sum("alert&#40;1" in html or "&lt;script" in html for html in outputs) > 3
+    assert [text for text in outputs if "<script>alert" in text or "](b)" in text] == []
+
+
 HOSTILE = [None, True, -1, 1.5, 1e308, 10**400, "x", "", [], {}, [None]]
 
 
@@ -394,7 +454,7 @@ def test_a_record_of_a_row_that_was_edited_is_named_and_not_shown_as_the_new_one
     assert tables.table(tmp_path)[-1]["accuracy"] == 20.0
 
 
-RECORDS = sorted((Path(__file__).parent.parent / "results").glob("**/*-seed*.json"))
+RECORDS = sorted((ROOT / "results").glob("**/*-seed*.json"))
 
 
 def test_every_record_of_the_repository_is_sound():

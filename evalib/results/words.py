@@ -3,6 +3,7 @@ escaped.
 """
 
 import html
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,10 @@ from tabulate import tabulate
 from evalib.results.records import results, unfinished_curve
 from evalib.results.statistics import binomial_error
 
-NUMBER = re.compile(r"(< )?[+−-]?[\d.,]+(e[+-]\d+)?( \[[^]]*\])?|–")
+NUMBER = re.compile(
+    r"(< )?[+−-]?[\d.,]+(e[+-]\d+)?(; [\d.]+| ± [\d.]+| of [\d,]+| \[[^]]*\]| \([\d. to]+\))*|–"
+)
+"""A cell of numbers alone: with an interval, an error, a range, or one after the other."""
 
 
 def table(heads: list[str], rows: Iterable[Iterable]) -> str:
@@ -40,6 +44,21 @@ def foreign(text: str | None) -> str | None:
     return re.sub(
         r"[\\`*_{}\[\]<>#+!|~$]", lambda found: f"&#{ord(found[0])};", html.escape(str(text))
     )
+
+
+def read_foreign(path: Path):
+    """The JSON at ``path``, its texts and the names of its fields as :func:`foreign` shows them,
+    but for those that are names in Python too.
+    """
+
+    def harmless(part):
+        if isinstance(part, dict):
+            return {harmless(name): harmless(value) for name, value in part.items()}
+        if isinstance(part, list):
+            return [harmless(each) for each in part]
+        return foreign(part) if isinstance(part, str) and not part.isidentifier() else part
+
+    return harmless(json.loads(path.read_text("utf-8")))
 
 
 def number(value: float | None, decimals: int = 2, signed: bool = False) -> str:
