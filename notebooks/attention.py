@@ -189,7 +189,7 @@ y.squeeze()
 # %% [markdown]
 # ## The code
 
-# %%
+# %% tags=["hide-input"]
 source(equations.local_attention, equations.softmax_ab)
 
 # %% [markdown]

@@ -141,7 +141,7 @@ y[0, 0]
 #
 # The window of every pixel is a view on the padded image. The equation is then one `einsum`.
 
-# %%
+# %% tags=["hide-input"]
 source(equations.convolution, equations.windows)
 
 # %% [markdown]

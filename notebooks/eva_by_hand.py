@@ -153,8 +153,8 @@ assert heard == [
 ]
 picture(
     graph(heard),
-    caption="The paper's Figure 5, recorded from a forward pass. Follow the dark line: each recall gives the "
-    "query of the next look. Grey lines: every slot stays available to all later recalls.",
+    caption="The paper's Figure 5, recorded from a forward pass. Each recall gives the query of the "
+    "next look. Thin lines: every slot stays available to all later recalls.",
 )
 
 # %% [markdown]

@@ -50,7 +50,7 @@ assert y.shape == (2, 64, 1, 1)
 #
 # The four stages are one loop: the algorithm of the paper's Figure 5.
 
-# %%
+# %% tags=["hide-input"]
 source(ExpandingVisualAttention.forward)
 
 # %% [markdown]
@@ -58,7 +58,7 @@ source(ExpandingVisualAttention.forward)
 # inside is `single_query_attention`; its `scale` is $1 / \sqrt c$. With `fast` on, a form with
 # fewer products runs in its place, held to it by [tests](proof.ipynb).
 
-# %%
+# %% tags=["hide-input"]
 source(SingleQueryAttention.forward, single_query_attention)
 
 # %% [markdown]

@@ -92,10 +92,10 @@ def shapes(name):
 MIDDLE, GAP = 0.2, 0.36  # inches: where the middle of each map lies, and how long an arrow is
 
 
-def below(axis, x, shape, words, color=INK):
+def below(axis, x, shape, words):
     """A shape, and what has it, below a part of the pipeline."""
     axis.text(x, MIDDLE + 0.62, shape, ha="center", va="center", fontsize=9)
-    axis.text(x, MIDDLE + 0.78, words, ha="center", va="top", fontsize=8.5, color=color)
+    axis.text(x, MIDDLE + 0.78, words, ha="center", va="top", fontsize=8.5)
 
 
 @styled
@@ -130,7 +130,7 @@ def head(sizes):
             shade = 0.95 - 0.22 * stage
             axis.add_patch(Rectangle(corner, 0.88 * cell, 0.88 * cell, facecolor=blue, alpha=shade))
     last = f"{sizes['stage 3'][0]}×{EXTENT}×{EXTENT}"
-    below(axis, left + cell * EXTENT / 2, last, "EVA, ring by ring\n(others: mean)", blue)
+    below(axis, left + cell * EXTENT / 2, last, "EVA, ring by ring\n(others: mean)")
     arrow(axis, (0.05, MIDDLE), (left - 0.05, MIDDLE))
     edge = left + cell * EXTENT
     for part, words, height in (("summary", "vector", 0.8), ("classifier", "class\nscores", 0.45)):
@@ -175,7 +175,7 @@ table(
             row.model,
             list(row.blocks),
             list(row.widths),
-            mark[row.head is EVASummary],
+            mark[bool(row.variant)],
             mark[self_attention_3x3 in row.mix],
             f"{row.paper_accuracy:.2f}",
         ]
@@ -266,13 +266,13 @@ picture(
 # A block takes its mixing layer as an argument, so a SANet differs from a ResNet in that argument alone. The shortcut
 # has no parameters ([D8](#d8)).
 
-# %%
+# %% tags=["hide-input"]
 source(BasicBlock, Bottleneck)
 
 # %% [markdown]
 # A network is a row of Table 1, built.
 
-# %%
+# %% tags=["hide-input"]
 source(Network, EVASummary)
 
 # %% [markdown]
@@ -388,8 +388,8 @@ picture(
 #
 # By hand, the third stage of the small networks. Four 3×3 convolutions, the first from 32 to 64 channels, have
 # $9 \cdot 32 \cdot 64 + 3 \cdot 9 \cdot 64^2 = 129{,}024$ weights. Four attentions have
-# $(3 \cdot 32 \cdot 64 + 3 \cdot 64) + 3\,(3 \cdot 64^2 + 3 \cdot 64) = 43{,}776$. Each of the four is followed by a batch
-# normalisation, two numbers a channel: $4 \cdot 2 \cdot 64 = 512$ in both.
+# $(3 \cdot 32 \cdot 64 + 3 \cdot 64) + 3\,(3 \cdot 64^2 + 3 \cdot 64)$, together $43{,}776$. Each of the
+# four is followed by a batch normalisation, two numbers a channel: $4 \cdot 2 \cdot 64 = 512$ in both.
 
 
 # %% tags=["hide-input"]

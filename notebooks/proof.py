@@ -52,7 +52,7 @@ from evalib import (
 from evalib.equations import inside, windows
 from evalib.eva import EXTENT
 from evalib.networks import NUM_HEADS
-from evalib.pages.display import check, table
+from evalib.pages.display import check, folded, table
 from evalib.results.costs import flops
 from evalib.results.ledger import LEDGER
 from evalib.training import environment
@@ -98,9 +98,12 @@ table(
 # %% tags=["hide-input"]
 mutants = environment.root() / "tests" / "mutants.py"
 wrong = runpy.run_path(str(mutants))["MUTANTS"] if mutants.is_file() else ()
-table(
-    ["File", "What is wrong", "Test that fails"],
-    [[f"`{m.file}`", m.what, sentence(m.kills)] for m in wrong],
+folded(
+    f"All {len(wrong)}",
+    table(
+        ["File", "What is wrong", "Test that fails"],
+        [[f"`{m.file}`", m.what, sentence(m.kills)] for m in wrong],
+    ),
 ) if wrong else Markdown("The list is `tests/mutants.py` in the repository, which is not here.")
 
 # %% [markdown]

@@ -93,7 +93,7 @@ y[0, 0, 0, 0]
 #
 # The two kinds of logits are two aligned lines. The rest is Eq. 2.
 
-# %%
+# %% tags=["hide-input"]
 source(equations.relative_attention, equations.relative_embedding)
 
 # %% [markdown]
@@ -115,7 +115,7 @@ picture(
     grid("row offset, column offset", vectors(offsets), marked={(1, 1)}),
     grid("position logits of one query", numbers(position, ".2f")),
     grid("their softmax", numbers(weights, ".2f"), weighed(weights)),
-    caption="Left: the paper's Figure 4, row and column offsets of a 3×3 window from its centre. Middle and right: what position "
+    caption="The paper's Figure 4, row and column offsets of a 3×3 window from its centre, and what position "
     "alone makes of one random query. Each logit is that of its row plus that of its column, so six numbers make the nine: "
     "the pattern is a sum, not a free table.",
 )
@@ -127,7 +127,7 @@ picture(
 # pixel has a query, in rows and in columns. With `fast = False` the layer computes the equation as
 # it is written; [tests](proof.ipynb) hold the faster form to it.
 
-# %%
+# %% tags=["hide-input"]
 source(RelativeSelfAttention)
 
 # %%
@@ -164,7 +164,7 @@ panels |= {f"attention, row {i + 1}, column {j + 1}": of_places[i, j] for i, j i
 assert all(torch.isclose(each.sum(), torch.tensor(1.0)) for each in panels.values())
 picture(
     *(grid(name, numbers(100 * each, ".0f"), weighed(each)) for name, each in panels.items()),
-    caption="Shares of a 3×3 window, in percent. Left: the size of the convolution's weights, the same at every pixel. The others: "
+    caption="Shares of a 3×3 window, in percent. First the size of the convolution's weights, the same at every pixel, then "
     "attention at three pixels of one photograph, mean over four heads.",
 )
 

@@ -141,7 +141,7 @@ torch.testing.assert_close(gradient, torch.tensor([[-0.75, 0.75]]))
 # A tenth of the training images is held back for *validation*: the network does not train on them.
 # The test images are read once, after the last epoch ([D11](#d11)).
 
-# %%
+# %% tags=["hide-input"]
 out = Path(out or os.getenv("EVALIB_OUT") or records.results())  # the book sets EVALIB_OUT
 outcomes = run_in_turn(runs, out)
 recorded = [
@@ -280,7 +280,7 @@ def mistakes():
     for axis, n in zip(axes.flat, worst.tolist(), strict=True):
         taken, right = data.CLASSES[guess[n]], data.CLASSES[truth[n]]
         axis.imshow(rearrange(cifar.test_images[n], "c i j -> i j c").numpy())
-        axis.set_title(f"{taken}\n({right})", fontsize=8, color=COLOURS["wrong"])
+        axis.set_title(f"{taken}\n({right})", fontsize=8)
         axis.axis("off")
         told.append(f"{right} as {taken}")
     return described(figure, f"Test images that the network gets wrong: {', '.join(told)}.")

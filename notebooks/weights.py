@@ -90,7 +90,7 @@ Markdown(
 # The first needs `evalib[train]` and no download. The second reads the test set. It must reproduce the recorded count; on another
 # device, or from rounded weights, to within one binomial standard error.
 
-# %%
+# %% tags=["hide-input"]
 source(weights.load_pretrained)
 
 # %% [markdown]

@@ -173,6 +173,7 @@ def test_costs_are_counted():
     }
     network = found["EVANet-20 small has fewer parameters and FLOPs than ResNet-20 small"]
     assert network.ours == "489,242 against 172,506 parameters, 54.34 against 52.79 MFLOPs"
+    assert network.where == "abstract, §5"
     mixed = claims.compare_costs("", (1, 5), (2, 4))
     assert (mixed.verdict, mixed.why) == ("not supported", "only the parameters are fewer")
 

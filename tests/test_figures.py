@@ -31,7 +31,7 @@ def test_a_grid_shows_each_number_at_its_place_on_ink_of_its_share():
     inks = [(to_hex(cell.get_facecolor()), cell.get_facecolor()[3]) for cell in axis.patches]
     blue, orange = figures.COLOURS["positive"], figures.COLOURS["negative"]
     assert inks == [(blue, 0.13), (orange, 0.325), (blue, 0), (blue, 0)]
-    assert [cell.get_edgecolor()[3] for cell in axis.patches] == [0, 1, 0, 0]
+    assert [cell.get_edgecolor()[3] for cell in axis.patches] == [0, 1, 0.4, 0]
     assert drawing.get_label() == "title: 1 | −2.5; empty | 0."
 
 

@@ -21,7 +21,7 @@ from evalib.results.records import results
 from evalib.training.cifar import is_there
 from evalib.training.environment import choose_device, commit, device_name
 
-SIDE_BY_SIDE = 'style="display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0.8rem 1.2rem"'
+SIDE_BY_SIDE = 'style="display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0.8rem"'
 
 RECORDED = Path(__file__).parent.parent / "recorded"
 """The records of the repository, in an installed package."""

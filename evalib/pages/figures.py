@@ -43,9 +43,6 @@ COLOURS = {
     "weight": BLUE,
     "positive": BLUE,
     "negative": ORANGE,
-    "right": BLUE,
-    "wrong": RED,
-    "paper": GREY,
 }
 """The colour of a thing, on every page. ``browser/parts.css`` has the same blue and orange."""
 
@@ -143,9 +140,10 @@ def grid(
         axis.tick_params(length=0)
     for i, row in enumerate(texts):
         for j, text in enumerate(row):
-            fill, edge = tinted(share[i, j]).tolist(), INK if (i, j) in marked else "none"
-            square = Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, facecolor=fill, edgecolor=edge)
-            square.set_linewidth(2)
+            framed = (i, j) in marked
+            edge = INK if framed else "none" if text else to_rgba(GREY, 0.4)
+            square = Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, edgecolor=edge)
+            square.set(facecolor=tinted(share[i, j]).tolist(), linewidth=2 if framed else 0.8)
             axis.add_patch(square)
             axis.text(j, i, text, ha="center", va="center", fontsize=9)
     read = "; ".join(" | ".join(" ".join(text.split()) or "empty" for text in row) for row in texts)
@@ -270,7 +268,7 @@ def draw_rows(axis, rows: list[dict], least: float, most: float, size: float = 6
         if not row["accuracies"]:
             axis.annotate(f"– {state_of(row)}", (0.01, y), **at_left)
         below = [f"{value:.1f}" for value in row["accuracies"] if value < least]
-        axis.annotate(", ".join(below), (0.05, y), color=color, **at_left)
+        axis.annotate(", ".join(below), (0.05, y), **at_left)
         papers = "–" if row["paper"] is None else f"{row['paper']:.2f}"
         found = ", ".join(f"{value:.2f}" for value in row["accuracies"]) or state_of(row)
         told.append(f"{row['model']}: paper {papers}, ours {found}")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from evalib.attention import RelativeSelfAttention
 from evalib.eva import EXTENT, ExpandingVisualAttention
 from evalib.experiments import TABLE_1, build, experiment
-from evalib.networks import KERNEL_SIZE, NUM_HEADS, EVASummary, count_parameters
+from evalib.networks import KERNEL_SIZE, NUM_HEADS, count_parameters
 from evalib.results import statistics
 from evalib.results.costs import flops
 from evalib.results.records import find_runs, load_records, results
@@ -209,7 +209,7 @@ def count_claims() -> list[Claim]:
             ours, theirs = (
                 cost(build(each.name).eval(), torch.zeros(1, 3, 32, 32)) for each in (row, resnet)
             )
-            where = "abstract, §5" if row.head is EVASummary else "§5"
+            where = "abstract, §5" if row.variant else "§5"
             made.append(compare_costs(claim, ours, theirs, where))
     return [*made, count_example()]
 
