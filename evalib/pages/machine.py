@@ -28,12 +28,14 @@ from evalib.pages.explorer import BROWSER, described, embedded, script, styles
 from evalib.pages.live import Block, feed_forward, linear, stages
 from evalib.results.reading import of_another_class
 from evalib.results.records import load_records, results
-from evalib.results.statistics import EXPLAINING, LEVEL, PAPER, SEEDS, by_seed, difference, noise
+from evalib.results.statistics import EXPLAINING, LEVEL, PAPER, SEEDS, by_seed
+from evalib.results.tables import contrast
 from evalib.results.weights import load_pretrained, packaged, read_weights
 from evalib.results.words import signed
 from evalib.tracing import trace
 from evalib.training.cifar import load_data
 from evalib.training.data import CLASSES, normalise
+from evalib.training.settings import TIERS
 
 SCRIPTS = "engine", "parts", "looks", "sliders", "real", "cards", "machine"
 
@@ -333,25 +335,22 @@ def written(network: Network, images: UInt8[Tensor, "n 3 i j"], measured: dict) 
 
 
 def reached(runs: pd.DataFrame, control: str, base: str) -> str:
-    """The test accuracies of a control and of the network that it stands beside, at the highest
-    tier that both have."""
-    for tier in ("paper", "quick"):
-        accuracies = by_seed(runs, tier=tier)
-        if control in accuracies.index and base in accuracies.index:
-            break
-    else:
+    """The test accuracies of a control and of the network that it stands beside, over the seeds
+    that both have, at the highest tier that has any."""
+    tier, found = contrast(runs, control, base, ("quick", "paper"))
+    if tier is None:
         return "not yet trained."
-    both = accuracies.loc[[control, base]].dropna(axis="columns")  # the seeds that both have
-    ours, theirs = both.loc[control], both.loc[base]
-    epochs = runs[(runs["tier"] == tier) & (runs["experiment"] == base)]["epochs"].max()
+    both = by_seed(runs, tier=tier).loc[[control, base]].dropna(axis="columns")
+    ours, theirs = both.mean(axis="columns")
     beside = "EVA" if experiment(base).variant == CHOSEN else "EVA as written"
     said = (
-        f"{ours.mean():.1f} % of the test pictures right after {epochs} epochs ({len(ours)} "
-        f"run{'s' if len(ours) > 1 else ''}), {beside} {theirs.mean():.1f} %"
+        f"{ours:.1f} % of the test pictures right after {TIERS[tier].epochs} epochs ({found.n} "
+        f"run{'s' if found.n > 1 else ''}), {beside} {theirs:.1f} %"
     )
     if tier == "quick":
         return f"{said}. So short a training decides nothing."
-    found = difference(accuracies, control, base, noise(runs))
+    if found.low is None:  # as where a run collapsed
+        return f"{said}."
     return (
         f"{said}; the difference is {signed(found.mean)} points, 95 % from {signed(found.low)} to "
         f"{signed(found.high)}."
