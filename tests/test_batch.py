@@ -239,6 +239,7 @@ def test_a_run_is_done_begun_or_to_do(tmp_path):
 
 def test_expected_time_is_that_of_records_by_their_images_or_unknown(tmp_path):
     made(tmp_path, seconds=4.0)  # 2 s an epoch of 1,000 images
+    made(tmp_path, seed=1, seconds=40.0, shared=2)  # says nothing of time
     paper = evalib.Settings("resnet20-small", 5, "paper")
     assert manifest.seconds_an_epoch(paper, tmp_path) == (100.0, "a machine")
     assert manifest.seconds_an_epoch(evalib.Settings("evanet20-small"), tmp_path) == (None, None)

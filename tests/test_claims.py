@@ -14,6 +14,7 @@ from test_tables import made
 import evalib
 from evalib.__main__ import main
 from evalib.experiments import ROWS, experiment
+from evalib.pages import machine
 from evalib.results import answer, claims, statistics, tables
 from evalib.results.records import load_records
 
@@ -21,6 +22,11 @@ RESNET, SANET, EVANET = (row.name for row in evalib.TABLE_1[:3])
 QUERY, MLP = statistics.QUERY_ALONE, statistics.MLP
 TWO_EPOCHS = [
     {"epoch": n, "validation_accuracy": 10.0, "test_accuracy": 80.0, "seconds": 1.0} for n in (1, 2)
+]
+
+FELL = [
+    {"epoch": n + 1, "validation_accuracy": 80.0 if n < 20 else 10.0, "seconds": 1.0}
+    for n in range(150)
 ]
 
 CLEAR = {RESNET: (88.0, 87.9, 88.1), EVANET: (91.0, 91.1, 90.9), SANET: (87.0, 86.9, 87.2)}
@@ -78,11 +84,7 @@ def test_shorter_runs_make_no_claim(tmp_path):
 
 def test_a_collapse_is_said_beside_the_verdict(tmp_path):
     runs(tmp_path, CLEAR)
-    fell = [
-        {"epoch": n + 1, "validation_accuracy": 80.0 if n < 20 else 10.0, "seconds": 1.0}
-        for n in range(150)
-    ]
-    made(tmp_path, EVANET, 2, "paper", 1_000, curve=fell)
+    made(tmp_path, EVANET, 2, "paper", 1_000, curve=FELL)
     assert verdict(tmp_path, LEAD).why.endswith("EVANet-20 small: 1 of 3 runs collapsed")
 
 
@@ -213,6 +215,15 @@ def test_an_effect_is_over_common_seeds_and_has_an_interval_at_the_full_schedule
     assert found.high - found.mean == pytest.approx(by.of_difference(2)) and found.p is None
 
 
+def test_an_effect_of_runs_that_collapsed_has_no_interval(tmp_path):
+    """Chance of a run that collapsed is not that of one that did not."""
+    runs(tmp_path, CLEAR)
+    runs(tmp_path, {"evanet20-small-residual": (10.0, 10.3)}, curve=FELL)
+    row = experiment("evanet20-small-residual")
+    _, found = tables.measure_effect(load_records(tmp_path), row)
+    assert (found.n, found.mean, found.low) == (2, pytest.approx(-80.9), None)
+
+
 def test_ablations_have_a_table_of_their_own(tmp_path, capsys):
     runs(tmp_path, {MLP: (41.0, 43.0), RESNET: (40.0, 40.0)}, "smoke")
     assert main(["table", "--ablations", "--out", str(tmp_path), "--format", "json"]) == 0
@@ -250,6 +261,22 @@ def test_an_ablation_that_was_stopped_is_not_called_not_run(tmp_path):
         "`evanet20-large-residual`, seed 0 was stopped after epoch 1, at a validation accuracy of 42.9 %"
         in shown
     )
+
+
+def test_page_one_compares_a_control_over_the_seeds_that_both_have_in_full(tmp_path):
+    runs(tmp_path, {EVANET: (80.0, 81.0), QUERY: (82.0,)}, "quick")
+    made(tmp_path, EVANET, 2, "quick", epochs=20)
+    made(tmp_path, MLP, 2, "quick")
+    said = machine.reached(load_records(tmp_path), QUERY, EVANET)
+    assert said.startswith("82.0 % of the test pictures right after 15 epochs (1 run), EVA 80.0 %.")
+    assert machine.reached(load_records(tmp_path), MLP, EVANET) == "not yet trained."
+    runs(tmp_path, CLEAR | {QUERY: (90.0, 90.2, 90.1)})
+    said = machine.reached(load_records(tmp_path), QUERY, EVANET)
+    assert (
+        "after 150 epochs (3 runs), EVA 91.0 %; the difference is −0.90 points, 95 % from" in said
+    )
+    made(tmp_path, QUERY, 2, "paper", 1_000, curve=FELL)
+    assert "difference" not in machine.reached(load_records(tmp_path), QUERY, EVANET)
 
 
 def test_the_gaps_of_the_paper_and_ours_have_one_ruler(tmp_path):

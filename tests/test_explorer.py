@@ -54,6 +54,16 @@ def test_the_attention_that_is_exported_is_the_one_that_made_the_scores(photogra
     assert [entry is None for entry in border] == [True] * 3 + [False] * 6
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_strongest_ink_is_that_of_the_largest_output_of_either_sign(sign, photographs):
+    net = network("resnet20-small")
+    with torch.no_grad():
+        net.stem[0].weight.abs_().mul_(sign)
+    data = explorer.export_convolution(net, *photographs)
+    outputs = torch.tensor([image["y"] for image in data["images"]])
+    assert data["largest_output"] == outputs.abs().max()
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [

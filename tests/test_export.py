@@ -70,6 +70,16 @@ def test_an_exported_network_gives_the_scores_of_the_network(exported, images, f
         torch.testing.assert_close(program(images[part]), want[part], rtol=0, atol=1e-4)
 
 
+def test_the_preprocessing_that_a_file_tells_is_the_one_inside(tmp_path, images):
+    network, files = evalib.build("resnet20-small").eval(), {"preprocessing.json": ""}
+    path = export.export(network, tmp_path / "mine.pt2")
+    program = torch.export.load(path, extra_files=files).module()
+    told = json.loads(files["preprocessing.json"])
+    mean, std = (torch.tensor(told[name])[:, None, None] for name in ("mean", "std"))
+    want = network((images[:3] / 255 - mean) / std)
+    torch.testing.assert_close(program(images[:3]), want, rtol=0, atol=1e-4)
+
+
 def test_the_network_is_left_as_it_was(tmp_path):
     network = evalib.build("sanet20-small").double().train()
     export.Deployed(network)

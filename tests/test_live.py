@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 import evalib
 from evalib.equations import single_query_attention
+from evalib.experiments import Experiment
+from evalib.networks import EVASummary, Network
 from evalib.pages import live
 from evalib.training.cifar import load_data
 
@@ -81,6 +83,25 @@ def test_an_attention_keeps_its_logits_and_what_follows_them(name):
             query + ours, (64,), read(norm["weight"]), read(norm["bias"]), norm["epsilon"]
         )
     close(ours, y, atol=1e-5, rtol=1e-5)
+
+
+def test_matrices_of_another_width_than_64_are_written_as_they_are_used():
+    """With the factor of departure D15, which is 1 at 64 channels."""
+    net = Network(Experiment("narrow", "Narrow", widths=(4, 8, 16), head=EVASummary)).eval()
+    structure, read, _ = exported(net)
+    eva, x = net.summary.eva, torch.randn(2, 16, 7, 7)
+
+    def mapped(layer, x):
+        return F.linear(x, read(layer["weight"]), read(layer["bias"]))
+
+    q = mapped(structure["convolution"], x.movedim(1, 3).flatten(1))
+    for part, own in (("first_query", eva.first_query), ("output", eva.output)):
+        first, second = structure[part]
+        close(mapped(second, mapped(first, q).relu()), own(eva.convolution(x)), atol=1e-5, rtol=0)
+    for stage, look in zip(structure["stages"], eva.looks, strict=True):
+        for part, factor in (("W_Q", look.scale), ("W_K", 1), ("W_V", 1)):
+            ours = F.linear(q, read(stage["look"][part]))
+            close(ours, factor * getattr(look, part)(q), atol=1e-5, rtol=1e-5)
 
 
 def test_the_rings_are_places_of_the_map_row_by_row():

@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn.utils import prune
 
 import evalib
+from evalib.equations import ring
+from evalib.eva import SingleQueryAttention
 from evalib.published import PublishedEVA
 
 
@@ -138,6 +140,19 @@ def test_a_bias_of_a_projection_counts(make):
 
 
 @layers
+def test_a_forward_that_was_put_in_place_of_a_projections_counts(make):
+    layer, x = make()
+    y = layer(x)
+    for projection in projections(layer):
+        projection.forward = lambda x, usual=projection.forward: 2 * usual(x)
+    doubled = layer(x)
+    assert not torch.allclose(doubled, y, atol=0.1)
+    for part in layer.modules():
+        part.fast = False
+    torch.testing.assert_close(doubled, layer(x), rtol=1e-4, atol=1e-4)
+
+
+@layers
 def test_a_scale_that_is_learned_has_its_gradient(make):
     layer, x = make()
     attentions = [part for part in layer.modules() if hasattr(part, "scale")]
@@ -249,6 +264,27 @@ def test_a_network_made_without_data_is_the_network_once_it_has_its_weights(name
             assert buffer.device.type == "cpu"
     made.load_state_dict(network.state_dict(), assign=how == "assign")
     assert torch.equal(made(x), network(x))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: evalib.RelativeSelfAttention(8, 256, 3, 2),
+        lambda: SingleQueryAttention(8, 256, 2, ring(1)),
+        lambda: PublishedEVA(64, 64, 64),
+        lambda: PublishedEVA(64, 64, 64, whole=True),
+    ],
+)
+def test_what_is_drawn_anew_has_the_scale_that_it_was_made_with(make):
+    layer = make()
+    made = {name: parameter.std().item() for name, parameter in layer.named_parameters()}
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    for part in layer.modules():
+        if hasattr(part, "reset_parameters"):
+            part.reset_parameters()
+    for name, parameter in layer.named_parameters():
+        assert parameter.std().item() == pytest.approx(made[name], rel=0.3), name
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own way to forward mode

@@ -105,6 +105,13 @@ def test_numpy_arrays_are_tensors_and_a_tenth_is_put_aside():
     assert mine.fingerprint == evalib.dataset(images, labels).fingerprint != other.fingerprint
 
 
+def test_data_are_told_apart_by_every_part():
+    images, labels = shades(50)
+    parts, others = (images, labels) * 2, (255 - images, (labels + 1) % 3) * 2
+    given = [[*parts[:n], others[n], *parts[n + 1 :]] for n in range(4)]
+    assert len({evalib.dataset(*each).fingerprint for each in (parts, *given)}) == 5
+
+
 def test_what_is_given_is_copied():
     images, labels = shades(50)
     for pixels, numbers in ((images.numpy().copy(), labels.numpy()), (images.clone(), labels)):

@@ -47,6 +47,8 @@ def test_each_seed_is_bitwise_what_it_is_alone(tmp_path):
     ends = run_in_turn(SETTINGS[:2], tmp_path / "together", "cpu")
     assert [each.settings for each in ends] == SETTINGS[:2]
     for settings in SETTINGS[:2]:
+        # on a CPU one followed the other
+        assert records.read(records.record_path(settings, tmp_path / "together"))["shared"] == 1
         run(settings, tmp_path / "alone", "cpu")
         together, alone = (
             outcome(records.record_path(settings, tmp_path / name))

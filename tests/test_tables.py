@@ -262,6 +262,12 @@ def test_the_minutes_of_a_row_are_of_one_device_and_precision(tmp_path, other):
     assert (row["seeds"], row["minutes"]) == (2, None)
 
 
+def test_the_minutes_of_a_row_are_of_runs_that_had_their_device_alone(tmp_path):
+    made(tmp_path, seconds=120.0)
+    made(tmp_path, seed=1, seconds=600.0, shared=2)
+    assert tables.table(tmp_path)[0]["minutes"] == 2.0
+
+
 def test_a_collapse_is_said_below_the_table_and_has_no_interval(tmp_path):
     fell = [
         {"epoch": n, "validation_accuracy": each, "seconds": 1.0}

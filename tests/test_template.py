@@ -121,6 +121,15 @@ def test_a_cell_that_fails_is_named_and_what_ran_is_kept_without_paths(tmp_path,
         assert str(folder) not in outputs
 
 
+def test_of_a_folder_within_another_nothing_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    ran = tmp_path / "a private name" / "smoke" / "run" / "train.ipynb"
+    ran.parent.mkdir(parents=True)
+    ran.write_text(json.dumps([str(ran), str(tmp_path / "data")]))
+    notebook.remove_folders(ran)
+    assert json.loads(ran.read_text()) == ["…/smoke/run/train.ipynb", "…/data"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere kernels talk over ports")
 def test_a_kernel_needs_no_port_and_sees_the_chosen_gpu_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")

@@ -132,6 +132,7 @@ def test_a_stopped_run_ends_bitwise_as_the_run_never_stopped(small, tmp_path, ki
     assert_equal(whole, resumed)
     assert torch.equal(whole.test_scores, resumed.test_scores)
     assert without_seconds(whole.curve) == without_seconds(resumed.curve)
+    assert resumed.seconds == sum(row["seconds"] for row in resumed.curve)
     assert len(checkpoint.found(tmp_path)) == checkpoint.KEPT
 
 
@@ -403,6 +404,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(small, tmp_pat
     with pytest.warns(UserWarning, match=newest.name):
         again = evalib.train(settings(), tmp_path, device="cpu")
     assert_equal(whole, again)
+    assert [checkpoint.epochs_of(path) for path in checkpoint.found(tmp_path)] == [3, 2]
 
 
 def test_other_settings_than_the_checkpoints_are_refused_by_name(small, tmp_path):
@@ -509,6 +511,21 @@ def test_overwriting_an_unfinished_run_keeps_its_checkpoints(small, tmp_path):
     evalib.run(settings(), tmp_path, device="cpu", overwrite=True)
     (folder,) = (tmp_path / "superseded" / "smoke").iterdir()
     assert {each.name for each in folder.iterdir()} == names
+
+
+def test_what_a_run_left_beside_its_record_moves_with_it(tmp_path):
+    path = made(tmp_path)
+    folder, left = (
+        path.with_suffix(""),
+        ("epoch-0002-0", "evaluation.json", "train.ipynb", "weights-0"),
+    )
+    folder.mkdir()
+    for name in left:
+        (folder / name).touch()
+    RunFolder(evalib.Settings("resnet20-small"), tmp_path).set_aside()
+    (earlier,) = (tmp_path / "superseded" / "smoke").glob("*.json")
+    assert sorted(each.name for each in earlier.with_suffix("").iterdir()) == [*left]
+    assert not path.exists() and not [*folder.iterdir()]
 
 
 def test_the_first_run_of_a_seed_counts_and_every_rerun_is_listed(tmp_path):

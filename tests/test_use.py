@@ -90,6 +90,15 @@ def test_the_argument_and_the_network_are_left_as_they_were(network, images, for
         network.eval()
 
 
+def test_a_part_that_was_left_in_training_mode_is_evaluated_too(network, images, scores):
+    network.stages.train()
+    try:
+        torch.testing.assert_close(evalib.predict(network, images), scores, atol=1e-4, rtol=0)
+        assert network.stages.training
+    finally:
+        network.eval()
+
+
 def test_a_network_that_fails_is_back_in_its_mode(images):
     network = nn.Sequential(nn.Linear(5, 5)).train()
     with pytest.raises(RuntimeError):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from test_tables import made
 from torch import nn
 from torch.nn.utils import parametrizations
 
@@ -56,6 +57,15 @@ def test_published_weights_load_by_name_and_give_the_recorded_count(out, few, ca
     assert main(["evaluate", "--weights", ROW.name, "--out", str(out)]) == 0
     shown = capsys.readouterr().out
     assert f"{count} of 20 test images right" in shown and shown.endswith(f"recorded: {count}\n")
+
+
+def test_the_weights_of_a_row_are_of_its_first_seed_at_its_highest_tier(tmp_path):
+    for seed, tier in ((0, "smoke"), (2, "quick"), (1, "quick")):
+        name = f"weights-{seed}.safetensors"
+        file = made(tmp_path, seed=seed, tier=tier, weights=name).with_suffix("") / name
+        file.parent.mkdir()
+        file.touch()
+    assert weights.find_weights(ROW.name, tmp_path) == file
 
 
 def test_weights_that_are_there_already_stay(out):

@@ -108,7 +108,7 @@ def learning_rate(settings: Settings, epoch: int) -> float:
     passed."""
     ends = [
         round(fraction * settings.epochs, 6) for fraction in settings.milestones
-    ]  # 0.1 of 30 is 3
+    ]  # 0.28 of 25 is 7
     return settings.learning_rate * 0.1 ** sum(epoch >= end for end in ends)
 
 

@@ -148,6 +148,32 @@ def test_a_part_is_hidden_and_put_back(page, shown, readings, photographs):
     assert page.locator("eva-live .was").inner_text() == ""
 
 
+def test_without_changes_it_is_the_answer_of_the_variant_that_is_chosen(page, shown):
+    element, _ = started(page, shown)
+    answered(page, lambda: page.locator("eva-live .area").press("Space"))
+    element.evaluate(NEXT, {"name": "Variant", "index": 1})
+    said = page.locator("eva-live .was").inner_text()
+    element.evaluate(NEXT, {"press": "start over"})
+    assert said == f"without your changes: {page.locator('eva-live .answer').inner_text()}"
+
+
+FIGURES = """(element, head) => {
+    element.shadowRoot.querySelectorAll("input[name=Head]")[head].click();
+    return [...element.shadowRoot.querySelectorAll("table.map td")].map(cell => Number(cell.textContent));
+}"""
+
+
+def test_the_weights_in_figures_are_those_of_the_head_that_is_chosen(page, shown, readings):
+    element, detail = started(page, shown)
+    eva = next(iter(readings.values())).summary.eva
+    for head in range(5):  # the first is their mean
+        figures = torch.tensor(element.evaluate(FIGURES, head), dtype=torch.float32)
+        for places, heads in zip(eva.pixels.split(eva.sizes), detail["looks"], strict=True):
+            weights = torch.tensor(heads, dtype=torch.float32)
+            chosen = weights[head - 1] if head else weights.mean(dim=0)
+            torch.testing.assert_close(figures[places], 100 * chosen, atol=0.051, rtol=0)
+
+
 INKS = """element => [...element.shadowRoot.querySelectorAll(".stages canvas")].slice(0, 4).map(canvas => {
     const context = canvas.getContext("2d");
     return Array.from({ length: 49 }, (_, m) =>

@@ -267,11 +267,11 @@ def test_validation_stands_beside_and_a_dot_is_taken_out_by_a_press(page, addres
 
 
 def test_every_state_is_in_the_address_and_comes_back_from_it(page, address):
-    opened(page, address, "image=horse&look=1&scale=1")
+    opened(page, address, "image=horse&look=1&scale=0.357")
     shares = page.evaluate(SHARES)
     page.locator(".photo").press("ArrowRight")
     page.wait_for_function("location.hash.includes('look=2')")
-    assert "image=horse" in page.url and "scale=1" in page.url
+    assert "image=horse" in page.url and "scale=0.357" in page.url
     page.locator(".photo").press("ArrowLeft")
     page.wait_for_function("location.hash.includes('look=1')")
     assert page.evaluate(SHARES) == shares
