@@ -60,8 +60,7 @@ networks = {name: build(name).eval() for name in NETWORKS}
 parameters = {name: count_parameters(network) for name, network in networks.items()}
 operations = {name: flops(network, image) / 1e6 for name, network in networks.items()}
 benchmarks = {
-    kind: read_foreign(results / "benchmarks" / f"training-{kind}.json")
-    for kind in ("cpu", "cuda")
+    kind: read_foreign(results / "benchmarks" / f"training-{kind}.json") for kind in ("cpu", "cuda")
 }
 
 

@@ -190,11 +190,7 @@ for b in [b for b in benchmarks if b.get("counted")][:1]:
             (counted["bytes"] / 1e9, b["ceilings"]["bytes"] / 1e9, "GB"),
         )
     ]
-    display(
-        Markdown(
-            f"{name}, {b['device']}: " + "; ".join(said) + ". The larger is the floor."
-        )
-    )
+    display(Markdown(f"{name}, {b['device']}: " + "; ".join(said) + ". The larger is the floor."))
 
 # %% [markdown]
 # ## The missing kernel
