@@ -39,7 +39,7 @@ from evalib import TABLE_1
 from evalib.eva import EqualisedLinear
 from evalib.experiments import CHOSEN, ROWS, experiment
 from evalib.pages.display import folded, picture, source, table
-from evalib.pages.figures import COLOURS, INK, described, panels, styled
+from evalib.pages.figures import COLOURS, INK, by_epoch, described, panels, styled
 from evalib.results import choice, reading, records, words
 from evalib.results.records import find_runs
 
@@ -49,20 +49,13 @@ letter, scaled = (
 )
 
 
-@styled
-def by_epoch(courses, what="validation_accuracy", label="validation accuracy, %", width=5.4):
-    """A line a run: ``courses`` has for each its name, its curve, a colour and a kind of line."""
-    figure, ((axis,),) = panels(1, 1, width, 3.2)
-    told = []
-    for name, curve, colour, line in courses:
-        values = [row[what] for row in curve]
-        axis.plot([row["epoch"] for row in curve], values, line, color=colour, lw=1.4, label=name)
-        told.append(
-            f"{name}: best {max(values):.1f}, after epoch {curve[-1]['epoch']} {values[-1]:.1f}"
-        )
-    axis.set(xlabel="epoch", ylabel=label, ylim=(0, 95))
-    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8.5)
-    return described(figure, f"{label} by epoch. {'; '.join(told)}.")
+def accuracy(courses):
+    """The validation accuracy of runs by epoch."""
+    lines = [
+        (name, [row["validation_accuracy"] for row in curve], colour, line)
+        for name, curve, colour, line in courses
+    ]
+    return by_epoch(lines, "validation accuracy, %", "", 5.4, 3.2, above=True, ylim=(0, 95))
 
 
 # %% [markdown]
@@ -73,7 +66,7 @@ fallen, survivor = letter.itertuples()
 again = records.unfinished_curve("evanet20-small-letter-seed0")
 low = min(survivor.curve[20:], key=lambda row: row["validation_accuracy"])
 picture(
-    by_epoch(
+    accuracy(
         [
             *(
                 (f"scaled, seed {each.seed}", each.curve, COLOURS["scaled"], "-")
@@ -299,7 +292,7 @@ residual, sanet = (
 resnet = find_runs(runs, TABLE_1[3].name, ("paper",))["curve"].iloc[0]
 low = min(residual[5:], key=lambda row: row["validation_accuracy"])
 picture(
-    by_epoch(
+    accuracy(
         [
             ("ResNet-20 large", resnet, COLOURS["ResNet"], "-"),
             ("SANet-20 large (stopped)", sanet, COLOURS["SANet"], "-"),

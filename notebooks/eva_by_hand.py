@@ -35,8 +35,8 @@ from einops import einsum, rearrange
 from evalib import ExpandingVisualAttention, trace
 from evalib.equations import relative_embedding, ring, single_query_attention
 from evalib.eva import EXTENT, RADII
+from evalib.pages.diagrams import graph
 from evalib.pages.display import check, picture, symbols
-from evalib.pages.figures import COLOURS, GREY, INK, arrow, box, canvas, described, styled
 
 torch.manual_seed(0)
 close = torch.testing.assert_close
@@ -100,48 +100,6 @@ def stages():
         (name(query), pixels.shape[1], name(attn), [name(slot) for slot in slots.unbind(1)])
         for (query, pixels), (attn, slots) in zip(heard[::2], heard[1::2], strict=True)
     ]
-
-
-@styled
-def graph(stages):
-    """The computation graph of EVA, with what each attention reads."""
-    left, middle, right, line = 0.42, 1.55, 3.2, 4.12
-    blue, ink = COLOURS["EVA"], INK
-    figure, axis = canvas(4.6, 8.2)
-    for y, text in ((0, "map, 7×7 pixels"), (0.8, "7×7 convolution"), (1.6, "FFN")):
-        box(axis, middle, y, 1.6, text)
-    arrow(axis, (middle, 0.22), (middle, 0.58))
-    arrow(axis, (middle, 1.02), (middle, 1.38), "q candidate", (0.48, 0))
-    top, rows = 1.82, [2.75 + 1.3 * s for s in range(4)]
-    axis.plot([middle, line, line], [2.1, 2.1, rows[-1]], color=GREY, linewidth=1)
-    axis.text(line, 1.98, "slots", ha="center", va="center", fontsize=9)
-    told = []
-    for s, ((query, pixels, attn, slots), y) in enumerate(zip(stages, rows, strict=True)):
-        box(axis, left, y, 0.8, f"ring {s}\n{pixels} px", ink)
-        box(axis, middle, y, 1.06, "look", blue)
-        box(axis, right, y, 1.06, f"recall\n{len(slots)} slots", blue)
-        arrow(axis, (left + 0.4, y), (middle - 0.53, y))
-        arrow(axis, (middle + 0.53, y), (right - 0.53, y), attn, (0, 0.13))
-        axis.plot([2.37, 2.37, line], [y, y - 0.42, y - 0.42], color=GREY, linewidth=1)
-        axis.plot([line], [y - 0.42], color=GREY, marker="o", markersize=3)
-        arrow(axis, (line, y), (right + 0.53, y), color=GREY)
-        arrow(axis, (middle, top), (middle, y - 0.22), query, (0.2, 0.1))
-        if s < 3:
-            axis.plot(
-                [right, right, middle], [y + 0.22, y + 0.62, y + 0.62], color=ink, linewidth=1.2
-            )
-        top = y + 0.62
-        told.append(
-            f"Stage {s}: the look with {query} reads the {pixels} px of ring {s} and gives {attn}; "
-            f"the recall with {attn} reads the slots {', '.join(slots)}."
-        )
-    end = rows[-1]
-    arrow(axis, (right, end + 0.22), (right, end + 0.7), "attn_out", (-0.38, 0))
-    box(axis, right, end + 0.92, 1.06, "FFN")
-    arrow(axis, (right, end + 1.14), (right, end + 1.5))
-    axis.text(right, end + 1.62, "output", ha="center", va="center", fontsize=9)
-    start = "The map goes through a 7×7 convolution and an FFN, which give q0."
-    return described(figure, f"{start} {' '.join(told)} The last result goes through an FFN.")
 
 
 heard = stages()

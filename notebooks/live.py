@@ -31,12 +31,12 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
 
 import torch
 from IPython.display import Markdown
-from scipy.stats import spearmanr
 
 from evalib import trace
 from evalib.pages.display import captioned, table
 from evalib.pages.explorer import script
 from evalib.pages.live import SCRIPTS, live, pack, readings
+from evalib.results import reading
 from evalib.training import data
 from evalib.training.cifar import load_data
 
@@ -106,30 +106,9 @@ table(
 
 
 # %% tags=["hide-input"]
-@torch.no_grad()
-def falls(network, image):
-    """How far the highest score falls where the pixels under each vector are hidden; and the look weights."""
-    grey = (255 * torch.tensor(data.MEAN)).round().to(torch.uint8)
-    hidden = image.repeat(50, 1, 1, 1)  # the last one is left as it is
-    for m in range(49):
-        i, j = 4 * (1 + m // 7), 4 * (1 + m % 7)
-        hidden[m, :, i - 2 : i + 6, j - 2 : j + 6] = grey[:, None, None]
-    scores, seen = trace(network, data.normalise(hidden))
-    answer = scores[-1].argmax()
-    return scores[-1, answer] - scores[:-1, answer], [
-        weights[-1].mean(dim=0) for weights in seen.look_weights
-    ]
-
-
 rows, means, sample = [], [], images[::10]
 for name, network in networks.items():
-    rings = [stage["ring"] for stage in pack(network)[0]["stages"]]
-    found = [[], [], []]
-    for image in sample:
-        fall, looks = falls(network, image)
-        for ring, weights, correlations in zip(rings[1:], looks[1:], found, strict=True):
-            correlations.append(spearmanr(weights, fall[ring]).statistic)
-    ranks = torch.tensor(found)
+    ranks = reading.agree(network, sample)
     error = ranks.std(dim=1) / ranks.shape[1] ** 0.5
     means.extend(ranks.mean(dim=1).tolist())
     cells = [f"{m:.2f} ± {e:.2f}" for m, e in zip(ranks.mean(dim=1), error, strict=True)]
@@ -165,7 +144,6 @@ Markdown(
 # ```python
 # from evalib import load_pretrained
 # from evalib.pages.live import live
-# from evalib.training import data
 # from evalib.training.cifar import load_data
 #
 # cifar = load_data("subset")

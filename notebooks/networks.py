@@ -32,7 +32,6 @@ if importlib.util.find_spec("evalib") is None:  # in Colab
 from dataclasses import replace
 
 import torch
-from matplotlib.patches import Rectangle
 from torch import nn
 
 from evalib import (
@@ -43,23 +42,10 @@ from evalib import (
     count_parameters,
     load_pretrained,
 )
-from evalib.equations import ring
-from evalib.eva import EXTENT, RADII
 from evalib.networks import BasicBlock, EVASummary, Network, convolution_3x3, self_attention_3x3
+from evalib.pages.diagrams import backbone, block, head
 from evalib.pages.display import check, picture, source, table
-from evalib.pages.figures import (
-    COLOURS,
-    GREY,
-    INK,
-    arrow,
-    box,
-    canvas,
-    described,
-    framed,
-    panels,
-    styled,
-    tinted,
-)
+from evalib.pages.figures import COLOURS, INK, described, framed, panels, styled, tinted
 from evalib.training import data
 from evalib.training.cifar import load_data
 
@@ -87,64 +73,6 @@ def shapes(name):
         module.register_forward_hook(note(part))
     network(image)
     return seen
-
-
-MIDDLE, GAP = 0.2, 0.36  # inches: where the middle of each map lies, and how long an arrow is
-
-
-def below(axis, x, shape, words):
-    """A shape, and what has it, below a part of the pipeline."""
-    axis.text(x, MIDDLE + 0.62, shape, ha="center", va="center", fontsize=9)
-    axis.text(x, MIDDLE + 0.78, words, ha="center", va="top", fontsize=8.5)
-
-
-@styled
-def backbone(sizes):
-    """From the image to the last map, each map as large as its rows."""
-    figure, axis = canvas(4.72, 1.75)
-    edge, told = 0.05, []
-    for part in ("image", "stem", "stage 1", "stage 2", "stage 3"):
-        channels, side, _ = sizes[part]
-        half = 0.012 * side
-        x = edge + half + (0 if part == "image" else GAP + 0.16 * (part == "stage 3"))
-        square = Rectangle((x - half, MIDDLE - half), 2 * half, 2 * half)
-        square.set(facecolor=COLOURS["convolution"], alpha=0.35)
-        axis.add_patch(square)
-        words = "stage 3\n(SANets:\nattention)" if part == "stage 3" else part
-        below(axis, x, f"{channels}×{side}×{side}", words)
-        if part != "image":
-            arrow(axis, (edge + 0.05, MIDDLE), (x - half - 0.05, MIDDLE))
-        edge = x + half
-        told.append(f"{part} {channels}×{side}×{side}")
-    return described(figure, f"From left to right, channels × rows × columns: {', '.join(told)}.")
-
-
-@styled
-def head(sizes):
-    """From the last map, read ring by ring, to the class scores."""
-    figure, axis = canvas(2.4, 1.75)
-    cell, left, blue = 0.1, 0.42, COLOURS["EVA"]
-    for stage, radius in enumerate(RADII):
-        for row, column in (ring(radius) + EXTENT // 2).T.tolist():
-            corner = (left + cell * column, MIDDLE + cell * (row - EXTENT / 2))
-            shade = 0.95 - 0.22 * stage
-            axis.add_patch(Rectangle(corner, 0.88 * cell, 0.88 * cell, facecolor=blue, alpha=shade))
-    last = f"{sizes['stage 3'][0]}×{EXTENT}×{EXTENT}"
-    below(axis, left + cell * EXTENT / 2, last, "EVA, ring by ring\n(others: mean)")
-    arrow(axis, (0.05, MIDDLE), (left - 0.05, MIDDLE))
-    edge = left + cell * EXTENT
-    for part, words, height in (("summary", "vector", 0.8), ("classifier", "class\nscores", 0.45)):
-        x = edge + GAP + 0.12
-        bar = Rectangle((x - 0.06, MIDDLE - height / 2), 0.12, height, facecolor=INK, alpha=0.4)
-        axis.add_patch(bar)
-        below(axis, x, str(sizes[part][0]), words)
-        arrow(axis, (edge + 0.05, MIDDLE), (x - 0.1, MIDDLE))
-        edge = x + 0.06
-    vector, scores = sizes["summary"][0], sizes["classifier"][0]
-    told = (
-        f"EVA reads {last}, the others take the mean; a vector of {vector}, then {scores} scores."
-    )
-    return described(figure, told)
 
 
 sizes = shapes("evanet20-small")
@@ -232,26 +160,6 @@ table(
 
 
 # %% tags=["hide-input"]
-@styled
-def block(title, layers):
-    """A residual block: its layers, each a text and a colour, and the shortcut around them."""
-    figure, axis = canvas(1.76, 0.55 * len(layers) + 1.9)
-    axis.text(0.8, -0.15, title, ha="center", va="center", fontsize=10)
-    arrow(axis, (0.8, 0.1), (0.8, 0.48))
-    for y, (text, color) in enumerate(layers):
-        box(axis, 0.8, 0.7 + 0.55 * y, 1.4, text, color, 0.36)
-        arrow(axis, (0.8, 0.88 + 0.55 * y), (0.8, 1.07 + 0.55 * y))
-    end = 0.55 * len(layers) + 0.7
-    axis.text(0.8, end, "+", ha="center", va="center", fontsize=14)
-    axis.plot([0.8, 1.66, 1.66], [0.28, 0.28, end], color=GREY, linewidth=1.2)
-    arrow(axis, (1.66, end), (0.92, end), color=GREY)
-    arrow(axis, (0.8, end + 0.14), (0.8, end + 0.45), "ReLU", (0.3, 0))
-    told = ", ".join(text for text, _ in layers)
-    return described(
-        figure, f"{title}: {told}; a shortcut leads around them to a sum, which a ReLU follows."
-    )
-
-
 narrow = ("1×1 convolution", INK)
 picture(
     *(block("BasicBlock", 2 * [(text, color)]) for text, (_, color) in mixing.items()),

@@ -34,19 +34,17 @@ from collections import Counter, defaultdict
 
 import torch
 from IPython.display import Markdown, display
-from scipy.stats import spearmanr
 
-from evalib import ABLATIONS, TABLE_1, load_data, load_pretrained, trace
+from evalib import ABLATIONS, TABLE_1, load_data, load_pretrained
 from evalib.ablations import KINDS
 from evalib.equations import ring
-from evalib.eva import EXTENT, RADII
+from evalib.eva import RADII
 from evalib.experiments import CHOSEN, experiment
 from evalib.pages.display import folded, picture, table
-from evalib.pages.figures import BLUE, COLOURS, GREY, INK, described, panels, styled
+from evalib.pages.figures import BLUE, COLOURS, GREY, INK, by_epoch, described, panels, styled
 from evalib.results import answer, claims, reading, statistics, tables
 from evalib.results.records import find_runs, load_records
 from evalib.results.words import difference, foreign, signed
-from evalib.training.data import MEAN, normalise
 
 # %% [markdown]
 # ## What was found
@@ -259,25 +257,12 @@ FALLS = 76  # the first epoch at the lower rate
 overfit = {row.model: [*find_runs(runs, row.name, ("paper",))["curve"]] for row in TABLE_1[:3]}
 
 
-@styled
-def losses(model, curves):
-    """The loss on the training and on the validation images by epoch, a line a seed."""
-    figure, ((axis,),) = panels(1, 1, 2.3, 2.3)
-    for what, label, colour in (
-        ("train_loss", "training", COLOURS["training"]),
-        ("validation_loss", "validation", COLOURS["validation"]),
-    ):
-        for number, curve in enumerate(curves):
-            epochs, values = [row["epoch"] for row in curve], [row[what] for row in curve]
-            axis.plot(epochs, values, color=colour, lw=1.1, label=None if number else label)
-    axis.set(xlabel="epoch", ylabel="loss, nats", ylim=(0, 1.4))
-    axis.set_title(model, fontsize=9)
-    axis.legend(frameon=False, fontsize=8)
-    ends = "; ".join(
-        f"training {curve[-1]['train_loss']:.2f}, validation {curve[-1]['validation_loss']:.2f}"
-        for curve in curves
-    )
-    return described(figure, f"Loss by epoch of {model}; after the last, {ends}.")
+def losses(curves):
+    """The loss on the training and on the validation images."""
+    for what in ("training", "validation"):
+        column = {"training": "train_loss", "validation": "validation_loss"}[what]
+        for curve in curves:
+            yield what, [row[column] for row in curve], COLOURS[what], "-"
 
 
 def averaged(curves, what, epoch=None):
@@ -286,7 +271,10 @@ def averaged(curves, what, epoch=None):
 
 evanets = overfit["EVANet-20 small"]
 picture(
-    *(losses(model, curves) for model, curves in overfit.items()),
+    *(
+        by_epoch(losses(curves), "loss, nats", model, 2.3, 2.3, ylim=(0, 1.4))
+        for model, curves in overfit.items()
+    ),
     caption="Loss on the training and on the validation images, full schedule, a line a seed. "
     f"Once the rate has fallen, after epoch {FALLS - 1}, the networks go on learning their "
     "training images, and get no better on others.",
@@ -451,22 +439,8 @@ Markdown(
 # %% tags=["hide-input"]
 images = load_data("subset").test_images[::10]
 network = load_pretrained("evanet20-small")
-agreement = {f"ring of {len(ring(radius)[0])}": [] for radius in RADII[1:]}
-grey = (255 * torch.tensor(MEAN)).round().to(torch.uint8)
-with torch.no_grad():
-    for image in images:
-        hidden = image.repeat(EXTENT**2 + 1, 1, 1, 1)  # the last one stays as it is
-        for m in range(EXTENT**2):
-            i, j = 4 * (1 + m // EXTENT), 4 * (1 + m % EXTENT)
-            hidden[m, :, i - 2 : i + 6, j - 2 : j + 6] = grey[:, None, None]
-        scores, seen = trace(network, normalise(hidden))
-        best = scores[-1].argmax()
-        fall = scores[-1, best] - scores[:-1, best]
-        for radius, weights, found_ in zip(
-            RADII[1:], seen.look_weights[1:], agreement.values(), strict=True
-        ):
-            row, column = ring(radius) + EXTENT // 2
-            found_.append(spearmanr(weights[-1].mean(dim=0), fall[EXTENT * row + column]).statistic)
+names = [f"ring of {len(ring(radius)[0])}" for radius in RADII[1:]]
+agreement = dict(zip(names, reading.agree(network, images).tolist(), strict=True))
 
 
 @styled

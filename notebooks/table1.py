@@ -37,7 +37,7 @@ from IPython.display import Markdown, display
 
 from evalib import TABLE_1
 from evalib.pages.display import check, picture, table
-from evalib.pages.figures import COLOURS, against_paper, described, panels, styled
+from evalib.pages.figures import COLOURS, against_paper, by_epoch
 from evalib.results import tables
 from evalib.results.records import find_runs, list_rows, load_records
 from evalib.results.statistics import binomial_error
@@ -155,21 +155,12 @@ table([*lines[0]], [line.values() for line in lines]) if lines else Markdown(
 
 
 # %% tags=["hide-input"]
-@styled
-def curves(networks, what, unit):
-    """Training loss or validation accuracy by epoch, a line a run, a colour a network."""
-    figure, ((axis,),) = panels(1, 1, 3.6, 2.6)
-    ends = []
-    for name, courses in networks.items():
-        for run, course in enumerate(courses):
-            values = [row[what] for row in course]
-            color, label = COLOURS[name.partition("-")[0]], None if run else name
-            axis.plot(range(1, len(values) + 1), values, color=color, linewidth=1.3, label=label)
-            ends.append(f"{name} {values[-1]:.2f}")
-    axis.set(xlabel="epoch", ylabel=unit)
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.legend(frameon=False, fontsize=8.5)
-    return described(figure, f"{unit} by epoch, at the end: {', '.join(ends)}.")
+def courses(networks, what):
+    """A line a run, in the colour of its network."""
+    for name, curves in networks.items():
+        for curve in curves:
+            colour = COLOURS[name.partition("-")[0]]
+            yield name, [row[what] for row in curve], colour, "-"
 
 
 for tier in ("paper", "quick"):
@@ -184,8 +175,8 @@ for tier in ("paper", "quick"):
         display(
             Markdown(f"Tier `{tier}`, {size}:"),
             picture(
-                curves(found, "train_loss", "training loss, nats"),
-                curves(found, "validation_accuracy", "validation accuracy, %"),
+                by_epoch(courses(found, "train_loss"), "training loss, nats"),
+                by_epoch(courses(found, "validation_accuracy"), "validation accuracy, %"),
                 caption=f"Training loss and validation accuracy at <code>{tier}</code>, {size} "
                 "networks, a line a seed.",
             ),

@@ -4,6 +4,7 @@ import json
 import runpy
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from test_tables import made
 from torch.nn.init import zeros_
 
 import evalib
+from evalib.equations import ring
+from evalib.eva import EXTENT, RADII
 from evalib.results import reading, weights
 from evalib.results.reading import (
     READINGS,
@@ -35,6 +38,31 @@ def cifar():
 def network():
     torch.set_default_dtype(torch.float32)
     return evalib.load_pretrained("evanet20-small")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_weights_in_the_order_of_what_hiding_costs_agree_in_full(monkeypatch, sign):
+    """Of a network whose answer falls by the weight of the pixel that is hidden, or rises by it."""
+    image, shown = torch.full((1, 3, 32, 32), 200, dtype=torch.uint8), []
+    weight = torch.rand(49)
+
+    def traced(_, hidden):
+        shown.append(hidden)
+        scores = torch.zeros(50, 10)
+        scores[:, 3] = 2.0
+        scores[:-1, 3] -= sign * weight
+        places = [EXTENT * (row + 3) + column + 3 for row, column in map(ring, RADII)]
+        looks = [weight[place].expand(50, 2, -1) for place in places]
+        return scores, SimpleNamespace(look_weights=looks)
+
+    monkeypatch.setattr(reading, "trace", traced)
+    found = reading.agree(None, image)
+    assert found.shape == (3, 1) and torch.allclose(found, torch.full((3, 1), float(sign)))
+    (hidden,) = shown
+    changed = (hidden != hidden[-1:]).any(dim=1)
+    assert (changed[-1].sum(), changed[8].sum()) == (0, 64)
+    rows, columns = changed[8].nonzero().unbind(dim=1)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (6, 13, 6, 13)
 
 
 def accuracies(network, cifar):

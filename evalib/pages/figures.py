@@ -238,6 +238,30 @@ def slot_weights(trace: Trace) -> list[Figure]:
 
 
 @styled
+def by_epoch(courses, label: str, title="", width=3.6, height=2.6, above=False, **limits) -> Figure:
+    """A line a run: of each its name, its values by epoch, a colour and a kind of line.
+
+    A name stands once in the legend, ``above`` the axes or in them.
+    """
+    figure, ((axis,),) = panels(1, 1, width, height)
+    told, named = [], set()
+    for name, values, colour, line in courses:
+        new = None if name in named else name
+        axis.plot(range(1, len(values) + 1), values, line, color=colour, lw=1.3, label=new)
+        named.add(name)
+        told.append(f"{name} {values[-1]:.2f} after epoch {len(values)}")
+    axis.set(xlabel="epoch", ylabel=label, **limits)
+    axis.set_title(title, fontsize=9)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    look = {"frameon": False, "fontsize": 8.5}
+    if above:
+        figure.legend(loc="outside upper center", ncols=2, **look)
+    else:
+        axis.legend(**look)
+    return described(figure, f"{title} {label} by epoch: {'; '.join(told)}.")
+
+
+@styled
 def against_paper(rows: list[dict], least: float = 82.0, most: float = 96.2) -> Figure:
     """The paper's accuracy of each network, and ours: a dot a seed, and the interval of their mean.
 

@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Int64, UInt8
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from evalib.eva import EXTENT, ExpandingVisualAttention
+from evalib.equations import ring
+from evalib.eva import EXTENT, RADII, ExpandingVisualAttention
 from evalib.experiments import ROWS
 from evalib.networks import Network
 from evalib.results.records import checksum, find_runs, load_records, results
 from evalib.tracing import trace
-from evalib.training.data import normalise
+from evalib.training.data import MEAN, normalise
 
 BATCH = 500
 READINGS = "readings.json"
@@ -111,6 +113,29 @@ def of_another_class(labels: Int[Tensor, " n"]) -> Int64[Tensor, " n"]:
             " can be"
         )
     return others
+
+
+@torch.no_grad()
+def agree(network: Network, images: UInt8[Tensor, "n 3 32 32"]) -> Float[Tensor, "rings n"]:
+    """The rank correlation, within each ring but the centre, of a pixel's weight and of how far the
+    score of the answer falls when the part of the image under this pixel is hidden.
+
+    Hidden are its 4×4 pixels and two more around them.
+    """
+    grey = (255 * torch.tensor(MEAN)).round().to(torch.uint8)
+    found: list[list[float]] = [[] for _ in RADII[1:]]
+    for image in images:
+        hidden = image.repeat(EXTENT**2 + 1, 1, 1, 1)  # the last one stays as it is
+        for m in range(EXTENT**2):
+            i, j = 4 * (1 + m // EXTENT), 4 * (1 + m % EXTENT)
+            hidden[m, :, i - 2 : i + 6, j - 2 : j + 6] = grey[:, None, None]
+        scores, seen = trace(network, normalise(hidden))
+        best = scores[-1].argmax()
+        fall = scores[-1, best] - scores[:-1, best]
+        for radius, looks, each in zip(RADII[1:], seen.look_weights[1:], found, strict=True):
+            row, column = ring(radius) + EXTENT // 2
+            each.append(spearmanr(looks[-1].mean(dim=0), fall[EXTENT * row + column]).statistic)
+    return torch.tensor(found)
 
 
 def load_readings(out: Path | None = None) -> dict[str, dict]:
