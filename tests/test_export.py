@@ -17,10 +17,7 @@ from evalib.__main__ import main
 from evalib.results import export
 from evalib.training.cifar import load_data
 
-
-@pytest.fixture(autouse=True)
-def float32():
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 @pytest.fixture(scope="module")

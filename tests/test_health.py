@@ -18,9 +18,7 @@ from evalib.training.cifar import load_data
 WIDTHS = (16, 64, 256)
 
 
-@pytest.fixture(autouse=True)
-def float32():
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 def eva(width=64):

@@ -14,7 +14,6 @@ import torch
 from mutants import MUTANTS
 
 ROOT = Path(__file__).resolve().parent.parent
-KILLERS = sorted({mutant.kills for mutant in MUTANTS})
 PRELOADED = [
     "einops",
     "hypothesis",
@@ -35,11 +34,11 @@ each_mutant = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: muta
 
 
 class Raised(dict):
-    """A pytest plugin: what each failed test raised, by its name without parameters."""
+    """A pytest plugin: what each failed test raised, by its name."""
 
     def pytest_runtest_makereport(self, item, call):
         if call.excinfo:
-            self[item.nodeid.partition("[")[0]] = call.excinfo.type.__name__
+            self[item.nodeid] = call.excinfo.type.__name__
 
 
 def judge(folder, tests):
@@ -75,24 +74,22 @@ def copy_package(folder, mutant=None):
 
 
 @pytest.fixture(scope="module")
-def verdicts(tmp_path_factory):
-    """By name, what becomes of each mutant and of the package ``as it is``: forks of a process that
-    imported torch.
-    """
+def pool():
+    """Forks of a process that imported torch."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    whole = copy_package(tmp_path_factory.mktemp("whole"))
-    with ProcessPoolExecutor(2, mp_context=context, max_tasks_per_child=1) as pool:
-        pending = {"as it is": pool.submit(judge, whole, KILLERS)}
-        for mutant in MUTANTS:
-            folder = copy_package(tmp_path_factory.mktemp(mutant.name), mutant)
-            pending[mutant.name] = pool.submit(judge, folder, [mutant.kills])
-        yield pending
-        pool.shutdown(cancel_futures=True)  # those that no test asked for
+    with ProcessPoolExecutor(2, mp_context=context, max_tasks_per_child=1) as processes:
+        yield processes
+        processes.shutdown(cancel_futures=True)  # those that no test asked for
 
 
-def test_every_killer_passes_on_the_package_as_it_is(verdicts):
-    assert verdicts["as it is"].result() == (0, {})
+@pytest.fixture(scope="module")
+def verdicts(pool, tmp_path_factory):
+    """What becomes of each mutant, by its name."""
+    folders = {
+        mutant: copy_package(tmp_path_factory.mktemp(mutant.name), mutant) for mutant in MUTANTS
+    }
+    return {m.name: pool.submit(judge, folder, [m.kills]) for m, folder in folders.items()}
 
 
 @each_mutant
@@ -104,7 +101,14 @@ def test_a_mutant_is_the_stated_change_of_text(mutant):
 
 @each_mutant
 def test_a_mutant_dies_by_wrong_values_in_the_test_it_names(verdicts, mutant):
-    assert verdicts[mutant.name].result() == (TESTS_FAILED, {mutant.kills: "AssertionError"})
+    status, raised = verdicts[mutant.name].result()
+    names = [name.partition("[")[0] for name in raised]
+    assert (status, names, [*raised.values()]) == (TESTS_FAILED, [mutant.kills], ["AssertionError"])
+
+
+def test_what_killed_a_mutant_passes_on_the_package_as_it_is(pool, verdicts, tmp_path):
+    killers = {name for verdict in verdicts.values() for name in verdict.result()[1]}
+    assert pool.submit(judge, copy_package(tmp_path), sorted(killers)).result() == (0, {})
 
 
 def test_mutants_have_names_of_their_own():

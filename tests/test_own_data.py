@@ -15,12 +15,9 @@ from torchvision.datasets import CIFAR100
 from torchvision.models import VisionTransformer
 
 import evalib
-from evalib.training import cifar, data, train
+from evalib.training import data, train
 
-
-@pytest.fixture(autouse=True)
-def float32():
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 def shades(n=200, size=32, classes=3):
@@ -34,9 +31,9 @@ def shades(n=200, size=32, classes=3):
 
 
 @pytest.mark.parametrize("size", [32, 24])
-def test_a_network_learns_the_classes_of_ones_own_images(size):
+def test_a_network_learns_the_classes_of_ones_own_images(tiny, size):
     mine = evalib.dataset(*shades(400, size), classes=("dark", "grey", "light"))
-    settings = evalib.Settings("resnet20-small", epochs=6, batch_size=36)
+    settings = evalib.Settings("tiny", epochs=8, batch_size=36, learning_rate=0.01)
     run = evalib.train(settings, device="cpu", dataset=mine)
     assert run.network.classifier.out_features == 3 and run.test_scores.shape == (40, 3)
     assert train.accuracy(run.test_scores, mine.test_labels) > 90
@@ -47,13 +44,10 @@ def test_a_network_learns_the_classes_of_ones_own_images(size):
         evalib.predict(run.network, shades(2, size + 1)[0])
 
 
-def test_the_trainer_sees_the_same_of_a_data_set_given_as_ones_own():
+def test_the_trainer_sees_the_same_of_a_data_set_given_as_ones_own(few, tiny):
     """The tier's data handed over as one's own give bitwise the run of the tier."""
-    subset, settings = (
-        cifar.load_data("subset"),
-        evalib.Settings("resnet20-small", epochs=1, batch_size=300),
-    )
-    mine = evalib.dataset(*subset[:4], classes=subset.classes)
+    settings = evalib.Settings("tiny", epochs=1, batch_size=30)
+    mine = evalib.dataset(*few[:4], classes=few.classes)
     own, tier = (evalib.train(settings, device="cpu", dataset=given) for given in (mine, None))
     assert torch.equal(own.test_scores, tier.test_scores) and mine.source == "own"
 
@@ -258,8 +252,8 @@ def test_a_network_that_does_not_fit_the_tiers_data_is_refused():
         )
 
 
-def test_a_run_on_other_data_is_not_continued(tmp_path):
-    settings, (images, labels) = evalib.Settings("resnet20-small", epochs=1), shades(60)
+def test_a_run_on_other_data_is_not_continued(tiny, tmp_path):
+    settings, (images, labels) = evalib.Settings("tiny", epochs=1), shades(60)
     evalib.train(settings, tmp_path, "cpu", dataset=evalib.dataset(images, labels))
     again = evalib.train(settings, tmp_path, "cpu", dataset=evalib.dataset(images, labels))
     assert len(again.curve) == 1

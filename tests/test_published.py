@@ -10,7 +10,6 @@ import torch
 
 import evalib
 from evalib.published import DROPOUT, Dropout, PublishedEVA
-from evalib.training import cifar
 
 
 def close(one, other):
@@ -119,24 +118,3 @@ def test_dropout_drops_its_share_anew_each_step_and_differently_in_each_place():
     again = copy.deepcopy(one)
     assert torch.equal(again(x), one(x))
     assert torch.equal(one.eval()(x), x)
-
-
-def test_a_stopped_run_with_dropout_ends_bitwise_as_the_run_never_stopped(tmp_path, monkeypatch):
-    torch.set_default_dtype(torch.float32)
-    subset = cifar.load_data("subset")
-    few = subset._replace(
-        train_images=subset.train_images[::20], train_labels=subset.train_labels[::20],
-        test_images=subset.test_images[::25], test_labels=subset.test_labels[::25],
-    )  # fmt: skip
-    monkeypatch.setattr(cifar, "load_data", lambda which: few)
-    settings = evalib.Settings("evanet20-small-as-published", epochs=2, batch_size=25)
-    whole = evalib.train(settings, device="cpu")
-
-    def stop(entry):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        evalib.train(settings, tmp_path, device="cpu", observe=stop)
-    resumed = evalib.train(settings, tmp_path, device="cpu")
-    assert torch.equal(whole.test_scores, resumed.test_scores)
-    assert all("test_accuracy" in row for row in whole.curve)

@@ -22,12 +22,12 @@ from evalib.training.predict import predict
 from evalib.training.settings import learning_rate
 from evalib.training.step import adam, eager_step, set_rate, sgd, training_step
 
-SETTINGS = evalib.Settings("resnet20-small", epochs=4, batch_size=36)
+pytestmark = pytest.mark.usefixtures("float32")
 
 
-@pytest.fixture(autouse=True)
-def float32():
-    torch.set_default_dtype(torch.float32)
+@pytest.fixture
+def plan(tiny):
+    return evalib.Settings("tiny", epochs=4, batch_size=36)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_the_rate_falls_tenfold_at_each_milestone_of_any_schedule(epochs, hundre
         assert learning_rate(settings, epoch) == pytest.approx(10.0**-passed)
 
 
-def test_every_step_of_an_epoch_is_made_at_its_learning_rate(few, monkeypatch):
+def test_every_step_of_an_epoch_is_made_at_its_learning_rate(few, plan, monkeypatch):
     taken = []
 
     def watched(network, optimiser, *arguments):
@@ -98,8 +98,8 @@ def test_every_step_of_an_epoch_is_made_at_its_learning_rate(few, monkeypatch):
         return one
 
     monkeypatch.setattr(train, "training_step", watched)
-    run = evalib.train(SETTINGS, device="cpu")
-    rates = [learning_rate(SETTINGS, epoch) for epoch in range(4)]
+    run = evalib.train(plan, device="cpu")
+    rates = [learning_rate(plan, epoch) for epoch in range(4)]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5])
     assert taken == pytest.approx(
         [rate for rate in rates for _ in range(2)]
@@ -147,8 +147,8 @@ def test_the_loss_of_a_step_is_the_mean_cross_entropy_of_its_batch(precision):
 # ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_validation_is_on_the_held_out_tenth(few):
-    run = evalib.train(SETTINGS, device="cpu")
+def test_validation_is_on_the_held_out_tenth(few, plan):
+    run = evalib.train(plan, device="cpu")
     held_out = data.split(80)[1]
     scores, labels = predict(run.network, few.train_images[held_out]), few.train_labels[held_out]
     last = run.curve[-1]
@@ -160,21 +160,21 @@ def test_validation_is_on_the_held_out_tenth(few):
     )
 
 
-def test_nothing_is_learned_from_the_held_out_tenth(few, monkeypatch):
-    one = evalib.train(SETTINGS, device="cpu")
+def test_nothing_is_learned_from_the_held_out_tenth(few, plan, monkeypatch):
+    one = evalib.train(plan, device="cpu")
     images, labels = few.train_images.clone(), few.train_labels.clone()
     held_out = data.split(80)[1]
     images[held_out], labels[held_out] = 255 - images[held_out], 9 - labels[held_out]
     monkeypatch.setattr(
         cifar, "load_data", lambda which: few._replace(train_images=images, train_labels=labels)
     )
-    other = evalib.train(SETTINGS, device="cpu")
+    other = evalib.train(plan, device="cpu")
     assert torch.equal(weights_of(one), weights_of(other))
     assert one.curve[-1]["validation_loss"] != other.curve[-1]["validation_loss"]
 
 
-def test_the_last_epoch_counts_whatever_the_best_was(few, tmp_path):
-    run = evalib.train(SETTINGS, tmp_path, device="cpu")
+def test_the_last_epoch_counts_whatever_the_best_was(few, plan, tmp_path):
+    run = evalib.train(plan, tmp_path, device="cpu")
     curve = [
         row | {"validation_accuracy": each}
         for row, each in zip(run.curve, (50.0, 75.0, 25.0, 12.5), strict=True)
@@ -229,15 +229,15 @@ def test_the_commit_of_another_repository_around_an_installed_package_is_not_its
     assert environment.commit() is None
 
 
-def test_a_record_says_by_what_each_sitting_was_made(few, tmp_path, monkeypatch):
+def test_a_record_says_by_what_each_sitting_was_made(few, plan, tmp_path, monkeypatch):
     def stop(row):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evalib.run(SETTINGS, tmp_path, device="cpu", observe=stop)
+        evalib.run(plan, tmp_path, device="cpu", observe=stop)
     monkeypatch.setattr(train, "commit", lambda: "another")
-    evalib.run(SETTINGS, tmp_path, device="cpu")
-    record = json.loads(records.record_path(SETTINGS, tmp_path).read_text())
+    evalib.run(plan, tmp_path, device="cpu")
+    record = json.loads(records.record_path(plan, tmp_path).read_text())
     first, second = record["sittings"]
     assert (first["after"], second["after"], second["commit"]) == (0, 1, "another") and first[
         "commit"

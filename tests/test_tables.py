@@ -26,6 +26,7 @@ from evalib.__main__ import main
 from evalib.batch import manifest
 from evalib.results import claims, records, tables, words
 from evalib.results.records import checksum
+from evalib.results.run import RunFolder
 from evalib.results.words import foreign
 from evalib.training.settings import COMPUTATION
 
@@ -477,3 +478,79 @@ def test_the_minutes_of_a_run_are_its_median_epoch_times_their_number(tmp_path):
         entry["seconds"] = seconds
     made(tmp_path, tier="quick", curve=curve, seconds=960.0)
     assert tables.table(tmp_path)[0]["minutes"] == 1.0
+
+
+def test_what_a_run_left_beside_its_record_moves_with_it(tmp_path):
+    path = made(tmp_path)
+    folder, left = (
+        path.with_suffix(""),
+        ("epoch-0002-0", "evaluation.json", "train.ipynb", "weights-0"),
+    )
+    folder.mkdir()
+    for name in left:
+        (folder / name).touch()
+    RunFolder(evalib.Settings("resnet20-small"), tmp_path).set_aside()
+    (earlier,) = (tmp_path / "superseded" / "smoke").glob("*.json")
+    assert sorted(each.name for each in earlier.with_suffix("").iterdir()) == [*left]
+    assert not path.exists() and not [*folder.iterdir()]
+
+
+def test_the_first_run_of_a_seed_counts_and_every_rerun_is_listed(tmp_path):
+    plan = evalib.Settings("resnet20-small")
+    made(tmp_path, correct=200, finished="2026-01-01T00:00:00+00:00")
+    RunFolder(plan, tmp_path).set_aside()
+    made(tmp_path, correct=300, finished="2026-02-01T00:00:00+00:00")
+    row = tables.table(tmp_path)[0]
+    assert (row["accuracy"], row["seeds"]) == (40.0, 1)
+    both = records.load_records(tmp_path)
+    assert [*zip(both["test_accuracy"], both["counts"], strict=True)] == [
+        (40.0, True),
+        (60.0, False),
+    ]
+
+
+def test_a_run_made_longer_is_not_one_of_its_tier(tmp_path):
+    first, whole = ({"after": 0, "epochs": epochs, "computation": 1} for epochs in (1, 2))
+    path = made(tmp_path, sittings=[first, whole | {"after": 1}])
+    assert not records.is_standard(records.read(path))
+    path = made(tmp_path, sittings=[whole, whole | {"after": 1}])
+    assert records.is_standard(records.read(path))
+
+
+@pytest.mark.parametrize(
+    ("since", "last", "warns"),
+    [(3, 30.0, True), (4, 20.0, True), (4, 41.0, False), (5, 80.0, False)],
+)
+def test_a_collapse_is_a_fall_by_half_that_stays(since, last, warns):
+    values = [60.0, 80.0, *[35.0] * 2, last]
+    curve = [
+        {"validation_accuracy": value}
+        for value in (values if since < 5 else [60.0, 80.0, 30.0, 70.0, last])
+    ]
+    said = records.collapse(curve)
+    assert bool(said) is warns
+    if warns:
+        assert (
+            "80.0 % after epoch 2, at most half of it from epoch 3 on" in said
+            and f"{last:.1f} % after the last" in said
+        )
+
+
+def test_accuracies_near_chance_are_no_collapse():
+    assert records.collapse([{"validation_accuracy": value} for value in (22.0, 0.0)]) == ""
+    assert records.collapse([{"validation_accuracy": 0.0}]) == ""
+
+
+def test_table_shows_the_highest_tier_and_dashes(tmp_path):
+    for seed in (0, 1):
+        made(tmp_path, seed=seed)
+    made(tmp_path, "sanet20-small", epochs=3)  # not the tier's own settings
+    rows = {row["experiment"]: row for row in tables.table(tmp_path)}
+    assert (rows["resnet20-small"]["tier"], rows["resnet20-small"]["seeds"]) == ("smoke", 2)
+    assert rows["sanet20-small"]["tier"] is None
+    made(tmp_path, tier="quick")
+    lines = tables.markdown(tables.table(tmp_path)).splitlines()[:8]
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines]
+    assert cells[2][1:4] == ["ResNet-20 small", "172,506", "91.25"]
+    assert ["quick" in line for line in cells] == [False, False, True] + 5 * [False]
+    assert sum("not run" in line for line in cells) == 5

@@ -14,7 +14,9 @@ from torch.nn import functional as F
 
 import evalib
 
-pytestmark = [  # what PyTorch says of torch.func on itself
+pytestmark = [
+    pytest.mark.usefixtures("float32"),
+    # what PyTorch says of torch.func on itself
     pytest.mark.filterwarnings("ignore:.*torch.jit.script"),
     pytest.mark.filterwarnings("ignore:There is a performance drop"),
 ]
@@ -22,25 +24,68 @@ ROOT = Path(__file__).resolve().parent.parent
 each_kind = pytest.mark.parametrize("name", ["resnet20-small", "sanet20-small", "evanet20-small"])
 
 RECORDED = """
+import functools
 import warnings
 import torch
+from torchvision.models import resnet18
+from torchvision.models.feature_extraction import create_feature_extractor
 import evalib
+from evalib.training import step
 
-x, other = torch.randn(4, 3, 32, 32), torch.randn(40, 3, 32, 32)
-for name in ("resnet20-small", "sanet20-small", "evanet20-small"):
+NAMES = "resnet20-small", "sanet20-small", "evanet20-small"
+close = torch.testing.assert_close
+
+
+def gradients(network, x, weights):
+    return torch.autograd.grad(network(x).square().sum(), weights)
+
+
+def check_features(network, nodes, x):
+    network, heard = network.eval(), {}
+    hooks = []
+    for node, key in nodes.items():
+        hear = lambda m, i, o, key=key: heard.update({key: o})
+        hooks.append(network.get_submodule(node).register_forward_hook(hear))
+    network(x)
+    for hook in hooks:
+        hook.remove()
+    found = create_feature_extractor(network, nodes)(x)
+    for key in nodes.values():
+        close(found[key], heard[key])
+
+
+torch.manual_seed(0)
+x, other = torch.randn(4, 3, 32, 32), torch.randn(7, 3, 32, 32)
+for name in NAMES:
     network = evalib.build(name).eval()
+    check_features(network, {"stages": "map", "summary": "pooled"}, x)
     with warnings.catch_warnings(action="ignore"):  # tracing is deprecated, and in use
         traced = torch.jit.trace(network, x)
-    torch.testing.assert_close(traced(other), network(other), rtol=1e-4, atol=1e-4)
-    torch._dynamo.reset()
-    compiled = torch.compile(network, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(x), network(x))
+    close(traced(other), network(other), rtol=1e-4, atol=1e-4)
+    if name == "evanet20-small":
+        continue  # its EVA is compiled below, the rest as in a ResNet
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    close(compiled(x), network(x))
+    weights = list(network.parameters())
+    close(*(gradients(form, x, weights) for form in (compiled, network)))
+
+backbone = resnet18(num_classes=4)
+backbone.avgpool = evalib.ExpandingVisualAttention(512, 64, 512)
+check_features(backbone, {"layer4": "map", "avgpool": "pooled"}, torch.randn(1, 3, 224, 224))
+
+torch.compile = functools.partial(torch.compile, backend="aot_eager", fullgraph=True)
+torch.manual_seed(0)
+eva, x = evalib.networks.EVASummary(8), torch.randn(4, 8, 7, 7)
+
+
+def under_autocast(network):
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        y = network(x)
+    return torch.autograd.grad(y.square().sum(), list(eva.parameters()))
+
+
+close(under_autocast(step.compiled(eva)), under_autocast(eva), rtol=1e-4, atol=1e-7)
 """
-
-
-@pytest.fixture(autouse=True)
-def float32():
-    torch.set_default_dtype(torch.float32)
 
 
 @each_kind
@@ -130,7 +175,7 @@ def test_a_gradient_penalty_trains_the_network_or_says_how(name):
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_networks_are_traced_for_any_number_of_images_and_compiled_as_one_graph():
+def test_networks_are_traced_compiled_as_one_graph_and_taken_apart_for_features():
     """In a process of its own: the checks of shapes that pytest puts into the package cannot be
     recorded.
     """

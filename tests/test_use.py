@@ -21,10 +21,7 @@ import evalib
 from evalib.training import data
 from evalib.training.cifar import load_data
 
-
-@pytest.fixture(autouse=True)
-def float32():
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 @pytest.fixture(scope="module")
@@ -208,8 +205,8 @@ def test_a_remedy_can_be_followed_to_the_letter(network, given, remedy):
     assert evalib.predict(network, mended).shape[1] == 10
 
 
-def test_a_trained_network_is_in_evaluation_mode():
-    run = evalib.train(evalib.Settings("resnet20-small", epochs=1, batch_size=450), device="cpu")
+def test_a_trained_network_is_in_evaluation_mode(few, tiny):
+    run = evalib.train(evalib.Settings("tiny", epochs=1), device="cpu")
     assert not any(module.training for module in run.network.modules())
     assert not run.test_scores.is_inference()
     assert torch.equal(evalib.predict(run.network, run.cifar.test_images), run.test_scores)

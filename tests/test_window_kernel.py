@@ -20,18 +20,6 @@ pytestmark = [  # what PyTorch says of torch.func on itself
     pytest.mark.filterwarnings("ignore:There is a performance drop"),
 ]
 ROOT = Path(__file__).resolve().parent.parent
-COMPILED = """
-import torch
-import evalib
-
-torch.manual_seed(0)
-network, x = evalib.build("sanet20-small").eval(), torch.randn(2, 3, 32, 32)
-compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
-torch.testing.assert_close(compiled(x), network(x))
-weights = list(network.parameters())
-pair = (torch.autograd.grad(form(x).square().sum(), weights) for form in (compiled, network))
-torch.testing.assert_close(*pair)
-"""
 
 
 def inputs(k=3, n=2):
@@ -55,11 +43,12 @@ def interpreted(count, seed):
 
 
 def test_the_kernels_are_the_literal_equation_at_a_few_shapes():
-    assert interpreted(8, 3) == "equal\n"
+    assert interpreted(16, 3) == "equal\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_the_kernels_are_the_literal_equation(seed):
+def test_the_kernels_are_the_literal_equation_at_many_shapes(seed):
     assert interpreted(80, seed) == "equal\n"
 
 
@@ -169,17 +158,6 @@ def test_a_derivative_that_the_operator_lacks_is_refused_with_the_form_that_has_
 def network():
     torch.manual_seed(0)
     return evalib.build("sanet20-small").float().eval()
-
-
-def test_a_network_is_one_graph():
-    """In a process of its own: the checks of shapes that pytest puts into the package cannot be
-    compiled.
-    """
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILED], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_a_network_is_exported_for_any_batch(network):

@@ -1,0 +1,202 @@
+"""A run and its folder: a record tells everything, is not overwritten, and grows only as asked."""
+
+from datetime import datetime, timedelta
+
+import pytest
+import torch
+from filelock import FileLock
+from test_training import assert_equal, settings
+
+import evalib
+from evalib.__main__ import main
+from evalib.results import records, weights
+from evalib.results import run as runs
+from evalib.training import checkpoint, cifar, train
+from evalib.training.settings import learning_rate
+
+pytestmark = pytest.mark.usefixtures("float32", "few", "tiny")
+TRAIN = "train --experiment tiny --epochs 2 --device cpu --out"
+
+
+def test_record_tells_everything_and_is_not_overwritten(few, tmp_path):
+    plan = settings()
+    run = evalib.run(plan, tmp_path, device="cpu")
+    path = records.record_path(plan, tmp_path)
+    record = records.read(path)
+    assert record["test"]["correct"] == (run.test_scores.argmax(dim=1) == few.test_labels).sum()
+    assert record["test"]["accuracy"] == pytest.approx(100 * record["test"]["correct"] / 20)
+    assert record["data"] == {"source": "subset", "sha256": few.fingerprint}
+    assert record["parameters"] == evalib.count_parameters(run.network)
+    assert torch.equal(
+        evalib.evaluate(path.with_suffix("") / record["weights"])[0], run.test_scores
+    )
+    assert evalib.Settings(**record["settings"]) == plan
+    assert len(record["curve"]) == 3
+    assert {"commit", "device", "versions", "seconds", "finished"} <= set(record)
+    kept = path.read_bytes()
+    evalib.run(plan, tmp_path, device="cpu")
+    assert path.read_bytes() == kept
+    with pytest.raises(ValueError, match="epochs was 3, is now 4"):
+        evalib.run(settings(epochs=4), tmp_path, device="cpu")
+    assert path.read_bytes() == kept
+    evalib.run(settings(epochs=4), tmp_path, device="cpu", overwrite=True)
+    assert len(records.read(path)["curve"]) == 4
+    (earlier,) = (tmp_path / "superseded" / "smoke").glob("tiny-seed0-*.json")
+    assert earlier.read_bytes() == kept
+    assert (earlier.with_suffix("") / record["weights"]).exists()
+
+
+def test_overwriting_checks_the_device_and_the_data_before_anything_moves(tmp_path, monkeypatch):
+    evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="no device 'cuda:99'"):
+        evalib.run(settings(epochs=1), tmp_path, device="cuda:99", overwrite=True)
+
+    def no_data(which):
+        raise OSError("the data are not there")
+
+    monkeypatch.setattr(cifar, "load_data", no_data)
+    with pytest.raises(OSError, match="the data are not there"):
+        evalib.run(settings(epochs=1), tmp_path, device="cpu", overwrite=True)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_overwriting_an_unfinished_run_keeps_its_checkpoints(tmp_path):
+    path = records.record_path(settings(), tmp_path)
+    evalib.train(settings(), path.with_suffix(""), device="cpu")
+    names = {each.name for each in checkpoint.found(path.with_suffix(""))}
+    evalib.run(settings(), tmp_path, device="cpu", overwrite=True)
+    (folder,) = (tmp_path / "superseded" / "smoke").iterdir()
+    assert {each.name for each in folder.iterdir()} == names
+
+
+def test_a_record_alone_stops_at_once_and_names_what_to_do(tmp_path, monkeypatch):
+    plan = settings(epochs=1)
+    evalib.run(plan, tmp_path, device="cpu")
+    path = records.record_path(plan, tmp_path)
+    before = path.read_bytes()
+    for each in path.with_suffix("").glob("*.safetensors"):
+        each.unlink()
+    monkeypatch.setattr(runs, "steps", lambda *_: pytest.fail("it trained"))
+    with pytest.raises(
+        FileExistsError, match=f"{path.name} is the record of this run .*--overwrite"
+    ):
+        evalib.run(plan, tmp_path, device="cpu")
+    assert path.read_bytes() == before
+
+
+def test_a_recorded_run_is_read_from_its_weights(tmp_path, monkeypatch):
+    first = evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    monkeypatch.setattr(runs, "steps", lambda *_: pytest.fail("it trained"))
+    again = evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    assert_equal(first, again)
+    assert torch.equal(first.test_scores, again.test_scores)
+    assert again.curve == first.curve
+
+
+def test_weights_are_evaluated_in_the_batches_in_which_their_run_was(tmp_path, monkeypatch):
+    """On a GPU other batches are other kernels, and there the counts of run and evaluation must be
+    equal.
+    """
+    evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    path, seen = records.record_path(settings(epochs=1), tmp_path), []
+    evaluate = train.evaluate
+    for module in (train, runs):
+        monkeypatch.setattr(
+            module, "evaluate", lambda *given: seen.append(given) or evaluate(*given)
+        )
+    assert evalib.run(settings(epochs=1), tmp_path, device="cpu").test_scores is not None
+    assert weights.verify(path, "cpu")["fault"] == ""
+    assert len(seen) == 2
+
+
+def test_a_run_goes_on_for_longer_and_says_where_it_came_from(tmp_path):
+    evalib.run(settings(epochs=2), tmp_path, device="cpu")
+    path = records.record_path(settings(), tmp_path)
+    short = records.read(path)
+    evalib.run(settings(epochs=4), tmp_path, device="cpu", longer=True)
+    long = records.read(path)
+    assert long["curve"][:2] == short["curve"] and len(long["curve"]) == 4
+    assert [(each["after"], each["epochs"]) for each in long["sittings"]] == [(0, 2), (2, 4)]
+    assert [each["learning_rate"] for each in long["curve"][2:]] == [
+        learning_rate(settings(epochs=4), e) for e in (2, 3)
+    ]
+    (earlier,) = (tmp_path / "superseded" / "smoke").glob("*.json")
+    assert records.read(earlier) == short
+    with pytest.raises(ValueError, match=r"learning_rate was 0\.001, is now 0\.01"):
+        evalib.run(settings(epochs=6, learning_rate=0.01), tmp_path, device="cpu", longer=True)
+    last = checkpoint.found(path.with_suffix(""))[0]
+    last.write_bytes(last.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=f"{last.name} is damaged"):
+        evalib.run(settings(epochs=6), tmp_path, device="cpu", longer=True)
+    assert records.read(path) == long
+    for each in checkpoint.found(path.with_suffix("")):
+        each.unlink()
+    with pytest.raises(FileNotFoundError, match="last checkpoint"):
+        evalib.run(settings(epochs=6), tmp_path, device="cpu", longer=True)
+    assert records.read(path) == long
+
+
+def test_a_run_of_another_computation_is_not_made_longer_and_nothing_moves(tmp_path, monkeypatch):
+    evalib.run(settings(epochs=2), tmp_path, device="cpu")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(train, "COMPUTATION", train.COMPUTATION + 1)
+    with pytest.raises(ValueError, match="finish them with the evalib that made them"):
+        evalib.run(settings(epochs=4), tmp_path, device="cpu", longer=True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+class Later(datetime):
+    """A clock a day ahead."""
+
+    @classmethod
+    def now(cls, zone):
+        return super().now(zone) + timedelta(days=1)
+
+
+def test_weights_left_without_a_record_are_not_kept_twice(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    path = records.record_path(settings(), tmp_path)
+    foreign = checkpoint.write_tensors(
+        path.with_suffix(""), "weights", {"a": torch.zeros(1)}, {"curve": []}
+    )
+    monkeypatch.setattr(runs, "datetime", Later)
+    evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    assert set(path.with_suffix("").glob("weights-*")) == {
+        foreign,
+        path.with_suffix("") / records.read(path)["weights"],
+    }
+
+
+def test_a_second_process_does_not_write(tmp_path):
+    plan = settings()
+    directory = records.record_path(plan, tmp_path).with_suffix("")
+    directory.mkdir(parents=True)
+    with FileLock(directory / ".lock"), pytest.raises(RuntimeError, match="another process"):
+        evalib.run(plan, tmp_path, device="cpu")
+    assert not records.record_path(plan, tmp_path).exists()
+
+
+def test_a_collapse_is_in_the_record_and_said(tmp_path, monkeypatch, capsys):
+    values = iter([80.0, 30.0, 20.0])
+    monkeypatch.setattr(train, "accuracy", lambda scores, labels: next(values))
+    assert main([*TRAIN.split(), str(tmp_path)]) == 0
+    warning = records.read(tmp_path / "smoke" / "tiny-seed0.json")["warning"]
+    assert warning.startswith("collapsed: validation accuracy 80.0 % after epoch 1")
+    assert warning in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")  # of TensorBoard about itself
+def test_an_option_is_what_the_record_holds(tmp_path):
+    given = "--learning-rate 0.01 --precision float32 --batch-size 20 --log tensorboard"
+    assert main([*TRAIN.split(), str(tmp_path), *given.split()]) == 0
+    record = records.read(tmp_path / "smoke" / "tiny-seed0.json")
+    held = {"learning_rate": 0.01, "precision": "float32", "batch_size": 20}
+    assert held.items() <= record["settings"].items() and record["precision"] == "float32"
+    assert list(tmp_path.glob("smoke/tiny-seed0/events.out.tfevents.*"))
