@@ -35,7 +35,7 @@ pdf: $(READY) ## the built book as one file, into _build/evalib.pdf
 test: $(READY) ## the suite; WORKERS=0 for one test after the other
 	$(PYTEST) loadfile --no-loadscope-reorder -m "not slow"
 
-test-slow: $(READY) ## what starts Snakemake and Slurm, and kills what runs
+test-slow: $(READY) ## what starts Snakemake and Slurm, kills what runs, or takes minutes
 	$(PYTEST) worksteal -m slow
 
 test-browser: $(READY) ## the pages in Chromium, after make book; a missing browser is an error here

@@ -47,21 +47,20 @@ def inputs(source: Path) -> list[Path]:
     """The files that a page is made from: itself, evalib if it runs code, the records if it reads
     some, the references if it cites, files it names."""
     text = (ROOT / source).read_text(encoding="utf-8")
-    runs = source.suffix == ".ipynb"
+    runs, cites = source.suffix == ".ipynb", re.search(r"\{(cite|bibliography)\b", text)
+    code = {"evalib", "results"} if READS_RECORDS.search(text) else {"evalib"}
     found = {source, *(Path(name) for name in SHARED if (ROOT / name).is_file())}
     recorded = (
         path.relative_to(ROOT) for path in ROOT.glob("results/*/*.json")
     )  # git does not know each of them
     for path in {*tracked(), *recorded}:
         first = path.parts[0]
-        cited = path.suffix == ".bib" and re.search(r"\{(cite|bibliography)\b", text)
-        records = first == "results" and READS_RECORDS.search(text)
         named = (
             first in ("workflow", "tests", "book", "_static")
             and path.suffix != ".md"
             and path.name in text
         )
-        if (runs and (first == "evalib" or records)) or named or cited:
+        if (runs and first in code) or named or (cites and path.suffix == ".bib"):
             found.add(path)
     return sorted(found)
 
