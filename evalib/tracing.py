@@ -141,10 +141,7 @@ def check_attention(module: nn.Module, x: Tensor) -> AttentionHealth:
             part.register_forward_hook(hear)
     with torch.no_grad():
         _, seen = trace(traced, x)
-    effect = [
-        torch.special.entr(weights.float()).sum(dim=-1).exp().mean().item()
-        for weights in seen.look_weights
-    ]
+    effect = [count_in_effect(weights).mean().item() for weights in seen.look_weights]
     sizes = [weights.shape[-1] for weights in seen.look_weights]
     directions = nn.functional.normalize(seen.queries[0].float(), dim=-1)
     return AttentionHealth(
@@ -160,6 +157,11 @@ def logits(layer: SingleQueryAttention, query: Vector, memory: Memory) -> Float[
     if r_m is not None:
         found = found + einsum(q, r_m, "n h c, h c m -> n h m")
     return layer.scale * found
+
+
+def count_in_effect(weights: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch"]:
+    """The pixels in effect of each look: ``e^H``, ``H = −Σ_m w_m ln w_m``."""
+    return torch.special.entr(weights.float()).sum(dim=-1).exp()
 
 
 def as_written(module: nn.Module) -> nn.Module:

@@ -37,6 +37,7 @@ from evalib.pages.display import captioned, table
 from evalib.pages.explorer import script
 from evalib.pages.live import SCRIPTS, live, pack, readings
 from evalib.results import reading
+from evalib.tracing import count_in_effect
 from evalib.training import data
 from evalib.training.cifar import load_data
 
@@ -82,7 +83,7 @@ for name, network in networks.items():
     with torch.no_grad():
         _, seen = trace(network, data.normalise(images))
     looks = seen.look_weights[1:]
-    spread = [torch.special.entr(weights).sum(dim=-1).exp().mean().item() for weights in looks]
+    spread = [count_in_effect(weights).mean().item() for weights in looks]
     picked = torch.cat([weights.amax(dim=-1) > 0.99 for weights in looks]).float().mean().item()
     rows.append([name, *(f"{each:.1f}" for each in spread), f"{100 * picked:.0f}"])
 table(

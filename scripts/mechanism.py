@@ -19,14 +19,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from einops import einsum, rearrange
+from einops import rearrange
 from torch import Tensor, nn
 
-from evalib.equations import relative_embedding
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.networks import Network, crop
 from evalib.results import records
 from evalib.results.records import checksum
+from evalib.tracing import count_in_effect, logits
 from evalib.training import data, environment
 from evalib.training.checkpoint import read_tensors, restore, state_of, write_atomically
 from evalib.training.cifar import load_data
@@ -151,18 +151,9 @@ def attention_figures(network: Network, images: Tensor) -> dict[str, dict[str, f
     def look(name: str) -> Callable:
         def hook(layer, inputs, outputs) -> None:
             query, memory = inputs
-            q = rearrange(query @ layer.W_Q.weight.T, "n (h c) -> n h c", h=layer.num_heads)
-            k = rearrange(memory @ layer.W_K.weight.T, "n m (h c) -> n h m c", h=layer.num_heads)
-            logits = einsum(q, k, "n h c, n h m c -> n h m")
-            if layer.offsets is not None:
-                r = (
-                    relative_embedding(layer.rows, layer.cols)
-                    .flatten(2)
-                    .index_select(2, layer.pixels)
-                )
-                logits = logits + einsum(q, r, "n h c, h c m -> n h m")
-            effective = torch.special.entr(outputs[1]).sum(dim=-1).exp().mean()
-            figures = query.norm(dim=-1).mean(), logits.abs().amax(), effective
+            largest = logits(layer, query, memory).abs().amax()
+            effective = count_in_effect(outputs[1]).mean()
+            figures = query.norm(dim=-1).mean(), largest, effective
             found[name] = dict(
                 zip(("query", "logit", "effective"), torch.stack(figures).tolist(), strict=True)
             )

@@ -28,7 +28,7 @@ from evalib.eva import without_gain
 from evalib.experiments import experiment
 from evalib.networks import BasicBlock, average_pooling, convolution_3x3, self_attention_3x3
 from evalib.results.records import dumps, results
-from evalib.tracing import as_written
+from evalib.tracing import as_written, count_in_effect
 from evalib.training import data
 from evalib.training.cifar import load_data
 from evalib.training.environment import commit, device_name
@@ -124,7 +124,7 @@ def measure(network: Trunk, images: torch.Tensor) -> dict:
     for pixels in RINGS:
         for _, weights in softmaxes.kept:
             if queries and weights.shape[-1] == pixels:
-                found["effective"].append(torch.special.entr(weights).sum(-1).exp().mean().item())
+                found["effective"].append(count_in_effect(weights).mean().item())
     if queries:
         length = queries[0].norm(dim=1)
         found["q0_length"] = length.mean().item()

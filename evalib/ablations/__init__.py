@@ -182,3 +182,6 @@ LADDER = (
 )
 
 register(*ABLATIONS, *LADDER)
+
+PACKAGED = (*TABLE_1, *ABLATIONS, *LADDER)
+"""The rows that come with evalib; all others are somebody's own."""

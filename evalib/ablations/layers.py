@@ -149,8 +149,11 @@ class UnpaddedBlock(BasicBlock):
     """At stride 2 its first convolution is not padded: ``n cin 16 16 -> n cout 7 7`` (D6)."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int, mix, shortcut=CroppedShortcut
+        self, in_channels: int, out_channels: int, stride: int, mix, shortcut=PaddedShortcut
     ):
+        if shortcut is not PaddedShortcut:
+            raise ValueError("an unpadded block has a shortcut of its own: leave it out of the row")
+
         def unpadded(in_channels: int, out_channels: int, stride: int) -> nn.Module:
             return mix(in_channels, out_channels, stride=stride, padding=2 - stride)
 

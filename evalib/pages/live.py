@@ -20,7 +20,6 @@ from IPython.display import HTML
 from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
-from evalib.equations import relative_embedding
 from evalib.eva import EqualisedLinear, ExpandingVisualAttention, SingleQueryAttention, WholeMap
 from evalib.experiments import CHOSEN
 from evalib.networks import BasicBlock, EVASummary, Network, PaddedShortcut
@@ -183,11 +182,8 @@ def stages(block: Block, eva) -> list[dict]:
 def attention(block: Block, layer) -> dict:
     """W_Q, W_K, W_V; and, where there are any, r of each pixel (``h c m``), W_O, the LayerNorm."""
     known(layer, SingleQueryAttention, LetterAttention, ResidualAttention, StandardAttention)
-    r = None
-    if layer.offsets is not None:
-        r = block.put(
-            relative_embedding(layer.rows, layer.cols).flatten(2).index_select(2, layer.pixels)
-        )
+    r_m = layer.embedding()
+    r = None if r_m is None else block.put(r_m)
     norm = getattr(layer, "norm", None)
     return {
         "W_Q": block.put(layer.scale * layer.W_Q.matrix()),
@@ -213,6 +209,7 @@ def feed_forward(block: Block, layers) -> list[dict]:
 
 
 def linear(block: Block, layer) -> dict:
+    """The matrix and the bias of a linear map."""
     matrix = layer.matrix() if isinstance(layer, EqualisedLinear) else layer.weight
     return {"weight": block.put(matrix), "bias": block.put(layer.bias)}
 

@@ -32,7 +32,7 @@ from evalib.results.statistics import EXPLAINING, LEVEL, PAPER, SEEDS, by_seed
 from evalib.results.tables import contrast
 from evalib.results.weights import load_pretrained, packaged, read_weights
 from evalib.results.words import signed
-from evalib.tracing import trace
+from evalib.tracing import count_in_effect, trace
 from evalib.training.cifar import load_data
 from evalib.training.data import CLASSES, normalise
 from evalib.training.settings import TIERS
@@ -219,10 +219,7 @@ def seen(network: Network, images: UInt8[Tensor, "n 3 i j"]) -> list[dict]:
     scores, passed = trace(network, normalise(images))
     early = [network.classifier(eva.output(query)) for query in passed.queries]
     shares = torch.stack([*early, scores], dim=1).softmax(dim=-1)
-    spread = [
-        torch.special.entr(weights).sum(dim=-1).exp().mean(dim=-1)
-        for weights in passed.look_weights
-    ]
+    spread = [count_in_effect(weights).mean(dim=-1) for weights in passed.look_weights]
     lengths = torch.stack([slot.norm(dim=-1) for slot in (passed.queries[0], *passed.looks)], dim=1)
 
     def whole(tensor: Tensor) -> list:

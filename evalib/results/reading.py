@@ -16,7 +16,7 @@ from evalib.eva import EXTENT, RADII, ExpandingVisualAttention
 from evalib.experiments import ROWS
 from evalib.networks import Network
 from evalib.results.records import checksum, find_runs, load_records, results
-from evalib.tracing import trace
+from evalib.tracing import count_in_effect, trace
 from evalib.training.data import MEAN, normalise
 
 BATCH = 500
@@ -89,16 +89,9 @@ def measure(
     q0, *lengths = (vector.norm(dim=1).mean().item() for vector in (seen.queries[0], *seen.looks))
     found = [Read("q0", EXTENT**2, q0, None, weight[0], *exchanged(eva.first_query))]
     for s, (look, weights) in enumerate(zip(eva.looks, seen.look_weights, strict=True)):
-        measured = lengths[s], count_in_effect(weights), weight[s + 1]
+        measured = lengths[s], count_in_effect(weights).mean().item(), weight[s + 1]
         found.append(Read(f"attn{s}", weights.shape[-1], *measured, *exchanged(look)))
     return right(plain), tuple(found)
-
-
-def count_in_effect(weights: Float[Tensor, "*batch m"]) -> float:
-    """The pixels in effect: ``e^H`` of each image and head, ``H = −Σ_m w_m ln w_m``, then the mean
-    over them.
-    """
-    return torch.special.entr(weights).sum(dim=-1).exp().mean().item()
 
 
 def of_another_class(labels: Int[Tensor, " n"]) -> Int64[Tensor, " n"]:

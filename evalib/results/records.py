@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from evalib.ablations import ABLATIONS, LADDER
+from evalib.ablations import PACKAGED
 from evalib.experiments import TABLE_1, Experiment, experiment
 from evalib.training import checkpoint
 from evalib.training.cifar import FULL_SHA256, SUBSET_SHA256
@@ -170,7 +170,7 @@ def check_origin(record: dict, path: Path) -> None:
     computation's version.
     """
     row = experiment(record["experiment"])
-    if record.get("origin") is None or row in (*TABLE_1, *ABLATIONS, *LADDER):
+    if record.get("origin") is None or row in PACKAGED:
         return
     made, now = record["origin"], origin(settings_of(record))
     edited = [name for name in ("row", "module") if now[name] not in (None, made.get(name))]

@@ -12,7 +12,7 @@ import torch
 from evalib.experiments import ROWS, Experiment, build, experiment
 from evalib.networks import count_parameters
 from evalib.results import records, statistics
-from evalib.results.records import find_runs, list_rows, load_records
+from evalib.results.records import IMAGES, find_runs, list_rows, load_records
 from evalib.results.statistics import Difference, binomial_error
 from evalib.results.words import (
     between,
@@ -248,12 +248,12 @@ def ablations_markdown(rows: list[dict]) -> str:
     return "\n\n".join([write_lines(lines), *notes])
 
 
-def gaps(out: Path | None = None, images: int = 10_000) -> list[dict]:
+def gaps(out: Path | None = None) -> list[dict]:
     """The six differences of Table 1, the paper's and ours, in points and by the same ruler, and
     the rule's verdict on ours.
 
     The ruler is the standard error of a difference by the draw of the test images alone: from two
-    accuracies on ``images`` each, ``√(SE² + SE²)``. ``ratio`` is the paper's gap in such errors,
+    accuracies on 10,000 images each, ``√(SE² + SE²)``. ``ratio`` is the paper's gap in such errors,
     ``our_ratio`` ours.
     """
     runs = load_records(out)
@@ -262,11 +262,11 @@ def gaps(out: Path | None = None, images: int = 10_000) -> list[dict]:
     for each in statistics.judge(statistics.PAPER, runs):
         found, ours = each.difference, None
         reported = [experiment(name).paper_accuracy for name in (each.one, each.other)]
-        error = math.hypot(*(binomial_error(accuracy, images) for accuracy in reported))
+        error = math.hypot(*(binomial_error(accuracy, IMAGES["full"]) for accuracy in reported))
         if found.n:
             both = accuracies.loc[[each.one, each.other]].dropna(axis="columns")
             means = both.mean(axis="columns")
-            ours = math.hypot(*(binomial_error(accuracy, images) for accuracy in means))
+            ours = math.hypot(*(binomial_error(accuracy, IMAGES["full"]) for accuracy in means))
         gap = reported[0] - reported[1]
         rows.append(
             {

@@ -144,7 +144,7 @@ def find_recorded(path: Path) -> Path | None:
     """The weights file of the record at ``path``: beside it, or the same one in the package;
     ``None`` where there is neither.
     """
-    name = read(path).get("weights", "")
+    name = read(path).get("weights") or ""
     same = PRETRAINED.glob(f"*-{name.removeprefix('weights-')}")
     there = [file for file in (path.with_suffix("") / name, *same) if file.is_file()]
     return there[0] if there else None

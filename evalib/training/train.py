@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from evalib import experiments
-from evalib.ablations import ABLATIONS
+from evalib.ablations import PACKAGED
 from evalib.experiments import build, experiment
 from evalib.training import checkpoint, cifar, data
 from evalib.training.checkpoint import plain
@@ -292,7 +292,7 @@ def origin(settings: Settings) -> dict[str, str | None]:
     that registers it."""
     row = experiment(settings.experiment)
     module = os.environ.get(experiments.MODULE)
-    own = row not in (*experiments.TABLE_1, *ABLATIONS)
+    own = row not in PACKAGED
     return {
         "row": row.definition(),
         "module": hashlib.sha256(Path(module).read_bytes()).hexdigest() if own and module else None,
