@@ -7,7 +7,10 @@ from functools import cache
 import pytest
 import torch
 
-LONGEST = "mutants slurm batch seeds faults template shell gpus repository".split()
+LONGEST = (
+    "mutants slurm batch window_kernel export computation transforms template faults ablations"
+    " exercises freshness"
+).split()
 """The files of the long tests begin first, so that no worker is left with one at the end."""
 
 
