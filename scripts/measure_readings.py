@@ -27,9 +27,10 @@ def measure(out: Path, tiers: tuple[str, ...] = SHOWN, again: bool = False) -> l
     runs = records.load_records(out)
     runs = runs[runs["standard"] & runs["tier"].isin(tiers) & (runs["weights"] != "")]
     for row in ROWS:
-        if reading.find_eva(experiments.build(row.name)) is None:
+        made = runs[runs["experiment"] == row.name]
+        if made.empty or reading.find_eva(experiments.build(row.name)) is None:
             continue
-        for run in runs[runs["experiment"] == row.name].itertuples():
+        for run in made.itertuples():
             path = out / run.tier / f"{row.name}-seed{run.seed}" / run.weights
             if run.weights in before:
                 readings[run.weights] = before[run.weights]

@@ -43,7 +43,7 @@ def interpreted(count, seed):
 
 
 def test_the_kernels_are_the_literal_equation_at_a_few_shapes():
-    assert interpreted(16, 3) == "equal\n"
+    assert interpreted(8, 3) == "equal\n"
 
 
 @pytest.mark.slow
