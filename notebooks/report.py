@@ -63,10 +63,11 @@ changed = tables.ablations(tiers=SHOWN)
 ran = [row for row in changed if row["effect_seeds"]]
 full_schedule = sum(row["effect_tier"] == "paper" for row in ran)
 whole = sum(row["seeds"] > 0 for row in full)
+complete = sum(row["seeds"] == len(statistics.SEEDS) for row in full)
 judged = ", ".join(f"*{verdict}*: {number}" for verdict, number in verdicts.items())
 Markdown(
-    f"{whole} of the six rows of Table 1 have run the full schedule. Runs can judge {len(found)} "
-    f"claims ({judged}). Of {len(changed)} changes to a network {len(ran)} were tried, "
+    f"{whole} of the six rows of Table 1 have run the full schedule, {complete} of them with all "
+    f"three seeds. Runs can judge {len(found)} claims ({judged}). Of {len(changed)} changes to a network {len(ran)} were tried, "
     f"{full_schedule} of them on the full schedule. Self-attention at stride 1 needs fewer "
     "parameters and FLOPs than the convolution that it replaces, as claimed; EVA does not. The "
     "small networks overfit, which we think, and have not tested, is why they stay below the "
@@ -286,8 +287,8 @@ Markdown(
     f"training images right, and {averaged(evanets, 'validation_accuracy'):.1f} % of the "
     f"validation images. From epoch {FALLS} on its training loss falls further, while its "
     f"validation loss rises, from {averaged(evanets, 'validation_loss', FALLS):.2f} to "
-    f"{averaged(evanets, 'validation_loss'):.2f}. ResNet and SANet do the same, less strongly. So "
-    "these networks lack regularisation rather than capacity. Our recipe has no weight decay, "
+    f"{averaged(evanets, 'validation_loss'):.2f}. ResNet and SANet do the same, less strongly. That "
+    "points to regularisation rather than to capacity. Our recipe has no weight decay, "
     "because the text names none ([D10](#d10)). We think that this is the likeliest reason why "
     "all networks stay below the paper's numbers, but it is not tested. Runs that change our "
     "recipe to the author's, one step after the other, would do that."
@@ -315,7 +316,7 @@ table(heads, chosen) if chosen else Markdown("Neither was run.")
 
 # %% [markdown]
 # (what-it-reads)=
-# ### A trained EVA reads the ring of 8 most
+# ### What a trained EVA reads
 #
 # *Pixels in effect* says how many pixels share a look's weight. It is $e^H$, with $H$ the entropy
 # of the weights: $m$ equal weights give $m$, one weight alone gives 1. A second measure is an

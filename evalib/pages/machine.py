@@ -26,6 +26,7 @@ from evalib.pages import figures
 from evalib.pages.display import picture
 from evalib.pages.explorer import BROWSER, described, embedded, script, styles
 from evalib.pages.live import Block, feed_forward, linear, stages
+from evalib.results import answer
 from evalib.results.reading import of_another_class
 from evalib.results.records import load_records, results
 from evalib.results.statistics import EXPLAINING, LEVEL, PAPER, SEEDS, by_seed
@@ -264,6 +265,8 @@ def watched(images: UInt8[Tensor, "n 3 i j"]) -> dict:
             f"{accuracy:.1f} % of the validation pictures right in the end, and "
             f"{card['test']['accuracy']:.1f} % of the test pictures.",
         }
+        if variant == "letter":
+            end["told"] += f" {answer.letter()}"
         title = f"{variant}: {BECAUSE[variant]}"
         runs.append({"key": variant, "title": title, "frames": [*frames, end]})
         ends.append(f"{run['test_accuracy']:.1f} % ({variant})")

@@ -125,6 +125,7 @@ def power(out: Path | None = None) -> str:
         f"With {len(SEEDS)} seeds each, and a deviation of {by.deviation:.2f} points from run to"
         " run, the rule can call the largest of the paper's six differences supported from"
         f" {paper:.2f} points on, and the larger of our two from {ours:.2f} on."
+        " A true difference of that size would be called so in about half of all trials."
     )
 
 

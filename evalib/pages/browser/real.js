@@ -175,7 +175,7 @@ const isItReal = ({ networks, families, seeds, level }, changed) => {
     } else node.dataset.found = JSON.stringify({ n: found.n, mean: found.mean, verdict: found.verdict, corrected: found.corrected });
     interval.textContent = !found.n ? "Where one of the two has not been trained in full, there is nothing to compare."
       : !spread ? `${found.n} of ${seeds} seeds; too few runs are left to say what chance does.`
-      : `95 % from ${points(found.low)} to ${points(found.high)}, over ${found.n} seed${found.n > 1 ? "s" : ""}. Chance alone moves one run by ${found.by.deviation.toFixed(2)} points (from ${found.by.runs} runs of ${found.by.networks} networks); ${chance(found.p)}.`;
+      : `95 % from ${points(found.low)} to ${points(found.high)}, over ${found.n} seed${found.n > 1 ? "s" : ""}. Chance alone moves one run by ${found.by.deviation.toFixed(2)} points (from ${found.by.runs} runs of ${found.by.networks} networks); ${chance(found.p)} before correction.`;
     const why = found.n < seeds ? `a verdict needs ${seeds} seeds of both` : `${chance(found.corrected)} after correcting for ${families[family].pairs.length} comparisons`;
     verdict.replaceChildren(make("b", {}, split === "test" ? found.verdict[0].toUpperCase() + found.verdict.slice(1) : "Validation decides nothing"), split === "test" ? `: ${why}.` : ": it stands beside the test.");
     return `${named[one]} minus ${named[other]}: ${headline.textContent}. ${verdict.textContent}`;
