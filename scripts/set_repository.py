@@ -91,9 +91,9 @@ def set_repository(new: str, root: Path = ROOT) -> list[Path]:
         if (after := renamed(text, old, new)) != text:
             path.write_text(after, encoding="utf-8")
             changed.append(path)
-    scripts = sorted((root / "notebooks").glob("*.py"))
-    command = [sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", "--update", *scripts]
-    subprocess.run(command, check=True)
+    scripts = map(str, sorted((root / "notebooks").glob("*.py")))
+    command = [sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", "--update"]
+    subprocess.run([*command, *scripts], check=True)
     return changed
 
 
