@@ -122,6 +122,21 @@ def icons(body: str, library: str) -> str:
     return re.sub(r'<(?:i|span) (class="[^"]*\bfa-[^>]*)></(?:i|span)>', drawn, body)
 
 
+SKIPPED = '[".headerlink", "script", "style"]'
+SKIPPED_TOO = (
+    '[".headerlink", "script", "style", "template", "pre", "details", "figure", "table", ".math"]'
+)
+
+
+def read_prose(script: str) -> str:
+    """Sphinx's search, which then shows the prose of a page alone; what a build before has made of
+    it stays. ``ValueError`` if it is another script.
+    """
+    if SKIPPED not in script and SKIPPED_TOO not in script:
+        raise ValueError("searchtools.js is another than the one that slim.py was written for")
+    return script.replace(SKIPPED, SKIPPED_TOO)
+
+
 def slim_all(app, error) -> None:
     """Slim every page of a build, and the theme's style: it has a rule for each of 2,000 icons."""
     if error is not None or app.builder.format != "html":
@@ -136,14 +151,7 @@ def slim_all(app, error) -> None:
                 beside(slim(text, library), up, Path(app.outdir, "weights")), encoding="utf-8"
             )
     search = static / "searchtools.js"
-    text, unread = search.read_text(encoding="utf-8"), '[".headerlink", "script", "style"]'
-    if unread not in text:
-        raise ValueError(f"{search} is another than the one that slim.py was written for")
-    prose = (
-        '[".headerlink", "script", "style", "template", "pre", "details", "figure", "table",'
-        ' ".math"]'
-    )
-    search.write_text(text.replace(unread, prose), encoding="utf-8")
+    search.write_text(read_prose(search.read_text(encoding="utf-8")), encoding="utf-8")
     style = static / "styles" / "pydata-sphinx-theme.css"
     text = re.sub(
         r"(?:\.fa-[\w-]+:{1,2}before,?)+\{[^{}]*\}", "", style.read_text(encoding="utf-8")

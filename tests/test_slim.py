@@ -68,3 +68,10 @@ def test_a_formula_reserves_its_room():
 def test_a_name_of_code_breaks_after_its_dots():
     code = '<code class="docutils literal notranslate"><span class="pre">eva.feed_forward</span></code>'
     assert "eva.<wbr>feed_<wbr>forward" in slim(code)
+
+
+def test_a_search_shows_prose_and_a_book_can_be_built_again():
+    made = SLIM["read_prose"]('for (const skipped of [".headerlink", "script", "style"]) remove();')
+    assert '"pre", "details"' in made and SLIM["read_prose"](made) == made
+    with pytest.raises(ValueError, match="another than the one"):
+        SLIM["read_prose"]("const search = 1;")
