@@ -94,10 +94,11 @@ picture(
 #
 # ## A trained network, asked
 #
-# EVANet-20 small on ten test images, one of each class. Choose an image and a head, then a pixel of
-# the four rings. Each ring's weights sum to 100 %. The table of recalls says how much each stage
-# relies on $q_0$ and on the looks so far. Read them as what the layer did, and [not as why it chose
-# the class](where-it-counts).
+# EVANet-20 small on ten test images, one of each class. Each of its attentions is four side by
+# side, its *heads*. Choose an image and a head, then a pixel of the four rings. Each ring's
+# weights sum to 100 %. The table of recalls says how much each stage relies on $q_0$ and on the
+# looks so far. Read them as what the layer did, and [not as why it chose the
+# class](where-it-counts).
 
 # %% tags=["hide-input"]
 cifar = load_data("subset")
