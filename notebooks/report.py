@@ -64,6 +64,7 @@ ran = [row for row in changed if row["effect_seeds"]]
 full_schedule = sum(row["effect_tier"] == "paper" for row in ran)
 whole = sum(row["seeds"] > 0 for row in full)
 complete = sum(row["seeds"] == len(statistics.SEEDS) for row in full)
+controls = answer.controls(statistics.judge(statistics.EXPLAINING, runs))
 judged = ", ".join(f"*{verdict}*: {number}" for verdict, number in verdicts.items())
 Markdown(
     f"{whole} of the six rows of Table 1 have run the full schedule, {complete} of them with all "
@@ -72,7 +73,7 @@ Markdown(
     "parameters and FLOPs than the convolution that it replaces, as claimed; EVA does not. The "
     "small networks overfit, which we think, and have not tested, is why they stay below the "
     "paper. In one network, on 50 images, where EVA looks is hardly where it counts. "
-    f"Beside two networks that do not look, {answer.controls()}. {answer.letter()}"
+    f"Beside two networks that do not look, {controls}. {answer.letter()}"
 )
 
 # %% [markdown]

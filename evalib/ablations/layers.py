@@ -152,7 +152,9 @@ class UnpaddedBlock(BasicBlock):
         self, in_channels: int, out_channels: int, stride: int, mix, shortcut=PaddedShortcut
     ):
         if shortcut is not PaddedShortcut:
-            raise ValueError("an unpadded block has a shortcut of its own: leave it out of the row")
+            raise ValueError(
+                f"shortcut={shortcut}: an unpadded block has one of its own, so leave it out"
+            )
 
         def unpadded(in_channels: int, out_channels: int, stride: int) -> nn.Module:
             return mix(in_channels, out_channels, stride=stride, padding=2 - stride)

@@ -23,6 +23,7 @@ from evalib.tracing import Trace
 
 BLUE, GREEN, RED, ORANGE = "#2f6fb5", "#2b8a6e", "#c44536", "#d9730d"
 GREY, INK = "#8a8f98", "#6e737b"
+HAIRLINE = f"{GREY}66"
 
 COLOURS = {
     "ResNet": GREY,
@@ -140,10 +141,13 @@ def grid(
         axis.tick_params(length=0)
     for i, row in enumerate(texts):
         for j, text in enumerate(row):
-            framed = (i, j) in marked
-            edge = INK if framed else "none" if text else to_rgba(GREY, 0.4)
-            square = Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, edgecolor=edge)
-            square.set(facecolor=tinted(share[i, j]).tolist(), linewidth=2 if framed else 0.8)
+            fill, edge = tinted(share[i, j]).tolist(), "none"
+            if (i, j) in marked:
+                edge = INK
+            elif not text:  # a hairline, or nothing would be seen
+                edge = HAIRLINE
+            square = Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, facecolor=fill, edgecolor=edge)
+            square.set_linewidth(2 if (i, j) in marked else 0.8)
             axis.add_patch(square)
             axis.text(j, i, text, ha="center", va="center", fontsize=9)
     read = "; ".join(" | ".join(" ".join(text.split()) or "empty" for text in row) for row in texts)

@@ -80,7 +80,7 @@ def text(out: Path | None = None) -> str:
             " times ResNet's parameters. Two networks have as many or nearly as many and do not"
             " look: EVA's first query alone, a 7×7 convolution and a feed-forward network, and a"
             " mean with an MLP of EVA's size. After 15 epochs both were ahead of EVANet; in full,"
-            f" {controls(out)}.{large}"
+            f" {controls([over_query, over_mlp])}.{large}"
         )
     rivals = (
         "Two networks have as many parameters or nearly as many, and do not look. The 7×7"
@@ -99,9 +99,9 @@ def text(out: Path | None = None) -> str:
     return f"**{said}** {ends} {rivals} {conclusions[said]}"
 
 
-def controls(out: Path | None = None) -> str:
-    """What the full runs of the two controls gave so far."""
-    over_query, over_mlp = judge(EXPLAINING, load_records(out))
+def controls(judged: list[Judged]) -> str:
+    """What the full runs of the two controls, the family ``EXPLAINING``, gave so far."""
+    over_query, over_mlp = judged
     return f"{so_far('the query alone', over_query)}, and {so_far('the MLP', over_mlp)}"
 
 
