@@ -23,6 +23,7 @@ from evalib.results.reading import (
 )
 from evalib.tracing import count_in_effect
 from evalib.training.cifar import load_data
+from evalib.training.data import normalise
 
 measure = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "measure_readings.py"))[
     "measure"
@@ -162,10 +163,15 @@ def test_readings_that_were_changed_are_refused(tmp_path):
     assert find_readings(tmp_path) == []
 
 
-def test_pixels_in_effect_are_the_mean_of_each_images_own():
+def test_pixels_in_effect_are_the_mean_of_each_images_own(network, cifar):
     """Eight equal weights and one alone: 8 and 1 pixels, 4.5 on average; e to the mean entropy
     would be 2.8.
     """
     weights = torch.tensor([[0.125] * 8, [1.0] + [0.0] * 7])
     assert count_in_effect(weights).tolist() == pytest.approx([8, 1])
-    assert count_in_effect(weights).mean().item() == pytest.approx(4.5)
+    images, labels = cifar.test_images[::25], cifar.test_labels[::25]
+    _, (_, *looks) = reading.measure(network, images, labels)
+    _, seen = evalib.trace(network, normalise(images))
+    for look, weights in zip(looks, seen.look_weights, strict=True):
+        each = [(-w * w.clamp(min=1e-30).log()).sum().exp().item() for w in weights.flatten(0, 1)]
+        assert look.effective == pytest.approx(sum(each) / len(each), rel=1e-4)
