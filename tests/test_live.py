@@ -12,8 +12,9 @@ import evalib
 from evalib.equations import single_query_attention
 from evalib.experiments import Experiment
 from evalib.networks import EVASummary, Network
-from evalib.pages import live
+from evalib.pages import live, machine
 from evalib.training.cifar import load_data
+from evalib.training.data import normalise
 
 close = torch.testing.assert_close
 
@@ -169,3 +170,22 @@ def test_the_pages_show_a_reading_that_weighs_and_the_letter():
     shown = live.readings()
     assert list(shown)[-1] == "letter" and len(shown) == 2
     assert all(live.pack(each.eval())[1] for each in shown.values())
+
+
+def test_what_is_watched_of_a_picture_is_what_its_trace_says():
+    torch.set_default_dtype(torch.float32)
+    trained, images = evalib.load_pretrained("evanet20-small"), load_data("subset").test_images[:2]
+    scores, passed = evalib.trace(trained, normalise(images))
+    slots = passed.queries[0], *passed.looks
+    for n, told in enumerate(machine.seen(trained, images)):
+        for weights, looks, effective in zip(
+            passed.look_weights, told["looks"], told["effective"], strict=True
+        ):
+            each = [(-w * w.clamp(min=1e-30).log()).sum().exp().item() for w in weights[n]]
+            assert effective == pytest.approx(sum(each) / len(each), abs=0.006)
+            assert looks == pytest.approx((10_000 * weights[n].mean(dim=0)).tolist(), abs=0.6)
+        for weights, recalls in zip(passed.recall_weights, told["recalls"], strict=True):
+            assert recalls == pytest.approx((10_000 * weights[n].mean(dim=0)).tolist(), abs=0.6)
+        shares = 10_000 * scores[n].softmax(dim=0)
+        assert told["shares"][-1] == pytest.approx(shares.tolist(), abs=0.6)
+        assert told["lengths"] == pytest.approx([slot[n].norm().item() for slot in slots], abs=0.06)
