@@ -48,7 +48,7 @@ def test_what_is_ill_is_said_with_a_remedy():
 
 
 def test_the_figures_are_those_of_the_weights_and_logits():
-    layer, x = CentreQuery(8, 8, 8, num_heads=2), torch.randn(3, 8, 7, 7)
+    layer, x = CentreQuery(8, 8, 8, num_heads=2), 3 * torch.randn(3, 8, 7, 7)
     found, (_, seen) = evalib.check_attention(layer, x), evalib.trace(layer, x)
     for effect, weights in zip(found.pixels, seen.look_weights, strict=True):
         assert effect == pytest.approx(
