@@ -127,10 +127,7 @@ def window_attention(
     """y of Eq. 3, ``n h c i' j'``, for qkv, ``n 3 h c i j``, at every ``stride``-th pixel; and what
     its derivative keeps.
     """
-    if any(forward_ad.unpack_dual(t).tangent is not None for t in (qkv, rows, cols)):
-        raise NotImplementedError(
-            f"window attention has no derivative in forward mode here: {REMEDY}"
-        )
+    refuse_forward_mode(qkv, rows, cols)
     if by_kernels(qkv):
         from evalib.fast import gpu
 
@@ -150,12 +147,21 @@ def window_attention_backward(
     scale: float,
 ) -> tuple[Tensor, Tensor]:
     """The gradient of qkv, and in one vector those of rows and cols."""
+    refuse_forward_mode(dy, qkv, rows, cols)
     if by_kernels(qkv):
         from evalib.fast import gpu
 
         return gpu.backward(dy, qkv, rows, cols, y, kept, stride, scale)
     dqkv, d_rows, d_cols = cpu.shifted_backward(dy, qkv, rows, cols, y, kept, stride, scale)
     return dqkv, torch.cat([d_rows.flatten(), d_cols.flatten()])
+
+
+def refuse_forward_mode(*given: Tensor) -> None:
+    """An operator would give no tangent, which stands for one of zeros."""
+    if any(forward_ad.unpack_dual(t).tangent is not None for t in given):
+        raise NotImplementedError(
+            f"window attention has no derivative in forward mode here: {REMEDY}"
+        )
 
 
 @window_attention.register_fake
