@@ -224,12 +224,29 @@ def test_a_run_that_goes_on_from_other_weights_than_the_given_says_so(tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
 
 
-def test_a_run_is_not_gone_on_with_by_other_modules_of_the_same_weights(tmp_path):
+def other_module(network):
+    network.stem[2] = nn.GELU()
+
+
+def other_option(network):
+    network.stages[0].mix1.scale = 0.5
+
+
+def other_function(network):
+    network.stages[0].shortcut.forward = torch.relu
+
+
+def frozen(network):
+    network.stages.requires_grad_(False)
+
+
+@pytest.mark.parametrize("change", [other_module, other_option, other_function, frozen])
+def test_a_run_is_not_gone_on_with_by_another_network_of_the_same_weights(tmp_path, change):
     network = evalib.build("tiny")
-    network.stem[2] = torch.nn.ReLU()
-    stopped(4, settings(), tmp_path, device="cpu", network=network)
+    network.stages[0].mix1 = evalib.RelativeSelfAttention(4, 4, 3, 2)
     other = copy.deepcopy(network)
-    other.stem[2] = torch.nn.GELU()
+    stopped(4, settings(), tmp_path, device="cpu", network=network)
+    change(other)
     with pytest.raises(ValueError, match="a run of another network: give the same"):
         evalib.train(settings(), tmp_path, device="cpu", network=other)
 

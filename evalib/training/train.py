@@ -300,8 +300,19 @@ def origin(settings: Settings) -> dict[str, str | None]:
 
 
 def describe(network: nn.Module | None) -> str | None:
-    """The modules of a given network and their options, as PyTorch prints them."""
-    return None if network is None else re.sub(r" at 0x\w+", "", str(plain(network)))
+    """The modules of a given network and their options, those that PyTorch does not print too, and
+    what is frozen."""
+    if network is None:
+        return None
+    inside = plain(network)
+    frozen = [name for name, each in inside.named_parameters() if not each.requires_grad]
+    said = [str(inside), f"frozen: {frozen}"]
+    for module in inside.modules():
+        for name, value in vars(module).items():
+            kept = callable(value) or isinstance(value, int | float | str | tuple)
+            if kept and not name.startswith("_") and name not in ("training", "image_size"):
+                said.append(f"{name}={value}")
+    return re.sub(r" at 0x\w+", "", "\n".join(said))
 
 
 def weights_sha256(network: nn.Module | None) -> str | None:
