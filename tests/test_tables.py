@@ -440,6 +440,26 @@ def test_a_log_that_is_no_text_stops_no_table(tmp_path):
     assert "SANet-20 large, seed 0 � stopped" in tables.markdown(tables.table(tmp_path))
 
 
+LINE = "sanet20-large seed 0 epoch {}/150: loss 1.0, validation 90.0%"
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        Path.mkdir,
+        lambda log: log.symlink_to("nowhere"),
+        lambda log: log.write_text(LINE.format("9" * 5000)),
+    ],
+    ids=["folder", "link", "digits"],
+)
+def test_a_log_that_cannot_be_read_is_said_and_stops_no_table(tmp_path, harm):
+    made(tmp_path)
+    (tmp_path / "unfinished").mkdir()
+    harm(tmp_path / "unfinished" / "sanet20-large-seed0.log")
+    text = tables.markdown(tables.table(tmp_path))
+    assert "SANet-20 large, seed 0 has a log that cannot be read." in text and "20.00" in text
+
+
 def test_a_record_of_a_row_that_was_edited_is_named_and_not_shown_as_the_new_one(
     tmp_path, monkeypatch
 ):

@@ -108,9 +108,13 @@ def list_stopped(experiment: str, out: Path | None = None) -> list[str]:
     lines = []
     for path in sorted((results(out) / "unfinished").glob(f"{experiment}-seed*.log")):
         seed = foreign(path.stem.rpartition("-seed")[2])
-        curve = unfinished_curve(path.stem, out)
-        if not curve:
+        try:
+            curve = unfinished_curve(path.stem, out)
             note = " ".join(path.read_text("utf-8", errors="replace").split()).rstrip(".")
+        except (OSError, ValueError):  # a folder, a link to nothing; a number of 5000 digits
+            lines.append(f"seed {seed} has a log that cannot be read")
+            continue
+        if not curve:
             lines += [f"seed {seed} {foreign(note)}"]
             continue
         best, last = max(entry["validation_accuracy"] for entry in curve), curve[-1]
