@@ -6,6 +6,7 @@ import hashlib
 import json
 import runpy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -272,6 +273,23 @@ def test_tied_and_computed_weights_are_written_and_read_back(tmp_path, monkeypat
     made = {"experiment": "mine", "computation": 2, "settings": {}}
     path = checkpoint.write_tensors(tmp_path, "weights", network.state_dict(), made)
     torch.testing.assert_close(evalib.load_weights(path)(x), network(x))
+
+
+def largest(channels):
+    return nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
+
+
+def test_weights_of_a_row_that_was_edited_are_no_weights_of_the_new_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
+    evalib.register(evalib.Experiment("mine", "Mine"))
+    origin = {"row": experiment("mine").definition(), "module": None}
+    said = {"experiment": "mine", "settings": {"experiment": "mine"}, "origin": origin}
+    state = evalib.build("mine").state_dict()
+    path = checkpoint.write_tensors(tmp_path, "weights", state, said)
+    assert evalib.load_weights(path)
+    experiments.ROWS["mine"] = replace(experiments.ROWS["mine"], head=largest)
+    with pytest.raises(ValueError, match="its row was edited since that run"):
+        evalib.load_weights(path)
 
 
 def test_a_checkpoint_and_the_file_of_another_program_are_no_weights(tmp_path):

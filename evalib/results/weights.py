@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from evalib.experiments import build, experiment
 from evalib.networks import Network
-from evalib.results.records import check_folder, dumps, find_runs, load_records, read
+from evalib.results.records import (
+    check_folder,
+    check_origin,
+    dumps,
+    find_runs,
+    load_records,
+    read,
+)
 from evalib.results.statistics import binomial_error
 from evalib.training import checkpoint, cifar, train
 from evalib.training.environment import choose_device, device_name, versions
@@ -112,7 +119,7 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
     """The trained network of a weights file, or of an experiment, in evaluation mode on the CPU.
 
     Nothing is unpickled. ``ValueError`` if the bytes do not have the SHA-256 that the file's name
-    gives, or are not those of its network.
+    gives, are not those of its network, or if its row was edited since.
     """
     path = find_weights(name_or_path, out)
     tensors, record = read_weights(path)
@@ -120,6 +127,7 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
         with torch.random.fork_rng(devices=[]):  # what is drawn here is not kept
             network = build(record["experiment"])
         network.load_state_dict(tensors)
+        check_origin(record, path)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path} has no weights of {record['experiment']!r}: {error}") from None
     network.image_size = (32, 32)
