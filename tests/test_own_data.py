@@ -95,6 +95,9 @@ def test_numpy_arrays_are_tensors_and_a_tenth_is_put_aside():
     )
     assert torch.equal(mine.train_labels, labels[train]) and mine.train_labels.dtype == torch.int64
     assert mine.classes == ("0", "1", "2")
+    for unsigned in (np.uint16, np.uint32, np.uint64):
+        same = evalib.dataset(images.numpy(), labels.numpy().astype(unsigned))
+        assert same.fingerprint == mine.fingerprint
     other = evalib.dataset(images, (labels + 1) % 3)
     assert mine.fingerprint == evalib.dataset(images, labels).fingerprint != other.fingerprint
 

@@ -136,10 +136,11 @@ def own_labels(labels, called: str, n: int, classes: int) -> Tensor:
         raise ValueError(
             f"{called} are {numbers.dtype} of shape {tuple(numbers.shape)} for {n} images: {remedy}"
         )
+    numbers = numbers.long()  # of unsigned ones PyTorch knows no minimum
     low, high = int(numbers.min()), int(numbers.max())
     if low < 0 or high >= classes:
         raise ValueError(f"{called} are {low} … {high}: number the classes from 0, without gaps")
-    return numbers.long()
+    return numbers
 
 
 def copied(array) -> Tensor:
