@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from evalib.experiments import build, experiment
-from evalib.pages.machine import PICTURES, WATCHED, checksum, seen
-from evalib.results.records import results
+from evalib.pages.machine import PICTURES, WATCHED, seen
+from evalib.results.records import checksum, results
 from evalib.training import data
 from evalib.training.checkpoint import write_atomically
 from evalib.training.cifar import load_data
@@ -91,7 +91,8 @@ def main() -> None:
     runs = json.loads(asked.out.read_text("utf-8"))["runs"] if asked.out.exists() else []
     runs = [each for each in runs if each["experiment"] != run["experiment"]] + [run]
     runs.sort(key=lambda each: each["experiment"], reverse=True)  # scaled, then the letter
-    content = json.dumps({"runs": runs, "sha256": checksum(runs)}, separators=(",", ":"))
+    found = {"runs": runs}
+    content = json.dumps(found | {"sha256": checksum(found)}, separators=(",", ":"))
     write_atomically(asked.out, f"{content}\n".encode())
     print(
         f"{run['experiment']}: {run['test_accuracy']:.2f} % of the test images right, in"

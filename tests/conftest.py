@@ -66,7 +66,7 @@ def reduce_data():
     chosen = choose_few()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cifar, "load_data", lambda which: chosen)
-        patch.setattr(records, "IMAGES", dict.fromkeys(records.IMAGES, 20))
+        patch.setattr(records, "IMAGES", dict.fromkeys(records.IMAGES, (100, 20)))
         yield chosen
 
 

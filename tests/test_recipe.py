@@ -39,7 +39,7 @@ def few(monkeypatch):
 
     made = data.Dataset(*images(80), *images(20), "subset", "0")
     monkeypatch.setattr(cifar, "load_data", lambda which: made)
-    monkeypatch.setattr(records, "IMAGES", dict.fromkeys(records.IMAGES, 20))
+    monkeypatch.setattr(records, "IMAGES", dict.fromkeys(records.IMAGES, (100, 20)))
     monkeypatch.setattr(
         records, "FINGERPRINTS", dict.fromkeys(records.FINGERPRINTS, made.fingerprint)
     )

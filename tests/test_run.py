@@ -12,7 +12,6 @@ from evalib.__main__ import main
 from evalib.results import records, weights
 from evalib.results import run as runs
 from evalib.training import checkpoint, cifar, train
-from evalib.training.settings import learning_rate
 
 pytestmark = pytest.mark.usefixtures("float32", "few", "tiny")
 TRAIN = "train --experiment tiny --epochs 2 --device cpu --out"
@@ -110,42 +109,6 @@ def test_weights_are_evaluated_in_the_batches_in_which_their_run_was(tmp_path, m
     assert len(seen) == 2
 
 
-def test_a_run_goes_on_for_longer_and_says_where_it_came_from(tmp_path):
-    evalib.run(settings(epochs=2), tmp_path, device="cpu")
-    path = records.record_path(settings(), tmp_path)
-    short = records.read(path)
-    evalib.run(settings(epochs=4), tmp_path, device="cpu", longer=True)
-    long = records.read(path)
-    assert long["curve"][:2] == short["curve"] and len(long["curve"]) == 4
-    assert [(each["after"], each["epochs"]) for each in long["sittings"]] == [(0, 2), (2, 4)]
-    assert [each["learning_rate"] for each in long["curve"][2:]] == [
-        learning_rate(settings(epochs=4), e) for e in (2, 3)
-    ]
-    (earlier,) = (tmp_path / "superseded" / "smoke").glob("*.json")
-    assert records.read(earlier) == short
-    with pytest.raises(ValueError, match=r"learning_rate was 0\.001, is now 0\.01"):
-        evalib.run(settings(epochs=6, learning_rate=0.01), tmp_path, device="cpu", longer=True)
-    last = checkpoint.found(path.with_suffix(""))[0]
-    last.write_bytes(last.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=f"{last.name} is damaged"):
-        evalib.run(settings(epochs=6), tmp_path, device="cpu", longer=True)
-    assert records.read(path) == long
-    for each in checkpoint.found(path.with_suffix("")):
-        each.unlink()
-    with pytest.raises(FileNotFoundError, match="last checkpoint"):
-        evalib.run(settings(epochs=6), tmp_path, device="cpu", longer=True)
-    assert records.read(path) == long
-
-
-def test_a_run_of_another_computation_is_not_made_longer_and_nothing_moves(tmp_path, monkeypatch):
-    evalib.run(settings(epochs=2), tmp_path, device="cpu")
-    before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr(train, "COMPUTATION", train.COMPUTATION + 1)
-    with pytest.raises(ValueError, match="finish them with the evalib that made them"):
-        evalib.run(settings(epochs=4), tmp_path, device="cpu", longer=True)
-    assert sorted(tmp_path.rglob("*")) == before
-
-
 class Later(datetime):
     """A clock a day ahead."""
 
@@ -192,11 +155,9 @@ def test_a_collapse_is_in_the_record_and_said(tmp_path, monkeypatch, capsys):
     assert warning in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings("ignore")  # of TensorBoard about itself
 def test_an_option_is_what_the_record_holds(tmp_path):
-    given = "--learning-rate 0.01 --precision float32 --batch-size 20 --log tensorboard"
+    given = "--learning-rate 0.01 --precision float32 --batch-size 20"
     assert main([*TRAIN.split(), str(tmp_path), *given.split()]) == 0
     record = records.read(tmp_path / "smoke" / "tiny-seed0.json")
     held = {"learning_rate": 0.01, "precision": "float32", "batch_size": 20}
     assert held.items() <= record["settings"].items() and record["precision"] == "float32"
-    assert list(tmp_path.glob("smoke/tiny-seed0/events.out.tfevents.*"))

@@ -59,15 +59,13 @@ def test_each_seed_is_bitwise_what_it_is_alone(tmp_path):
         assert all(torch.equal(together[2][name], alone[2][name]) for name in alone[2])
 
 
-def test_an_interrupt_lets_go_of_the_run_and_its_last_checkpoint_stays(tmp_path):
-    def observer(settings):
-        def observe(entry):
-            raise KeyboardInterrupt
+def test_an_interrupt_lets_go_of_the_run_and_its_last_checkpoint_stays(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
 
-        return observe
-
+    monkeypatch.setattr("evalib.results.run.make_record", stop)
     with pytest.raises(KeyboardInterrupt) as held:
-        run_in_turn(SETTINGS[:2], tmp_path, "cpu", observer)
+        run_in_turn(SETTINGS[:2], tmp_path, "cpu")
     folder = records.record_path(SETTINGS[0], tmp_path).with_suffix("")
     assert held
     with environment.lock(folder / ".lock"):

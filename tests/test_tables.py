@@ -363,8 +363,8 @@ def test_no_text_of_a_record_or_a_log_becomes_a_script(tmp_path):
     assert not any(harm in text for harm in ("<script", "](b)", "`c`"))
 
 
-SHOWN = "report", "table1", "speed", "collapse", "decide"
-CHOOSES = {"vector", "candidate", "pass", "dtype"}
+SHOWN = "report", "table1", "speed", "collapse", "decide", "eva", "weights", "your_turn", "intro"
+CHOOSES = {"vector", "candidate", "pass", "dtype", "experiment"}
 """What pages choose by, in files that are no records: with another text there they show nothing."""
 
 
@@ -396,7 +396,7 @@ def spoil(path):
 
 @pytest.mark.slow
 def test_no_text_of_a_record_becomes_a_script_on_a_page(tmp_path, monkeypatch):
-    """The pages that show records, in one kernel over those of the repository, spoiled: 30 s."""
+    """The pages that show records, in one kernel over those of the repository, spoiled."""
     shutil.copytree(ROOT / "results", tmp_path / "results")
     for path in (tmp_path / "results").rglob("*.json"):
         spoil(path)
@@ -529,14 +529,6 @@ def test_the_first_run_of_a_seed_counts_and_every_rerun_is_listed(tmp_path):
     ]
 
 
-def test_a_run_made_longer_is_not_one_of_its_tier(tmp_path):
-    first, whole = ({"after": 0, "epochs": epochs, "computation": 1} for epochs in (1, 2))
-    path = made(tmp_path, sittings=[first, whole | {"after": 1}])
-    assert not records.is_standard(records.read(path))
-    path = made(tmp_path, sittings=[whole, whole | {"after": 1}])
-    assert records.is_standard(records.read(path))
-
-
 @pytest.mark.parametrize(
     ("since", "last", "warns"),
     [(3, 30.0, True), (4, 20.0, True), (4, 41.0, False), (5, 80.0, False)],
@@ -574,3 +566,11 @@ def test_table_shows_the_highest_tier_and_dashes(tmp_path):
     assert cells[2][1:4] == ["ResNet-20 small", "172,506", "91.25"]
     assert ["quick" in line for line in cells] == [False, False, True] + 5 * [False]
     assert sum("not run" in line for line in cells) == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(-0.004, "+0.00"), (-0.005001, "−0.01"), (0.0, "+0.00"), (1234.5, "+1,234.50")],
+)
+def test_what_rounds_to_zero_has_no_minus(value, shown):
+    assert words.signed(value) == shown

@@ -100,8 +100,6 @@ def add_training(commands) -> None:
     option(
         "--overwrite", action="store_true", help="begin anew; what is there moves to superseded/"
     )
-    option("--longer", action="store_true", help="go on from a run of fewer epochs")
-    option("--log", choices=["tensorboard"], help="also write the curve for TensorBoard")
     add_out(train)
     train.set_defaults(call=call_train)
 
@@ -189,17 +187,12 @@ def call_train(arguments: argparse.Namespace) -> int:
     seeds = dict.fromkeys(arguments.seeds or [arguments.seed])  # each once
     runs = [Settings(seed=seed, **given) for seed in seeds]
 
-    def observer(settings: Settings) -> Callable[[dict], None]:
-        return tensorboard(records.record_path(settings, arguments.out).with_suffix(""))
-
     outcomes = run_in_turn(
         runs,
         arguments.out,
         arguments.device,
-        observer if arguments.log else None,
         overwrite=arguments.overwrite,
         compile=arguments.compile,
-        longer=arguments.longer,
     )
     for settings, outcome in zip(runs, outcomes, strict=True):
         if isinstance(outcome, Exception):
@@ -215,20 +208,6 @@ def call_train(arguments: argparse.Namespace) -> int:
         if "warning" in record:
             print(f"evalib: {path}: {record['warning']}", file=sys.stderr)
     return int(any(isinstance(outcome, Exception) for outcome in outcomes))
-
-
-def tensorboard(folder: Path) -> Callable[[dict], None]:
-    """An observer that writes each entry of a curve for TensorBoard."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(folder)
-
-    def observe(entry: dict) -> None:
-        for name, value in entry.items():
-            writer.add_scalar(name, value, entry["epoch"])
-        writer.flush()
-
-    return observe
 
 
 def call_data(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Equations 2 and 3 and EVA's attention again, arranged for speed: which form computes where.
+"""Equation 3 and EVA's attention again, arranged for speed: which form computes where.
 
 On a GPU with Triton Eq. 3 is the kernels of :mod:`~evalib.fast.kernels`, elsewhere products of
 whole maps (:mod:`~evalib.fast.cpu`). Each is held by tests to :mod:`evalib.equations`, at every
@@ -23,23 +23,7 @@ from evalib.fast import cpu
 REMEDY = "layer.fast = False lets each RelativeSelfAttention attend by Eq. 3, which has it"
 
 
-# ── Eq. 2 and 3 ─────────────────────────────────────────────────────────────────────────────────
-
-
-def local_attention(
-    q: Heads,
-    k: Heads,
-    v: Heads,
-    kernel_size: int,
-    scale: float | int | Tensor = 1.0,
-    stride: int = 1,
-) -> HeadsOut:
-    """Eq. 2, as :func:`evalib.equations.local_attention`: Eq. 3 with r = 0."""
-    h, c = q.shape[1:3]
-    half = -(-c // 2)
-    qkv = F.pad(torch.stack([q, k, v], dim=1), (0, 0, 0, 0, 0, 2 * half - c))  # r needs an even c
-    rows = cols = q.new_zeros(h, half, check_odd(kernel_size))
-    return joint_attention(qkv, rows, cols, scale, stride)[:, :, :c]
+# ── Eq. 3 ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def relative_attention(

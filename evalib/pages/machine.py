@@ -9,7 +9,6 @@ pictures is measured here too, on the bundled test images. ``browser/`` has the 
 
 import base64
 import copy
-import hashlib
 import json
 import tomllib
 from html import escape
@@ -28,7 +27,7 @@ from evalib.pages.explorer import BROWSER, described, embedded, script, styles
 from evalib.pages.live import Block, feed_forward, linear, stages
 from evalib.results import answer
 from evalib.results.reading import of_another_class
-from evalib.results.records import load_records, results
+from evalib.results.records import checksum, load_records, results
 from evalib.results.statistics import EXPLAINING, LEVEL, PAPER, SEEDS, by_seed
 from evalib.results.tables import contrast
 from evalib.results.weights import load_pretrained, packaged, read_weights
@@ -245,7 +244,7 @@ def watched(images: UInt8[Tensor, "n 3 i j"]) -> dict:
     """The runs that were watched, frame by frame, each with the end of a run of the full schedule,
     whose weights come with the package."""
     kept = json.loads((results() / WATCHED).read_text(encoding="utf-8"))
-    assert kept["sha256"] == checksum(kept["runs"]), "run scripts/watch_training.py again"
+    assert kept["sha256"] == checksum(kept), "run scripts/watch_training.py again"
     runs, ends = [], []
     for run in kept["runs"]:
         assert run["pictures"] == list(PICTURES), "run scripts/watch_training.py again"
@@ -294,11 +293,6 @@ def frame(each: dict, last: int) -> dict:
         f"{spread[0]:.1f} of 8, {spread[1]:.1f} of 16, {spread[2]:.1f} of 24 squares."
     )
     return {"epoch": epoch, "accuracy": accuracy, "told": told, "pictures": pictures}
-
-
-def checksum(runs: list[dict]) -> str:
-    """The SHA-256 of the watched runs."""
-    return hashlib.sha256(json.dumps(runs).encode()).hexdigest()
 
 
 def written(network: Network, images: UInt8[Tensor, "n 3 i j"], measured: dict) -> dict:

@@ -39,8 +39,8 @@ LEDGER = (
     Entry(
         "Eq. 2",
         "evalib.equations.local_attention",
-        "evalib.fast.local_attention",
-        (EQUATIONS + "local_attention_is_the_loop", FAST + "functions_are_the_literal_ones"),
+        None,
+        (EQUATIONS + "local_attention_is_the_loop",),
         "notebooks/attention",
         ("D4",),
     ),

@@ -20,7 +20,6 @@ from evalib.results.records import (
     read,
     read_same,
     record_path,
-    settings_of,
     write,
 )
 from evalib.results.weights import find_recorded, load_weights, tell_where
@@ -31,7 +30,6 @@ from evalib.training.step import precision_of
 from evalib.training.train import (
     Run,
     accuracy,
-    check_computation,
     evaluate,
     exhaust,
     origin,
@@ -46,18 +44,17 @@ def run(
     overwrite: bool = False,
     observe: Callable[[dict], None] | None = None,
     compile: bool | None = None,
-    longer: bool = False,
 ) -> Run:
     """Train, or go on training, and write the record; checkpoints and weights lie in a folder
     beside it.
 
     A record of these settings that is already there is kept, and its run read from the weights
     beside it: ``FileExistsError`` if these are not there. Other settings, or a row that was edited
-    since, are a ``ValueError`` that names them. With ``overwrite`` the run begins anew, with
-    ``longer`` it goes on from the last checkpoint of a run of fewer epochs; the record that was
-    there moves into ``superseded/``. ``RuntimeError`` if another process has the run in hand.
+    since, are a ``ValueError`` that names them. With ``overwrite`` the run begins anew, and the
+    record that was there moves into ``superseded/``. ``RuntimeError`` if another process has the
+    run in hand.
     """
-    return exhaust(run_steps(settings, out, device, overwrite, compile, longer), observe)
+    return exhaust(run_steps(settings, out, device, overwrite, compile), observe)
 
 
 def run_steps(
@@ -66,7 +63,6 @@ def run_steps(
     device: str | None = None,
     overwrite: bool = False,
     compile: bool | None = None,
-    longer: bool = False,
     shared: int = 1,
 ) -> Generator[dict | None, None, Run]:
     """:func:`run`, a training step a turn, as :func:`evalib.training.train.steps` has it.
@@ -81,11 +77,9 @@ def run_steps(
             # what stops the run stops it before anything is moved
             cifar.load_data(TIERS[settings.tier].data)
             folder.set_aside()
-        elif longer and folder.can_grow():
-            folder.set_aside(checkpoints_too=False)
         elif folder.record.exists():
             return folder.load_run(device)
-        finished = yield from steps(settings, folder.directory, device, compile, longer)
+        finished = yield from steps(settings, folder.directory, device, compile)
         folder.store(make_record(finished, shared), finished.network)
         return finished
 
@@ -94,21 +88,18 @@ def run_in_turn(
     settings: Sequence[Settings],
     out: Path | None = None,
     device: str | None = None,
-    observer: Callable[[Settings], Callable[[dict], None]] | None = None,
     **options: bool | None,
 ) -> list[Run | Exception]:
     """Each of several runs as :func:`run` makes it alone, with its ``options``; or what stopped it,
     and it alone.
 
     On CUDA they take turns, a step each, each on a stream of its own: one GPU holds many small runs
-    at once in less time than one after the other. Elsewhere one follows the other. ``observer``
-    gives each run its own ``observe``.
+    at once in less time than one after the other. Elsewhere one follows the other.
     """
     chosen = choose_device(device)
     on_gpu = chosen.type == "cuda"
     together = len(settings) if on_gpu else 1
     streams = [torch.cuda.Stream(chosen) if on_gpu else None for _ in settings]
-    observers = [observer(each) if observer else None for each in settings]
     running = {
         place: run_steps(each, out, device, shared=together, **options)
         for place, each in enumerate(settings)
@@ -117,12 +108,9 @@ def run_in_turn(
     try:
         while running:
             for place in list(running)[:together]:
-                observe = observers[place]
                 try:
                     with torch.cuda.stream(streams[place]):
-                        entry = next(running[place])
-                    if entry is not None and observe is not None:
-                        observe(entry)
+                        next(running[place])
                 except StopIteration as end:
                     ends[place] = end.value
                     del running[place]
@@ -205,29 +193,6 @@ class RunFolder:
                 " --out"
             ) from None
 
-    def can_grow(self) -> bool:
-        """Whether there is a record of fewer epochs, and else of these very settings.
-
-        ``FileNotFoundError`` unless its last checkpoint is here to go on from, ``ValueError`` if
-        that is damaged or another computation made it.
-        """
-        if not self.record.exists():
-            return False
-        known = read(self.record)
-        epochs = settings_of(known).epochs
-        if epochs >= self.settings.epochs:
-            return False
-        read_same(self.record, self.settings.model_copy(update={"epochs": epochs}))
-        check_computation(self.record, known["computation"])
-        saved = checkpoint.found(self.directory)
-        if not saved or checkpoint.epochs_of(saved[0]) != epochs:
-            raise FileNotFoundError(
-                f"the last checkpoint of {self.record} is not beside it, so there is nothing to go"
-                " on from: copy it from where the run was made, or begin anew with --overwrite"
-            )
-        checkpoint.read_tensors(saved[0])
-        return True
-
     def load_run(self, device: str | None = None) -> Run:
         """The recorded run, its network from the weights beside it; ``FileExistsError`` if they are
         not there.
@@ -257,13 +222,11 @@ class RunFolder:
             if other != weights and checkpoint.read_tensors(other)[1].get("curve") == made["curve"]:
                 other.unlink()
 
-    def set_aside(self, checkpoints_too: bool = True) -> None:
+    def set_aside(self) -> None:
         """Move the record, and what its run left, into ``superseded/``, under a name with its time
         and commit. A run that has no record yet moves its checkpoints alone.
         """
-        kinds = ["weights-*", "train.ipynb", "evaluation.json"]
-        if checkpoints_too:
-            kinds.append("epoch-*")
+        kinds = ["weights-*", "train.ipynb", "evaluation.json", "epoch-*"]
         left = [each for kind in kinds for each in self.directory.glob(kind)]
         if not self.record.exists() and not left:
             return

@@ -12,7 +12,7 @@ import torch
 from evalib.experiments import ROWS, Experiment, build, experiment
 from evalib.networks import count_parameters
 from evalib.results import records, statistics
-from evalib.results.records import IMAGES, find_runs, list_rows, load_records
+from evalib.results.records import find_runs, list_rows, load_records
 from evalib.results.statistics import Difference, binomial_error
 from evalib.results.words import (
     between,
@@ -24,6 +24,7 @@ from evalib.results.words import (
     signed,
 )
 from evalib.results.words import table as write
+from evalib.training.cifar import IMAGES
 from evalib.training.settings import TIERS
 
 FORMATS = ("md", "csv", "json")
@@ -256,17 +257,17 @@ def gaps(out: Path | None = None) -> list[dict]:
     accuracies on 10,000 images each, ``√(SE² + SE²)``. ``ratio`` is the paper's gap in such errors,
     ``our_ratio`` ours.
     """
-    runs = load_records(out)
+    runs, images = load_records(out), IMAGES["full"][1]
     accuracies = statistics.by_seed(runs)
     rows = []
     for each in statistics.judge(statistics.PAPER, runs):
         found, ours = each.difference, None
         reported = [experiment(name).paper_accuracy for name in (each.one, each.other)]
-        error = math.hypot(*(binomial_error(accuracy, IMAGES["full"]) for accuracy in reported))
+        error = math.hypot(*(binomial_error(accuracy, images) for accuracy in reported))
         if found.n:
             both = accuracies.loc[[each.one, each.other]].dropna(axis="columns")
             means = both.mean(axis="columns")
-            ours = math.hypot(*(binomial_error(accuracy, IMAGES["full"]) for accuracy in means))
+            ours = math.hypot(*(binomial_error(accuracy, images) for accuracy in means))
         gap = reported[0] - reported[1]
         rows.append(
             {

@@ -65,7 +65,8 @@ def number(value: float | None, decimals: int = 2, signed: bool = False) -> str:
     """A number, its minus a true one; a dash for none."""
     if value is None:
         return "–"
-    return f"{value:{'+' if signed else ''},.{decimals}f}".replace("-", "−")
+    rounded = round(value, decimals) + 0.0  # what rounds to zero has no minus
+    return f"{rounded:{'+' if signed else ''},.{decimals}f}".replace("-", "−")
 
 
 def signed(value: float | None, decimals: int = 2) -> str:

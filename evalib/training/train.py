@@ -57,7 +57,6 @@ def train(
     device: str | None = None,
     observe: Callable[[dict], None] | None = None,
     compile: bool | None = None,
-    longer: bool = False,
     dataset: data.Dataset | None = None,
     network: nn.Module | None = None,
 ) -> Run:
@@ -66,7 +65,7 @@ def train(
 
     All :func:`steps`, one after the other; ``observe`` is called with each new entry of the curve.
     """
-    return exhaust(steps(settings, directory, device, compile, longer, dataset, network), observe)
+    return exhaust(steps(settings, directory, device, compile, dataset, network), observe)
 
 
 def exhaust(
@@ -87,7 +86,6 @@ def steps(
     directory: Path | None = None,
     device: str | None = None,
     compile: bool | None = None,
-    longer: bool = False,
     dataset: data.Dataset | None = None,
     network: nn.Module | None = None,
 ) -> Generator[dict | None, None, Run]:
@@ -98,8 +96,7 @@ def steps(
     it (departure D11). Only the ablations that ask what a choice by the test set is worth read it
     after each epoch, and choose nothing by it either. Several may be advanced in turn, each on a
     CUDA stream of its own: on the CPU each ends bitwise as it does alone, and as it does continued
-    from the newest checkpoint in ``directory``. With ``longer`` the checkpoint may be of a run of
-    fewer epochs, from whose end this one goes on at its own learning rate.
+    from the newest checkpoint in ``directory``.
 
     ``dataset`` is taken in place of the tier's (:func:`evalib.dataset` makes one of your own
     images), and ``network`` is trained in place of a fresh one of the experiment. Of a part whose
@@ -125,7 +122,7 @@ def steps(
     remember_size(network, images)
     if foreign:
         check_fits(network, dataset)
-    curve, sittings = resume(settings, directory, network, optimiser, made_of, longer)
+    curve, sittings = resume(settings, directory, network, optimiser, made_of)
 
     compile = compiles(compile, settings.tier, device)
     precision = precision_of(settings.precision, device)
@@ -331,12 +328,9 @@ def resume(
     network: nn.Module,
     optimiser,
     made_of: dict,
-    longer: bool = False,
 ) -> tuple[list[dict], list[dict]]:
     """Restore the newest checkpoint of this very run; its curve and sittings, empty if there is
     none.
-
-    With ``longer`` the checkpoint may be the last one of a run of fewer epochs.
     """
     newest = None if directory is None else checkpoint.newest(directory)
     if newest is None:
@@ -344,12 +338,7 @@ def resume(
     tensors, saved = newest
     sittings = saved.get("sittings", [])
     check_computation(directory, sittings[-1]["computation"] if sittings else 1)
-    before, epochs = Settings(**saved["settings"]), len(saved["curve"])
-    finished = epochs == before.epochs < settings.epochs
-    wanted = (
-        settings.model_copy(update={"epochs": before.epochs}) if longer and finished else settings
-    )
-    check_same(wanted, before, directory)
+    check_same(settings, Settings(**saved["settings"]), directory)
     for name, what in MADE_OF.items():
         if saved.get(name, made_of[name]) != made_of[name]:
             raise ValueError(
@@ -358,7 +347,7 @@ def resume(
             )
     if saved.get("began", made_of["began"]) != made_of["began"]:
         said = f"{directory} belongs to a run that began from other weights than the given network"
-        if epochs == settings.epochs:
+        if len(saved["curve"]) == settings.epochs:
             raise ValueError(f"{said}, and is whole: choose another output directory")
         warnings.warn(
             f"{said} has: they are replaced by those of the run; to train from those given, choose "
