@@ -179,7 +179,9 @@ def test_a_commit_that_git_refuses_to_tell_is_said(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "said", [None, {"another": "word"}, {"evalib": "null"}, {"evalib": "no JSON"}]
+    "said",
+    [None, {"another": "word"}, {"evalib": "null"}, {"evalib": "no JSON"}, {"evalib": "[" * 10**5}],
+    ids=["none", "another", "null", "no JSON", "deep"],
 )
 def test_a_file_of_weights_that_is_not_ours_is_named(tmp_path, said):
     content = save({"a": torch.zeros(2)}, said)

@@ -325,3 +325,13 @@ def test_weights_that_are_not_those_of_their_network_are_named(tmp_path, change)
         path = checkpoint.write_tensors(tmp_path, "weights", other, said)
         with pytest.raises(ValueError, match=path.name):
             evalib.load_weights(path)
+
+
+@pytest.mark.parametrize("part", ["seed", "data", "test"])
+@pytest.mark.parametrize("harm", [None, [], {"source": "own"}], ids=str)
+def test_weights_that_do_not_say_what_their_test_gave_are_not_tested(tmp_path, capsys, part, harm):
+    torch.set_default_dtype(torch.float32)
+    tensors, record = checkpoint.read_tensors(weights.packaged(ROW.name))
+    path = checkpoint.write_tensors(tmp_path, "weights", tensors, record | {part: harm})
+    assert main(["evaluate", "--weights", str(path)]) == 2
+    assert f"{path.name} does not say what its test gave" in capsys.readouterr().err

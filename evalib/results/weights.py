@@ -7,11 +7,15 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from evalib.experiments import build, experiment
 from evalib.networks import Network
 from evalib.results.records import (
+    Data,
+    Part,
+    Test,
     check_folder,
     check_origin,
     dumps,
@@ -134,6 +138,14 @@ def load_weights(name_or_path: str | Path, out: Path | None = None) -> Network:
     return network.eval()
 
 
+class Tested(Part):
+    """What has to be in a record for its weights to be tested again."""
+
+    seed: int
+    data: Data
+    test: Test
+
+
 def evaluate(
     name_or_path: str | Path, out: Path | None = None, device: str | None = None
 ) -> tuple[Float[Tensor, "n 10"], dict]:
@@ -144,7 +156,11 @@ def evaluate(
     """
     path, chosen = find_weights(name_or_path, out), choose_device(device)
     _, record = read_weights(path)
-    test_images = cifar.load_data(record["data"]["source"]).test_images
+    try:
+        source = Tested.model_validate(record).data.source
+    except ValidationError:
+        raise ValueError(f"{path} does not say what its test gave: give a file of a run") from None
+    test_images = cifar.load_data(source).test_images
     return train.evaluate(load_weights(path).to(chosen), test_images.to(chosen)).cpu(), record
 
 

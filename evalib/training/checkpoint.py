@@ -71,7 +71,7 @@ def read_tensors(path: Path) -> tuple[dict, dict]:
         tensors = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         return tensors, dict(json.loads(header["__metadata__"]["evalib"]))
-    except (SafetensorError, LookupError, TypeError, ValueError) as error:
+    except (SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} was not written by evalib ({error!r}): give a file of a run"
         ) from None
