@@ -105,6 +105,7 @@ def bare(lent, tmp_path):
         "GIT_CONFIG_GLOBAL": str(git),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_CONSTRAINT": str(constraint),
+        "PIP_NO_BUILD_ISOLATION": "0",  # which means: without; setuptools are lent too
     }
 
 
