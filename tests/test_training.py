@@ -200,15 +200,25 @@ def wrapped(network):
     return nn.DataParallel(network)
 
 
-@pytest.mark.parametrize("begun", [None, wrapped])
-def test_a_network_goes_on_in_a_wrapper_and_out_of_it(tmp_path, begun):
+def as_written(network):
+    network.stages[0].mix1.fast = False
+    return network
+
+
+def as_it_is(network):
+    return network
+
+
+@pytest.mark.parametrize(
+    ("begun", "ended"), [(as_it_is, wrapped), (wrapped, as_it_is), (as_it_is, as_written)]
+)
+def test_a_network_goes_on_in_a_wrapper_and_out_of_it(tmp_path, begun, ended):
     torch.manual_seed(3)
     network = evalib.build("tiny")
-    plain, inside, alone = (copy.deepcopy(network) for _ in range(3))
-    first, second = (wrapped(inside), plain) if begun else (plain, wrapped(inside))
+    first, second, alone = (copy.deepcopy(network) for _ in range(3))
     whole = evalib.train(settings(), device="cpu", network=alone)
-    stopped(4, settings(), tmp_path, device="cpu", network=first)
-    resumed = evalib.train(settings(), tmp_path, device="cpu", network=second)
+    stopped(4, settings(), tmp_path, device="cpu", network=begun(first))
+    resumed = evalib.train(settings(), tmp_path, device="cpu", network=ended(second))
     assert len(resumed.sittings) == 2 and torch.equal(whole.test_scores, resumed.test_scores)
 
 

@@ -307,9 +307,13 @@ def describe(network: nn.Module | None) -> str | None:
     for module in inside.modules():
         for name, value in vars(module).items():
             kept = callable(value) or isinstance(value, int | float | str | tuple)
-            if kept and not name.startswith("_") and name not in ("training", "image_size"):
+            if kept and not name.startswith("_") and name not in NO_OPTIONS:
                 said.append(f"{name}={value}")
     return re.sub(r" at 0x\w+", "", "\n".join(said))
+
+
+NO_OPTIONS = ("training", "image_size", "fast")
+"""What a module has that is no option: another of these trains the same network."""
 
 
 def weights_sha256(network: nn.Module | None) -> str | None:
