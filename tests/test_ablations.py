@@ -461,7 +461,9 @@ def test_a_projected_shortcut_is_a_strided_matrix_where_the_shape_changes():
         / (1 + 1e-5) ** 0.5
     )
     close(shortcut(x), expected)
-    assert torch.equal(projected_shortcut(4, 4, 1)(x), x)
+    for changed in ((4, 4, 1), (4, 6, 1), (4, 4, 2)):
+        identity = isinstance(projected_shortcut(*changed), torch.nn.Identity)
+        assert identity == (changed == (4, 4, 1))
 
 
 # ── Table 1

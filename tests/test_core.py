@@ -3,6 +3,7 @@ one's own.
 """
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -112,7 +113,11 @@ def test_heads_in_another_order_give_their_channels_in_that_order():
 
 @pytest.mark.parametrize(
     "build",
-    [lambda: ExpandingVisualAttention(4, 8, 5, 2), lambda: RelativeSelfAttention(4, 8, 3, 2)],
+    [
+        lambda: ExpandingVisualAttention(4, 8, 5, 2),
+        lambda: ExpandingVisualAttention(4, 8, 5, 2, normed=True),
+        lambda: RelativeSelfAttention(4, 8, 3, 2),
+    ],
 )
 def test_an_image_is_independent_of_the_others_in_its_batch(build):
     layer, x = build(), torch.randn(3, 4, 7, 7)
@@ -219,9 +224,10 @@ def test_a_row_is_registered_once_under_the_name_of_a_file(rows):
     )
     evalib.register(mine)
     assert evalib.build("mine")(torch.randn(2, 3, 32, 32)).shape == (2, 10)
-    for row, said in ((mine, "'mine' already"), (evalib.TABLE_1[0], "'resnet20-small' already")):
-        with pytest.raises(ValueError, match=said):
-            evalib.register(row)
+    twice = [replace(mine, name="twice")] * 2
+    for given in ([mine], [evalib.TABLE_1[0]], twice):
+        with pytest.raises(ValueError, match=f"{given[0].name!r} already"):
+            evalib.register(*given)
     for name in ("../mine", "", "Mine", "a b"):
         with pytest.raises(ValueError, match="files of that name"):
             evalib.register(Experiment(name, "Mine"))
@@ -232,6 +238,7 @@ def test_a_row_is_registered_once_under_the_name_of_a_file(rows):
     [
         ({"widths": (16, 32)}, "wrong: widths has 2 entries, blocks 3: one for each stage"),
         ({"mix": (convolution_3x3,)}, "wrong: mix has 1 entries, blocks 3"),
+        ({"block": (Bottleneck,) * 4}, "wrong: block has 4 entries, blocks 3"),
         ({"base": "resnet20-smal"}, "there is no experiment 'resnet20-smal', its base"),
     ],
 )
@@ -241,6 +248,7 @@ def test_a_row_that_cannot_be_built_or_held_against_another_is_named_and_none_is
     with pytest.raises(ValueError, match=named):
         evalib.register(Experiment("sound", "Sound"), Experiment("wrong", "Wrong", **fields))
     evalib.register(Experiment("sound", "Sound"), Experiment("upon", "Upon", base="sound"))
+    evalib.register(Experiment("short", "Short", base="evanet20-small"))
 
 
 def test_an_optimiser_that_is_none_is_named(rows):

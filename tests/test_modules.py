@@ -9,11 +9,14 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import prune
+from torch.testing._internal.two_tensor import TwoTensor
 
 import evalib
+from evalib.attention import is_bare
 from evalib.equations import ring
 from evalib.eva import SingleQueryAttention
 from evalib.published import PublishedEVA
+from evalib.tracing import as_written
 
 pytestmark = pytest.mark.usefixtures("float32")
 
@@ -24,7 +27,7 @@ def eva():
 
 def window(size):
     return lambda: (
-        evalib.RelativeSelfAttention(16, 16, size, 4, stride=2).eval(),
+        evalib.RelativeSelfAttention(16, 16, size, 4, stride=2, scaled=True).eval(),
         torch.randn(3, 16, 14, 14),
     )
 
@@ -59,16 +62,18 @@ class Adapted(nn.Module):
 
 
 @layers
-def test_hooks_of_a_projection_hear_what_goes_through_it(make):
+@pytest.mark.parametrize("hook", ["forward_pre", "forward", "full_backward_pre", "full_backward"])
+def test_a_hook_of_one_projection_hears_what_goes_through_it(make, hook):
     layer, x = make()
-    y, heard = layer(x), []
+    y, heard = layer(x.requires_grad_()), []
     for projection in projections(layer):
-        projection.register_forward_hook(
-            lambda module, inputs, output: heard.append((inputs[0], output))
-        )
-    torch.testing.assert_close(layer(x), y, rtol=1e-4, atol=1e-5)
-    assert len(heard) == len(projections(layer))
-    assert all(output.shape[0] == len(x) and inputs.shape[0] == len(x) for inputs, output in heard)
+        register = getattr(projection, f"register_{hook}_hook")
+        hooked = register(lambda module, *given: heard.append(module))
+        found = layer(x)
+        found.sum().backward()
+        hooked.remove()
+        torch.testing.assert_close(found, y, rtol=1e-4, atol=1e-5)
+    assert heard == projections(layer)
 
 
 @layers
@@ -96,6 +101,7 @@ def test_a_pruned_projection_is_pruned_again_in_each_pass(make):
         for projection in projections(layer):
             projection.weight_orig.add_(torch.randn_like(projection.weight_orig))
     now = layer(x)
+    torch.testing.assert_close(now, as_written(layer)(x), rtol=1e-4, atol=1e-4)
     for projection in projections(layer):
         prune.remove(projection, "weight")
     torch.testing.assert_close(now, layer(x), rtol=1e-4, atol=1e-4)
@@ -133,17 +139,37 @@ def test_a_bias_of_a_projection_counts(make):
     torch.testing.assert_close(biased, layer(x), rtol=1e-4, atol=1e-4)
 
 
+def doubled_here(projection):
+    projection.forward = lambda x, usual=projection.forward: 2 * usual(x)
+
+
+def doubled_in_a_subclass(projection):
+    kind = type(projection)
+    double = {"forward": lambda self, x: 2 * kind.forward(self, x)}
+    projection.__class__ = type("Double", (kind,), double)
+
+
 @layers
-def test_a_forward_that_was_put_in_place_of_a_projections_counts(make):
+@pytest.mark.parametrize("double", [doubled_here, doubled_in_a_subclass])
+def test_a_forward_that_was_put_in_place_of_a_projections_counts(make, double):
     layer, x = make()
     y = layer(x)
     for projection in projections(layer):
-        projection.forward = lambda x, usual=projection.forward: 2 * usual(x)
+        double(projection)
     doubled = layer(x)
     assert not torch.allclose(doubled, y, atol=0.1)
     for part in layer.modules():
         part.fast = False
     torch.testing.assert_close(doubled, layer(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+def test_a_weight_that_is_no_plain_matrix_is_left_to_its_projection():
+    matrix = torch.randn(4, 4)
+    for weight in (matrix, matrix.to_sparse_csr(), TwoTensor(matrix, matrix.clone())):
+        projection = nn.Linear(4, 4, bias=False)
+        projection.weight = nn.Parameter(weight)
+        assert is_bare(projection, nn.Linear) == (weight is matrix)
 
 
 @layers
@@ -231,6 +257,7 @@ def test_a_network_made_without_data_is_the_network_once_it_has_its_weights(name
     [
         lambda: evalib.RelativeSelfAttention(8, 256, 3, 2),
         lambda: SingleQueryAttention(8, 256, 2, ring(1)),
+        lambda: evalib.ExpandingVisualAttention(128, 64, 64),
         lambda: PublishedEVA(64, 64, 64),
         lambda: PublishedEVA(64, 64, 64, whole=True),
     ],
@@ -238,13 +265,16 @@ def test_a_network_made_without_data_is_the_network_once_it_has_its_weights(name
 def test_what_is_drawn_anew_has_the_scale_that_it_was_made_with(make):
     layer = make()
     made = {name: parameter.std().item() for name, parameter in layer.named_parameters()}
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
+    places = {name: buffer.clone() for name, buffer in layer.named_buffers()}
+    for tensor in (*layer.parameters(), *layer.buffers()):
+        nn.init.zeros_(tensor)
     for part in layer.modules():
         if hasattr(part, "reset_parameters"):
             part.reset_parameters()
     for name, parameter in layer.named_parameters():
         assert parameter.std().item() == pytest.approx(made[name], rel=0.3), name
+    for name, buffer in layer.named_buffers():
+        assert torch.equal(buffer, places[name]), name
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own way to forward mode

@@ -66,16 +66,3 @@ def test_eva_reads_the_last_seven_rows_and_columns():
     assert read[1:, 1:].all()
     assert not read[0].any()
     assert not read[:, 0].any()
-
-
-def test_trace_belongs_to_the_same_pass():
-    network = evalib.build("evanet20-small").eval()
-    x = torch.randn(2, 3, 32, 32)
-    scores, seen = evalib.trace(network, x)
-    assert torch.equal(scores, network(x))
-    assert [w.shape[-1] for w in seen.look_weights] == [1, 8, 16, 24]
-
-
-def test_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match=r"'resnet18'.*resnet20-small.*evanet20-large"):
-        evalib.build("resnet18")

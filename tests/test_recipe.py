@@ -2,6 +2,7 @@
 what a run does.
 """
 
+import copy
 import json
 import os
 import subprocess
@@ -126,8 +127,8 @@ def test_adam_is_its_equations_without_weight_decay():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_the_loss_of_a_step_is_the_mean_cross_entropy_of_its_batch(precision):
-    """In single precision, of scores in either."""
+def test_a_step_goes_down_the_mean_cross_entropy_of_its_batch(precision):
+    """In single precision, of scores in either; each step by its own gradient alone."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     padded, labels = torch.randint(256, (6, 3, 40, 40), dtype=torch.uint8), torch.arange(6)
     plan = data.Plan(
@@ -135,12 +136,20 @@ def test_the_loss_of_a_step_is_the_mean_cross_entropy_of_its_batch(precision):
         *torch.tensor([[4, 0, 8], [4, 8, 1]]),
         torch.tensor([False, True, False]),
     )
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        scores = network(data.normalise(data.crop_and_flip(padded, *plan))).float()
-    loss, right = eager_step(network, adam(network, 1e-3), padded, labels, precision)(plan)
-    by_hand = -scores.log_softmax(1)[range(3), labels[plan.order]].mean()
-    torch.testing.assert_close(loss, by_hand.detach())
-    assert right == (scores.argmax(1) == labels[plan.order]).sum()
+    other = copy.deepcopy(network)
+    step = eager_step(network, adam(network, 1e-3), padded, labels, precision)
+    optimiser = torch.optim.Adam(other.parameters(), 1e-3)
+    for _ in range(3):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            scores = other(data.normalise(data.crop_and_flip(padded, *plan))).float()
+        loss, right = step(plan)
+        by_hand = -scores.log_softmax(1)[range(3), labels[plan.order]].mean()
+        optimiser.zero_grad()
+        by_hand.backward()
+        optimiser.step()
+        torch.testing.assert_close(loss, by_hand.detach())
+        assert right == (scores.argmax(1) == labels[plan.order]).sum()
+    torch.testing.assert_close(network.state_dict(), other.state_dict())
 
 
 # ── Validation, test and selection
@@ -224,9 +233,10 @@ def test_the_commit_of_another_repository_around_an_installed_package_is_not_its
         subprocess.run(["git", "-C", tmp_path, *identity, *command], check=True)
     assert environment.git(package, "rev-parse", "HEAD")
     monkeypatch.setattr(environment, "__file__", str(package / "training" / "environment.py"))
-    nothing = SimpleNamespace(read_text=lambda name: None)
-    monkeypatch.setattr(environment.importlib.metadata, "distribution", lambda name: nothing)
-    assert environment.commit() is None
+    for said, commit in ((None, None), ('{"vcs_info": {"commit_id": "0123456"}}', "0123456")):
+        installed = {"evalib": SimpleNamespace(read_text={"direct_url.json": said}.get)}
+        monkeypatch.setattr(environment.importlib.metadata, "distribution", installed.get)
+        assert environment.commit() == commit
 
 
 def test_a_record_says_by_what_each_sitting_was_made(few, plan, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from evalib import experiments, published
 from evalib.ablations import PACKAGED
 from evalib.experiments import ADAM
 from evalib.networks import EVASummary
-from evalib.training import checkpoint, cifar, data, train
+from evalib.training import checkpoint, cifar, data, environment, step, train
 from evalib.training.settings import learning_rate
 
 pytestmark = pytest.mark.usefixtures("float32", "few", "tiny")
@@ -151,17 +151,21 @@ class Frozen(nn.Module):
         self.body = nn.Sequential(
             nn.Conv2d(3, 4, 3, 4), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten()
         )
-        self.norm, self.head = nn.BatchNorm1d(256), nn.Linear(256, 10)
+        self.norm, self.drop, self.head = nn.BatchNorm1d(256), nn.Dropout(), nn.Linear(256, 10)
         self.body.requires_grad_(False)
 
     def forward(self, x):
-        return self.head(self.norm(self.body(x)))
+        return self.head(self.drop(self.norm(self.body(x))))
 
 
 def test_what_is_frozen_stays_and_the_rest_learns():
-    network = Frozen()
+    network, modes = Frozen(), set()
     before = copy.deepcopy(network.state_dict())
+    network.drop.register_forward_hook(
+        lambda drop, *_: modes.add((network.body.training, drop.training))
+    )
     evalib.train(settings(epochs=1), device="cpu", network=network)
+    assert (False, True) in modes and (True, True) not in modes
     moved = {
         name.partition(".")[0]
         for name, tensor in network.state_dict().items()
@@ -296,6 +300,26 @@ def test_training_leaves_the_random_state_as_it_was():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+class Drawn(nn.Linear):
+    """A network that keeps what it draws in training."""
+
+    def __init__(self, drawn):
+        super().__init__(3072, 10)
+        self.drawn = drawn
+
+    def forward(self, x):
+        if self.training:
+            self.drawn.append(torch.rand(()).item())
+        return super().forward(x.flatten(1))
+
+
+def test_every_step_of_every_epoch_and_seed_draws_its_own():
+    drawn = []
+    for seed in (0, 1):
+        evalib.train(settings(epochs=2, seed=seed), device="cpu", network=Drawn(drawn))
+    assert len(set(drawn)) == len(drawn) == 2 * 2 * 3
+
+
 def test_the_seed_decides_the_run():
     one, same = (evalib.train(settings(epochs=1), device="cpu") for _ in range(2))
     other = evalib.train(settings(epochs=1, seed=1), device="cpu")
@@ -374,10 +398,14 @@ def test_other_settings_than_the_checkpoints_are_refused_by_name(tmp_path):
         evalib.train(settings(learning_rate=0.01), tmp_path, device="cpu")
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(F, "cross_entropy", lambda scores, labels: scores.sum() * float("nan"))
+@pytest.mark.parametrize("which", ["train", "validation"])
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch, which):
+    def loss(scores, labels):
+        return scores.sum() * (torch.nan if scores.requires_grad == (which == "train") else 0)
+
+    monkeypatch.setattr(F, "cross_entropy", loss)
     with pytest.raises(
-        FloatingPointError, match=r"the train loss is nan in epoch 1, learning rate 0.001"
+        FloatingPointError, match=f"the {which} loss is nan in epoch 1, learning rate 0.001"
     ):
         evalib.train(settings(), tmp_path, device="cpu")
     assert not checkpoint.found(tmp_path)
@@ -403,9 +431,12 @@ def test_whole_numbers_of_numpy_are_whole_numbers(integer):
         ({"batch_size": 1}, "batch_size=1"),
         ({"learning_rate": "1e-3"}, "learning_rate='1e-3'"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
         ({"precision": "fp8"}, "precision='fp8': Input should be 'bf16' or 'float32'"),
         ({"milestones": (75, 112)}, r"milestones=\(75, 112\)"),
         ({"milestones": (0.75, 0.5)}, "they have to ascend"),
+        ({"milestones": (0.5, 0.5)}, "they have to ascend"),
+        ({"milestones": (0.0, 0.5)}, r"milestones=\(0.0, 0.5\)"),
         ({"milestones": 0.5}, "milestones=0.5"),
     ],
 )
@@ -418,6 +449,44 @@ def test_a_device_that_is_not_there_is_named():
     for name in ("cuda:99", "tpu", "nonsense"):
         with pytest.raises(ValueError, match=f"no device '{name}' here"):
             train.choose_device(name)
+
+
+@pytest.mark.parametrize("name", [None, "auto"])
+@pytest.mark.parametrize(
+    ("cuda", "mps", "first"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_the_first_device_there_is_is_taken(monkeypatch, name, cuda, mps, first):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert train.choose_device(name) == torch.device(first)
+
+
+@pytest.mark.parametrize(
+    ("tier", "device", "able", "compiles", "precision"),
+    [
+        ("quick", "cuda", True, True, "bf16"),
+        ("smoke", "cuda", True, False, "bf16"),
+        ("quick", "cuda", False, False, "float32"),
+        ("quick", "cpu", True, False, "float32"),
+    ],
+)
+def test_what_a_gpu_is_able_to_is_taken_unless_something_else_is_asked(
+    monkeypatch, tier, device, able, compiles, precision
+):
+    device = torch.device(device)
+    monkeypatch.setattr(step, "has_triton", lambda: able)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: able)
+    for asked, done in ((None, compiles), (True, True), (False, False)):
+        assert step.compiles(asked, tier, device) == done
+    for asked, done in ((None, precision), ("bf16", "bf16"), ("float32", "float32")):
+        assert step.precision_of(asked, device) == done
+
+
+@pytest.mark.parametrize(("threads", "said"), [(1, ", 1 thread"), (2, ", 2 threads")])
+def test_the_name_of_a_cpu_has_its_threads(monkeypatch, threads, said):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    name = environment.device_name(torch.device("cpu"))
+    assert name == environment.processor() + said and name.startswith("CPU ")
 
 
 def test_checkpoints_of_a_name_that_is_no_more_are_of_another_computation(tmp_path):

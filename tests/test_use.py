@@ -150,8 +150,15 @@ def test_scores_are_in_the_precision_of_the_network(images):
         assert evalib.predict(network, images).dtype == dtype
 
 
-grey = torch.zeros(2, 1, 32, 32, dtype=torch.uint8)
-floats = torch.rand(2, 3, 32, 32)
+@pytest.fixture
+def oblong(network, monkeypatch):
+    """The network, as if it had been trained on images of 24 rows and 40 columns."""
+    monkeypatch.setattr(network, "image_size", (24, 40))
+    return network
+
+
+grey = torch.zeros(2, 1, 24, 40, dtype=torch.uint8)
+floats = torch.rand(2, 3, 24, 40)
 
 
 @pytest.mark.parametrize(
@@ -161,14 +168,14 @@ floats = torch.rand(2, 3, 32, 32)
         (floats - 0.5, "normalised already"),
         (1.03 * floats, r"clamp\(0, 1\)"),
         (floats.index_fill(0, torch.tensor(1), torch.nan), "nan … nan"),
-        (torch.zeros(2, 3, 32, 32, dtype=torch.int64), "torch.int64: give uint8"),
-        (grey, r"\(2, 1, 32, 32\).*grey ones as repeat"),
+        (torch.zeros(2, 3, 24, 40, dtype=torch.int64), "torch.int64: give uint8"),
+        (grey, r"\(2, 1, 24, 40\).*grey ones as repeat"),
         (floats.movedim(1, 3), "channels come second, rearrange"),
         (floats[0], r"images\[None\]"),
         (floats[None], "a batch of RGB images"),
         (
             torch.zeros(2, 3, 64, 48, dtype=torch.uint8),
-            r"64×48.*trained on 32×32.*ImageOps.fit\(picture, \(32, 32\)\)",
+            r"64×48.*trained on 24×40.*ImageOps.fit\(picture, \(40, 24\)\)",
         ),
         (Image.new("RGB", (640, 480)), r"480×640.*ImageOps.fit"),
         (Image.new("RGBA", (32, 32)), r"mode 'RGBA'.*convert\(\"RGB\"\)"),
@@ -176,14 +183,15 @@ floats = torch.rand(2, 3, 32, 32)
             Image.new("I;16", (32, 32)),
             "mode 'I;16': give its values, over their range, as a tensor",
         ),
+        (Image.new("F", (32, 32)), "mode 'F': give its values"),
         ([floats[0], floats[1]], "hold a Tensor: give a tensor n 3 i j, or PIL"),
         (floats.numpy(), "are or hold a ndarray"),
         ("photo.jpg", "are or hold a str"),
     ],
 )
-def test_what_is_not_meant_is_refused_by_name(network, given, named):
+def test_what_is_not_meant_is_refused_by_name(oblong, given, named):
     with pytest.raises((TypeError, ValueError), match=named):
-        evalib.predict(network, given)
+        evalib.predict(oblong, given)
 
 
 @pytest.mark.parametrize(
@@ -192,17 +200,17 @@ def test_what_is_not_meant_is_refused_by_name(network, given, named):
         (floats.movedim(1, 3), 'rearrange(images, "n i j c -> n c i j")'),
         (floats[0], "images[None]"),
         (grey, 'repeat(images, "n 1 i j -> n 3 i j")'),
-        (Image.new("RGB", (640, 480)), "PIL.ImageOps.fit(picture, (32, 32))"),
-        (Image.new("P", (32, 32)), 'picture.convert("RGB")'),
+        (Image.new("RGB", (640, 480)), "PIL.ImageOps.fit(picture, (40, 24))"),
+        (Image.new("P", (40, 24)), 'picture.convert("RGB")'),
     ],
     ids=["last", "one", "grey", "size", "mode"],
 )
-def test_a_remedy_can_be_followed_to_the_letter(network, given, remedy):
+def test_a_remedy_can_be_followed_to_the_letter(oblong, given, remedy):
     with pytest.raises(ValueError, match=re.escape(remedy)):
-        evalib.predict(network, given)
+        evalib.predict(oblong, given)
     known = {"rearrange": rearrange, "repeat": repeat, "PIL": PIL}
     mended = eval(remedy, known, {"images": given, "picture": given})
-    assert evalib.predict(network, mended).shape[1] == 10
+    assert evalib.predict(oblong, mended).shape[1] == 10
 
 
 def test_a_trained_network_is_in_evaluation_mode(few, tiny):

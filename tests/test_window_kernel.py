@@ -2,6 +2,7 @@
 it as a whole.
 """
 
+import itertools
 import os
 import subprocess
 import sys
@@ -93,6 +94,18 @@ def test_a_launch_with_too_many_warps_is_refused():
         gpu.check_launch(gpu.Launch(8, 8, 256, 8))
 
 
+def test_a_rule_launches_what_fits_a_gpu():
+    gpu = pytest.importorskip("evalib.fast.gpu")
+    for c, size, stride, (i, j), dtype, capability in itertools.product(
+        (16, 64, 128), (3, 7), (1, 2), ((1, 1), (8, 8), (16, 16), (5, 56)),
+        (torch.float32, torch.bfloat16), ((7, 5), (8, 0)),
+    ):  # fmt: skip
+        most = 32 if dtype == torch.float32 or (c == 64 and capability == (7, 5)) else 64
+        for how in gpu.launches(c, size, stride, i, j, dtype, capability):
+            gpu.check_launch(how)
+            assert 16 <= how.rows * how.cols <= (16 if c == 128 else most), how
+
+
 @pytest.mark.parametrize(
     ("extent", "channels", "named"), [(4096, 4, "4096×4096"), (3600, 64, "2³¹")]
 )
@@ -146,9 +159,11 @@ def test_a_derivative_that_the_operator_lacks_is_refused_with_the_form_that_has_
     with pytest.raises(NotImplementedError, match=r"no second derivative: layer\.fast = False"):
         gradient.sum().backward(retain_graph=True)
     with forward_ad.dual_level():
-        dual = forward_ad.make_dual(qkv.detach(), torch.ones_like(qkv))
-        with pytest.raises(NotImplementedError, match=r"forward mode here: layer\.fast = False"):
-            window_attention(dual, rows.detach(), cols.detach(), 1, 1.0)
+        for each in range(3):
+            given = [t.detach() for t in (qkv, rows, cols)]
+            given[each] = forward_ad.make_dual(given[each], torch.ones_like(given[each]))
+            with pytest.raises(NotImplementedError, match=r"mode here: layer\.fast = False"):
+                window_attention(*given, 1, 1.0)
         dual = forward_ad.make_dual(torch.ones_like(y), torch.ones_like(y))
         with pytest.raises(NotImplementedError, match=r"forward mode here: layer\.fast = False"):
             torch.autograd.grad(y, rows, dual)
