@@ -136,6 +136,7 @@ class SingleQueryAttention(nn.Module):
             W = W_Q.matrix(), W_K.matrix(), W_V.matrix()
             return fast.single_query_attention(query, memory, *W, self.num_heads, r_m, self.scale)
         q = rearrange(W_Q(query), "n (h c) -> n h c", h=self.num_heads)
+        memory = memory.contiguous()  # a sparse weight multiplies no other
         k_m = rearrange(W_K(memory), "n m (h c) -> n h m c", h=self.num_heads)
         v_m = rearrange(W_V(memory), "n m (h c) -> n h m c", h=self.num_heads)
         y, weights = single_query_attention(q, k_m, v_m, r_m, self.scale)

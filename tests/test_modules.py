@@ -224,12 +224,14 @@ class Packed(torch.Tensor):
         return given[0]
 
 
-def test_an_evanet_runs_with_weights_of_a_type_of_their_own():
+@pytest.mark.parametrize("kind", [Packed, torch.Tensor.to_sparse_csr])
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state")
+def test_an_evanet_runs_with_weights_of_a_type_of_their_own(kind):
     network, x = evalib.load_pretrained("evanet20-small"), torch.randn(8, 3, 32, 32)
     packed = copy.deepcopy(network)
     for part in packed.modules():
         if isinstance(part, nn.Linear):
-            part.weight = nn.Parameter(Packed(part.weight.detach()), requires_grad=False)
+            part.weight = nn.Parameter(kind(part.weight.detach()), requires_grad=False)
     with torch.no_grad():
         assert (packed(x) - network(x)).abs().max() < 0.1 * network(x).abs().max()
 
