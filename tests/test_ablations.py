@@ -348,10 +348,10 @@ def test_every_attention_of_a_scaled_row_is_scaled():
 @pytest.mark.parametrize("stride", [1, 2])
 def test_zeros_of_the_border_are_keys_and_values(stride, monkeypatch):
     layer = ZeroPaddedAttention(6, 8, kernel_size=3, num_heads=2, stride=stride)
-    x = torch.randn(2, 6, 6, 8)
+    x = torch.randn(2, 6, 5, 8)
     q, k, v = (t(x).unflatten(1, (2, 4)) for t in (layer.W_Q, layer.W_K, layer.W_V))
     monkeypatch.setattr(
-        equations, "inside", lambda i, j, k, s, device: torch.ones(i // s, j // s, k, k) > 0
+        equations, "inside", lambda i, j, k, s, device: torch.ones(-(-i // s), -(-j // s), k, k) > 0
     )
     expected = equations.relative_attention(q, k, v, layer.rows, layer.cols, stride=stride)
     close(layer(x), expected.flatten(1, 2))

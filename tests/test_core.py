@@ -22,6 +22,7 @@ from evalib.equations import ring
 from evalib.eva import SingleQueryAttention
 from evalib.experiments import Recipe
 from evalib.networks import EVASummary, convolution_3x3, self_attention_3x3
+from evalib.published import PublishedEVA
 
 HEADS = 2
 
@@ -151,11 +152,13 @@ def test_an_even_extent_is_refused():
         ExpandingVisualAttention(4, 8, 5, 2, extent=8)
 
 
-def test_under_autocast_eva_computes_in_the_precision_of_its_parameters():
-    network = nn.Sequential(nn.Conv2d(3, 8, 1), ExpandingVisualAttention(8, 8, 5, 2))
+@pytest.mark.parametrize("kind", [ExpandingVisualAttention, PublishedEVA])
+def test_under_autocast_eva_computes_in_the_precision_of_its_parameters(kind):
+    network = nn.Sequential(nn.Conv2d(3, 8, 1), kind(8, 8, 8, 2))
     for dtype in (torch.float32, torch.float64):
         network, x = network.to(dtype), torch.randn(2, 3, 7, 7, dtype=dtype)
-        network[1].looks[1].W_Q.weight.data *= 300  # logits that bf16 cannot tell apart
+        for parameter in network[1].looks[1].parameters():  # logits that bf16 cannot tell apart
+            parameter.data *= 20
         with torch.autocast("cpu", torch.bfloat16):
             hidden = network[0](x)
             y = network(x)

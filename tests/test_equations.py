@@ -159,7 +159,10 @@ def test_bad_shapes_are_named():
         convolution(torch.randn(1, 1, 4, 4), torch.randn(1, 1, 2, 2))
     with pytest.raises(ValueError, match="stride=0"):
         convolution(torch.randn(1, 1, 4, 4), torch.randn(1, 1, 3, 3), stride=0)
-    with pytest.raises(ValueError, match="kernel_size=6"):
-        RelativeSelfAttention(4, 8, kernel_size=6, num_heads=2)
-    with pytest.raises(ValueError, match="num_heads=3 does not divide channels=8"):
-        RelativeSelfAttention(4, 8, kernel_size=3, num_heads=3)
+    for extent in (6, 0, -3):
+        with pytest.raises(ValueError, match=f"kernel_size={extent} has no centre pixel"):
+            RelativeSelfAttention(4, 8, kernel_size=extent, num_heads=2)
+    for heads, multiple in ((3, 6), (8, 16), (0, 2)):
+        said = f"num_heads={heads} does not divide channels=8 .* choose a multiple of {multiple},"
+        with pytest.raises(ValueError, match=said):
+            RelativeSelfAttention(4, 8, kernel_size=3, num_heads=heads)

@@ -216,12 +216,14 @@ def test_a_cpu_projects_a_head_and_any_other_device_the_memory(monkeypatch):
         )
 
 
+@pytest.mark.parametrize("on_a_cpu", [True, False])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
     ("n", "size", "k"), [(1, 8, 3), (cpu.CHUNK + 2, 7, 3), (3, 8, 7), (2, 4, 5)]
 )
-def test_self_attention_is_the_literal_module(monkeypatch, n, size, k, stride, layout):
+def test_self_attention_is_the_literal_module(monkeypatch, n, size, k, stride, layout, on_a_cpu):
+    monkeypatch.setattr(fast, "on_a_cpu", lambda x: on_a_cpu)
     layer = RelativeSelfAttention(6, 8, k, num_heads=2, stride=stride)
     x = torch.randn(n, 6, size, size).to(memory_format=layout).requires_grad_()
     monkeypatch.setattr(cpu, "CACHED", 1)  # the fewest images a time

@@ -262,7 +262,7 @@ def test_a_run_on_other_data_is_not_continued(tiny, tmp_path):
     settings, (images, labels) = evalib.Settings("tiny", epochs=1), shades(60)
     evalib.train(settings, tmp_path, "cpu", dataset=evalib.dataset(images, labels))
     again = evalib.train(settings, tmp_path, "cpu", dataset=evalib.dataset(images, labels))
-    assert len(again.curve) == 1
+    assert len(again.curve) == len(again.sittings) == 1
     with pytest.raises(ValueError, match="a run on other data"):
         evalib.train(settings, tmp_path, "cpu", dataset=evalib.dataset(255 - images, labels))
 

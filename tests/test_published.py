@@ -82,6 +82,8 @@ def test_published_eva_is_its_description_in_loops():
     close(layer(x)[0, :, 0, 0], q)
     with pytest.raises(ValueError, match="widths 4, 8, 8 must be one"):
         PublishedEVA(4, 8, 8)
+    with pytest.raises(ValueError, match="the map is 8×8, EVA reads 7×7"):
+        layer(torch.randn(1, 8, 8, 8))
 
 
 def test_first_weights_are_those_of_the_published_code():

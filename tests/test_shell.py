@@ -148,12 +148,19 @@ def test_a_file_of_rows_takes_the_name_of_no_module(mine):
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
-    [(None, "No such file or directory: "), ("1 / 0", "my_head.py stops with ZeroDivisionError")],
+    ("name", "text", "named"),
+    [
+        ("absent.py", MINE, "No such file or directory: "),
+        ("my_head.py", "1 / 0", "my_head.py stops with ZeroDivisionError"),
+        ("my_head.txt", MINE, "my_head.txt is no Python file"),
+    ],
 )
-def test_a_file_of_rows_that_fails_is_one_line(mine, tmp_path, capsys, text, named):
-    if text is None:
-        mine.unlink()
-    else:
-        mine.write_text(text)
-    assert named in one_line(capsys, "table", "--module", mine, "--out", tmp_path)
+def test_a_file_of_rows_that_fails_is_one_line_each_time(
+    mine, tmp_path, monkeypatch, capsys, name, text, named
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if name != "absent.py":
+        mine.rename(tmp_path / name).write_text(text)
+    for _ in range(2):
+        said = one_line(capsys, "table", "--module", f"~/{name}", "--out", tmp_path)
+        assert named in said and str(tmp_path / name) in said

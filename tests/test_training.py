@@ -224,6 +224,12 @@ def test_a_network_goes_on_in_a_wrapper_and_out_of_it(tmp_path, begun, ended):
     stopped(4, settings(), tmp_path, device="cpu", network=begun(first))
     resumed = evalib.train(settings(), tmp_path, device="cpu", network=ended(second))
     assert len(resumed.sittings) == 2 and torch.equal(whole.test_scores, resumed.test_scores)
+    others = nn.parallel.DistributedDataParallel
+    parallel = others.__new__(others)  # without other processes
+    nn.Module.__init__(parallel)
+    parallel.module = network
+    for each in (network, wrapped(network), parallel):
+        assert checkpoint.plain(torch.compile(each)) is checkpoint.plain(each) is network
 
 
 def test_a_run_that_goes_on_from_other_weights_than_the_given_says_so(tmp_path):

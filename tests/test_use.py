@@ -144,10 +144,11 @@ def test_no_images_get_no_scores(network, nothing):
     assert shares.shape == (0, 10) and names == []
 
 
-def test_scores_are_in_the_precision_of_the_network(images):
+def test_scores_are_in_the_precision_of_the_network_and_of_pictures_where_it_lies(images):
     for dtype in (torch.float64, torch.bfloat16):
         network = evalib.build("resnet20-small").to(dtype)
         assert evalib.predict(network, images).dtype == dtype
+    assert evalib.predict(network.to("meta"), pictures(images)).is_meta
 
 
 @pytest.fixture

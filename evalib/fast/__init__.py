@@ -57,7 +57,7 @@ def self_attention(
     weight = torch.cat([W_Q, W_K, W_V]).flatten(1)
 
     def mix(images: Tensor) -> Tensor:
-        if x.device.type != "cpu":  # channels last in memory, in x as in the product
+        if not on_a_cpu(x):  # channels last in memory, in x as in the product
             projected = F.linear(rearrange(images, "n c i j -> n i j c"), weight)
             qkv = rearrange(projected, "n i j (three h c) -> n three h c i j", three=3, h=num_heads)
         elif attends_over_the_map(images, rows.shape[-1]):
@@ -67,7 +67,7 @@ def self_attention(
             projected = cpu.project(images, weight)
             qkv = rearrange(projected, "n (three h c) i j -> n three h c i j", three=3, h=num_heads)
         y = rearrange(joint_attention(qkv, rows, cols, scale, stride), "n h c i j -> n (h c) i j")
-        return y.contiguous() if x.device.type == "cpu" else y
+        return y.contiguous() if on_a_cpu(x) else y
 
     return torch.cat([mix(images) for images in cpu.chunks(x, len(W_Q))])
 
@@ -89,9 +89,14 @@ def joint_attention(
         raise ValueError(f"{given} must have one shape, (h, c/2, k)")
     if isinstance(scale, Tensor):  # learned: its gradient is here, the operator takes a number
         qkv, scale = torch.cat([scale * qkv[:, :1], qkv[:, 1:]], dim=1), 1.0
-    if qkv.device.type == "cpu" and attends_over_the_map(qkv, rows.shape[-1]):
+    if on_a_cpu(qkv) and attends_over_the_map(qkv, rows.shape[-1]):
         return cpu.over_the_map(qkv, rows, cols, stride, scale)
     return window_attention(qkv, rows, cols, stride, float(scale))[0]
+
+
+def on_a_cpu(x: Tensor) -> bool:
+    """Whether the form for a CPU computes."""
+    return x.device.type == "cpu"
 
 
 def attends_over_the_map(x: Tensor, size: int) -> bool:
@@ -231,7 +236,7 @@ def single_query_attention(
     """:func:`evalib.equations.single_query_attention` of ``q = W_Q query``, ``k_m = W_K x_m`` and
     ``v_m = W_V x_m``.
     """
-    form = absorbed if query.device.type == "cpu" else projected
+    form = absorbed if on_a_cpu(query) else projected
     return form(query, memory, W_Q, W_K, W_V, num_heads, r_m, scale)
 
 
