@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from evalib.batch import manifest, notebook
 from evalib.batch import reproduce as reproducing
 from evalib.batch.cli import main
 from evalib.results import records
-from evalib.training import environment
+from evalib.training import cifar, environment
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = "experiment, seed, seeds, tier, epochs, precision, module, out"
@@ -179,7 +180,7 @@ def test_every_manifest_of_the_repository_can_be_run_and_no_row_is_in_two():
 
 def test_seeds_are_all_the_first_of_each_row_or_those_wanted(tmp_path):
     path = tmp_path / "manifest.csv"
-    path.write_text("experiment,seeds\nresnet20-small,3 0\nsanet20-small,1 0\n")
+    path.write_text("experiment,seeds\nresnet20-small,3 0 3\nsanet20-small,1 0\n")
 
     def seeds(wanted):
         return [run.seed for run in manifest.read_manifest(path, seeds=wanted)]
@@ -220,21 +221,27 @@ def test_a_run_is_done_begun_or_to_do(tmp_path):
     made(tmp_path, seed=3, data={"source": "subset", "sha256": "other"})
     folder = tmp_path / "smoke"
     (folder / "resnet20-small-seed4.json").mkdir()
-    (folder / "resnet20-small-seed5").mkdir()
-    (folder / "resnet20-small-seed5" / "epoch-0001-0123456789abcdef.safetensors").touch()
+    for seed, epochs in ((5, (0, 1)), (6, (3,))):  # with more epochs than are wanted now
+        begun = folder / f"resnet20-small-seed{seed}"
+        begun.mkdir()
+        for epoch in epochs:
+            (begun / f"epoch-{epoch:04d}-0123456789abcdef.safetensors").touch()
+    (folder / "resnet20-small-seed5" / "train.log").write_text("first\nlast\n\n")
     planned = manifest.plan([evalib.Settings("resnet20-small", n) for n in range(7)], tmp_path)
-    assert [run.state for run in planned] == ["done", *["to do"] * 4, "begun", "to do"]
-    assert [run.epochs for run in planned] == [0, 2, 2, 2, 2, 1, 2]
+    assert [run.state for run in planned] == ["done", *["to do"] * 4, "begun", "begun"]
+    assert [run.epochs for run in planned] == [0, 2, 2, 2, 2, 1, 0]
     notes = (
         "",
         "epochs was 1, is now 2",
         "changed after it was",
         "not CIFAR-10's",
         "seed4.json",
-        "1 of 2",
+        "1 of 2 epochs; last",
+        "3 of 2 epochs",
     )
-    assert all(note in run.note for note, run in zip(notes, planned, strict=False))
-    assert "7 runs: 1 done, 1 begun, 5 to do" in manifest.describe(planned, tmp_path)
+    assert all(note in run.note for note, run in zip(notes, planned, strict=True))
+    assert planned[5].note == notes[5]
+    assert "7 runs: 1 done, 2 begun, 4 to do" in manifest.describe(planned, tmp_path)
 
 
 def test_expected_time_is_that_of_records_by_their_images_or_unknown(tmp_path):
@@ -245,6 +252,65 @@ def test_expected_time_is_that_of_records_by_their_images_or_unknown(tmp_path):
     assert manifest.seconds_an_epoch(evalib.Settings("evanet20-small"), tmp_path) == (None, None)
     text = manifest.describe(manifest.plan([paper], tmp_path), tmp_path)
     assert "1 to do; training to come: about 4.2 h by the records of a machine" in text
+
+
+def test_expected_time_is_that_of_this_device_and_tier_where_there_are_such_records(tmp_path):
+    """Else of this device; the mean of all that there are."""
+    here = environment.device_name(environment.choose_device())
+    made(tmp_path, tier="quick", seconds=15.0)
+    for seed, seconds in enumerate((2.0, 4.0, 24.0)):
+        made(tmp_path, seed=seed, seconds=2 * seconds, device=here)
+    paper, quick = (evalib.Settings("resnet20-small", 5, tier) for tier in ("paper", "quick"))
+    assert manifest.seconds_an_epoch(paper, tmp_path) == (500.0, here)
+    made(tmp_path, seed=1, tier="quick", seconds=15 * 400.0, device=here)
+    assert manifest.seconds_an_epoch(quick, tmp_path) == (400.0, here)
+    unknown = manifest.plan([evalib.Settings("sanet20-small", seed) for seed in (0, 1)], tmp_path)
+    text = manifest.describe([manifest.Planned(quick, "begun", "", 2), *unknown], tmp_path)
+    said = f"about 13 min by the records of {here}; 2 without a record to judge the time by"
+    assert text.endswith(f"3 runs: 1 begun, 2 to do; training to come: {said}")
+
+
+def test_a_time_is_said_in_seconds_minutes_or_hours():
+    said = ["about 89 s", "about 2 min", "about 90 min", "about 1.5 h"]
+    assert [*map(manifest.duration, (89, 90, 5399, 5400))] == said
+
+
+def test_the_plan_is_of_the_options_that_are_given(tmp_path, capsys):
+    wanted = tmp_path / "manifest.csv"
+    wanted.write_text("experiment,seeds\nresnet20-small,0 1 2\n")
+    made(tmp_path, seed=1, epochs=5)
+    options = ["--manifest", str(wanted), "--out", str(tmp_path), "--seeds", "1 2", "--epochs", "5"]
+    assert main(["plan", *options]) == 0
+    said = "2 runs: 1 done, 1 to do; training to come: about 60 s by the records of a machine\n"
+    assert capsys.readouterr().out.endswith(said)
+
+
+def test_a_notebook_trains_what_is_not_there_and_its_weights_are_tested(
+    tmp_path, monkeypatch, capsys
+):
+    executed, tested, faults = [], [], iter(["", "other counts"])
+    monkeypatch.setenv(notebook.OUT, "")
+    monkeypatch.setattr(notebook, "execute", lambda *given: executed.append(given[1:]))
+    monkeypatch.setattr(
+        notebook.weights, "verify", lambda path: tested.append(path) or {"fault": next(faults)}
+    )
+    given = {"experiment": RUN.experiment, "seeds": [0, 1]}
+    parameters = notebook.Parameters(**given, out=str(tmp_path))
+    paths = [made(tmp_path), tmp_path / "smoke" / "resnet20-small-seed1.json"]
+    assert notebook.run_notebook(parameters) == paths
+    assert executed == [(tmp_path / "smoke" / RUN.experiment / "train.ipynb", given)]
+    assert (tested, os.environ[notebook.OUT]) == (paths[1:], str(tmp_path))
+    assert capsys.readouterr().out == f"{paths[0]}: there already\n"
+    with pytest.raises(RuntimeError, match="other counts"):
+        notebook.run_notebook(parameters)
+    made(tmp_path, epochs=5)
+    with pytest.raises(ValueError, match="epochs was 5, is now 2"):
+        notebook.run_notebook(parameters)
+    made(tmp_path)
+    paths[1].with_suffix("").mkdir()  # where another process trains, and ends while we wait
+    ends = lambda *_: made(tmp_path, seed=1) and nullcontext()  # noqa: E731
+    monkeypatch.setattr(notebook, "lock", ends)
+    assert notebook.run_notebook(parameters) == paths and len(executed) == 2
 
 
 # Snakemake
@@ -286,6 +352,42 @@ def test_as_many_jobs_run_at_once_as_there_are_gpus_and_share_the_cores(
         assert f"gpu={jobs}" in command and f"train={threads}" in command
 
 
+@pytest.mark.parametrize(
+    ("there", "options", "status", "target", "ended"),
+    [
+        (2, [], 0, "book", 0),
+        (2, ["--no-book"], 0, "table", 0),
+        (2, ["--out", "elsewhere"], 0, "table", 1),
+        (2, ["--profile", "mine"], 1, "book", 1),
+        (1, [], 0, "book", 1),
+    ],
+)
+def test_reproduce_makes_runs_and_book_or_table_and_ends_by_what_is_done(
+    tmp_path, monkeypatch, capsys, there, options, status, target, ended
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "workflow").symlink_to(ROOT / "workflow")
+    monkeypatch.setattr(reproducing, "in_checkout", lambda name: tmp_path / name)
+    commands, loaded = [], []
+    monkeypatch.setattr(reproducing, "call", lambda command: commands.append(command) or status)
+    monkeypatch.setattr(cifar, "load_data", loaded.append)
+    Path("manifest.csv").write_text("experiment,seeds\nresnet20-small,0 1\n", "utf-8")
+    for seed in range(there):
+        made(tmp_path / "results", seed=seed)
+    made(tmp_path / "results", tier="quick")
+    words = ["--manifest", "manifest.csv", "--out", "results", *options, "--", "--dry-run"]
+    assert main(["reproduce", *words]) == ended
+    (command,), shown = commands, capsys.readouterr().out
+    assert command[-4:] == ["--dry-run", "--", "runs", target]
+    assert command[command.index("--rerun-triggers") + 1] == "mtime"
+    profile = tmp_path / ("mine" if "mine" in options else "workflow/profiles/local")
+    assert command[command.index("--profile") + 1] == profile
+    assert loaded == ["subset"] * (there < 2 or "elsewhere" in options)
+    assert ("to go on, give the same command again" in shown) == ended
+    assert ("index.html" in shown) == (target == "book" and status == 0)
+    assert "| quick" not in shown
+
+
 def test_a_run_that_is_added_leaves_the_records_that_are_there(tmp_path):
     """Snakemake deletes the output of each job that it begins."""
     wanted, out = tmp_path / "manifest.csv", tmp_path / "results"
@@ -293,11 +395,11 @@ def test_a_run_that_is_added_leaves_the_records_that_are_there(tmp_path):
     made(out, seed=0)
     made(out, seed=1, epochs=5)
     (out / "smoke" / "table.md").write_text("an old table")
-    config = {"tier": "smoke", "out": str(out), "manifest": str(wanted)}
+    config = {"tier": "smoke", "epochs": 2, "out": str(out), "manifest": str(wanted)}
     (tmp_path / "config.json").write_text(json.dumps(config))
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "workflow" / "Snakefile"]
     command += ["--directory", tmp_path, "--configfile", tmp_path / "config.json"]
-    command += ["--rerun-triggers", "mtime", "--cores", "1", "--dry-run", "--", "runs", "table"]
+    command += "--rerun-triggers mtime --cores 1 --dry-run -p -- runs book".split()
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     text = done.stdout + done.stderr
@@ -306,6 +408,14 @@ def test_a_run_that_is_added_leaves_the_records_that_are_there(tmp_path):
         and "wildcards: experiment=resnet20-small, seed=2" in text
     )
     assert "seed=0" not in text and "seed=1" not in text
+    folder = out / "smoke"
+    for shell in (
+        f"evalib notebook -p experiment resnet20-small -p seed 2 -p tier smoke -p out {out} -p epochs 2 2>&1",
+        f"| tee -a {folder}/resnet20-small-seed2/train.log",
+        f"evalib table --tier smoke --out {out} > {folder}/table.md",
+        f"build . -n -W --keep-going > {folder}/.batch/book.log 2>&1",
+    ):
+        assert shell in text
 
 
 AWKWARD = 'it\'s $HOME & #1; `x` ü:y %d "q"'

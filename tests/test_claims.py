@@ -9,14 +9,15 @@ import math
 
 import pytest
 from scipy import stats
-from test_tables import made
+from test_tables import fell, made
 
 import evalib
 from evalib.__main__ import main
 from evalib.experiments import ROWS, experiment
 from evalib.pages import machine
-from evalib.results import answer, claims, statistics, tables
+from evalib.results import answer, claims, statistics, tables, words
 from evalib.results.records import load_records
+from evalib.results.run import RunFolder
 
 RESNET, SANET, EVANET = (row.name for row in evalib.TABLE_1[:3])
 QUERY, MLP = statistics.QUERY_ALONE, statistics.MLP
@@ -24,10 +25,7 @@ TWO_EPOCHS = [
     {"epoch": n, "validation_accuracy": 10.0, "test_accuracy": 80.0, "seconds": 1.0} for n in (1, 2)
 ]
 
-FELL = [
-    {"epoch": n + 1, "validation_accuracy": 80.0 if n < 20 else 10.0, "seconds": 1.0}
-    for n in range(150)
-]
+FELL = fell(150)
 
 CLEAR = {RESNET: (88.0, 87.9, 88.1), EVANET: (91.0, 91.1, 90.9), SANET: (87.0, 86.9, 87.2)}
 """EVANet three points ahead of ResNet, with a tenth of noise."""
@@ -61,8 +59,11 @@ def test_a_claim_is_the_verdict_of_the_rule_and_says_whether_the_size_is_the_pap
     )
     assert (found.verdict, found.p_holm) == ("supported", judged.p)
     assert (found.n, found.mean, found.low, found.high) == judged.difference[:4]
-    assert found.mean == pytest.approx(3.0) and found.validation == judged.validation.mean
+    beside = (found.validation, found.validation_low, found.validation_high)
+    assert found.mean == pytest.approx(3.0) and beside == judged.validation[1:4]
     assert found.why == "the paper's +1.75 lies outside our interval"
+    runs(tmp_path, {EVANET: (89.7, 89.8, 89.6)})
+    assert verdict(tmp_path, LEAD).why == "the paper's +1.75 lies in our interval"
 
 
 def test_what_has_not_run_is_not_yet_decided_and_says_what_it_needs(tmp_path):
@@ -76,10 +77,11 @@ def test_what_has_not_run_is_not_yet_decided_and_says_what_it_needs(tmp_path):
 
 
 def test_shorter_runs_make_no_claim(tmp_path):
-    runs(tmp_path, CLEAR, "quick")
+    runs(tmp_path, CLEAR, "quick", curve=fell(15))
     for claim in claims.judge_claims(tmp_path):
         assert claim.verdict == "not yet decided" or claim.kind == "time"
         assert (claim.n, claim.mean, claim.p_holm) == (0, None, None)
+        assert "collapsed" not in claim.why
 
 
 def test_a_collapse_is_said_beside_the_verdict(tmp_path):
@@ -89,12 +91,19 @@ def test_a_collapse_is_said_beside_the_verdict(tmp_path):
 
 
 def test_the_command_prints_every_claim_in_every_format(tmp_path, capsys):
-    runs(tmp_path, CLEAR)
+    for seed in (0, 1, 2):
+        for shift, (name, percents) in enumerate(CLEAR.items()):
+            accuracy = 80.0 + shift + 0.1 * (seed == shift)
+            made(tmp_path, name, seed, "paper", round(100 * percents[seed]), validation=accuracy)
     arguments = ["claims", "--out", str(tmp_path)]
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + 6 + 2 + 2
-    assert any("**supported**" in line and "3.00 [" in line for line in lines)
+    judged = statistics.judge(statistics.PAPER, load_records(tmp_path))[0]
+    ours, beside = map(words.difference, (judged.difference, judged.validation))
+    cells = ["Table 1", LEAD, f"EVANet-20 small, scaled: {ours}", "3", "< 0.001", beside]
+    said = "**supported** (the paper's +1.75 lies outside our interval)"
+    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [*cells, said]
     assert main([*arguments, "--format", "json"]) == 0
     row = json.loads(capsys.readouterr().out)[0]
     assert (row["n"], row["mean"], row["verdict"]) == (3, pytest.approx(3.0), "supported")
@@ -108,31 +117,34 @@ def test_the_command_prints_every_claim_in_every_format(tmp_path, capsys):
 SLOWER = "EVANet trains more slowly than ResNet"
 
 
-def test_time_is_compared_by_one_commit_on_one_device_and_not_tested(tmp_path):
+@pytest.mark.parametrize("rows", [evalib.TABLE_1[:3], evalib.TABLE_1[3:]], ids=["small", "large"])
+def test_time_is_compared_by_one_commit_on_one_device_and_not_tested(tmp_path, rows):
+    """By the last of the runs of a seed."""
+    resnet, _, evanet = (row.name for row in rows)
+    made(tmp_path, resnet, 0, "quick", seconds=1.0, finished="2025-01-01T00:00:00+00:00")
+    RunFolder(evalib.Settings(resnet, 0, "quick"), tmp_path).set_aside()
     for seed, seconds in enumerate((60.0, 62.0)):
-        made(tmp_path, EVANET, seed, "quick", seconds=(2 + 0.01 * seed) * seconds)
-        made(tmp_path, RESNET, seed, "quick", seconds=seconds)
+        made(tmp_path, evanet, seed, "quick", seconds=(2 + 0.01 * seed) * seconds)
+        made(tmp_path, resnet, seed, "quick", seconds=seconds)
     found = verdict(tmp_path, SLOWER)
     assert (found.verdict, found.p_holm) == ("supported", None)
     assert [
         ratio for _, ratio in claims.compare_epochs(2, load_records(tmp_path))
     ] == pytest.approx([2.0, 2.01])
-    assert (
-        claims.judge_ratios([1.2, 0.9]) == "not distinguishable"
-        and claims.judge_ratios([0.9]) == "not supported"
-    )
+    assert claims.judge_ratios([1.2, 0.9]) == "not distinguishable"
+    assert claims.judge_ratios([0.9, 0.8]) == "not supported"
 
 
 @pytest.mark.parametrize(
     "other",
     [
         {"device": "another machine"}, {"device": "a machine, 2 threads"}, {"commit": "0123456"}, {"shared": 2},
-        {"precision": "bf16"}, {"sittings": [{"after": 0, "epochs": 15, "device": "a machine", "compiled": True}]},
+        {"precision": "bf16"}, {"tier": "paper"}, {"seed": 1}, {"epochs": 16}, {"sittings": [{"after": 0, "epochs": 15, "device": "a machine", "compiled": True}]},
     ],
 )  # fmt: skip
 def test_times_that_cannot_be_compared_are_not(tmp_path, other):
     made(tmp_path, EVANET, 0, "quick", seconds=120.0)
-    made(tmp_path, RESNET, 0, "quick", seconds=60.0, **other)
+    made(tmp_path, RESNET, **{"tier": "quick", "seconds": 60.0} | other)
     assert (verdict(tmp_path, SLOWER).verdict, verdict(tmp_path, SLOWER).ours) == (
         "not yet decided",
         "–",
@@ -148,12 +160,15 @@ def test_a_run_that_lay_still_is_timed_with_none(tmp_path):
     assert claims.compare_epochs(2, load_records(tmp_path)) == []
 
 
-def test_a_step_is_compared_with_the_kept_benchmark(tmp_path):
+@pytest.mark.parametrize("ways", [("compiled", "captured"), ("captured",), ()], ids=str)
+def test_a_step_is_compared_with_the_kept_benchmark_by_the_best_way_of_both(tmp_path, ways):
     folder = tmp_path / "benchmarks"
     folder.mkdir()
+    names = [*(f"evalib, {way}" for way in ways), "evalib"]
     steps = {
-        RESNET: {"evalib": 2.0, "evalib, compiled": 1.0},
-        EVANET: {"evalib": 9.0, "evalib, compiled": 1.5},
+        RESNET: {name: 1.0 + place for place, name in enumerate(names)},
+        EVANET: {name: 1.5 + 5 * place for place, name in enumerate(names)},
+        "evanet20-large": {"evalib, compiled": 1.0, "evalib": 9.0},
     }
     (folder / "training-x.json").write_text(json.dumps({"device": "a GPU", "step_seconds": steps}))
     found = verdict(tmp_path, SLOWER)
@@ -176,8 +191,18 @@ def test_costs_are_counted():
     network = found["EVANet-20 small has fewer parameters and FLOPs than ResNet-20 small"]
     assert network.ours == "489,242 against 172,506 parameters, 54.34 against 52.79 MFLOPs"
     assert network.where == "abstract, §5"
-    mixed = claims.compare_costs("", (1, 5), (2, 4))
-    assert (mixed.verdict, mixed.why) == ("not supported", "only the parameters are fewer")
+    attention, eva, *_ = (claim.ours for claim in found.values())
+    assert f"against {9 * 64**2:,} parameters" in attention
+    assert attention.endswith(f"against {2 * 9 * 64**2 * 8**2 / 1e6:.2f} MFLOPs")
+    assert f"against {49 * 64**2 + 64:,} parameters" in eva
+    assert eva.endswith(f"against {2 * 49 * 64**2 / 1e6:.2f} MFLOPs")
+
+
+def test_costs_are_fewer_if_parameters_and_flops_both_are():
+    found = [claims.compare_costs("", ours, (2, 4)) for ours in ((1, 3), (1, 4), (2, 3), (2, 4))]
+    assert [each.verdict for each in found] == ["supported", *["not supported"] * 3]
+    only = [f"only the {which} are fewer" for which in ("parameters", "FLOPs")]
+    assert [each.why for each in found] == ["", *only, ""]
 
 
 def test_the_example_is_256_templates_of_3200_entries():
@@ -206,6 +231,9 @@ def test_an_effect_is_over_common_seeds_and_has_an_interval_at_the_full_schedule
         None,
         None,
     )
+    made(tmp_path, "evanet20-small-residual", 7, "paper", 9000)  # no seed of the base's
+    row = experiment("evanet20-small-residual")
+    assert tables.measure_effect(load_records(tmp_path), row)[0] == "quick"
     runs(tmp_path, CLEAR | {"evanet20-small-residual": (90.0, 90.3)})
     tier, found = tables.measure_effect(
         load_records(tmp_path), experiment("evanet20-small-residual")
@@ -213,6 +241,9 @@ def test_an_effect_is_over_common_seeds_and_has_an_interval_at_the_full_schedule
     by = statistics.noise(load_records(tmp_path))
     assert (tier, found.n, found.mean) == ("paper", 2, pytest.approx(-0.9))
     assert found.high - found.mean == pytest.approx(by.of_difference(2)) and found.p is None
+    told = tables.ablations_markdown(tables.ablations(tmp_path))
+    (line,) = (line for line in told.splitlines() if "| `evanet20-small-residual` " in line)
+    assert f" {words.difference(found)} |" in line
 
 
 def test_an_effect_of_runs_that_collapsed_has_no_interval(tmp_path):
@@ -226,10 +257,14 @@ def test_an_effect_of_runs_that_collapsed_has_no_interval(tmp_path):
 
 def test_ablations_have_a_table_of_their_own(tmp_path, capsys):
     runs(tmp_path, {MLP: (41.0, 43.0), RESNET: (40.0, 40.0)}, "smoke")
+    made(tmp_path, MLP, 0, "quick")
     assert main(["table", "--ablations", "--out", str(tmp_path), "--format", "json"]) == 0
     found = {row["experiment"]: row for row in json.loads(capsys.readouterr().out)}
     row = found[MLP]
-    assert (row["effect"], row["effect_low"], row["tier"]) == (pytest.approx(2.0), None, "smoke")
+    assert (row["effect"], row["effect_low"]) == (pytest.approx(2.0), None)
+    assert (row["tier"], row["seeds"]) == ("quick", 1)
+    assert (row["effect_tier"], row["effect_seeds"]) == ("smoke", 2)
+    assert not any(row["kind"] == "ladder" for row in found.values())
     assert row["parameters"] == evalib.count_parameters(evalib.build(MLP))
     assert not any("p" in name.split("_") for name in row)
     assert main(["table", "--ablations", "--out", str(tmp_path)]) == 0
@@ -239,14 +274,14 @@ def test_ablations_have_a_table_of_their_own(tmp_path, capsys):
 
 def test_the_worth_of_choosing_by_the_test_set_is_best_minus_last(tmp_path):
     name = next(row.name for row in ROWS.values() if row.test_each_epoch and row.base == EVANET)
-    for seed, (best, last) in enumerate(((44.0, 42.0), (43.0, 42.0))):
+    for seed, (best, last) in enumerate(((44.0, 42.0), (43.0, 42.0), (42.0, 42.0), (47.0, 42.0))):
         curve = [
             entry | {"test_accuracy": each}
             for entry, each in zip(TWO_EPOCHS, (best, last), strict=True)
         ]
         made(tmp_path, name, seed, "smoke", round(5 * last), curve=curve)
     tier, found = tables.measure_effect(load_records(tmp_path), experiment(name))
-    assert (tier, found.n, found.mean) == ("smoke", 2, pytest.approx(1.5))
+    assert (tier, found.n, found.mean) == ("smoke", 4, pytest.approx(2.0))
 
 
 def test_an_ablation_that_was_stopped_is_not_called_not_run(tmp_path):
@@ -280,13 +315,22 @@ def test_page_one_compares_a_control_over_the_seeds_that_both_have_in_full(tmp_p
 
 
 def test_the_gaps_of_the_paper_and_ours_have_one_ruler(tmp_path):
-    runs(tmp_path, CLEAR)
-    found = tables.gaps(tmp_path)[0]
+    runs(tmp_path, CLEAR | {SANET: (87.0, 86.9)})
+    found, second = tables.gaps(tmp_path)[:2]
     paper = math.hypot(*(math.sqrt(p * (100 - p) / 10_000) for p in (93.0, 91.25)))
     ours = math.hypot(*(math.sqrt(p * (100 - p) / 10_000) for p in (91.0, 88.0)))
     assert (found["paper"], found["ratio"]) == (pytest.approx(1.75), pytest.approx(1.75 / paper))
     assert (found["ours"], found["our_ratio"]) == (pytest.approx(3.0), pytest.approx(3.0 / ours))
     assert found["verdict"] == "supported" and len(tables.gaps(tmp_path)) == 6
+    theirs = math.hypot(*(math.sqrt(p * (100 - p) / 10_000) for p in (86.95, 87.95)))
+    assert (second["seeds"], second["our_error"]) == (2, pytest.approx(theirs))
+    lines = tables.gaps_markdown([found, second]).splitlines()
+    signs = {key: words.signed(found[key]) for key in ("ours", "low", "high")}
+    first, other = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:])
+    assert first[1:3] == ["+1.75", f"{1.75 / paper:.1f}"]
+    assert first[3:5] == ["{ours} [{low}, {high}]".format(**signs), f"{3.0 / ours:.1f}"]
+    assert first[5:] == ["3", words.p_value(found["p_holm"]), "supported"]
+    assert other[5:] == ["2", "–", "not yet decided"]
 
 
 # ── The answer
@@ -294,7 +338,8 @@ def test_the_gaps_of_the_paper_and_ours_have_one_ruler(tmp_path):
 
 ANSWERS = {
     answer.UNDECIDED: CLEAR | {QUERY: (88.0, 88.1)},
-    answer.YES: CLEAR | {QUERY: (88.5, 88.4, 88.6), MLP: (88.2, 88.3, 88.1)},
+    answer.YES: CLEAR
+    | {RESNET: (90.6, 90.5, 90.5), QUERY: (90.7, 90.8, 90.5), MLP: (90.6, 90.8, 90.5)},
     answer.NO: CLEAR | {QUERY: (91.0, 91.2, 90.9), MLP: (88.2, 88.3, 88.1)},
     answer.NOT_AHEAD: CLEAR
     | {RESNET: (91.0, 90.9, 91.1), QUERY: (88.5, 88.4, 88.6), MLP: (88.2, 88.3, 88.1)},
@@ -309,12 +354,24 @@ def test_the_answer_is_the_rules_and_its_numbers_are_the_records(tmp_path, said)
     assert answer.verdict(tmp_path) == said and text.startswith(f"**{said}** ")
     mean = {name: sum(each) / len(each) for name, each in ANSWERS[said].items()}
     assert f"{mean[EVANET]:.1f} %" in text and f"{mean[RESNET]:.1f} %" in text
-    assert f"{mean[EVANET] - mean[RESNET]:+.2f}".replace("-", "−") in text
     assert f"{489_242 / 172_506:.1f} times" in text or said in (answer.NO, answer.NOT_AHEAD)
+    found = load_records(tmp_path)
+    (lead, *_), over = (
+        statistics.judge(each, found) for each in (statistics.PAPER, statistics.EXPLAINING)
+    )
+    _, points, low, high = map(words.signed, lead.difference[:4])
+    assert (
+        f"{points} points over 3 seeds (95 % interval {low} to {high}, uncorrected; p ="
+        f" {words.p_value(lead.p)} after" in text
+    )
     if said != answer.UNDECIDED:
+        (query, p_query), (mlp, p_mlp) = (
+            (words.signed(each.difference.mean), words.p_value(each.p)) for each in over
+        )
         assert (
-            f"{mean[QUERY]:.1f} %" in text
-            and f"{mean[EVANET] - mean[QUERY]:+.2f}".replace("-", "−") in text
+            f"at {mean[QUERY]:.1f} %, a mean with an MLP of EVA's size at {mean[MLP]:.1f} %. EVANet"
+            f" minus the first is {query} (p = {p_query}), minus the second {mlp} points (p ="
+            f" {p_mlp}, both after correction)" in text
         )
     else:
         gap = sum(CLEAR[EVANET][:2]) / 2 - mean[QUERY]
@@ -327,6 +384,9 @@ def test_the_answer_is_the_rules_and_its_numbers_are_the_records(tmp_path, said)
             " same seed of both, 2 of 3)" in text
         )
         assert "the MLP has not run" in text
+        for tier, absent in (("quick", True), ("paper", False)):
+            made(tmp_path, answer.LARGE, 0, tier)
+            assert ("has not been trained to the end" in answer.text(tmp_path)) is absent
 
 
 def test_a_difference_is_supported_from_the_size_on_that_the_answer_names(tmp_path):
@@ -354,6 +414,15 @@ def test_without_runs_the_answer_is_not_yet_decided(tmp_path):
     assert answer.verdict(tmp_path) == answer.UNDECIDED and answer.text(tmp_path).startswith(
         "**Not yet decided.**"
     )
+
+
+def test_the_letter_is_told_by_its_full_runs(tmp_path):
+    name = "evanet20-small-letter"
+    made(tmp_path, name, 2, "quick")
+    assert answer.letter(tmp_path) == ""
+    runs(tmp_path, {name: (34.3,)}, curve=FELL)
+    made(tmp_path, name, 1, "paper", 8850)
+    assert "collapsed in 1 of 2 runs (test accuracy 34.3 % and 88.5 %)" in answer.letter(tmp_path)
 
 
 def test_what_the_answer_says_in_words_holds_of_the_records():

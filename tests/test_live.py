@@ -2,7 +2,11 @@
 nothing left out.
 """
 
+import json
 import re
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,8 +17,10 @@ from evalib.equations import single_query_attention
 from evalib.experiments import Experiment
 from evalib.networks import EVASummary, Network
 from evalib.pages import live, machine
+from evalib.results.records import checksum
 from evalib.training.cifar import load_data
 from evalib.training.data import normalise
+from evalib.training.train import begin
 
 close = torch.testing.assert_close
 
@@ -170,6 +176,45 @@ def test_the_pages_show_a_reading_that_weighs_and_the_letter():
     shown = live.readings()
     assert list(shown)[-1] == "letter" and len(shown) == 2
     assert all(live.pack(each.eval())[1] for each in shown.values())
+
+
+WATCH = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "watch_training.py"))
+
+
+def test_a_run_is_watched_from_its_first_weights_to_those_that_it_ends_with(few, monkeypatch):
+    torch.set_default_dtype(torch.float32)
+    pictures, shown = few.test_images[:10], []
+    told = dict.fromkeys(("learning_rate", "train_loss", "validation_accuracy"), 0.5)
+
+    def train(asked, observe, network):
+        first, _ = begin(asked, torch.device("cpu"))
+        network.load_state_dict(evalib.load_pretrained("evanet20-small").state_dict())
+        shown.extend(machine.seen(each, pictures) for each in (first, network))
+        observe(told | {"epoch": 1})
+        run = {"sittings": [{"precision": "bf16"}], "test_scores": F.one_hot(few.test_labels, 10)}
+        return SimpleNamespace(cifar=few, device=torch.device("cpu"), **run)
+
+    changes = {"train": train, "load_data": lambda which: few, "PICTURES": range(10)}
+    for name, value in changes.items():
+        monkeypatch.setitem(WATCH["watch"].__globals__, name, value)
+    run = WATCH["watch"](evalib.Settings("evanet20-small", 1, epochs=1))
+    assert [(each["epoch"], each["pictures"]) for each in run["watched"]] == [*enumerate(shown)]
+    assert (run["test_accuracy"], run["precision"], run["seed"]) == (100.0, "bf16", 1)
+    whole = WATCH["kept"](150)
+    assert {0, 150} < whole and len(whole) == WATCH["FRAMES"]
+
+
+def test_a_run_that_is_watched_again_takes_the_place_of_the_old(tmp_path, monkeypatch):
+    path, given = tmp_path / "watched.json", {"test_accuracy": 10.0}
+    monkeypatch.setitem(WATCH["main"].__globals__, "watch", lambda of: of.model_dump() | given)
+    for words in ("letter --seed 0", "scaled --seed 0", "letter --seed 4"):
+        words = f"watch evanet20-small-{words} --tier smoke --out {path}"
+        monkeypatch.setattr("sys.argv", words.split())
+        WATCH["main"]()
+    found = json.loads(path.read_text("utf-8"))
+    runs = [(run["experiment"].rpartition("-")[2], run["seed"]) for run in found["runs"]]
+    assert runs == [("scaled", 0), ("letter", 4)]
+    assert found["sha256"] == checksum(found)
 
 
 def test_what_is_watched_of_a_picture_is_what_its_trace_says():

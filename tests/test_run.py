@@ -6,9 +6,11 @@ import pytest
 import torch
 from filelock import FileLock
 from test_training import assert_equal, settings
+from torch.nn import functional as F
 
 import evalib
 from evalib.__main__ import main
+from evalib.experiments import experiment
 from evalib.results import records, weights
 from evalib.results import run as runs
 from evalib.training import checkpoint, cifar, train
@@ -22,15 +24,22 @@ def test_record_tells_everything_and_is_not_overwritten(few, tmp_path):
     run = evalib.run(plan, tmp_path, device="cpu")
     path = records.record_path(plan, tmp_path)
     record = records.read(path)
-    assert record["test"]["correct"] == (run.test_scores.argmax(dim=1) == few.test_labels).sum()
-    assert record["test"]["accuracy"] == pytest.approx(100 * record["test"]["correct"] / 20)
-    assert record["data"] == {"source": "subset", "sha256": few.fingerprint}
-    assert record["parameters"] == evalib.count_parameters(run.network)
+    correct = (run.test_scores.argmax(dim=1) == few.test_labels).sum().item()
+    loss = F.cross_entropy(run.test_scores, few.test_labels).item()
+    told = {
+        "test": {"accuracy": 5.0 * correct, "loss": loss, "correct": correct, "images": 20},
+        "data": {"source": "subset", "sha256": few.fingerprint},
+        "parameters": evalib.count_parameters(run.network),
+        "origin": {"row": experiment("tiny").definition(), "module": None},
+        "seconds": run.seconds,
+        "sittings": run.sittings,
+        "curve": run.curve,
+    }
+    assert {name: record[name] for name in told} == told
     assert torch.equal(
         evalib.evaluate(path.with_suffix("") / record["weights"])[0], run.test_scores
     )
     assert evalib.Settings(**record["settings"]) == plan
-    assert len(record["curve"]) == 3
     assert {"commit", "device", "versions", "seconds", "finished"} <= set(record)
     kept = path.read_bytes()
     evalib.run(plan, tmp_path, device="cpu")
@@ -38,11 +47,18 @@ def test_record_tells_everything_and_is_not_overwritten(few, tmp_path):
     with pytest.raises(ValueError, match="epochs was 3, is now 4"):
         evalib.run(settings(epochs=4), tmp_path, device="cpu")
     assert path.read_bytes() == kept
+    for name in ("evaluation.json", "train.ipynb"):
+        (path.with_suffix("") / name).touch()
+    left = {each.name for each in path.with_suffix("").iterdir()} - {".lock"}
     evalib.run(settings(epochs=4), tmp_path, device="cpu", overwrite=True)
     assert len(records.read(path)["curve"]) == 4
-    (earlier,) = (tmp_path / "superseded" / "smoke").glob("tiny-seed0-*.json")
+    (earlier,) = (tmp_path / "superseded" / "smoke").glob("*.json")
+    when = datetime.fromisoformat(record["finished"])
+    assert earlier.stem == f"tiny-seed0-{when:%Y%m%dT%H%M%S}-{(record['commit'] or 'unknown')[:7]}"
     assert earlier.read_bytes() == kept
-    assert (earlier.with_suffix("") / record["weights"]).exists()
+    assert {each.name for each in earlier.with_suffix("").iterdir()} == left
+    assert record["weights"] in left and len(left) == 3 + checkpoint.KEPT
+    assert not left & {each.name for each in path.with_suffix("").iterdir()}
 
 
 def test_overwriting_checks_the_device_and_the_data_before_anything_moves(tmp_path, monkeypatch):
@@ -67,6 +83,17 @@ def test_overwriting_an_unfinished_run_keeps_its_checkpoints(tmp_path):
     evalib.run(settings(), tmp_path, device="cpu", overwrite=True)
     (folder,) = (tmp_path / "superseded" / "smoke").iterdir()
     assert {each.name for each in folder.iterdir()} == names
+
+
+def test_what_a_killed_writer_of_this_run_left_half_done_goes(tmp_path):
+    smoke = tmp_path / "smoke"
+    left = [smoke / "tiny-seed0" / ".weights-0.1.tmp", smoke / ".tiny-seed0.json.1.tmp"]
+    stays = smoke / ".tiny-seed01.json.1.tmp"
+    left[0].parent.mkdir(parents=True)
+    for path in (*left, stays):
+        path.touch()
+    evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    assert [path.exists() for path in (*left, stays)] == [False, False, True]
 
 
 def test_a_record_alone_stops_at_once_and_names_what_to_do(tmp_path, monkeypatch):

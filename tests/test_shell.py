@@ -50,7 +50,7 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
     command = [sys.executable, "-m", "evalib", "table", "--format", "csv"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
-        assert process.stderr.read() == b""
+        assert process.stderr.read() == b"" and process.wait() == 141
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -120,8 +120,9 @@ def test_collapsed_networks_rows_that_read_the_test_set_other_tiers_and_further_
     runs = frame(
         SOME | other | {RESNET: SOME[RESNET] | {3: 10.0}}, collapsed={(SANET + "-scaled", 0)}
     )
-    quick = frame({RESNET: seeds(1.0, 2.0, 9.0)}, tier="quick")
-    rerun = frame({RESNET: seeds(1.0)}).assign(counts=False)
+    fell = {(RESNET, 0)}  # in these, and in none that counts
+    quick = frame({RESNET: seeds(1.0, 2.0, 9.0)}, tier="quick", collapsed=fell)
+    rerun = frame({RESNET: seeds(1.0)}, collapsed=fell).assign(counts=False)
     assert noise(pd.concat([runs, quick, rerun])) == noise(frame(SOME))
 
 
@@ -229,14 +230,8 @@ def test_a_family_never_shrinks():
     assert found[EVANET, SANET].p == 1 and found[EVANET, SANET].verdict == "not yet decided"
 
 
-def test_rows_of_another_kind_join_no_family():
-    more = SOME | {
-        "evanet20-small-letter-test-curve": seeds(80.0, 80.0, 80.0),
-        SANET + "-scaled": seeds(10.0, 10.1, 10.0),
-    }
-    for family, size in ((statistics.PAPER, 6), (statistics.EXPLAINING, 2)):
-        tests = judge(family, frame(more))
-        assert len(tests) == size and [(each.one, each.other) for each in tests] == list(family)
+def test_a_p_of_the_level_itself_supports_nothing():
+    assert statistics.verdict(Difference(3, 1.0), statistics.LEVEL) == "not distinguishable"
 
 
 @pytest.mark.parametrize(
@@ -264,20 +259,25 @@ def test_shorter_runs_test_nothing():
         name: seeds(value, value + 0.1, value - 0.2)
         for name, value in ((EVANET, 90.0), (RESNET, 80.0), (SANET, 70.0))
     }
-    for each in judge(statistics.PAPER, frame(accuracies, tier="quick")):
+    quick = frame(accuracies | {LARGE_SANET: {7: 80.0}}, tier="quick")
+    assert by_seed(quick, tier="quick").loc[LARGE_SANET, 7] == 80.0  # shown as it is
+    for each in judge(statistics.PAPER, quick):
         assert (each.difference, each.p, each.verdict) == (Difference(), 1.0, "not yet decided")
 
 
 def test_validation_stands_beside_and_decides_nothing():
     validations = {
-        name: {seed: 100 - value for seed, value in each.items()} for name, each in SOME.items()
+        name: {seed: 300 - 2 * value for seed, value in each.items()} for name, each in SOME.items()
     }
     plain, turned = (
         judge(statistics.PAPER, frame(SOME, validations=each)) for each in (None, validations)
     )
     for one, other in zip(plain, turned, strict=True):
         assert (one.verdict, one.p, one.difference) == (other.verdict, other.p, other.difference)
-    assert turned[0].validation.mean == pytest.approx(-plain[0].validation.mean)
+    (_, mean, low, high, *_), (_, doubled, *ends, _, _) = (
+        each[0].validation for each in (plain, turned)
+    )
+    assert (doubled, *ends) == pytest.approx((-2 * mean, -2 * high, -2 * low))
 
 
 def test_a_level_is_held_in_repetitions():

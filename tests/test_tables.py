@@ -41,6 +41,7 @@ def made(
     correct=100,
     device="a machine",
     epochs=None,
+    validation=10.0,
     **changes,
 ):
     """Write the record of a run that was not made, and return its path."""
@@ -64,11 +65,18 @@ def made(
         "commit": None, "computation": COMPUTATION, "finished": "2026-01-01T00:00:00+00:00",
         "device": device, "versions": {"torch": "2.14.1"},
         "data": {"source": source, "sha256": records.FINGERPRINTS[source]}, "parameters": 1000,
-        "curve": [{"epoch": epoch + 1, **flat, "validation_accuracy": 10.0} for epoch in range(settings.epochs)],
-        "validation_accuracy": 10.0, "seconds": 60.0, "weights": "weights-0.safetensors",
+        "curve": [{"epoch": epoch + 1, **flat, "validation_accuracy": validation} for epoch in range(settings.epochs)],
+        "validation_accuracy": validation, "seconds": 60.0, "weights": "weights-0.safetensors",
         "test": {"accuracy": 100 * correct / images, "loss": 2.0, "correct": correct, "images": images},
     }  # fmt: skip
     return records.write(record | changes, records.record_path(settings, out))
+
+
+def fell(epochs):
+    """The curve of a run that collapsed after its first epoch."""
+    flat = {"validation_accuracy": 10.0, "seconds": 1.0}
+    first = flat | {"epoch": 1, "validation_accuracy": 80.0}
+    return [first, *(flat | {"epoch": n} for n in range(2, epochs + 1))]
 
 
 def changed(path, **changes):
@@ -96,7 +104,7 @@ def test_a_row_has_mean_validation_seeds_and_interval_in_every_format(tmp_path, 
         2,
     )
     assert (row["low"], row["high"]) == pytest.approx((low, high), abs=1e-3)
-    assert (row["validation"], row["validations"]) == (10.0, [10.0, 10.0])
+    assert (row["validation"], row["validations"], row["epochs"]) == (10.0, [10.0, 10.0], 150)
     assert main([*arguments, "csv"]) == 0
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(lines) == 6
@@ -126,15 +134,7 @@ def test_a_further_experiment_is_a_further_row(tmp_path, monkeypatch):
         "further",
     ]
     assert (rows[-1]["paper"], rows[-1]["accuracy"], rows[-1]["seeds"]) == (50.0, 20.0, 1)
-
-
-def test_records_of_two_machines_merge_by_copying(tmp_path):
-    for seed, machine in enumerate(("one", "two")):
-        path = made(tmp_path / machine, seed=seed, device=machine)
-        (tmp_path / "smoke").mkdir(exist_ok=True)
-        (tmp_path / "smoke" / path.name).write_bytes(path.read_bytes())
-    row = tables.table(tmp_path)[0]
-    assert (row["seeds"], row["device"]) == (2, "one, two")
+    assert len(tables.table(tmp_path, ("quick", "paper"))) == 6
 
 
 def rewrite(path, **changes):
@@ -264,23 +264,21 @@ def test_the_minutes_of_a_row_are_of_one_device_and_precision(tmp_path, other):
 
 
 def test_the_minutes_of_a_row_are_of_runs_that_had_their_device_alone(tmp_path):
-    made(tmp_path, seconds=120.0)
-    made(tmp_path, seed=1, seconds=600.0, shared=2)
+    for seed, seconds in enumerate((60.0, 60.0, 240.0)):
+        made(tmp_path, seed=seed, seconds=seconds)
+    made(tmp_path, seed=3, seconds=600.0, shared=2)
     assert tables.table(tmp_path)[0]["minutes"] == 2.0
 
 
 def test_a_collapse_is_said_below_the_table_and_has_no_interval(tmp_path):
-    fell = [
-        {"epoch": n, "validation_accuracy": each, "seconds": 1.0}
-        for n, each in ((1, 80.0), (2, 30.0))
-    ]
-    for seed, correct in enumerate((200, 210)):
-        made(tmp_path, "resnet20-small", seed, correct=correct)
-    made(tmp_path, "sanet20-small", 3, curve=fell, validation_accuracy=30.0)
-    text = tables.markdown(tables.table(tmp_path, ("smoke",)))
-    assert "SANet-20 small, seed 3 collapsed: validation accuracy 80.0 % after epoch 1" in text
-    (line,) = (line for line in text.splitlines() if line.startswith("| SANet-20 small"))
-    assert "20.00" in line and "[" not in line
+    for seed, correct in enumerate((8800, 8830)):
+        made(tmp_path, "resnet20-small", seed, "paper", correct)
+        made(tmp_path, "evanet20-small", seed, "paper", correct + 10 * seed)
+        made(tmp_path, "sanet20-small", seed, "paper", 2000, curve=fell(150))
+    text = tables.markdown(tables.table(tmp_path))
+    assert "SANet-20 small, seed 1 collapsed: validation accuracy 80.0 % after epoch 1" in text
+    ours = {line.split("|")[1].strip(): line.split("|")[4] for line in text.splitlines()[2:8]}
+    assert "88.15 [" in ours["ResNet-20 small"] and ours["SANet-20 small"].strip() == "20.00"
 
 
 def test_a_text_from_a_record_is_shown_and_does_nothing(tmp_path):
@@ -500,30 +498,19 @@ def test_the_minutes_of_a_run_are_its_median_epoch_times_their_number(tmp_path):
     assert tables.table(tmp_path)[0]["minutes"] == 1.0
 
 
-def test_what_a_run_left_beside_its_record_moves_with_it(tmp_path):
-    path = made(tmp_path)
-    folder, left = (
-        path.with_suffix(""),
-        ("epoch-0002-0", "evaluation.json", "train.ipynb", "weights-0"),
-    )
-    folder.mkdir()
-    for name in left:
-        (folder / name).touch()
-    RunFolder(evalib.Settings("resnet20-small"), tmp_path).set_aside()
-    (earlier,) = (tmp_path / "superseded" / "smoke").glob("*.json")
-    assert sorted(each.name for each in earlier.with_suffix("").iterdir()) == [*left]
-    assert not path.exists() and not [*folder.iterdir()]
-
-
 def test_the_first_run_of_a_seed_counts_and_every_rerun_is_listed(tmp_path):
+    """The first of the tier's own settings: an earlier one of other settings takes no seed."""
     plan = evalib.Settings("resnet20-small")
+    made(tmp_path, epochs=3, finished="2025-01-01T00:00:00+00:00")
+    RunFolder(plan, tmp_path).set_aside()
     made(tmp_path, correct=200, finished="2026-01-01T00:00:00+00:00")
     RunFolder(plan, tmp_path).set_aside()
     made(tmp_path, correct=300, finished="2026-02-01T00:00:00+00:00")
     row = tables.table(tmp_path)[0]
     assert (row["accuracy"], row["seeds"]) == (40.0, 1)
-    both = records.load_records(tmp_path)
-    assert [*zip(both["test_accuracy"], both["counts"], strict=True)] == [
+    all_three = records.load_records(tmp_path)
+    assert [*zip(all_three["test_accuracy"], all_three["counts"], strict=True)] == [
+        (20.0, False),
         (40.0, True),
         (60.0, False),
     ]
@@ -549,8 +536,35 @@ def test_a_collapse_is_a_fall_by_half_that_stays(since, last, warns):
 
 
 def test_accuracies_near_chance_are_no_collapse():
-    assert records.collapse([{"validation_accuracy": value} for value in (22.0, 0.0)]) == ""
-    assert records.collapse([{"validation_accuracy": 0.0}]) == ""
+    for values, warns in (((0.0,), False), ((30.0, 0.0), False), ((30.1, 0.0), True)):
+        curve = [{"validation_accuracy": value} for value in values]
+        assert bool(records.collapse(curve)) is warns
+
+
+def test_a_run_lay_still_in_an_epoch_but_the_first_of_over_ten_times_the_median():
+    said = "lay still in epoch 3, which took 1 minutes"
+    for seconds, pause in (((900, 4, 4, 4), ""), ((4, 4, 40, 4), ""), ((4, 4, 41, 4), said)):
+        curve = [{"epoch": n, "seconds": each} for n, each in enumerate(seconds, 1)]
+        assert records.pause(curve) == pause
+
+
+def test_a_run_is_described_by_what_made_it_and_what_it_gave(tmp_path):
+    flat = {"validation_accuracy": 10.0}
+    curve = [flat | {"epoch": n + 1, "seconds": each} for n, each in enumerate((9.0, 60.0, 61.0))]
+    sittings = [{"after": 0, "epochs": 3, "device": "a GPU"}]
+    made(
+        tmp_path, epochs=3, correct=400, curve=curve, commit="0123456789", precision="bf16",
+        sittings=sittings, shared=2,
+    )  # fmt: skip
+    sittings += [sittings[0] | {"after": 1, "device": "a CPU"}]
+    made(tmp_path, seed=1, curve=curve[:2], sittings=sittings)
+    one, other = map(words.describe_run, records.load_records(tmp_path).itertuples())
+    assert one == {
+        "run": "resnet20-small", "tier": "smoke", "seed": "0", "epochs": "3", "test %": "80.00 ± 1.79",
+        "device": "a GPU", "precision": "bf16", "runs at once": "2", "minutes": "3.0",
+        "seconds an epoch": "60 (9 to 61)", "torch": "2.14.1", "commit": "0123456",
+    }  # fmt: skip
+    assert (other["device"], other["precision"], other["commit"]) == ("a GPU, a CPU", "–", "–")
 
 
 def test_table_shows_the_highest_tier_and_dashes(tmp_path):

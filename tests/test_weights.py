@@ -21,6 +21,7 @@ from evalib import experiments
 from evalib.__main__ import main
 from evalib.experiments import experiment
 from evalib.results import records, weights
+from evalib.results.run import RunFolder
 from evalib.training import checkpoint
 from evalib.training.cifar import load_data
 
@@ -56,17 +57,38 @@ def test_published_weights_load_by_name_and_give_the_recorded_count(out, few, ca
     assert correct.sum().item() == count
     shutil.rmtree(out / "smoke")
     assert main(["evaluate", "--weights", ROW.name, "--out", str(out)]) == 0
-    shown = capsys.readouterr().out
-    assert f"{count} of 20 test images right" in shown and shown.endswith(f"recorded: {count}\n")
+    said = f"{count} of 20 test images right ({5 * count:.2f} %), recorded: {count}"
+    assert capsys.readouterr().out == f"resnet20-small seed 0: {said}\n"
 
 
 def test_the_weights_of_a_row_are_of_its_first_seed_at_its_highest_tier(tmp_path):
+    """In whatever order they ran, and if another has taken the record's place."""
     for seed, tier in ((0, "smoke"), (2, "quick"), (1, "quick")):
         name = f"weights-{seed}.safetensors"
-        file = made(tmp_path, seed=seed, tier=tier, weights=name).with_suffix("") / name
+        finished = f"2026-01-01T00:00:0{3 - seed}+00:00"
+        path = made(tmp_path, seed=seed, tier=tier, weights=name, finished=finished)
+        file = path.with_suffix("") / name
         file.parent.mkdir()
         file.touch()
     assert weights.find_weights(ROW.name, tmp_path) == file
+    RunFolder(evalib.Settings(ROW.name, 1, "quick"), tmp_path).set_aside()
+    (aside,) = (tmp_path / "superseded").rglob(name)
+    assert weights.find_weights(ROW.name, tmp_path) == aside
+
+
+def test_of_a_run_that_is_none_of_a_whole_tier_the_weights_are_to_be_named(tmp_path):
+    path = made(tmp_path, epochs=5)
+    with pytest.raises(ValueError, match=f"{path} is not a run of a whole tier: name its weights"):
+        weights.find_weights(ROW.name, tmp_path)
+
+
+def test_the_weights_of_a_record_are_those_beside_it_else_the_packages(out):
+    path = find_first(out)
+    published = put(out)
+    beside = path.with_suffix("") / records.read(path)["weights"]
+    assert weights.find_recorded(path) == beside
+    beside.unlink()
+    assert weights.find_recorded(path) == published
 
 
 def test_weights_that_are_there_already_stay(out):
@@ -237,14 +259,17 @@ def test_rounding_on_another_device_may_move_a_count_by_one_standard_error():
         "versions": {"torch": "2"},
         "test": {"accuracy": 90.0, "correct": 9000, "images": 10_000},
     }
-    here, there = (
-        {"device": "a", "torch": "2"},
-        {"device": "b", "torch": "2"},
-    )  # √(90 · 10 / 10000) % are 30 images
+    here = {"device": "a", "torch": "2"}
     assert weights.compare_counts(record, here | {"correct": 9000}) == ""
     assert "8999 of 10000" in weights.compare_counts(record, here | {"correct": 8999})
-    assert weights.compare_counts(record, there | {"correct": 8970}) == ""
-    assert "8969 of 10000" in weights.compare_counts(record, there | {"correct": 8969})
+    # √(90 · 10 / 10000) % are 30 images
+    rounded, there = (
+        record | {"stored": "bfloat16"},
+        (here | {"device": "b"}, here | {"torch": "3"}),
+    )
+    for made_by, tested in ((record, there[0]), (record, there[1]), (rounded, here)):
+        assert weights.compare_counts(made_by, tested | {"correct": 8970}) == ""
+        assert "8969 of 10000" in weights.compare_counts(made_by, tested | {"correct": 8969})
 
 
 # ── Weights of a row of one's own
