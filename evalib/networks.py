@@ -101,7 +101,7 @@ def crop(x: Map, extent: int = EXTENT) -> Float[Tensor, "n cin _ _"]:
             f"the last map is {x.shape[-2]}×{x.shape[-1]}, an EVANet reads"
             f" {extent + 1}×{extent + 1} or {extent}×{extent}, a quarter of the image's sides:"
             " resize, or let the head pool first, as lambda c:"
-            f" nn.Sequential(nn.AdaptiveAvgPool2d({extent}), EVASummary(c))"
+            f" nn.Sequential(nn.AdaptiveAvgPool2d({extent}), EVASummary(c, extent={extent}))"
         )
     return x[:, :, -extent:, -extent:]
 

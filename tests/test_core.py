@@ -142,7 +142,7 @@ def test_another_extent_has_its_own_rings(extent, pixels):
     y.square().sum().backward()
     assert (x.grad.abs().sum(dim=1) > 0).all()
     with pytest.raises(
-        ValueError, match=f"the map is 3×4, EVA reads {extent}×{extent}: .*AdaptiveAvgPool2d"
+        ValueError, match=rf"the map is 3×4, EVA reads {extent}×{extent}: .*AvgPool2d\({extent}\)"
     ):
         eva(torch.randn(2, 4, 3, 4))
 
@@ -265,10 +265,12 @@ def test_an_optimiser_that_is_none_is_named(rows):
 def test_a_summary_reads_the_last_pixels_of_the_extent_of_its_layer(extent):
     summary, x = EVASummary(8, extent=extent).eval(), torch.randn(2, 8, extent + 1, extent + 1)
     torch.testing.assert_close(summary(x), summary.eva(x[:, :, 1:, 1:])[:, :, 0, 0])
-    with pytest.raises(
-        ValueError, match=f"an EVANet reads {extent + 1}×{extent + 1} or {extent}×{extent}"
-    ):
-        summary(torch.randn(1, 8, 7, 7))
+    x = torch.randn(1, 8, 12, 12)
+    said = f"an EVANet reads {extent + 1}×{extent + 1} or {extent}×{extent}"
+    with pytest.raises(ValueError, match=said) as refused:
+        summary(x)
+    head = eval(str(refused.value).rpartition(" as ")[2])  # the remedy, to the letter
+    assert head(8)(x).shape == (1, 8) and head(8)[1].eva.extent == extent
 
 
 @pytest.mark.parametrize(
@@ -293,10 +295,11 @@ def test_a_bottleneck_is_its_three_layers_around_the_shortcut(mix, stride):
 def test_bottlenecks_make_a_network(rows):
     mix = (convolution_3x3, convolution_3x3, self_attention_3x3)
     evalib.register(
-        Experiment("bottlenecks", "Bottlenecks", mix=mix, block=Bottleneck, widths=(32, 64, 128))
+        Experiment("bottlenecks", "Bottlenecks", mix=mix, block=Bottleneck, widths=(32, 64, 64))
     )
     network = evalib.build("bottlenecks")
     kinds = [[type(block).__name__, type(block.mix).__name__] for block in network.stages]
     assert kinds == [["Bottleneck", "Conv2d"]] * 4 + [["Bottleneck", "RelativeSelfAttention"]] * 2
+    assert network.features(torch.randn(1, 3, 32, 32)).shape == (1, 64, 8, 8)
     F.cross_entropy(network(torch.randn(3, 3, 32, 32)), torch.tensor([1, 2, 3])).backward()
     assert network.stem[0].weight.grad.abs().max() > 0

@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from evalib import ABLATIONS, TABLE_1, build
+from evalib import ABLATIONS, TABLE_1, build, local_attention, relative_attention
 from evalib.training import data
 from evalib.training.step import PLAN_DTYPES, eager_step
 
@@ -80,6 +80,14 @@ PARTS = {
 @pytest.mark.parametrize("name", PARTS.values())
 def test_a_step_stays_on_the_gpu(name):
     forward(eager_step, name)
+
+
+def test_the_equations_stay_on_the_gpu():
+    with FakeTensorMode():
+        q, r = torch.empty(1, 1, 2, 5, 5, device="cuda"), torch.empty(1, 1, 3, device="cuda")
+        with OnTheDevice():
+            relative_attention(q, q, q, r, r)
+            local_attention(q, q, q, 3)
 
 
 def test_a_number_read_back_and_a_visit_to_the_cpu_are_seen():

@@ -59,6 +59,7 @@ def test_the_figures_are_those_of_the_weights_and_logits(kind, factor):
             (weights * -weights.log()).sum(-1).exp().mean().item(), rel=1e-4
         )
     query, memory, weights = heard[0]
+    assert not weights.requires_grad
     keys = part.W_K(memory)  # n m d
     if kind == "looks":
         row, column = part.offsets + 2

@@ -10,10 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
-from torch.testing._internal.two_tensor import TwoTensor
 
 import evalib
-from evalib.attention import is_bare
 from evalib.equations import ring
 from evalib.eva import SingleQueryAttention
 from evalib.published import PublishedEVA
@@ -164,15 +162,6 @@ def test_a_forward_that_was_put_in_place_of_a_projections_counts(make, double):
     torch.testing.assert_close(doubled, layer(x), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
-def test_a_weight_that_is_no_plain_matrix_is_left_to_its_projection():
-    matrix = torch.randn(4, 4)
-    for weight in (matrix, matrix.to_sparse_csr(), TwoTensor(matrix, matrix.clone())):
-        projection = nn.Linear(4, 4, bias=False)
-        projection.weight = nn.Parameter(weight)
-        assert is_bare(projection, nn.Linear) == (weight is matrix)
-
-
 @layers
 def test_a_scale_that_is_learned_has_its_gradient(make):
     layer, x = make()
@@ -308,6 +297,10 @@ def test_what_is_drawn_anew_has_the_scale_that_it_was_made_with(make):
         assert parameter.std().item() == pytest.approx(made[name], rel=0.3), name
     for name, buffer in layer.named_buffers():
         assert torch.equal(buffer, places[name]), name
+    for part in layer.to("meta").modules():
+        if hasattr(part, "reset_parameters"):
+            part.reset_parameters()
+    assert all(tensor.is_meta for tensor in (*layer.parameters(), *layer.buffers()))
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own way to forward mode

@@ -36,7 +36,7 @@ def test_table_1_is_the_papers():
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_and_shapes(name):
-    network = evalib.build(name).eval()
+    network = evalib.build(name).eval().requires_grad_(False)
     assert evalib.count_parameters(network) == PARAMETERS[name]
     x = torch.randn(2, 3, 32, 32)
     assert network.features(x).shape == (2, experiment(name).widths[-1], 8, 8)

@@ -6,6 +6,8 @@ import copy
 import json
 import os
 import subprocess
+from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +23,7 @@ from evalib.results.run import make_record
 from evalib.training import checkpoint, cifar, data, environment, train
 from evalib.training.predict import predict
 from evalib.training.settings import learning_rate
-from evalib.training.step import adam, eager_step, set_rate, sgd, training_step
+from evalib.training.step import adam, captured, eager_step, set_rate, sgd, training_step
 
 pytestmark = pytest.mark.usefixtures("float32")
 
@@ -68,6 +70,10 @@ def test_a_step_at_rate_zero_changes_nothing_and_one_at_twice_the_rate_moves_twi
         layer(torch.ones(1, 3)).sum().backward()
         made.step()
         moved[rate] = (layer.weight.detach() - 0.5).abs().sum().item()
+    group = made.param_groups[0]
+    group["lr"] = rate = torch.tensor(1.0)  # which a captured step reads
+    set_rate(made, 0.5)
+    assert group["lr"] is rate and rate == 0.5
     assert moved[0.0] == 0
     assert moved[0.02] == pytest.approx(2 * moved[0.01], rel=1e-4) and moved[0.01] > 0.01
 
@@ -150,6 +156,42 @@ def test_a_step_goes_down_the_mean_cross_entropy_of_its_batch(precision):
         torch.testing.assert_close(loss, by_hand.detach())
         assert right == (scores.argmax(1) == labels[plan.order]).sum()
     torch.testing.assert_close(network.state_dict(), other.state_dict())
+
+
+class Graph:
+    """In a CUDA graph's place: a replay is the captured step again, on the tensors it was given."""
+
+    def capture(self, step):
+        def captured(plan):
+            self.again, self.outputs = partial(step, plan), step(plan)
+            return self.outputs
+
+        return captured
+
+    def replay(self):
+        for output, new in zip(self.outputs, self.again(), strict=True):
+            output.copy_(new)
+
+
+def test_a_captured_step_is_the_eager_step_and_its_warm_up_leaves_no_trace(monkeypatch):
+    graph, stream = Graph(), SimpleNamespace(wait_stream=lambda other: None)
+    for name in ("current_stream", "default_stream", "Stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: stream)
+    for name in ("stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, **__: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10), nn.BatchNorm1d(10))
+    padded, labels = torch.randint(256, (8, 3, 40, 40), dtype=torch.uint8), torch.arange(8)
+    trained = []
+    for each in (network, copy.deepcopy(network)):
+        optimiser, losses = adam(each, 1e-3), []
+        step = eager_step(each, optimiser, padded, labels)
+        if each is network:
+            step = captured(graph.capture(step), step, each, optimiser, batch_size=3)
+        for parts in zip(*(part.split(3) for part in data.epoch_plan(8, 0, 0)), strict=True):
+            losses.append([out.item() for out in step(data.Plan(*parts))])
+        trained.append((losses, each.state_dict()))
+    torch.testing.assert_close(*trained)
 
 
 # ── Validation, test and selection

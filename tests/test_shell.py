@@ -145,6 +145,11 @@ def test_a_file_of_rows_takes_the_name_of_no_module(mine):
     before = sys.modules["colorsys"] = importlib.import_module("colorsys")
     experiments.load_rows(mine.rename(mine.with_name("colorsys.py")))
     assert sys.modules["colorsys"] is before and "resnet20-mine" in experiments.ROWS
+    other = mine.parent / "other" / "colorsys.py"
+    other.parent.mkdir()
+    other.write_text(MINE.replace("-mine", "-other"))
+    experiments.load_rows(other)
+    assert "resnet20-other" in experiments.ROWS
 
 
 @pytest.mark.parametrize(

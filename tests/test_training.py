@@ -220,11 +220,15 @@ def test_a_network_goes_on_in_a_wrapper_and_out_of_it(tmp_path, begun, ended):
     torch.manual_seed(3)
     network = evalib.build("tiny")
     first, second, alone = (copy.deepcopy(network) for _ in range(3))
+    second.image_size = (32, 32)  # as after a run
     whole = evalib.train(settings(), device="cpu", network=alone)
     stopped(4, settings(), tmp_path, device="cpu", network=begun(first))
     resumed = evalib.train(settings(), tmp_path, device="cpu", network=ended(second))
     assert len(resumed.sittings) == 2 and torch.equal(whole.test_scores, resumed.test_scores)
-    others = nn.parallel.DistributedDataParallel
+
+
+def test_the_network_inside_a_wrapper_is_found():
+    network, others = evalib.build("tiny"), nn.parallel.DistributedDataParallel
     parallel = others.__new__(others)  # without other processes
     nn.Module.__init__(parallel)
     parallel.module = network
@@ -267,6 +271,7 @@ def test_a_run_is_not_gone_on_with_by_another_network_of_the_same_weights(tmp_pa
     other = copy.deepcopy(network)
     stopped(4, settings(), tmp_path, device="cpu", network=network)
     change(other)
+    assert " at 0x" not in train.describe(other)
     with pytest.raises(ValueError, match="a run of another network: give the same"):
         evalib.train(settings(), tmp_path, device="cpu", network=other)
 

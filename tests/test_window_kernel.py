@@ -2,17 +2,20 @@
 it as a whole.
 """
 
+import inspect
 import itertools
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.autograd import forward_ad
 
 import evalib
+from evalib import fast
 from evalib.equations import relative_attention
 from evalib.fast import window_attention
 
@@ -68,7 +71,7 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_there(tmp_path):
     assert done.stdout == "compiled\n", done.stderr[-2000:]
 
 
-def test_threads_launch_one_after_the_other(monkeypatch):
+def test_threads_launch_one_after_the_other_and_a_graph_is_told_what_is_filled(monkeypatch):
     """For the first launch of a kernel compiles it."""
     pytest.importorskip("triton")
     from evalib.fast import gpu
@@ -81,10 +84,23 @@ def test_threads_launch_one_after_the_other(monkeypatch):
 
     monkeypatch.setattr(gpu, "forward_kernel", Kernel())
     monkeypatch.setattr(gpu, "backward_kernel", Kernel())
-    given = [each.detach() for each in inputs()]
-    y, lse = gpu.forward(*given, 1, 1.0)
-    gpu.backward(y, *given, y, lse, 1, 1.0)
+    given = [each.detach().bfloat16() for each in inputs()]
+    y, lse = gpu.forward(*given, 2, 1.0)
+    filled = y, lse, *gpu.backward(y, *given, y, lse, 2, 1.0)
     assert held == [True, True] and not gpu.LAUNCH.locked()
+    monkeypatch.setattr(fast, "by_kernels", lambda x: True)
+    told = *fast.empty_outputs(*given, 2, 1.0), *fast.empty_gradients(y, *given, y, lse, 2, 1.0)
+    for one, other in zip(filled, told, strict=True):
+        assert (one.shape, one.stride(), one.dtype) == (other.shape, other.stride(), other.dtype)
+
+
+def test_the_kernels_take_what_is_on_a_gpu_and_no_double_precision(monkeypatch):
+    monkeypatch.setattr(fast, "has_triton", lambda: True)
+    for device in ("cuda", "cpu"):
+        for dtype in (torch.float32, torch.bfloat16, torch.float64):
+            given = SimpleNamespace(device=torch.device(device), dtype=dtype)
+            wanted = device == "cuda" and dtype != torch.float64
+            assert inspect.unwrap(fast.by_kernels)(given) == wanted
 
 
 def test_a_launch_with_too_many_warps_is_refused():
