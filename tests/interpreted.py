@@ -63,10 +63,19 @@ def layer_difference(stride):
     return max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(*found, strict=True))
 
 
+def check_logits_far_below_zero():
+    """All of one value, so that the weights are even."""
+    qkv = torch.randn(1, 3, 1, 4, 3, 3)
+    qkv[:, 0], qkv[:, 1] = -8, 8
+    y, _ = gpu.forward(qkv, *torch.zeros(2, 1, 2, 3), 1, 1.0)
+    torch.testing.assert_close(y[..., 1, 1], qkv[:, 2].mean(dim=(-2, -1)))
+
+
 def main(count, seed):
     random.seed(seed)
     torch.manual_seed(seed)
     torch.set_num_threads(1)
+    check_logits_far_below_zero()
     for _ in range(count):
         case = shape()
         found = difference(*case)

@@ -11,7 +11,7 @@ from torchvision.models import resnet18
 import evalib
 from evalib.ablations.layers import CentreQuery
 from evalib.eva import EqualisedLinear, WholeMap, without_gain
-from evalib.tracing import LARGE, SAME
+from evalib.tracing import LARGE, SAME, AttentionHealth
 from evalib.training import data
 from evalib.training.cifar import load_data
 
@@ -67,6 +67,14 @@ def test_the_figures_are_those_of_the_weights_and_logits(kind, factor):
     logits = (part.W_Q(query)[:, None] * keys).unflatten(2, (2, 4)).sum(-1) / 2
     torch.testing.assert_close(logits.softmax(dim=1).mT, weights)
     assert found.largest_logit == pytest.approx(logits.abs().max().item())
+
+
+def test_what_is_said_turns_at_the_bounds():
+    healthy = AttentionHealth(LARGE, (1.0, 2.0, 4.0), (1, 8, 16), SAME)
+    ill = AttentionHealth(LARGE + 1, (1.0, 1.9, 4.0), (1, 8, 16), SAME + 0.001)
+    assert [("lower" in line) for line in f"{healthy}\n{ill}".splitlines()] == [False] * 3 + [
+        True
+    ] * 3
 
 
 def test_the_network_is_left_as_it_was_and_one_image_is_refused():

@@ -95,6 +95,9 @@ def test_numpy_arrays_are_tensors_and_a_tenth_is_put_aside():
     )
     assert torch.equal(mine.train_labels, labels[train]) and mine.train_labels.dtype == torch.int64
     assert mine.classes == ("0", "1", "2")
+    assert data.describe(mine).startswith(
+        "own data: 45 training and 5 test images of 3×32×32 in 3 "
+    )
     for unsigned in (np.uint16, np.uint32, np.uint64):
         same = evalib.dataset(images.numpy(), labels.numpy().astype(unsigned))
         assert same.fingerprint == mine.fingerprint
