@@ -48,7 +48,6 @@ LEAD = "EVANet-20 small − ResNet-20 small is +1.75 points"
 
 
 # ── Verdicts
-# ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_claim_is_the_verdict_of_the_rule_and_says_whether_the_size_is_the_papers(tmp_path):
@@ -112,7 +111,6 @@ def test_the_command_prints_every_claim_in_every_format(tmp_path, capsys):
 
 
 # ── Time, and what is counted
-# ─────────────────────────────────────────────────────────────────────────────────────
 
 SLOWER = "EVANet trains more slowly than ResNet"
 
@@ -216,7 +214,6 @@ def test_the_example_is_256_templates_of_3200_entries():
 
 
 # ── Ablations and gaps
-# ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_effect_is_over_common_seeds_and_has_an_interval_at_the_full_schedule_alone(tmp_path):
@@ -334,7 +331,6 @@ def test_the_gaps_of_the_paper_and_ours_have_one_ruler(tmp_path):
 
 
 # ── The answer
-# ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 ANSWERS = {
     answer.UNDECIDED: CLEAR | {QUERY: (88.0, 88.1)},

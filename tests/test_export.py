@@ -117,7 +117,8 @@ def test_the_name_of_the_file_says_the_format_and_may_not_say_another(tmp_path, 
     assert "is named as .pt2, and onnx is asked for: name it mine.onnx" in capsys.readouterr().err
     assert main(["export", "resnet20-small", "--to", str(tmp_path)]) == 2
     assert "is a folder: name a file in it" in capsys.readouterr().err and not path.exists()
-    assert main(["export", "resnet20-small", "--to", str(path)]) == 0
+    path.write_text("an older one")
+    assert main(["export", "resnet20-small", "--to", str(path), "--overwrite"]) == 0
     assert str(path) in capsys.readouterr().out
     assert torch.export.load(path).module()(torch.zeros(3, 3, 32, 32, dtype=torch.uint8)).shape == (
         3,

@@ -25,9 +25,8 @@ from evalib.tracing import count_in_effect
 from evalib.training.cifar import load_data
 from evalib.training.data import normalise
 
-measure = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "measure_readings.py"))[
-    "measure"
-]
+SCRIPT = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "measure_readings.py"))
+measure = SCRIPT["measure"]
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +149,7 @@ def test_readings_are_kept_for_the_weights_of_records_alone(cifar, network, tmp_
     assert len(measure(tmp_path, ("smoke",))) == 2 and load_readings(tmp_path) == {}
 
 
-def test_readings_that_were_changed_are_refused(tmp_path):
+def test_readings_that_were_changed_are_refused(tmp_path, monkeypatch, capsys):
     measure(tmp_path)
     path = tmp_path / READINGS
     readings = {"weights-0.safetensors": {}}
@@ -159,7 +158,16 @@ def test_readings_that_were_changed_are_refused(tmp_path):
         ValueError, match=r"readings.json was changed after it was written: .*--again"
     ):
         find_readings(tmp_path)
-    measure(tmp_path, again=True)
+    made(tmp_path, "evanet20-small", tier="quick", weights="weights-1.safetensors")
+    made(tmp_path, "evanet20-small", seed=1, tier="quick", epochs=3)  # is not shown
+    for again, status, said in (
+        ("", 1, "was changed"),
+        ("--again", 0, "seed0/weights-1.safetensors is not there"),
+    ):
+        monkeypatch.setattr("sys.argv", f"measure --out {tmp_path} {again}".split())
+        assert SCRIPT["main"]() == status
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1
     assert find_readings(tmp_path) == []
 
 
@@ -172,6 +180,7 @@ def test_pixels_in_effect_are_the_mean_of_each_images_own(network, cifar):
     images, labels = cifar.test_images[::25], cifar.test_labels[::25]
     _, (_, *looks) = reading.measure(network, images, labels)
     _, seen = evalib.trace(network, normalise(images))
-    for look, weights in zip(looks, seen.look_weights, strict=True):
+    for look, vector, weights in zip(looks, seen.looks, seen.look_weights, strict=True):
+        assert look.length == pytest.approx(vector.norm(dim=1).mean().item(), rel=1e-4)
         each = [(-w * w.clamp(min=1e-30).log()).sum().exp().item() for w in weights.flatten(0, 1)]
         assert look.effective == pytest.approx(sum(each) / len(each), rel=1e-4)

@@ -180,11 +180,3 @@ def test_a_collapse_is_in_the_record_and_said(tmp_path, monkeypatch, capsys):
     warning = records.read(tmp_path / "smoke" / "tiny-seed0.json")["warning"]
     assert warning.startswith("collapsed: validation accuracy 80.0 % after epoch 1")
     assert warning in capsys.readouterr().err
-
-
-def test_an_option_is_what_the_record_holds(tmp_path):
-    given = "--learning-rate 0.01 --precision float32 --batch-size 20"
-    assert main([*TRAIN.split(), str(tmp_path), *given.split()]) == 0
-    record = records.read(tmp_path / "smoke" / "tiny-seed0.json")
-    held = {"learning_rate": 0.01, "precision": "float32", "batch_size": 20}
-    assert held.items() <= record["settings"].items() and record["precision"] == "float32"

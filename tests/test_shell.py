@@ -46,6 +46,34 @@ def test_the_code_page_of_a_terminal_stops_no_command(tmp_path, monkeypatch, com
     assert pages[0] == pages[1] and not pages[0].isascii()
 
 
+ROW, HERE = "resnet20-small", Path()
+TRAIN = f"train --experiment {ROW} --tier quick --epochs 4 --batch-size 50 --learning-rate 0.01"
+TRAIN += " --precision bf16 --seeds 3 1 3 --device cpu --compile --overwrite --out ."
+SEEDS = [evalib.Settings(ROW, seed, "quick", 4, 50, 0.01, precision="bf16") for seed in (3, 1)]
+
+
+@pytest.mark.parametrize(
+    ("command", "called", "given", "named"),
+    [
+        (TRAIN, "results.run.run_in_turn", (SEEDS, HERE, "cpu"), {"overwrite": True, "compile": True}),
+        ("evaluate --weights x --out . --device cpu", "results.weights.evaluate", ("x", HERE, "cpu"), {}),
+        ("evaluate --record x.json --device cpu", "results.weights.verify", (Path("x.json"), "cpu"), {}),
+        ("table --tier quick --out .", "results.tables.table", (HERE, ("quick",)), {}),
+        ("table --ablations", "results.tables.ablations", (None, ("smoke", "quick", "paper")), {}),
+        ("claims --out .", "results.claims.judge_claims", (HERE,), {}),
+        ("export x --to y --format pt2 --out . --overwrite", "results.export.export_weights", ("x", Path("y"), "pt2", HERE, True), {}),
+        ("data cifar100 --directory .", "training.cifar.load_data", ("cifar100", HERE), {}),
+    ],
+)  # fmt: skip
+def test_a_command_hands_on_what_it_is_given(monkeypatch, capsys, command, called, given, named):
+    def stop(*positional, **by_name):
+        assert (positional, by_name) == (given, named)
+        raise ValueError("it was called")
+
+    monkeypatch.setattr(f"evalib.{called}", stop)
+    assert one_line(capsys, *command.split()) == "evalib: it was called\n"
+
+
 def test_a_reader_that_has_seen_enough_is_no_fault():
     command = [sys.executable, "-m", "evalib", "table", "--format", "csv"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -140,10 +140,11 @@ def write_seconds(path):
     records.write(record | {"seconds": record["seconds"] + 1}, path)
 
 
-def write_weights(path, **metadata):
-    """Weights beside a record that say something else of their run."""
+def write_weights(path, kind=torch.float32, **metadata):
+    """Weights beside a record that are of another kind, or say something else of their run."""
     record = json.loads(path.read_text())
     tensors, inside = checkpoint.read_tensors(path.with_suffix("") / record["weights"])
+    tensors = {name: t.to(kind) if t.is_floating_point() else t for name, t in tensors.items()}
     made = checkpoint.write_tensors(path.with_suffix(""), "weights", tensors, inside | metadata)
     records.write(record | {"weights": made.name}, path)
 
@@ -170,6 +171,7 @@ def damage(path):
         (Path.unlink, "seed 0 has no record of the smoke tier"),
         (lambda path: shutil.rmtree(path.with_suffix("")), "is not there"),
         (write_seconds, "was not written with the record beside it"),
+        (lambda path: write_weights(path, torch.bfloat16), "only float32 is taken"),
         (write_count, "of 20 test images right on CPU"),
     ],
 )
@@ -180,7 +182,26 @@ def test_other_weights_are_refused(out, harm, named):
     assert not weights.PRETRAINED.exists()
 
 
-def test_weights_of_a_large_row_are_rounded_to_bfloat16_and_say_so(out, tmp_path):
+def test_weights_that_are_too_large_are_refused(out, monkeypatch):
+    monkeypatch.setitem(publish.__globals__, "LIMIT", 1_000)
+    with pytest.raises(ValueError, match="bytes, more than 1,000"):
+        put(out)
+
+
+def test_what_is_refused_is_said_on_stderr_and_stops_no_other(monkeypatch, capsys):
+    def refuse(row, out):
+        if row is ROW:
+            raise ValueError("refused")
+        return row.name
+
+    monkeypatch.setitem(publish.__globals__, "publish", refuse)
+    monkeypatch.setattr("sys.argv", ["publish"])
+    assert SCRIPT["main"]() == 1
+    shown = capsys.readouterr()
+    assert shown.err == "refused\n" and len(shown.out.split()) == len(SCRIPT["ROWS"]) - 1
+
+
+def test_weights_of_a_large_row_are_rounded_to_bfloat16_and_say_so(out, tmp_path, monkeypatch):
     source = weights.find_recorded(find_first(out))
     (before, record), target = checkpoint.read_tensors(source), rounded(ROW, source, tmp_path)
     _, inside = checkpoint.read_tensors(target)
@@ -189,6 +210,10 @@ def test_weights_of_a_large_row_are_rounded_to_bfloat16_and_say_so(out, tmp_path
     for name, value in weights.load_weights(target).state_dict().items():
         assert value.dtype == before[name].dtype
         torch.testing.assert_close(value, before[name], rtol=2**-8, atol=0)
+    monkeypatch.setattr(weights, "compare_counts", lambda *_: "other counts")
+    with pytest.raises(ValueError, match="in bfloat16: other counts"):
+        rounded(ROW, source, tmp_path)
+    assert not target.exists()
 
 
 def test_the_smoke_tier_is_refused(out):
@@ -222,7 +247,6 @@ def test_the_weights_in_the_package_give_their_count(path):
 
 
 # ── The stage after training
-# ─────────────────────────────────────────────────────────────────────────────────
 
 
 def evaluate(path):
@@ -273,7 +297,6 @@ def test_rounding_on_another_device_may_move_a_count_by_one_standard_error():
 
 
 # ── Weights of a row of one's own
-# ─────────────────────────────────────────────────────────────────────────────────
 
 
 class Head(nn.Module):
