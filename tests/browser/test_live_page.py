@@ -148,13 +148,17 @@ def test_a_part_is_hidden_and_put_back(page, shown, readings, photographs):
     assert page.locator("eva-live .was").inner_text() == ""
 
 
-def test_without_changes_it_is_the_answer_of_the_variant_that_is_chosen(page, shown):
+def test_without_changes_it_is_the_answer_of_the_variant_and_starting_over_can_be_undone(
+    page, shown
+):
     element, _ = started(page, shown)
     answered(page, lambda: page.locator("eva-live .area").press("Space"))
     element.evaluate(NEXT, {"name": "Variant", "index": 1})
     said = page.locator("eva-live .was").inner_text()
     element.evaluate(NEXT, {"press": "start over"})
     assert said == f"without your changes: {page.locator('eva-live .answer').inner_text()}"
+    element.evaluate(NEXT, {"press": "undo"})
+    assert page.locator("eva-live .was").inner_text() == said
 
 
 FIGURES = """(element, head) => {

@@ -25,6 +25,7 @@ SHARES = f"""() => [...{INSIDE}.querySelectorAll('.answer li')].map(row =>
   parseFloat(row.querySelector('i').style.width) / 100)"""
 RECALLED = f"""() => [...{INSIDE}.querySelectorAll('.notebook li i')].map(bar =>
   parseFloat(bar.style.width) / 100)"""
+CANVAS = f"""() => [...{INSIDE}.querySelector('.photo canvas').getContext('2d').getImageData(0, 0, 32, 32).data]"""
 FOUND = f"() => {INSIDE}.querySelector('.real').dataset.found"
 LAST = "look=3"
 
@@ -183,6 +184,11 @@ def changed(network, images, what, donor, stage):
     return network.classifier(eva.output(query)).softmax(dim=1)
 
 
+def squares(image):
+    """The part of a picture under each square of the map, row by row."""
+    return rearrange(image[:, 4:, 4:], "c (i a) (j b) -> (i j) c a b", a=4, b=4)
+
+
 @pytest.mark.parametrize("what", ["average", "shuffle", "reverse", "drop", "swap.2.truck"])
 def test_a_what_if_is_computed_as_pytorch_computes_it(page, address, images, what):
     network = load_weights(packaged(TABLE_1[2].name))
@@ -195,6 +201,16 @@ def test_a_what_if_is_computed_as_pytorch_computes_it(page, address, images, wha
             torch.tensor(page.evaluate(SHARES)), shares[image], atol=1e-4, rtol=0
         )
         assert page.locator(".choices [aria-pressed=true]").count() == 1
+    rings = network.summary.eva.pixels.split(network.summary.eva.sizes)
+    own, given = squares(images[machine.FIRST]), squares(images[donor])
+    expected = own.clone()
+    if kind == "shuffle":
+        for ring, order in zip(rings, machine.permutations(network), strict=True):
+            expected[ring] = own[order]
+    if kind == "swap":
+        expected[rings[int(rest[0])]] = given[rings[int(rest[0])]]
+    drawn = torch.tensor(page.evaluate(CANVAS), dtype=torch.uint8).view(32, 32, 4)[..., :3]
+    assert torch.equal(squares(drawn.movedim(2, 0)), expected)
 
 
 def test_what_is_said_of_the_test_pictures_is_what_the_network_answers(network):
@@ -216,6 +232,53 @@ def test_what_is_said_of_the_test_pictures_is_what_the_network_answers(network):
     with torch.no_grad():
         right = int((fresh(data.normalise(some)).argmax(dim=1) == labels).sum())
     assert found["curve"][-1] == [pytest.approx(10), right]
+
+
+@torch.no_grad()
+def test_what_it_says_in_words_is_what_was_counted(page, address, network, images, element):
+    """The sentence under a *what if*, the titles of the looks, and what the two sliders say."""
+    content = json.loads(
+        re.search(r'<script type="application/json">(.*?)</script>', element.data, re.S)[1]
+    )
+    measured, told = content["measured"], page.locator(".effect")
+    total, first = measured["images"], f"image={name(machine.FIRST)}"
+    said = page.locator(".slider output")
+
+    def share(count):
+        return f"{100 * count / total:.1f} %"
+
+    plain = network(data.normalise(images)).argmax(dim=1)
+    for what in ("average", "shuffle", "reverse", "drop", "swap.2.truck", "swap.3.cat"):
+        kind, *rest = what.split(".")
+        found = measured["swap"][int(rest[0])] if rest else measured[kind]
+        opened(page, address, f"{first}&{LAST}&whatif={what}")
+        assert (
+            f" Of {total} test pictures, {share(found['changed'])} get another answer; "
+            f"{share(found['right'])} are right, not {share(measured['plain'])}."
+        ) in told.inner_text()
+        if not rest:
+            fresh = load_weights(packaged(TABLE_1[2].name))
+            moved = int((changed(fresh, images, kind, 0, 0).argmax(dim=1) != plain).sum())
+            assert f"another answer for {moved} of these ten." in told.inner_text()
+        opened(page, address, f"{first}&{LAST}&whatif={what}&scale=1")
+        assert "get another answer" not in told.inner_text()
+    for scale, right in measured["curve"][::10]:
+        opened(page, address, f"{first}&scale={scale}")
+        assert said.nth(0).inner_text().endswith(f" {share(right)} of {total} right")
+    for run in content["training"]["runs"]:
+        for frame in (run["frames"][1], run["frames"][-1]):
+            opened(page, address, f"{first}&run={run['key']}&epoch={frame['epoch']}")
+            assert told.inner_text() == frame["told"]
+            assert (
+                said.nth(1).inner_text()
+                == f"epoch {frame['epoch']} {frame['accuracy']:.1f} % right"
+            )
+    (note,) = machine.seen(network, images[machine.FIRST : machine.FIRST + 1])
+    for look, size in ((1, 8), (2, 16), (3, 24)):
+        opened(page, address, f"{first}&look={look}")
+        assert page.locator(".caption").inner_text() == (
+            f"Ring of {size}: top square {max(note['looks'][look]) / 100:.0f} %, spread over {note['effective'][look]:.1f}"
+        )
 
 
 def without(runs, taken):
