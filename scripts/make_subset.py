@@ -2,8 +2,7 @@
 row a class.
 
 Writes ``evalib/training/cifar10/train.png`` and ``test.png`` and prints the fingerprint to pin as
-``SUBSET_SHA256``. The decoded arrays are the same at every run; ``pyoxipng``, if it is installed,
-makes the files smaller.
+``SUBSET_SHA256``. The decoded arrays are the same at every run.
 """
 
 from pathlib import Path
@@ -30,15 +29,6 @@ def save(images: np.ndarray, path: Path) -> None:
     """Write ``images`` as a lossless mosaic of 10 rows."""
     mosaic = rearrange(images, "(k n) i j c -> (k i) (n j) c", k=10)
     Image.fromarray(mosaic).save(path, optimize=True)
-    try:
-        import oxipng
-    except ModuleNotFoundError:
-        print(
-            "pyoxipng is not installed: the file is correct, and a little larger than it could be"
-        )
-    else:
-        best = oxipng.Deflaters.zopfli(15)
-        oxipng.optimize(path, level=6, strip=oxipng.StripChunks.all(), deflate=best)
     print(f"{path}: {path.stat().st_size} bytes")
 
 

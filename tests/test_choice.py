@@ -1,5 +1,6 @@
 """The rule of the choice, and the sentences that records write."""
 
+import copy
 import json
 import runpy
 import shutil
@@ -124,7 +125,8 @@ def test_the_rule_reads_full_runs_of_three_seeds_and_the_large_run_of_the_first(
     for seed, (validation, percent) in enumerate([(88.0, 90), (88.1, 80), (88.2, 85), (10.0, 10)]):
         made(tmp_path, SCALED, seed, "paper", 100 * percent, validation=validation)
     for seed, (validation, percent) in enumerate([(89.0, 70), (89.1, 88), (89.3, 60)]):
-        made(tmp_path, NORMED, seed, "paper", 100 * percent, validation=validation)
+        for name in (NORMED, TABLE_1[0].name):
+            made(tmp_path, name, seed, "paper", 100 * percent, validation=validation)
         made(tmp_path, NORMED, seed, "quick", validation=95.0)
     for name in (LARGE, "evanet20-large-scaled"):
         made(tmp_path, name, 1, "quick", validation=50.0)
@@ -207,6 +209,33 @@ def test_an_unfinished_run_is_read_line_by_line(tmp_path):
 def test_the_mechanism_is_that_of_the_letter():
     script = runpy.run_path(str(ROOT / "scripts" / "mechanism.py"))
     assert experiment(script["EXPERIMENT"]).variant == "letter"
+
+
+def test_a_change_of_the_mechanism_is_what_it_says(float32):
+    changes = runpy.run_path(str(ROOT / "scripts" / "mechanism.py"))["CHANGES"]
+    letter, images = build("evanet20-small-letter").eval(), torch.randn(2, 3, 32, 32)
+
+    def changed(name):
+        network, queries = copy.deepcopy(letter), []
+        optimiser = adam(network, 1e-3)
+        changes[name](network, optimiser)
+        network.summary.eva.looks[0].register_forward_pre_hook(
+            lambda _, inputs: queries.append(inputs[0])
+        )
+        return network(images), queries[0], network, optimiser
+
+    scores, q0, _, _ = changed("nothing")
+    torch.testing.assert_close(scores, letter(images))
+    length = changed("queries normed")[1].norm(dim=-1)
+    torch.testing.assert_close(length, torch.full_like(length, 64**0.5))
+    torch.testing.assert_close(changed("logits scaled")[1], q0 / (64 / 4) ** 0.5)
+    assert changed("larger epsilon")[3].param_groups[0]["eps"] == 1e-4
+    *_, network, optimiser = changed("gradient clipped")
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimiser.step()
+    gradients = [parameter.grad for parameter in network.parameters()]
+    assert torch.nn.utils.get_total_norm(gradients).item() == pytest.approx(1, rel=1e-3)
 
 
 def test_the_mechanism_goes_on_from_no_other_checkpoint(tmp_path):

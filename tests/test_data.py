@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import runpy
 import shutil
 import socket
 import tarfile
@@ -263,6 +264,18 @@ def test_the_root_is_the_checkout_or_the_working_directory(tmp_path, monkeypatch
 @pytest.fixture(scope="module")
 def subset():
     return cifar.load_data("subset")
+
+
+def test_the_subset_is_a_mosaic_of_the_first_images_of_each_class(subset, tmp_path):
+    script = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "make_subset.py"))
+    order = torch.randperm(500)
+    images = subset.test_images[order].movedim(1, -1).numpy()
+    labels = subset.test_labels[order].numpy()
+    first = np.stack([images[labels == label][:20] for label in range(10)])
+    script["save"](script["first_of_each_class"](images, labels, 20), tmp_path / "test.png")
+    with Image.open(tmp_path / "test.png") as picture:
+        shown = rearrange(np.array(picture), "(k i) (n j) c -> k n i j c", k=10, n=20)
+    assert (shown == first).all()
 
 
 def test_the_subset_holds_100_and_50_images_of_each_class(subset):

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("float32", "few", "tiny")
 TRAIN = "train --experiment tiny --epochs 2 --device cpu --out"
 
 
-def test_record_tells_everything_and_is_not_overwritten(few, tmp_path):
+def test_record_tells_everything_and_is_not_overwritten(few, tmp_path, monkeypatch):
     plan = settings()
     run = evalib.run(plan, tmp_path, device="cpu")
     path = records.record_path(plan, tmp_path)
@@ -50,6 +50,7 @@ def test_record_tells_everything_and_is_not_overwritten(few, tmp_path):
     for name in ("evaluation.json", "train.ipynb"):
         (path.with_suffix("") / name).touch()
     left = {each.name for each in path.with_suffix("").iterdir()} - {".lock"}
+    monkeypatch.setattr(runs, "datetime", Later)
     evalib.run(settings(epochs=4), tmp_path, device="cpu", overwrite=True)
     assert len(records.read(path)["curve"]) == 4
     (earlier,) = (tmp_path / "superseded" / "smoke").glob("*.json")

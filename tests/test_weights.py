@@ -183,8 +183,9 @@ def test_other_weights_are_refused(out, harm, named):
 
 
 def test_weights_that_are_too_large_are_refused(out, monkeypatch):
-    monkeypatch.setitem(publish.__globals__, "LIMIT", 1_000)
-    with pytest.raises(ValueError, match="bytes, more than 1,000"):
+    size = weights.find_recorded(find_first(out)).stat().st_size
+    monkeypatch.setitem(publish.__globals__, "LIMIT", size - 1)
+    with pytest.raises(ValueError, match=f"has {size:,} bytes, more than {size - 1:,}"):
         put(out)
 
 
