@@ -31,7 +31,7 @@ from evalib.batch import manifest
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.experiments import ADAM, CHOSEN, ROWS, Recipe, experiment
 from evalib.networks import EVASummary, average_pooling, convolution_3x3
-from evalib.training import data, step, train
+from evalib.training import data, train
 from evalib.variants import VARIANTS, LetterAttention, ResidualAttention
 
 PARAMETERS = {
@@ -248,6 +248,12 @@ def test_words_and_names_are_not_in_the_definition_of_a_row():
         row, name="mine", model="Mine", base="resnet20-small", change="none", paper_accuracy=None
     )
     assert renamed.definition() == row.definition() == replace(row, head=EVASummary).definition()
+    options = {"normed": True, "num_heads": 2}
+    heads = (
+        partial(EVASummary, **dict(order)) for order in (options.items(), [*options.items()][::-1])
+    )
+    one, same = (replace(row, head=head).definition() for head in heads)
+    assert one == same
 
 
 @pytest.mark.parametrize(
@@ -259,12 +265,12 @@ def test_words_and_names_are_not_in_the_definition_of_a_row():
     ],
 )
 def test_the_optimiser_of_a_step_is_torchs(name, kind, options):
-    recipe = experiment(f"resnet20-small-ladder-{name}").recipe
+    settings = evalib.Settings(f"resnet20-small-ladder-{name}")
     ours, theirs = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
     theirs.load_state_dict(ours.state_dict())
     pair = (
-        (step.OPTIMISERS[recipe.optimiser](ours, recipe.learning_rate, recipe.weight_decay), ours),
-        (kind(theirs.parameters(), lr=recipe.learning_rate, **options), theirs),
+        (train.begin(settings, torch.device("cpu"), network=ours)[1], ours),
+        (kind(theirs.parameters(), lr=settings.learning_rate, **options), theirs),
     )
     for optimiser, network in pair:
         for number in range(3):
@@ -274,7 +280,15 @@ def test_the_optimiser_of_a_step_is_torchs(name, kind, options):
     torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
 
 
-def test_all_images_train_where_the_recipe_says_so():
+@pytest.mark.parametrize(("all_images", "number"), [(False, 54), (True, 60)])
+def test_all_images_train_where_the_recipe_says_so(few, tiny, monkeypatch, all_images, number):
+    row = replace(tiny, recipe=ADAM._replace(all_images=all_images))
+    monkeypatch.setitem(ROWS, "tiny", row)
+    monkeypatch.setattr(
+        train, "training_step", lambda *given: pytest.fail(f"{len(given[3])} of 60")
+    )
+    with pytest.raises(pytest.fail.Exception, match=f"{number} of 60"):
+        evalib.train(evalib.Settings("tiny"), device="cpu")
     (some, validation), (every, same) = data.split(1000), data.split(1000, True)
     assert torch.equal(validation, same) and torch.equal(every[:900], some)
     assert sorted(every.tolist()) == list(range(1000))

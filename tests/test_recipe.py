@@ -259,8 +259,8 @@ def test_the_newest_checkpoints_are_kept_and_the_newest_is_read(tmp_path):
 def test_a_commit_says_whether_the_package_was_as_committed(tmp_path, monkeypatch, status, mark):
     (tmp_path / ".git").mkdir()
     monkeypatch.setattr(environment, "checkout", lambda: tmp_path)
-    answers = {"rev-parse": "0123456", "status": status}
-    monkeypatch.setattr(environment, "git", lambda directory, command, *rest: answers[command])
+    answers = {"rev-parse HEAD": "0123456", "status --porcelain -- evalib": status}
+    monkeypatch.setattr(environment, "git", lambda directory, *given: answers[" ".join(given)])
     assert environment.commit() == "0123456" + mark
 
 

@@ -134,13 +134,16 @@ def test_each_epoch_takes_its_own_plan_and_its_figures_are_of_what_it_trained_on
         assert (row["train_accuracy"], row["train_loss"]) == (100.0, 3 * epoch + 2)
 
 
-def test_an_epochs_seconds_are_its_own_without_those_of_who_watches(monkeypatch):
+def test_an_epochs_seconds_are_its_own_without_those_of_who_watches(monkeypatch, capsys):
     clock = itertools.count()
     monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
     run = evalib.train(
         settings(), device="cpu", observe=lambda row: [next(clock) for _ in range(100)]
     )
     assert [row["seconds"] for row in run.curve] == [1.0] * 3 and run.seconds == 3.0
+    for row, line in zip(run.curve, capsys.readouterr().out.splitlines(), strict=True):
+        figures = f"loss {row['train_loss']:.3f}, validation {row['validation_accuracy']:.2f}%"
+        assert line == f"tiny seed 0 epoch {row['epoch']}/3: {figures}, images/s 54"
 
 
 class Frozen(nn.Module):
@@ -384,7 +387,7 @@ def test_the_tiers_have_their_epochs_and_their_rate_falls_at_half_and_three_quar
 def test_the_test_images_decide_nothing(few, monkeypatch):
     one = evalib.train(settings(epochs=1), device="cpu")
     changed = few._replace(test_images=255 - few.test_images)
-    monkeypatch.setattr(cifar, "load_data", lambda which: changed)
+    monkeypatch.setattr(cifar, "load_data", {"subset": changed}.get)
     other = evalib.train(settings(epochs=1), device="cpu")
     assert_equal(one, other)
     assert not torch.equal(one.test_scores, other.test_scores)
