@@ -209,7 +209,7 @@ MUTANTS = (
     ),
     Mutant(
         "bias-dropped", "a projection with a bias is taken for its matrix",
-        "tests/test_modules.py::test_a_bias_of_a_projection_counts", "attention.py",
+        "tests/test_modules.py::test_what_changes_a_projection_counts", "attention.py",
         " or projection.bias is not None", "",
     ),
     Mutant(
@@ -250,7 +250,7 @@ MUTANTS = (
     # ── Networks
     Mutant(
         "first-seven", "EVA reads the first 7 rows and columns",
-        NETWORKS + "test_eva_reads_the_last_seven_rows_and_columns",
+        "tests/test_core.py::test_a_summary_reads_the_last_pixels_of_the_extent_of_its_layer",
         "networks.py", "x[:, :, -extent:, -extent:]", "x[:, :, :extent, :extent]",
     ),
     Mutant(

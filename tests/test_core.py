@@ -130,15 +130,16 @@ def test_an_image_is_independent_of_the_others_in_its_batch(build):
         close(layer(x[n : n + 1]), y[n : n + 1])
 
 
-@pytest.mark.parametrize(("extent", "pixels"), [(1, [1]), (5, [1, 8, 16]), (9, [1, 8, 16, 24, 32])])
-def test_another_extent_has_its_own_rings(extent, pixels):
+@pytest.mark.parametrize("extent", [1, 5, 7, 9])
+def test_each_extent_has_its_own_rings(extent):
     eva, x = (
         ExpandingVisualAttention(4, 8, 5, 2, extent=extent),
         torch.randn(2, 4, extent, extent, requires_grad=True),
     )
     y, seen = evalib.trace(eva, x)
     assert y.shape == (2, 5, 1, 1)
-    assert [weights.shape[-1] for weights in seen.look_weights] == pixels
+    pixels = [weights.shape[-1] for weights in seen.look_weights]
+    assert pixels == [1, 8, 16, 24, 32][: extent // 2 + 1]
     y.square().sum().backward()
     assert (x.grad.abs().sum(dim=1) > 0).all()
     with pytest.raises(
@@ -187,7 +188,6 @@ def test_a_map_of_another_size_is_refused_by_an_evanet(size):
 def test_a_map_of_7_by_7_is_read_whole():
     summary, x = EVASummary(8), torch.randn(1, 8, 7, 7)
     assert torch.equal(summary(x), summary.eva(x)[:, :, 0, 0])
-    assert torch.equal(summary(F.pad(x, (1, 0, 1, 0), value=9.0)), summary(x))
 
 
 def test_a_module_without_one_eva_has_no_trace(eva):
@@ -261,7 +261,7 @@ def test_an_optimiser_that_is_none_is_named(rows):
         evalib.train(evalib.Settings("mine"), device="cpu")
 
 
-@pytest.mark.parametrize("extent", [5, 9])
+@pytest.mark.parametrize("extent", [5, 7, 9])
 def test_a_summary_reads_the_last_pixels_of_the_extent_of_its_layer(extent):
     summary, x = EVASummary(8, extent=extent).eval(), torch.randn(2, 8, extent + 1, extent + 1)
     torch.testing.assert_close(summary(x), summary.eva(x[:, :, 1:, 1:])[:, :, 0, 0])

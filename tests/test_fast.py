@@ -80,15 +80,6 @@ def test_each_formulation_at_any_shape(n, h, half, i, j, k, stride, scale):
     compare(n, h, half, i, j, k, stride, scale)
 
 
-@each_formulation
-@pytest.mark.parametrize("stride", [1, 2])
-def test_gradcheck(stride):
-    inputs = leaves(*[(1, 2, 2, 3, 2)] * 3, *[(2, 1, 3)] * 2)
-    assert torch.autograd.gradcheck(
-        lambda *inputs: fast.relative_attention(*inputs, stride=stride), inputs
-    )
-
-
 @pytest.mark.parametrize("scale", [1, 0.5, 3])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("i", "j", "k"), [(3, 3, 7), (8, 8, 3), (9, 6, 3), (1, 7, 5)])

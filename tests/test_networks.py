@@ -5,7 +5,7 @@ import torch
 
 import evalib
 from evalib.experiments import experiment
-from evalib.networks import BasicBlock, EVASummary, convolution_3x3
+from evalib.networks import BasicBlock, convolution_3x3
 
 PARAMETERS = {
     "resnet20-small": 172_506,
@@ -56,13 +56,3 @@ def test_shortcut_halves_the_map_and_pads_channels():
     x = torch.randn(1, 4, 6, 6)
     expected = torch.cat([x[:, :, ::2, ::2], torch.zeros(1, 4, 3, 3)], dim=1).relu()
     assert torch.equal(block(x), expected)
-
-
-def test_eva_reads_the_last_seven_rows_and_columns():
-    summary = EVASummary(8)
-    x = torch.randn(1, 8, 8, 8, requires_grad=True)
-    summary(x).sum().backward()
-    read = x.grad.abs().sum(dim=(0, 1)) > 0
-    assert read[1:, 1:].all()
-    assert not read[0].any()
-    assert not read[:, 0].any()
