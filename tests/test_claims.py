@@ -322,11 +322,11 @@ def test_the_gaps_of_the_paper_and_ours_have_one_ruler(tmp_path):
     theirs = math.hypot(*(math.sqrt(p * (100 - p) / 10_000) for p in (86.95, 87.95)))
     assert (second["seeds"], second["our_error"]) == (2, pytest.approx(theirs))
     lines = tables.gaps_markdown([found, second]).splitlines()
-    signs = {key: words.signed(found[key]) for key in ("ours", "low", "high")}
+    judged = statistics.judge(statistics.PAPER, load_records(tmp_path))[0]
     first, other = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:])
     assert first[1:3] == ["+1.75", f"{1.75 / paper:.1f}"]
-    assert first[3:5] == ["{ours} [{low}, {high}]".format(**signs), f"{3.0 / ours:.1f}"]
-    assert first[5:] == ["3", words.p_value(found["p_holm"]), "supported"]
+    assert first[3:5] == [words.difference(judged.difference), f"{3.0 / ours:.1f}"]
+    assert first[5:] == ["3", words.p_value(judged.p), "supported"]
     assert other[5:] == ["2", "–", "not yet decided"]
 
 

@@ -557,7 +557,7 @@ def test_a_run_is_described_by_what_made_it_and_what_it_gave(tmp_path):
         sittings=sittings, shared=2,
     )  # fmt: skip
     sittings += [sittings[0] | {"after": 1, "device": "a CPU"}]
-    made(tmp_path, seed=1, curve=curve[:2], sittings=sittings)
+    made(tmp_path, seed=1, curve=curve[:2], sittings=sittings, precision="bf16")
     one, other = map(words.describe_run, records.load_records(tmp_path).itertuples())
     assert one == {
         "run": "resnet20-small", "tier": "smoke", "seed": "0", "epochs": "3", "test %": "80.00 ± 1.79",
