@@ -37,7 +37,7 @@ def difference(n, h, c, i, j, k, stride, dtype=torch.float32, how=None, key_how=
     """
     qkv = torch.randn(n, i, j, 3, h, c).to(dtype).permute(0, 3, 4, 5, 1, 2)
     qkv = qkv if random.random() < 0.5 else qkv.contiguous()
-    rows, cols = (torch.randn(h, c // 2, k) for _ in range(2))
+    rows, cols = (torch.randn(h, k, c // 2).mT for _ in range(2))  # as they may lie
     scale = random.choice([1.0, 0.5, -0.7]) * c**-0.5
     inputs = [t.double().requires_grad_() for t in (qkv, rows, cols)]
     literal = equations.relative_attention(*inputs[0].unbind(1), *inputs[1:], scale, stride)

@@ -20,6 +20,7 @@ from torchvision.models import resnet18
 import evalib
 from evalib.training import data
 from evalib.training.cifar import load_data
+from evalib.training.predict import predict_traced
 
 pytestmark = pytest.mark.usefixtures("float32")
 
@@ -171,6 +172,7 @@ floats = torch.rand(2, 3, 24, 40)
             torch.zeros(2, 3, 64, 48, dtype=torch.uint8),
             r"64×48.*trained on 24×40.*ImageOps.fit\(picture, \(40, 24\)\)",
         ),
+        (torch.zeros(2, 3, 24, 48, dtype=torch.uint8), "24×48.*trained on 24×40"),
         (Image.new("RGB", (640, 480)), r"480×640.*ImageOps.fit"),
         (Image.new("RGBA", (32, 32)), r"mode 'RGBA'.*convert\(\"RGB\"\)"),
         (
@@ -341,6 +343,12 @@ def test_predictions_in_threads_are_those_of_one_and_leave_a_network_in_training
         torch.testing.assert_close(scores, evalib.predict(network, part))
     assert all(part.training for part in network.modules())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_traced_prediction_is_that_of_the_network_in_evaluation(images):
+    network = evalib.build("evanet20-small").train()
+    scores, _ = predict_traced(network, images)
+    torch.testing.assert_close(scores, evalib.predict(network, images), rtol=1e-4, atol=1e-4)
 
 
 def test_traces_in_threads_are_each_of_their_own_images_and_leave_nothing_behind():
