@@ -261,7 +261,8 @@ def test_expected_time_is_that_of_this_device_and_tier_where_there_are_such_reco
     for seed, seconds in enumerate((2.0, 4.0, 24.0)):
         made(tmp_path, seed=seed, seconds=2 * seconds, device=here)
     paper, quick = (evalib.Settings("resnet20-small", 5, tier) for tier in ("paper", "quick"))
-    assert manifest.seconds_an_epoch(paper, tmp_path) == (500.0, here)
+    for settings in (paper, quick):
+        assert manifest.seconds_an_epoch(settings, tmp_path) == (500.0, here)
     made(tmp_path, seed=1, tier="quick", seconds=15 * 400.0, device=here)
     assert manifest.seconds_an_epoch(quick, tmp_path) == (400.0, here)
     unknown = manifest.plan([evalib.Settings("sanet20-small", seed) for seed in (0, 1)], tmp_path)

@@ -200,6 +200,7 @@ def test_a_run_is_watched_from_its_first_weights_to_those_that_it_ends_with(few,
     run = WATCH["watch"](evalib.Settings("evanet20-small", 1, epochs=1))
     assert [(each["epoch"], each["pictures"]) for each in run["watched"]] == [*enumerate(shown)]
     assert (run["test_accuracy"], run["precision"], run["seed"]) == (100.0, "bf16", 1)
+    assert run["images"] == len(few.train_labels) * 9 // 10  # a tenth validates
     whole = WATCH["kept"](150)
     assert {0, 150} < whole and len(whole) == WATCH["FRAMES"]
 

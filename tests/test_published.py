@@ -69,8 +69,9 @@ def test_published_eva_is_its_description_in_loops():
             nothing = [[torch.zeros(4)] * len(memory)] * 2
             q = around(seen[-1], around.W_O(attend(W["Q"].weight @ seen[-1], W, memory, nothing)))
     close(layer(x)[0, :, 0, 0], q)
-    with pytest.raises(ValueError, match="widths 4, 8, 8 must be one"):
-        PublishedEVA(4, 8, 8)
+    for widths in ((4, 8, 8), (8, 4, 8), (8, 8, 4)):
+        with pytest.raises(ValueError, match="widths {}, {}, {} must be one".format(*widths)):
+            PublishedEVA(*widths)
     with pytest.raises(ValueError, match="the map is 8×8, EVA reads 7×7"):
         layer(torch.randn(1, 8, 8, 8))
 

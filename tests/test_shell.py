@@ -160,7 +160,9 @@ def test_a_row_of_ones_own_trains_and_stands_in_the_table_and_the_plan(
 
 def test_the_processes_of_a_batch_and_a_notebook_know_the_row(mine, monkeypatch):
     before = dict(experiments.ROWS)
-    experiments.load_rows(mine)
+    monkeypatch.chdir(mine.parent)
+    experiments.load_rows(mine.name)
+    monkeypatch.chdir("/")  # a job begins elsewhere
     for told in ({}, {"module": str(mine)}):  # by the environment, and by a parameter
         monkeypatch.setattr(experiments, "ROWS", before.copy())  # as in another process
         del sys.modules["evalib_rows_my_head"]

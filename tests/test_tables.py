@@ -475,6 +475,13 @@ def test_a_record_of_a_row_that_was_edited_is_named_and_not_shown_as_the_new_one
         assert all(row["accuracy"] is None for row in tables.table(tmp_path))
     with pytest.raises(ValueError, match="its row was edited since that run"):
         evalib.run(settings, tmp_path, device="cpu")
+    file = tmp_path / "rows.py"
+    file.write_text("# edited")
+    monkeypatch.setenv(experiments.MODULE, str(file))
+    now = experiments.experiment("mine").definition()
+    made(tmp_path, "mine", origin={"row": now, "module": "0" * 64})
+    with pytest.warns(UserWarning, match="of another mine: its module was edited"):
+        assert all(row["accuracy"] is None for row in tables.table(tmp_path))
     made(tmp_path, "mine")  # without the field, as all records of before
     assert tables.table(tmp_path)[-1]["accuracy"] == 20.0
 
