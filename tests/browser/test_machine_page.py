@@ -8,11 +8,13 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from einops import rearrange
+from playwright.sync_api import expect
 
 from evalib.experiments import TABLE_1, experiment
 from evalib.pages import machine
+from evalib.results import words
 from evalib.results.records import load_records, results
-from evalib.results.statistics import EXPLAINING, PAPER, judge
+from evalib.results.statistics import EXPLAINING, PAPER, by_seed, judge, noise
 from evalib.results.weights import load_weights, packaged
 from evalib.tracing import trace
 from evalib.training import data
@@ -27,6 +29,18 @@ RECALLED = f"""() => [...{INSIDE}.querySelectorAll('.notebook li i')].map(bar =>
   parseFloat(bar.style.width) / 100)"""
 CANVAS = f"""() => [...{INSIDE}.querySelector('.photo canvas').getContext('2d').getImageData(0, 0, 32, 32).data]"""
 FOUND = f"() => {INSIDE}.querySelector('.real').dataset.found"
+DRAWN = f"""() => {{
+  const real = {INSIDE}.querySelector('.real'), at = (node) => parseFloat(node.style.left)
+  const [, bar, mean] = real.querySelector('.interval').children
+  return {{
+    interval: [at(bar), at(bar) + parseFloat(bar.style.width), at(mean)],
+    ticks: [...real.querySelectorAll('.axis span')].map(each => [parseFloat(each.textContent), at(each)]),
+    rows: [...real.querySelectorAll('.table > li:not([aria-hidden])')].map(row => [
+      [...row.querySelectorAll('.run')].map(dot => [dot.textContent, dot.title.split(': ')[1], at(dot)]),
+      at(row.querySelector('.mean')), row.querySelector('.share').textContent]),
+    said: real.querySelector('.verdicts').textContent,
+  }}
+}}"""
 LAST = "look=3"
 
 
@@ -316,6 +330,35 @@ def test_is_it_real_computes_as_the_report_does(page, address, taken):
             )
 
 
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_is_it_real_is_drawn_to_scale_and_says_what_it_draws(page, address, split):
+    opened(page, address, f"pair=1&split={split}")
+    drawn, runs, column = page.evaluate(DRAWN), load_records(), f"{split}_accuracy"
+    by, (first, *_) = noise(runs, column), judge(PAPER, runs)
+    found = first.difference if split == "test" else first.validation
+    left, right, mean = (share - 50 for share in drawn["interval"])
+    assert (right / mean, left / mean) == pytest.approx(
+        (found.high / found.mean, found.low / found.mean), rel=1e-4
+    )
+    low, high = words.signed(found.low), words.signed(found.high)
+    assert (
+        f"{words.signed(found.mean)} points95 % from {low} to {high}, over 3 seeds" in drawn["said"]
+    )
+    assert f"moves one run by {by.deviation:.2f} points" in drawn["said"]
+    (value, place), *_, (last, end) = drawn["ticks"]
+    shown = ["resnet20-small", "sanet20-small", *dict.fromkeys(sum(EXPLAINING, ()))]
+    for name, (dots, mean, said) in zip(shown, drawn["rows"], strict=True):
+        accuracies = by_seed(runs, column).loc[name].dropna()
+        assert [seed for seed, *_ in dots] == [str(seed) for seed in accuracies.index]
+        assert [each for _, each, _ in dots] == [f"{each:.2f} %" for each in accuracies]
+        assert said == f"{accuracies.mean():.2f} %"
+        for accuracy, at in zip(
+            [*accuracies, accuracies.mean()], [*(dot[2] for dot in dots), mean], strict=True
+        ):
+            expected = place + (end - place) * (accuracy - value) / (last - value)
+            assert at == pytest.approx(expected, abs=1e-3)
+
+
 def test_validation_stands_beside_and_a_dot_is_taken_out_by_a_press(page, address):
     opened(page, address, "image=deer")
     before = json.loads(page.evaluate(FOUND))
@@ -398,6 +441,11 @@ def test_it_plays_by_itself_unless_motion_is_unwelcome(new_page, address):
     calm.wait_for_timeout(1000)  # longer than the 900 ms after which it would play
     assert calm.locator(".dot.done").count() == 4
     assert "#" not in calm.url
+    play, dots = calm.get_by_role("button", name="play", exact=True), calm.locator(".dot.done")
+    play.click()  # to the last step, and from there once more
+    expect(dots).to_have_count(5)
+    play.click()
+    expect(dots).to_have_count(1)
 
 
 @pytest.mark.parametrize("part", [".photo", "input[type=range]", ".answer ol"])
