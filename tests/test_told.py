@@ -64,6 +64,15 @@ def ended_low(run):
     return values[-1] <= max(values) / 2
 
 
+def trains_large(name):
+    """Whether the first large run of a variant ever fell to half of its best until then."""
+    for run in [run for run in RUNS["quick", f"evanet20-large-{name}"] if run["seed"] == 0]:
+        values = [row["validation_accuracy"] for row in run["curve"]]
+        fell = any(value <= max(values[: epoch + 1]) / 2 for epoch, value in enumerate(values))
+        return "no" if fell else "yes"
+    return "not yet known"
+
+
 def log(name):
     """Epoch and validation accuracy of a run that was stopped."""
     text = (RESULTS / "unfinished" / f"{name}-seed0.log").read_text("utf-8")
@@ -269,7 +278,7 @@ def collapse(page):
         trained += [fmean(validations)] if runs and not fell else []
         rows.append(
             f"{name} | {added} | {'; '.join(f'{each:.2f}' for each in validations) or '–'} | {fell} | "
-            f"{'yes' if len(passed[name]) == 4 else 'no'} | not yet known"
+            f"{'yes' if len(passed[name]) == 4 else 'no'} | {trains_large(name)}"
         )
     page.shows(
         "variant | adds | validation after the last epoch, %, each seed | collapsed | the same at all widths | trains large",
