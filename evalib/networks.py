@@ -38,7 +38,12 @@ class PaddedShortcut(nn.Module):
         self.stride, self.extra_channels = stride, out_channels - in_channels
 
     def forward(self, x: Map) -> Out:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra_channels))
+        if self.stride > 1:
+            # as x[:, :, ::2, ::2], whose gradient would not be channels last, and slow from there
+            x = F.avg_pool2d(x, kernel_size=1, stride=self.stride)
+        if self.extra_channels:
+            x = F.pad(x, (0, 0, 0, 0, 0, self.extra_channels))
+        return x
 
 
 class BasicBlock(nn.Module):

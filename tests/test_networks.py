@@ -5,7 +5,7 @@ import torch
 
 import evalib
 from evalib.experiments import experiment
-from evalib.networks import BasicBlock, convolution_3x3
+from evalib.networks import BasicBlock, PaddedShortcut, convolution_3x3
 
 PARAMETERS = {
     "resnet20-small": 172_506,
@@ -56,3 +56,16 @@ def test_shortcut_halves_the_map_and_pads_channels():
     x = torch.randn(1, 4, 6, 6)
     expected = torch.cat([x[:, :, ::2, ::2], torch.zeros(1, 4, 3, 3)], dim=1).relu()
     assert torch.equal(block(x), expected)
+
+
+@pytest.mark.parametrize("stride, out_channels", [(1, 6), (2, 6), (2, 12), (3, 12)])
+def test_shortcut_gives_every_stride_th_pixel_and_zeros_and_keeps_channels_last(
+    stride, out_channels
+):
+    x = torch.randn(2, 6, 9, 8).to(memory_format=torch.channels_last).requires_grad_()
+    y = PaddedShortcut(6, out_channels, stride)(x)
+    assert torch.equal(y[:, :6], x[:, :, ::stride, ::stride])
+    assert not y[:, 6:].any()
+    (gradient,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    assert gradient.sum() == y[:, :6].numel()
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
