@@ -27,7 +27,6 @@ from evalib.ablations.layers import (
     ZeroPaddedAttention,
     projected_shortcut,
 )
-from evalib.batch import manifest
 from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
 from evalib.experiments import ADAM, CHOSEN, ROWS, Recipe, experiment
 from evalib.networks import EVASummary, average_pooling, convolution_3x3
@@ -147,30 +146,6 @@ def test_settings_hold_the_full_name_and_nobody_else_takes_the_short_one():
     assert evalib.Settings("evanet20-small").experiment == f"evanet20-small-{CHOSEN}"
     with pytest.raises(ValueError, match="there is an experiment 'evanet20-large' already"):
         evalib.register(evalib.Experiment("evanet20-large", "Mine"))
-
-
-def test_the_manifests_name_each_row_once_and_table_1_has_three_seeds_where_it_is_small():
-    asked = [
-        manifest.read_manifest(manifest.in_checkout(f"workflow/{name}.csv"))
-        for name in ("manifest", "ablations")
-    ]
-    table, others = asked
-    ladder = manifest.read_manifest(manifest.in_checkout("workflow/ladder.csv"))
-    on_the_letter = {row.name for row in ABLATIONS if row.base == "evanet20-small-letter"}
-    assert {run.experiment for run in table} == {row.name for row in TABLE_1}
-    assert {run.experiment for run in others} == {row.name for row in ABLATIONS} - on_the_letter
-    assert {run.experiment for run in ladder} == {row.name for row in LADDER}
-    judged = {row.name for row in TABLE_1[:3]} | {
-        "evanet20-small-query-alone",
-        "resnet20-small-mlp",
-    }
-    judged |= {
-        f"evanet20-small-{name}" for name in ("scaled", "normed", "standard-normed", "published")
-    }
-    seeds = {
-        name: {run.seed for run in (*table, *others) if run.experiment == name} for name in judged
-    }
-    assert seeds == {name: {0, 1, 2} for name in judged}
 
 
 def test_an_unknown_name_lists_the_table_and_the_ablations():

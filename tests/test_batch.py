@@ -13,6 +13,8 @@ import pytest
 from test_tables import changed, made
 
 import evalib
+from evalib import TABLE_1
+from evalib.ablations import ABLATIONS, LADDER
 from evalib.batch import manifest, notebook
 from evalib.batch import reproduce as reproducing
 from evalib.batch.cli import main
@@ -513,3 +515,27 @@ def test_kill_9_of_a_job_and_of_snakemake_lose_and_double_nothing(tmp_path):
     assert [log.read_text().count("epoch 2/2") for log in logs] == [1, 1]
     assert not [file for file in out.rglob("*.tmp") if ".snakemake" not in file.parts]
     assert [file.name for file in tmp_path.iterdir()] == [AWKWARD]
+
+
+def test_the_manifests_name_each_row_once_and_table_1_has_three_seeds_where_it_is_small():
+    asked = [
+        manifest.read_manifest(manifest.in_checkout(f"workflow/{name}.csv"))
+        for name in ("manifest", "ablations")
+    ]
+    table, others = asked
+    ladder = manifest.read_manifest(manifest.in_checkout("workflow/ladder.csv"))
+    on_the_letter = {row.name for row in ABLATIONS if row.base == "evanet20-small-letter"}
+    assert {run.experiment for run in table} == {row.name for row in TABLE_1}
+    assert {run.experiment for run in others} == {row.name for row in ABLATIONS} - on_the_letter
+    assert {run.experiment for run in ladder} == {row.name for row in LADDER}
+    judged = {row.name for row in TABLE_1[:3]} | {
+        "evanet20-small-query-alone",
+        "resnet20-small-mlp",
+    }
+    judged |= {
+        f"evanet20-small-{name}" for name in ("scaled", "normed", "standard-normed", "published")
+    }
+    seeds = {
+        name: {run.seed for run in (*table, *others) if run.experiment == name} for name in judged
+    }
+    assert seeds == {name: {0, 1, 2} for name in judged}

@@ -1,6 +1,5 @@
-"""Each wrong version of the package is caught by the test it names, and that test passes on the
-package as it is.
-"""
+"""Each wrong version of the package is caught by the tests it names, and they pass on the package
+as it is."""
 
 import multiprocessing
 import os
@@ -61,12 +60,11 @@ def judge(folder, tests):
 
 
 def copy_package(folder, mutant=None):
-    """The package's modules in ``folder``, with the mutant's change."""
-    shutil.copytree(
-        ROOT / "evalib",
-        folder / "evalib",
-        ignore=shutil.ignore_patterns("__pycache__", "cifar10", "pretrained"),
-    )
+    """The package in ``folder``, with the mutant's change; its data are links."""
+    code = shutil.ignore_patterns("__pycache__", "cifar10", "pretrained")
+    shutil.copytree(ROOT / "evalib", folder / "evalib", ignore=code)
+    for part in ("evalib/training/cifar10", "evalib/results/pretrained"):
+        (folder / part).symlink_to(ROOT / part)
     if mutant:
         path = folder / "evalib" / mutant.file
         path.write_text(path.read_text("utf-8").replace(mutant.old, mutant.new), "utf-8")
@@ -89,7 +87,10 @@ def verdicts(pool, tmp_path_factory):
     folders = {
         mutant: copy_package(tmp_path_factory.mktemp(mutant.name), mutant) for mutant in MUTANTS
     }
-    return {m.name: pool.submit(judge, folder, [m.kills]) for m, folder in folders.items()}
+    return {
+        m.name: pool.submit(judge, folder, [f"tests/test_{m.tests}.py"])
+        for m, folder in folders.items()
+    }
 
 
 @each_mutant
@@ -100,10 +101,9 @@ def test_a_mutant_is_the_stated_change_of_text(mutant):
 
 
 @each_mutant
-def test_a_mutant_dies_by_wrong_values_in_the_test_it_names(verdicts, mutant):
+def test_a_mutant_dies_by_wrong_values_in_the_tests_it_names(verdicts, mutant):
     status, raised = verdicts[mutant.name].result()
-    names = [name.partition("[")[0] for name in raised]
-    assert (status, names, [*raised.values()]) == (TESTS_FAILED, [mutant.kills], ["AssertionError"])
+    assert (status, [*raised.values()]) == (TESTS_FAILED, ["AssertionError"])
 
 
 def test_what_killed_a_mutant_passes_on_the_package_as_it_is(pool, verdicts, tmp_path):
