@@ -92,8 +92,8 @@ table(
 # %% [markdown]
 # ## Mistakes that are caught
 #
-# The suite also runs on wrong versions of the package. The test beside each must pass on the
-# package as it is, and must fail on the wrong one because of a wrong value.
+# The suite also runs on wrong versions of the package. The tests beside each must pass on
+# the package as it is, and must fail on the wrong one because of a wrong value.
 
 # %% tags=["hide-input"]
 mutants = environment.root() / "tests" / "mutants.py"
@@ -101,8 +101,8 @@ wrong = runpy.run_path(str(mutants))["MUTANTS"] if mutants.is_file() else ()
 folded(
     f"All {len(wrong)}",
     table(
-        ["File", "What is wrong", "Test that fails"],
-        [[f"`{m.file}`", m.what, sentence(m.kills)] for m in wrong],
+        ["File", "What is wrong", "Tests that notice"],
+        [[f"`{m.file}`", m.what, f"`tests/test_{m.tests}.py`"] for m in wrong],
     ),
 ) if wrong else Markdown("The list is `tests/mutants.py` in the repository, which is not here.")
 
