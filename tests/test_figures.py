@@ -94,6 +94,14 @@ def test_table_1_is_drawn_as_its_rows_say():
     assert "34.3" in words(axis.figure) and "– stopped" in words(axis.figure)
 
 
+def test_a_curve_has_each_epochs_value_over_its_epoch():
+    courses = [("a", [2.0, 1.0, 3.0], "red", "-"), ("b", [5.0], "blue", "--")]
+    axis = figures.by_epoch([*courses, ("a", [4.0, 6.0], "red", "-")], "loss").axes[0]
+    drawn = [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in axis.lines]
+    assert drawn == [([1, 2, 3], [2, 1, 3]), ([1], [5]), ([1, 2], [4, 6])]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["a", "b"]
+
+
 def test_a_picture_takes_the_colour_of_the_page_and_leaves_nothing_behind():
     drawings = [figures.grid("two", [["2"]]), figures.grid("one", [["1"]])]
     text = picture(*drawings, alt='a "quoted" <word>').data

@@ -227,6 +227,13 @@ def test_a_what_if_is_computed_as_pytorch_computes_it(page, address, images, wha
     assert torch.equal(squares(drawn.movedim(2, 0)), expected)
 
 
+def test_no_picture_lends_a_look_to_itself(page, address):
+    opened(page, address, f"image={name(3)}&whatif=swap.1.{name(3)}")
+    expect(page.locator(".effect")).to_contain_text(f"is the {name(4)}'s")
+    page.get_by_label(name(4), exact=True).check(force=True)
+    expect(page.locator(".effect")).to_contain_text(f"is the {name(5)}'s")
+
+
 def test_what_is_said_of_the_test_pictures_is_what_the_network_answers(network):
     """The curve's and the *what if*'s counts, of another computation on the same images."""
     cifar = load_data("subset")

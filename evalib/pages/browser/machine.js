@@ -53,6 +53,8 @@ const machine = (data, floats, host) => {
     return { ...answer, looks: answer.looks.map(mean), recalls: answer.recalls.map(mean), spread, order: state.what === "reverse" ? inwards : stages.map((_, s) => s) };
   };
 
+  const lender = (donor, image) => (donor === image ? (image + 1) % images.length : donor); // always another picture
+
   const set = (change) => { state = { ...state, ...change }; show(); };
   const photo = photograph({ ...data, extent: network.extent, stages });
   const notes = notebook([["q0", "first glance"], ...rings.map((name, s) => [`attn${s}`, name])], width);
@@ -67,15 +69,14 @@ const machine = (data, floats, host) => {
   const what = Object.entries(WHAT_IF).map(([name, [label]]) => {
     const node = press(label, () => {
       if (name !== "swap") return set({ epoch: null, what: state.what === name ? "" : name });
-      let { donor } = state;
-      do donor = (donor + 1) % images.length; while (donor === state.image);
+      const donor = lender((state.donor + 1) % images.length, state.image);
       return set({ epoch: null, what: "swap", donor, stage: state.what === "swap" ? state.stage : Math.max(state.step - 1, 1) });
     });
     return { name, node };
   });
   const thumbs = images.map(({ name, src }, image) => {
     const input = make("input", { type: "radio", name: "picture", "aria-label": name });
-    input.addEventListener("change", () => set({ image, donor: state.donor === image ? (image + 1) % images.length : state.donor }));
+    input.addEventListener("change", () => set({ image, donor: lender(state.donor, image) }));
     return { input, node: make("label", { title: name }, input, make("img", { src, alt: "" })) };
   });
   const [caption, effect, exactly, status] = [make("p", { class: "caption" }), make("p", { class: "effect" }), make("span"), make("p", { role: "status" })];
@@ -196,6 +197,7 @@ const machine = (data, floats, host) => {
       change.real = { split: link.get("split") === "validation" ? "validation" : "test", pair: pair === null ? 0 : Math.round(pair) - 1, out: (link.get("without") ?? "").split(/[+ ]/).filter((run) => real.runs.includes(run)) };
     }
     state = { ...state, ...change };
+    state.donor = lender(state.donor, state.image);
   };
   const given = (hash) => hash.includes("="); // else it names a heading of the page
   const fromAddress = (hash) => {
