@@ -5,6 +5,11 @@ nothing else.
 import torch
 
 
+def close(one, other):
+    """Equal but for the rounding of float64."""
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
 def neighbourhood(i, j, height, width, k):
     """(a, b, row offset, column offset) for each position of N_k(i, j) that lies inside the image,
     row by row.

@@ -5,16 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles import close
 from torch.nn import functional as F
 
 from evalib import RelativeSelfAttention, convolution, local_attention, relative_attention
 
-SHAPES = [
-    (1, 5, 7, 3),
-    (2, 3, 3, 5),
-    (1, 2, 4, 7),
-    (2, 4, 4, 1),
-]  # n, rows, columns, k; the map may be the smaller
+SHAPES = [(1, 5, 7, 3), (2, 3, 3, 5), (1, 2, 4, 7), (2, 4, 4, 1)]
+"""Images, rows, columns, k; the map may be the smaller."""
 
 
 def qkv(n, h, c, i, j, grad=False):
@@ -29,12 +26,7 @@ def tables(h, c, k, grad=False):
 @pytest.mark.parametrize(("n", "i", "j", "k"), SHAPES)
 def test_convolution_is_the_loop(n, i, j, k, stride):
     x, weight = torch.randn(n, 2, i, j), torch.randn(3, 2, k, k)
-    torch.testing.assert_close(
-        convolution(x, weight, stride),
-        oracles.convolution(x, weight, stride),
-        rtol=1e-12,
-        atol=1e-12,
-    )
+    close(convolution(x, weight, stride), oracles.convolution(x, weight, stride))
 
 
 @settings(max_examples=30, deadline=None)
@@ -47,7 +39,7 @@ def test_convolution_is_the_loop(n, i, j, k, stride):
 def test_convolution_is_torch_conv2d(i, j, k, stride):
     x, weight = torch.randn(2, 3, i, j), torch.randn(4, 3, k, k)
     expected = F.conv2d(x, weight, stride=stride, padding=k // 2)
-    torch.testing.assert_close(convolution(x, weight, stride), expected, rtol=1e-12, atol=1e-12)
+    close(convolution(x, weight, stride), expected)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -56,9 +48,7 @@ def test_convolution_is_torch_conv2d(i, j, k, stride):
 def test_local_attention_is_the_loop(n, i, j, k, scale, stride):
     q, key, v = qkv(n, 2, 3, i, j)
     expected = oracles.local_attention(q, key, v, k, scale, stride)
-    torch.testing.assert_close(
-        local_attention(q, key, v, k, scale, stride), expected, rtol=1e-12, atol=1e-12
-    )
+    close(local_attention(q, key, v, k, scale, stride), expected)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -68,16 +58,13 @@ def test_relative_attention_is_the_loop(n, i, j, k, scale, stride):
     q, key, v = qkv(n, 2, 4, i, j)
     rows, cols = tables(2, 4, k)
     expected = oracles.relative_attention(q, key, v, rows, cols, scale, stride)
-    actual = relative_attention(q, key, v, rows, cols, scale, stride)
-    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+    close(relative_attention(q, key, v, rows, cols, scale, stride), expected)
 
 
 def test_relative_attention_without_r_is_local_attention():
     q, k, v = qkv(2, 2, 4, 5, 6)
     zero = torch.zeros(2, 2, 3)
-    torch.testing.assert_close(
-        relative_attention(q, k, v, zero, zero), local_attention(q, k, v, 3), rtol=0, atol=1e-14
-    )
+    close(relative_attention(q, k, v, zero, zero), local_attention(q, k, v, 3))
 
 
 @settings(max_examples=30, deadline=None)
@@ -87,18 +74,14 @@ def test_relative_attention_without_r_is_local_attention():
 def test_weights_are_convex_up_to_the_border(i, j, k, h):
     q, key, _ = qkv(1, h, 4, i, j)
     ones = torch.ones_like(q)
-    torch.testing.assert_close(
-        relative_attention(q, key, ones, *tables(h, 4, k)), ones, rtol=1e-12, atol=0
-    )
+    close(relative_attention(q, key, ones, *tables(h, 4, k)), ones)
 
 
 def test_interior_moves_with_the_image():
     x = torch.randn(1, 3, 9, 9)
     layer = RelativeSelfAttention(3, 8, kernel_size=3, num_heads=2)
     shifted = layer(x.roll((1, 2), dims=(2, 3)))
-    torch.testing.assert_close(
-        shifted[..., 2:-1, 3:-1], layer(x)[..., 1:-2, 1:-3], rtol=1e-12, atol=1e-12
-    )
+    close(shifted[..., 2:-1, 3:-1], layer(x)[..., 1:-2, 1:-3])
 
 
 def test_rows_and_columns_swap_with_the_axes():
@@ -110,20 +93,15 @@ def test_rows_and_columns_swap_with_the_axes():
         return swapped.transpose(-1, -2)
 
     turned = relative_attention(turn(q), turn(k), turn(v), cols, rows)
-    torch.testing.assert_close(
-        turn(turned), relative_attention(q, k, v, rows, cols), rtol=1e-12, atol=1e-12
-    )
+    close(turn(turned), relative_attention(q, k, v, rows, cols))
 
 
 def test_gradients_are_those_of_the_function():
     inputs = (*qkv(1, 2, 2, 3, 4, grad=True), *tables(2, 2, 3, grad=True))
     assert torch.autograd.gradcheck(relative_attention, inputs)
     assert torch.autograd.gradcheck(lambda q, k, v: local_attention(q, k, v, 3), inputs[:3])
-    x, weight = (
-        torch.randn(1, 2, 4, 3, requires_grad=True),
-        torch.randn(2, 2, 3, 3, requires_grad=True),
-    )
-    assert torch.autograd.gradcheck(convolution, (x, weight))
+    pair = [torch.randn(shape, requires_grad=True) for shape in ((1, 2, 4, 3), (2, 2, 3, 3))]
+    assert torch.autograd.gradcheck(convolution, pair)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -136,7 +114,7 @@ def test_module_is_projections_around_the_equation(stride):
 
     q, k, v = (project(W.weight) for W in (layer.W_Q, layer.W_K, layer.W_V))
     expected = oracles.relative_attention(q, k, v, layer.rows, layer.cols, stride=stride)
-    torch.testing.assert_close(layer(x), expected.flatten(1, 2), rtol=1e-12, atol=1e-12)
+    close(layer(x), expected.flatten(1, 2))
 
 
 def test_bad_shapes_are_named():

@@ -3,6 +3,7 @@
 import oracles
 import pytest
 import torch
+from oracles import close
 
 from evalib import ExpandingVisualAttention, trace
 from evalib.equations import ring
@@ -33,15 +34,13 @@ def test_output_and_weights_are_the_loops(module):
     x = torch.randn(2, 3, 7, 7)
     expected, traces = oracles.eva(module, x, HEADS)
     y = module(x)
-    torch.testing.assert_close(y[..., 0, 0], expected, rtol=1e-12, atol=1e-12)
+    close(y[..., 0, 0], expected)
     traced, seen = trace(module, x)
     assert torch.equal(y, traced)
     for n, (looks, recalls) in enumerate(traces):
         for s in range(4):
-            torch.testing.assert_close(seen.look_weights[s][n], looks[s], rtol=1e-12, atol=1e-12)
-            torch.testing.assert_close(
-                seen.recall_weights[s][n], recalls[s], rtol=1e-12, atol=1e-12
-            )
+            close(seen.look_weights[s][n], looks[s])
+            close(seen.recall_weights[s][n], recalls[s])
 
 
 def test_recall_reads_q0_and_every_look_so_far(module):

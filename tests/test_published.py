@@ -7,24 +7,18 @@ import copy
 import oracles
 import pytest
 import torch
+from oracles import close
 
 import evalib
 from evalib.published import DROPOUT, Dropout, PublishedEVA
 
 
-def close(one, other):
-    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
-
-
 @pytest.mark.parametrize("slips", [False, True])
 def test_the_whole_code_is_the_facts_in_loops(slips):
-    layer, x = (
-        PublishedEVA(8, 8, 8, num_heads=2, whole=True, slips=slips).eval(),
-        torch.randn(3, 8, 7, 7),
-    )
-    close(
-        layer(x)[..., 0, 0], torch.stack([oracles.published_eva(layer, each, slips) for each in x])
-    )
+    layer = PublishedEVA(8, 8, 8, num_heads=2, whole=True, slips=slips).eval()
+    x = torch.randn(3, 8, 7, 7)
+    expected = torch.stack([oracles.published_eva(layer, each, slips) for each in x])
+    close(layer(x)[..., 0, 0], expected)
 
 
 def test_with_its_slips_it_cannot_tell_up_from_down():
