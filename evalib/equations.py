@@ -107,13 +107,18 @@ def relative_embedding(rows: Table, cols: Table) -> Float[Tensor, "h c k k"]:
     """``r_{a−i,b−j}``: the row embedding and the column embedding of an offset, concatenated on the
     channels.
     """
-    if rows.shape != cols.shape:
-        given = f"rows {tuple(rows.shape)} and cols {tuple(cols.shape)}"
-        raise ValueError(f"{given} must have one shape, (h, c/2, k)")
+    check_tables(rows, cols)
     k = rows.shape[-1]
     return torch.cat(
         [repeat(rows, "h c a -> h c a b", b=k), repeat(cols, "h c b -> h c a b", a=k)], dim=1
     )
+
+
+def check_tables(rows: Tensor, cols: Tensor) -> None:
+    """``ValueError`` unless the tables of row and column embeddings have one shape."""
+    if rows.shape != cols.shape:
+        given = f"rows {tuple(rows.shape)} and cols {tuple(cols.shape)}"
+        raise ValueError(f"{given} must have one shape, (h, c/2, k)")
 
 
 def softmax_ab(

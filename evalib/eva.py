@@ -1,5 +1,5 @@
 """Expanding Visual Attention (§3.1): one query, a ring of pixels at a time, a memory of what it
-saw.
+saw; and the width rule by which its matrices learn (departure D15).
 """
 
 import torch

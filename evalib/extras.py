@@ -1,4 +1,4 @@
-"""What ``pip install evalib`` alone does not bring, said where it is needed."""
+"""A check that an extra is installed, which names it where it is not."""
 
 import importlib.util
 

@@ -1,4 +1,5 @@
-"""What an attention computed on its way in one forward pass."""
+"""What an attention computed on its way in one forward pass: its trace and its health. And networks
+of the same tensors: a twin, the equations as they are written."""
 
 import copy
 from typing import NamedTuple

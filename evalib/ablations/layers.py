@@ -1,4 +1,5 @@
-"""Layers and blocks that no network of Table 1 has: what the ablations put in their place."""
+"""Layers and blocks that no network of Table 1 has: what the ablations put in their place;
+and the bottleneck of Figure 5."""
 
 import torch
 from jaxtyping import Float, Int

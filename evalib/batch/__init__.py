@@ -1,1 +1,1 @@
-"""Many runs: which are to do, on which GPUs, and the notebook that makes each."""
+"""The command line; and many runs: which are to do, on which GPUs, the notebook that makes each."""

@@ -1,4 +1,5 @@
-"""A run, or the seeds of a row, as a notebook: papermill on the template, its parameters strict."""
+"""A run, or the seeds of a row, as a notebook: papermill on the template, its parameters strict;
+and one GPU a job."""
 
 import getpass
 import json

@@ -17,7 +17,17 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from evalib import equations
-from evalib.equations import Heads, HeadsOut, Map, Memory, Out, Vector, Weights, check_odd
+from evalib.equations import (
+    Heads,
+    HeadsOut,
+    Map,
+    Memory,
+    Out,
+    Vector,
+    Weights,
+    check_odd,
+    check_tables,
+)
 from evalib.fast import cpu
 
 REMEDY = "layer.fast = False lets each RelativeSelfAttention attend by Eq. 3, which has it"
@@ -84,9 +94,7 @@ def joint_attention(
     """
     if stride < 1:
         raise ValueError(f"stride={stride} must be 1 or more")
-    if rows.shape != cols.shape:
-        given = f"rows {tuple(rows.shape)} and cols {tuple(cols.shape)}"
-        raise ValueError(f"{given} must have one shape, (h, c/2, k)")
+    check_tables(rows, cols)
     if isinstance(scale, Tensor):  # learned: its gradient is here, the operator takes a number
         qkv, scale = torch.cat([scale * qkv[:, :1], qkv[:, 1:]], dim=1), 1.0
     if on_a_cpu(qkv) and attends_over_the_map(qkv, rows.shape[-1]):

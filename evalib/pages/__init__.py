@@ -1,4 +1,5 @@
-"""What the pages of the book show: tables, figures, diagrams and the Explorer."""
+"""What the pages of the book show: tables, figures, diagrams, the Explorer, the network
+that computes in a page, the Looking Machine."""
 
 from evalib.extras import need
 

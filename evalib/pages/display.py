@@ -1,4 +1,5 @@
-"""What notebooks show: the package's own source; tables; figures; answers to exercises."""
+"""What notebooks show: the package's own source; tables; figures; answers to exercises. And the
+records that come with the package, laid where a reader has none."""
 
 import hashlib
 import inspect

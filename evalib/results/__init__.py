@@ -2,4 +2,4 @@
 
 from evalib.extras import need
 
-need("train", "filelock", "PIL", "scipy", "tqdm")
+need("train", "filelock", "pandas", "PIL", "pydantic", "scipy", "tabulate", "tqdm")

@@ -141,16 +141,16 @@ def passes_widths(name: str, out: Path | None = None) -> bool | None:
     return find_passing(of_width) == sorted(of_width)
 
 
-def choose(found: list[Candidate], by: Noise | None, stays: str = STAYS) -> str:
+def choose(found: list[Candidate], by: Noise | None) -> str:
     """The highest mean validation accuracy among those that are judged; within one standard error
     ``s / √3``, the one that adds least.
 
-    ``by`` is the deviation of the model over validation accuracies. ``stays`` while fewer than two
-    are judged.
+    ``by`` is the deviation of the model over validation accuracies. :data:`STAYS` while fewer
+    than two are judged.
     """
     judged = [each for each in found if each.is_judged]
     if len(judged) < 2 or by is None:
-        return stays
+        return STAYS
     least = max(each.mean for each in judged) - by.deviation / math.sqrt(len(SEEDS))
     return next(each.name for each in judged if each.mean >= least)
 

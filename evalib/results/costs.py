@@ -1,4 +1,4 @@
-"""FLOPs of the equations as they are written: what is counted and not run."""
+"""FLOPs of a module, its attentions as the equations are written."""
 
 import torch
 from torch import Tensor, nn

@@ -13,28 +13,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from evalib.networks import count_parameters
-from evalib.results.records import (
-    SCHEMA,
-    SUPERSEDED,
-    collapse,
-    read,
-    read_same,
-    record_path,
-    write,
-)
+from evalib.results.records import SCHEMA, SUPERSEDED, collapse, read, read_same, record_path, write
 from evalib.results.weights import find_recorded, load_weights, tell_where
 from evalib.training import checkpoint, cifar
 from evalib.training.environment import choose_device, commit, device_name, lock, versions
 from evalib.training.settings import COMPUTATION, TIERS, Settings
 from evalib.training.step import precision_of
-from evalib.training.train import (
-    Run,
-    accuracy,
-    evaluate,
-    exhaust,
-    origin,
-    steps,
-)
+from evalib.training.train import Run, accuracy, evaluate, exhaust, origin, steps
 
 
 def run(
@@ -70,7 +55,7 @@ def run_steps(
     ``shared`` is how many runs take turns, this one included: the record says so beside its
     seconds.
     """
-    choose_device(device)
+    choose_device(device)  # without it nothing is begun
     folder = RunFolder(settings, out)
     with folder.held():
         if overwrite:
@@ -123,41 +108,6 @@ def run_in_turn(
     return [ends[place] for place in range(len(settings))]
 
 
-def make_record(finished: Run, shared: int = 1) -> dict:
-    """The record of a finished run: everything that made it, everything that it gave."""
-    settings, dataset, made_of = finished.settings, finished.cifar, origin(finished.settings)
-    scores, labels = finished.test_scores, dataset.test_labels
-    warning = collapse(finished.curve)
-    return {
-        "schema": SCHEMA,
-        "experiment": settings.experiment,
-        "tier": settings.tier,
-        "seed": settings.seed,
-        "settings": settings.model_dump(),
-        "origin": {"row": made_of["row"], "module": made_of["module"]},
-        "commit": commit(),
-        "computation": COMPUTATION,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": {"source": dataset.source, "sha256": dataset.fingerprint},
-        "device": device_name(finished.device),
-        "precision": precision_of(settings.precision, finished.device),
-        "versions": versions(),
-        "parameters": count_parameters(finished.network),
-        "curve": finished.curve,
-        "validation_accuracy": finished.curve[-1]["validation_accuracy"],
-        "test": {
-            "accuracy": accuracy(scores, labels),
-            "loss": F.cross_entropy(scores, labels).item(),
-            "correct": (scores.argmax(dim=1) == labels).sum().item(),
-            "images": len(labels),
-        },
-        "seconds": finished.seconds,
-        "sittings": finished.sittings,
-        "shared": shared,
-        **({"warning": warning} if warning else {}),
-    }
-
-
 class RunFolder:
     """A run's place on disk: its record, and beside it a folder with lock, checkpoints, weights and
     executed notebook.
@@ -193,6 +143,29 @@ class RunFolder:
                 " --out"
             ) from None
 
+    def set_aside(self) -> None:
+        """Move the record, and what its run left, into ``superseded/``, under a name with its time
+        and commit. A run that has no record yet moves its checkpoints alone.
+        """
+        kinds = ["weights-*", "train.ipynb", "evaluation.json", "epoch-*"]
+        left = [each for kind in kinds for each in self.directory.glob(kind)]
+        if not self.record.exists() and not left:
+            return
+        when, by = datetime.now(UTC), "unfinished"
+        try:
+            old = read(self.record)
+            when, by = datetime.fromisoformat(old["finished"]), (old["commit"] or "unknown")[:7]
+        except (OSError, ValueError):
+            pass  # there is none, or it is damaged
+        name = f"{self.record.stem}-{when:%Y%m%dT%H%M%S}-{by}.json"
+        target = self.record.parents[1] / SUPERSEDED / self.record.parent.name / name
+        target.with_suffix("").mkdir(parents=True)
+        for each in left:
+            each.rename(target.with_suffix("") / each.name)
+        if self.record.exists():
+            self.record.rename(target)
+        print(f"what was there is kept: {target}", flush=True)
+
     def load_run(self, device: str | None = None) -> Run:
         """The recorded run, its network from the weights beside it; ``FileExistsError`` if they are
         not there.
@@ -222,25 +195,37 @@ class RunFolder:
             if other != weights and checkpoint.read_tensors(other)[1].get("curve") == made["curve"]:
                 other.unlink()
 
-    def set_aside(self) -> None:
-        """Move the record, and what its run left, into ``superseded/``, under a name with its time
-        and commit. A run that has no record yet moves its checkpoints alone.
-        """
-        kinds = ["weights-*", "train.ipynb", "evaluation.json", "epoch-*"]
-        left = [each for kind in kinds for each in self.directory.glob(kind)]
-        if not self.record.exists() and not left:
-            return
-        when, by = datetime.now(UTC), "unfinished"
-        try:
-            old = read(self.record)
-            when, by = datetime.fromisoformat(old["finished"]), (old["commit"] or "unknown")[:7]
-        except (OSError, ValueError):
-            pass  # there is none, or it is damaged
-        name = f"{self.record.stem}-{when:%Y%m%dT%H%M%S}-{by}.json"
-        target = self.record.parents[1] / SUPERSEDED / self.record.parent.name / name
-        target.with_suffix("").mkdir(parents=True)
-        for each in left:
-            each.rename(target.with_suffix("") / each.name)
-        if self.record.exists():
-            self.record.rename(target)
-        print(f"what was there is kept: {target}", flush=True)
+
+def make_record(finished: Run, shared: int = 1) -> dict:
+    """The record of a finished run: everything that made it, everything that it gave."""
+    settings, dataset = finished.settings, finished.cifar
+    scores, labels = finished.test_scores, dataset.test_labels
+    warning = collapse(finished.curve)
+    return {
+        "schema": SCHEMA,
+        "experiment": settings.experiment,
+        "tier": settings.tier,
+        "seed": settings.seed,
+        "settings": settings.model_dump(),
+        "origin": origin(settings),
+        "commit": commit(),
+        "computation": COMPUTATION,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": {"source": dataset.source, "sha256": dataset.fingerprint},
+        "device": device_name(finished.device),
+        "precision": precision_of(settings.precision, finished.device),
+        "versions": versions(),
+        "parameters": count_parameters(finished.network),
+        "curve": finished.curve,
+        "validation_accuracy": finished.curve[-1]["validation_accuracy"],
+        "test": {
+            "accuracy": accuracy(scores, labels),
+            "loss": F.cross_entropy(scores, labels).item(),
+            "correct": (scores.argmax(dim=1) == labels).sum().item(),
+            "images": len(labels),
+        },
+        "seconds": finished.seconds,
+        "sittings": finished.sittings,
+        "shared": shared,
+        **({"warning": warning} if warning else {}),
+    }

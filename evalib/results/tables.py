@@ -1,4 +1,4 @@
-"""Table 1, the ablations and the gaps, made of the records and of nothing else."""
+"""Table 1, the ablations and the gaps, made of the records; parameters are counted."""
 
 import math
 import statistics as plain

@@ -1,5 +1,5 @@
-"""From images to a trained network: data, recipe, steps, loop and checkpoints."""
+"""From images to a trained network: data, steps, loop and checkpoints."""
 
 from evalib.extras import need
 
-need("train", "filelock", "PIL", "pydantic", "scipy", "tqdm")
+need("train", "filelock", "PIL", "pydantic", "scipy", "torchvision", "tqdm")

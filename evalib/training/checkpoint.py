@@ -1,5 +1,5 @@
-"""Weights and runs on disk: safetensors files whose names carry their checksum, written whole or
-not at all."""
+"""Weights and runs on disk: safetensors files whose names carry their checksum, and any file,
+written whole or not at all; a network without what wraps it."""
 
 import hashlib
 import json

@@ -1,5 +1,5 @@
-"""A data set in memory, and what an epoch makes of it: split, plan, augmentation, normalised
-pixels.
+"""A data set in memory, one's own too, and what an epoch makes of it: split, plan, augmentation,
+normalised pixels.
 
 The whole data set is a few tensors, so that a batch is an index and the augmentation runs where the
 tensors are.

@@ -1,5 +1,5 @@
 """One training step, from the uint8 images to the updated weights: run eagerly, or captured as one
-CUDA graph."""
+CUDA graph; the optimisers, and what a device is able to."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,5 +1,5 @@
-"""Training as §4.1 has it: Adam at 0.001, batches of 150, and everything random a function of
-(seed, epoch, step)."""
+"""The training loop, a step a turn, with everything random a function of (seed, epoch, step); and
+what has to be equal for a run to go on from its checkpoint."""
 
 import hashlib
 import math
@@ -170,120 +170,6 @@ def steps(
     return Run(settings, network, curve, dataset, scores, device, seconds, sittings)
 
 
-def epoch_steps(
-    step: Step, network: nn.Module, images: int, settings: Settings, epoch: int
-) -> Generator[None, None, tuple[Tensor, Tensor]]:
-    """One pass over the training images, a step a turn; it ends with the loss of each, and the
-    number of right answers."""
-    training_mode(network)
-    device = next(network.parameters()).device
-    plan = [
-        part.to(device).split(settings.batch_size)
-        for part in data.epoch_plan(images, settings.seed, epoch)
-    ]
-    batches = [data.Plan(*parts) for parts in zip(*plan, strict=True)]
-    losses, correct = torch.empty(len(batches), device=device), torch.zeros((), device=device)
-    name = f"{settings.experiment} seed {settings.seed} epoch {epoch + 1}"
-    for index, batch in enumerate(tqdm(batches, name, leave=False, disable=None)):
-        with drawing(device, settings.seed, epoch, index):
-            loss, right = step(batch)
-        losses[index] = loss
-        correct += right
-        yield
-    return losses, correct
-
-
-@contextmanager
-def drawing(device: torch.device, seed: int, *where: int) -> Iterator[None]:
-    """Inside, torch draws what ``seed``, and in a run also epoch and step, say; outside it draws as
-    if nothing had been."""
-    number = int(data.raw_draws(1, seed, *where)[0] >> 1) if where else seed
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(number)
-        if device.type == "cuda":
-            torch.cuda.default_generators[
-                torch.cuda.current_device() if device.index is None else device.index
-            ].manual_seed(number)
-        yield
-
-
-def begin(
-    settings: Settings, device: torch.device, classes: int = 10, network: nn.Module | None = None
-) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """``network``, or one as the seed draws it, on the CPU's random stream whatever the device, and
-    its optimiser."""
-    recipe = experiment(settings.experiment).recipe
-    if network is None:
-        with drawing(torch.device("cpu"), settings.seed):
-            network = build(settings.experiment, classes)
-    network = network.to(device)
-    optimiser = OPTIMISERS.get(recipe.optimiser)
-    if optimiser is None:
-        known = ", ".join(OPTIMISERS)
-        raise ValueError(f"there is no optimiser {recipe.optimiser!r}: choose one of {known}")
-    return network, optimiser(network, settings.learning_rate, recipe.weight_decay)
-
-
-def remember_size(network: nn.Module, images: Tensor) -> None:
-    """Let a network of ours know the size of its images; others' have the name for something
-    else."""
-    inside = plain(network)
-    if isinstance(getattr(inside, "image_size", None), tuple | None):
-        inside.image_size = tuple(images.shape[2:])
-
-
-def evaluate(network: nn.Module, images: UInt8[Tensor, "n 3 i j"]) -> Float[Tensor, "n classes"]:
-    """The scores for ``images`` where they lie: on a GPU, where a batch takes as long as its
-    launches, in large ones.
-
-    In smaller ones the larger the images are, so that a network which trains on them is evaluated
-    in no more memory.
-    """
-    most, pixels = (2500 if images.is_cuda else 500), images.shape[2] * images.shape[3]
-    return predict(network, images, batch_size=max(1, min(most, most * 32 * 32 // pixels)))
-
-
-def accuracy(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> float:
-    """The percentage of images whose highest score is their label's."""
-    return 100 * (scores.argmax(dim=1) == labels).sum().item() / len(labels)
-
-
-def show(settings: Settings, entry: dict, images: int) -> None:
-    """One line for the epoch just finished, above the bars of others where there are some."""
-    line = (
-        f"{settings.experiment} seed {settings.seed} epoch {entry['epoch']}/{settings.epochs}: "
-        f"loss {entry['train_loss']:.3f}, validation {entry['validation_accuracy']:.2f}%, "
-        f"images/s {images / entry['seconds']:.0f}"
-    )
-    with tqdm.external_write_mode():
-        print(line, flush=True)
-
-
-def check_fits(network: nn.Module, dataset: data.Dataset) -> None:
-    """``ValueError`` unless ``network`` takes the images of ``dataset``, and gives a score for each
-    of its classes."""
-    device = next(network.parameters()).device
-    scores = predict(network, dataset.train_images[:2].to(device))
-    if scores.shape != (2, len(dataset.classes)):
-        raise ValueError(
-            f"the network gives scores of shape {tuple(scores.shape)} for 2 images, the data "
-            f"have {len(dataset.classes)} "
-            f"classes: build it with num_classes={len(dataset.classes)}"
-        )
-
-
-def check_finite(entry: dict) -> None:
-    """Raise ``FloatingPointError`` unless the losses of an epoch are finite."""
-    for which in ("train", "validation"):
-        loss = entry[f"{which}_loss"]
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the {which} loss is {loss} in epoch {entry['epoch']}, learning rate "
-                f"{entry['learning_rate']:g}: the last good checkpoint is kept; try a lower "
-                "learning rate (--learning-rate), in another --out or with --overwrite"
-            )
-
-
 def origin(settings: Settings) -> dict[str, str | None]:
     """What a run is of: the definition of its row, and of a row of your own the SHA-256 of the file
     that registers it."""
@@ -326,6 +212,44 @@ def weights_sha256(network: nn.Module | None) -> str | None:
     return sha.hexdigest()
 
 
+def begin(
+    settings: Settings, device: torch.device, classes: int = 10, network: nn.Module | None = None
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """``network``, or one as the seed draws it, on the CPU's random stream whatever the device, and
+    its optimiser."""
+    recipe = experiment(settings.experiment).recipe
+    if network is None:
+        with drawing(torch.device("cpu"), settings.seed):
+            network = build(settings.experiment, classes)
+    network = network.to(device)
+    optimiser = OPTIMISERS.get(recipe.optimiser)
+    if optimiser is None:
+        known = ", ".join(OPTIMISERS)
+        raise ValueError(f"there is no optimiser {recipe.optimiser!r}: choose one of {known}")
+    return network, optimiser(network, settings.learning_rate, recipe.weight_decay)
+
+
+def remember_size(network: nn.Module, images: Tensor) -> None:
+    """Let a network of ours know the size of its images; others' have the name for something
+    else."""
+    inside = plain(network)
+    if isinstance(getattr(inside, "image_size", None), tuple | None):
+        inside.image_size = tuple(images.shape[2:])
+
+
+def check_fits(network: nn.Module, dataset: data.Dataset) -> None:
+    """``ValueError`` unless ``network`` takes the images of ``dataset``, and gives a score for each
+    of its classes."""
+    device = next(network.parameters()).device
+    scores = predict(network, dataset.train_images[:2].to(device))
+    if scores.shape != (2, len(dataset.classes)):
+        raise ValueError(
+            f"the network gives scores of shape {tuple(scores.shape)} for 2 images, the data "
+            f"have {len(dataset.classes)} "
+            f"classes: build it with num_classes={len(dataset.classes)}"
+        )
+
+
 def resume(
     settings: Settings,
     directory: Path | None,
@@ -362,15 +286,6 @@ def resume(
     return saved["curve"], sittings
 
 
-MADE_OF = {
-    "data": "on other data",
-    "network": "of another network",
-    "row": "of the row as it was defined before",
-    "module": "of the row before the file that registers it changed",
-}
-"""What has to be equal for a run to go on, and how it is called where it is not."""
-
-
 def check_computation(where: Path | None, version: int) -> None:
     """``ValueError`` unless the checkpoints of a run were made by this version of the
     computation."""
@@ -380,3 +295,88 @@ def check_computation(where: Path | None, version: int) -> None:
             f"{COMPUTATION}: finish them with "
             "the evalib that made them, or begin anew with --overwrite, which keeps them"
         )
+
+
+MADE_OF = {
+    "data": "on other data",
+    "network": "of another network",
+    "row": "of the row as it was defined before",
+    "module": "of the row before the file that registers it changed",
+}
+"""What has to be equal for a run to go on, and how it is called where it is not."""
+
+
+@contextmanager
+def drawing(device: torch.device, seed: int, *where: int) -> Iterator[None]:
+    """Inside, torch draws what ``seed``, and in a run also epoch and step, say; outside it draws as
+    if nothing had been."""
+    number = int(data.raw_draws(1, seed, *where)[0] >> 1) if where else seed
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(number)
+        if device.type == "cuda":
+            torch.cuda.default_generators[
+                torch.cuda.current_device() if device.index is None else device.index
+            ].manual_seed(number)
+        yield
+
+
+def epoch_steps(
+    step: Step, network: nn.Module, images: int, settings: Settings, epoch: int
+) -> Generator[None, None, tuple[Tensor, Tensor]]:
+    """One pass over the training images, a step a turn; it ends with the loss of each, and the
+    number of right answers."""
+    training_mode(network)
+    device = next(network.parameters()).device
+    plan = [
+        part.to(device).split(settings.batch_size)
+        for part in data.epoch_plan(images, settings.seed, epoch)
+    ]
+    batches = [data.Plan(*parts) for parts in zip(*plan, strict=True)]
+    losses, correct = torch.empty(len(batches), device=device), torch.zeros((), device=device)
+    name = f"{settings.experiment} seed {settings.seed} epoch {epoch + 1}"
+    for index, batch in enumerate(tqdm(batches, name, leave=False, disable=None)):
+        with drawing(device, settings.seed, epoch, index):
+            loss, right = step(batch)
+        losses[index] = loss
+        correct += right
+        yield
+    return losses, correct
+
+
+def evaluate(network: nn.Module, images: UInt8[Tensor, "n 3 i j"]) -> Float[Tensor, "n classes"]:
+    """The scores for ``images`` where they lie: on a GPU, where a batch takes as long as its
+    launches, in large ones.
+
+    In smaller ones the larger the images are, so that a network which trains on them is evaluated
+    in no more memory.
+    """
+    most, pixels = (2500 if images.is_cuda else 500), images.shape[2] * images.shape[3]
+    return predict(network, images, batch_size=max(1, min(most, most * 32 * 32 // pixels)))
+
+
+def accuracy(scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> float:
+    """The percentage of images whose highest score is their label's."""
+    return 100 * (scores.argmax(dim=1) == labels).sum().item() / len(labels)
+
+
+def check_finite(entry: dict) -> None:
+    """Raise ``FloatingPointError`` unless the losses of an epoch are finite."""
+    for which in ("train", "validation"):
+        loss = entry[f"{which}_loss"]
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the {which} loss is {loss} in epoch {entry['epoch']}, learning rate "
+                f"{entry['learning_rate']:g}: the last good checkpoint is kept; try a lower "
+                "learning rate (--learning-rate), in another --out or with --overwrite"
+            )
+
+
+def show(settings: Settings, entry: dict, images: int) -> None:
+    """One line for the epoch just finished, above the bars of others where there are some."""
+    line = (
+        f"{settings.experiment} seed {settings.seed} epoch {entry['epoch']}/{settings.epochs}: "
+        f"loss {entry['train_loss']:.3f}, validation {entry['validation_accuracy']:.2f}%, "
+        f"images/s {images / entry['seconds']:.0f}"
+    )
+    with tqdm.external_write_mode():
+        print(line, flush=True)
