@@ -193,6 +193,9 @@ def test_what_was_stopped_is_told_below_the_table(tmp_path):
         "stopped after epoch 2, at a validation accuracy of 50.8 % and a training loss of 1.41 (best validation 53.9 %)"
         in told
     )
+    (folder / "evanet20-large-residual-seed0.log").write_text(line.format(1, 1.818, 42.94), "utf-8")
+    told = tables.ablations_markdown(tables.ablations(tmp_path))
+    assert told.count("| stopped ") == 1 and "seed 0 was stopped after epoch 1, at a" in told
     made(tmp_path, "evanet20-large-scaled", 0, "paper", 9000)
     assert "did not train" not in tables.markdown(tables.table(tmp_path))
 

@@ -281,20 +281,6 @@ def test_the_worth_of_choosing_by_the_test_set_is_best_minus_last(tmp_path):
     assert (tier, found.n, found.mean) == ("smoke", 4, pytest.approx(2.0))
 
 
-def test_an_ablation_that_was_stopped_is_not_called_not_run(tmp_path):
-    log = tmp_path / "unfinished" / "evanet20-large-residual-seed0.log"
-    log.parent.mkdir()
-    log.write_text(
-        "evanet20-large-residual seed 0 epoch 1/150: loss 1.818, validation 42.94%, images/s 10747\n"
-    )
-    shown = tables.ablations_markdown(tables.ablations(tmp_path))
-    assert shown.count("stopped ") >= 1
-    assert (
-        "`evanet20-large-residual`, seed 0 was stopped after epoch 1, at a validation accuracy of 42.9 %"
-        in shown
-    )
-
-
 def test_page_one_compares_a_control_over_the_seeds_that_both_have_in_full(tmp_path):
     runs(tmp_path, {EVANET: (80.0, 81.0), QUERY: (82.0,)}, "quick")
     made(tmp_path, EVANET, 2, "quick", epochs=20)

@@ -279,36 +279,13 @@ def test_the_subset_is_a_mosaic_of_the_first_images_of_each_class(subset, tmp_pa
 
 
 def test_the_subset_holds_100_and_50_images_of_each_class(subset):
-    assert subset.train_images.shape == (1000, 3, 32, 32) and subset.test_images.shape == (
-        500,
-        3,
-        32,
-        32,
-    )
-    assert subset.train_images.dtype == torch.uint8 and subset.train_labels.dtype == torch.int64
-    assert (
-        subset.train_labels.bincount().tolist()
-        == [100] * 10
-        == [2 * k for k in subset.test_labels.bincount()]
-    )
-    assert len(torch.cat([subset.train_images, subset.test_images]).unique(dim=0)) == 1500
-    assert (
-        f"({len(subset.train_images)} training and {len(subset.test_images)} test images)"
-        in cifar.ANNOUNCEMENT
-    )
-
-
-def test_the_fingerprint_is_over_the_decoded_arrays(subset):
-    images = [
-        rearrange(part, "n c i j -> n i j c").contiguous()
-        for part in (subset.train_images, subset.test_images)
-    ]
-    labels = [part.to(torch.uint8) for part in (subset.train_labels, subset.test_labels)]
-    assert (
-        sha256(images[0], labels[0], images[1], labels[1])
-        == subset.fingerprint
-        == cifar.SUBSET_SHA256
-    )
+    train, test = subset.train_images, subset.test_images
+    assert train.shape == (1000, 3, 32, 32) and test.shape == (500, 3, 32, 32)
+    assert train.dtype == torch.uint8 and subset.train_labels.dtype == torch.int64
+    assert subset.train_labels.bincount().tolist() == [100] * 10
+    assert subset.test_labels.bincount().tolist() == [50] * 10
+    assert len(torch.cat([train, test]).unique(dim=0)) == 1500
+    assert "(1000 training and 500 test images)" in cifar.ANNOUNCEMENT
 
 
 @pytest.fixture(scope="module")
@@ -321,10 +298,8 @@ def full():
 
 
 def test_the_full_set_has_the_official_figures(full):
-    assert (
-        full.train_labels.bincount().tolist() == [5000] * 10
-        and full.test_labels.bincount().tolist() == [1000] * 10
-    )
+    assert full.train_labels.bincount().tolist() == [5000] * 10
+    assert full.test_labels.bincount().tolist() == [1000] * 10
     assert full.train_labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
     assert full.test_labels[:10].tolist() == [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]
     assert full.train_images[0, :, 0, 0].tolist() == [59, 62, 63]
@@ -334,9 +309,8 @@ def test_the_full_set_has_the_official_figures(full):
         level = torch.arange(256, dtype=torch.float64) / 255
         mean = (share * level).sum().item()
         assert mean == pytest.approx(data.MEAN[c], abs=1e-7)
-        assert (share * (level - mean) ** 2).sum().sqrt().item() == pytest.approx(
-            data.STD[c], abs=1e-7
-        )
+        deviation = (share * (level - mean) ** 2).sum().sqrt().item()
+        assert deviation == pytest.approx(data.STD[c], abs=1e-7)
 
 
 def test_the_subset_is_the_first_images_of_each_class(full, subset):
@@ -351,10 +325,6 @@ def test_the_subset_is_the_first_images_of_each_class(full, subset):
 
 def test_normalise_centres_and_scales_each_channel(subset):
     images = data.normalise(subset.train_images)
-    assert images.dtype == torch.float32
-    assert (
-        images.mean((0, 2, 3)).abs().max() < 0.1 and (images.std((0, 2, 3)) - 1).abs().max() < 0.1
-    )
     expected = TF.normalize(subset.train_images.float() / 255, data.MEAN, data.STD)
     torch.testing.assert_close(images, expected, rtol=0, atol=1e-6)
 
@@ -376,11 +346,6 @@ def test_the_split_is_fixed_on_every_machine(n, pinned):
     assert sha256(train.numpy().astype("<i8"), validation.numpy().astype("<i8")) == pinned
 
 
-def test_too_few_images_to_split_are_refused():
-    with pytest.raises(ValueError, match="n=9"):
-        data.split(9)
-
-
 # Augmentation
 
 
@@ -398,9 +363,8 @@ def test_crop_and_flip_is_torchvision_image_by_image(subset):
 
 def test_a_plan_visits_every_image_once_and_draws_evenly():
     plan = data.epoch_plan(50000, seed=0, epoch=0)
-    assert plan.order.sort().values.equal(torch.arange(50000)) and not plan.order.equal(
-        torch.arange(50000)
-    )
+    each = torch.arange(50000)
+    assert plan.order.sort().values.equal(each) and not plan.order.equal(each)
     corners = (9 * plan.rows + plan.cols).bincount()
     assert len(corners) == 81 and corners.min() > 500 and corners.max() < 740
     assert abs(plan.flips.double().mean() - 0.5) < 0.01
@@ -420,10 +384,8 @@ def test_a_plan_is_a_pure_function_of_seed_and_epoch(seed, epoch, other):
         assert not torch.equal(plan.order, data.epoch_plan(64, other, epoch).order)
     if other != epoch:
         assert not torch.equal(plan.order, data.epoch_plan(64, seed, other).order)
-    assert (
-        torch.equal(state[0], torch.get_rng_state())
-        and state[1] == np.random.get_state()[1].tolist()
-    )
+    assert torch.equal(state[0], torch.get_rng_state())
+    assert state[1] == np.random.get_state()[1].tolist()
 
 
 def test_a_plan_is_the_same_in_every_version():

@@ -88,9 +88,8 @@ def test_numpy_arrays_are_tensors_and_a_tenth_is_put_aside():
     images, labels = shades(50)
     mine = evalib.dataset(images.numpy(), labels.numpy().astype(np.uint8))
     train, test = data.split(50)
-    assert torch.equal(mine.train_images, images[train]) and torch.equal(
-        mine.test_images, images[test]
-    )
+    assert torch.equal(mine.train_images, images[train])
+    assert torch.equal(mine.test_images, images[test])
     assert torch.equal(mine.train_labels, labels[train]) and mine.train_labels.dtype == torch.int64
     assert mine.classes == ("0", "1", "2")
     assert data.describe(mine).startswith(
@@ -126,17 +125,10 @@ rare = labels.index_fill(0, data.split(50)[1][:1], 3)
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        (
-            (images.float() / 255, labels),
-            r"images are torch.float32: give uint8.*\(255 \* images\)",
-        ),
-        ((images.movedim(1, 3), labels), r'channels come second, rearrange\(images, "n i j c -> '),
-        ((images[:, :1], labels), r'grey ones as repeat\(images, "n 1 i j -> n 3 i j"'),
         ((images[0], labels), r"for one image give images\[None\]"),
-        ((images, labels.float()), "labels are torch.float32 .*one whole number an image"),
+        ((images, labels.float()), r"labels are torch.float32 .*one whole number an image$"),
         ((images, labels > 1), "labels are torch.bool"),
         ((images, labels[:40]), r"of shape \(40,\) for 50 images"),
-        ((images, torch.eye(3)[labels].long()), r"labels.argmax\(1\)"),
         ((images, labels + 1), "no training image has the label 0: number the labels from 0"),
         ((images, 10**10 * labels), "labels are 0 … 20000000000: number the classes from 0"),
         ((images, labels - 1), "labels are -1 … 1: number"),
@@ -148,7 +140,7 @@ rare = labels.index_fill(0, data.split(50)[1][:1], 3)
         ((images, labels, None, None, ("a", "b")), "labels are 0 … 2: number"),
         ((images, labels, None, None, ("a", "b", "c", "d")), "no training image has the label 3"),
         ((images, rare), "no training image has the label 3.*give images of each"),
-        ((images[:5], labels[:5]), "n=5"),
+        ((images[:9], labels[:9]), "n=9"),
         ((images, np.array(["cat"] * 50)), "can't convert np.ndarray of type numpy.str_"),
         ((images, labels, None, None, {"a", "b", "c"}), "type set: give a list of names in the"),
     ],
@@ -200,8 +192,6 @@ def test_a_remedy_of_labels_can_be_followed_to_the_letter(kind, given, remedy):
         evalib.dataset(images, given)
     taken = evalib.dataset(images, eval(remedy, {"labels": given}))
     assert taken.fingerprint == evalib.dataset(images, labels).fingerprint
-    with pytest.raises(ValueError, match=r"give one whole number an image$"):
-        evalib.dataset(images, labels.float())
 
 
 @pytest.mark.parametrize(("classes", "own"), [(10, True), (3, False)])

@@ -2,7 +2,6 @@
 refused.
 """
 
-import hashlib
 import json
 import runpy
 import shutil
@@ -10,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 from test_tables import made
 from torch import nn
@@ -343,7 +341,7 @@ def test_weights_of_a_row_that_was_edited_are_no_weights_of_the_new_one(tmp_path
         evalib.load_weights(path)
 
 
-def test_a_checkpoint_and_the_file_of_another_program_are_no_weights(tmp_path):
+def test_a_checkpoint_is_no_weights(tmp_path):
     settings = {"settings": {"experiment": ROW.name}, "curve": []}
     path = checkpoint.write_tensors(tmp_path, "epoch-0001", {"network.a": torch.ones(2)}, settings)
     with pytest.raises(
@@ -351,11 +349,6 @@ def test_a_checkpoint_and_the_file_of_another_program_are_no_weights(tmp_path):
         match=r"epoch-0001-\w+.safetensors is a checkpoint.*name the weights-… file beside it",
     ):
         evalib.load_weights(path)
-    content = safetensors.torch.save({"a": torch.ones(2)})
-    other = tmp_path / f"weights-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
-    other.write_bytes(content)
-    with pytest.raises(ValueError, match="was not written by evalib"):
-        evalib.load_weights(other)
 
 
 @pytest.mark.parametrize(
@@ -366,20 +359,24 @@ def test_a_checkpoint_and_the_file_of_another_program_are_no_weights(tmp_path):
         {"experiment": []},
         {"computation": "2"},
         {"computation": 99},
+        {},  # but a tensor more
     ],
     ids=str,
 )
 def test_weights_that_are_not_those_of_their_network_are_named(tmp_path, change):
     torch.set_default_dtype(torch.float32)
     tensors, record = checkpoint.read_tensors(weights.packaged(ROW.name))
-    for other, said in ((tensors, record | change), (tensors | {"more": torch.ones(2)}, record)):
-        path = checkpoint.write_tensors(tmp_path, "weights", other, said)
-        with pytest.raises(ValueError, match=path.name):
-            evalib.load_weights(path)
+    more = {} if change else {"more": torch.ones(2)}
+    path = checkpoint.write_tensors(tmp_path, "weights", tensors | more, record | change)
+    with pytest.raises(ValueError, match=path.name):
+        evalib.load_weights(path)
 
 
-@pytest.mark.parametrize("part", ["seed", "data", "test"])
-@pytest.mark.parametrize("harm", [None, [], {"source": "own"}], ids=str)
+@pytest.mark.parametrize(
+    ("part", "harm"),
+    [("seed", None), ("data", []), ("data", {"source": "own"}), ("test", None)],
+    ids=str,
+)
 def test_weights_that_do_not_say_what_their_test_gave_are_not_tested(tmp_path, capsys, part, harm):
     torch.set_default_dtype(torch.float32)
     tensors, record = checkpoint.read_tensors(weights.packaged(ROW.name))
