@@ -83,18 +83,6 @@ def equalise(layer: EqualisedLinear | WholeMap, channels: int) -> None:
         layer.weight /= layer.gain
 
 
-def without_gain(module: nn.Module) -> nn.Module:
-    """``module``, which computes the same and learns without the width rule from now on: all its
-    gains are 1.
-    """
-    for part in module.modules():
-        if isinstance(part, EqualisedLinear | WholeMap):
-            with torch.no_grad():
-                part.weight *= part.gain
-            part.gain = 1.0
-    return module
-
-
 class SingleQueryAttention(nn.Module):
     """Multi-head attention of one query over m vectors, and its softmax.
 

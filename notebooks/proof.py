@@ -53,8 +53,8 @@ from evalib.equations import inside, windows
 from evalib.eva import EXTENT
 from evalib.networks import NUM_HEADS
 from evalib.pages.display import check, folded, table
+from evalib.pages.ledger import LEDGER
 from evalib.results.costs import flops
-from evalib.results.ledger import LEDGER
 from evalib.training import environment
 
 torch.manual_seed(0)

@@ -2,6 +2,9 @@
 another's making.
 """
 
+import runpy
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -10,13 +13,14 @@ from torchvision.models import resnet18
 
 import evalib
 from evalib.ablations.layers import CentreQuery
-from evalib.eva import EqualisedLinear, WholeMap, without_gain
+from evalib.eva import EqualisedLinear, WholeMap
 from evalib.tracing import LARGE, SAME, AttentionHealth
 from evalib.training import data
 from evalib.training.cifar import load_data
 
 WIDTHS = (16, 64, 256)
-
+SCRIPT = runpy.run_path(str(Path(__file__).resolve().parent.parent / "scripts" / "width.py"))
+without_gain = SCRIPT["without_gain"]
 
 pytestmark = pytest.mark.usefixtures("float32")
 

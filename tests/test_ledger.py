@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evalib.results.ledger import LEDGER
+from evalib.pages.ledger import LEDGER
 
 ROOT = Path(__file__).resolve().parent.parent
 

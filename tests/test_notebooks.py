@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from evalib import TIERS
-from evalib.results.ledger import LEDGER
+from evalib.pages.ledger import LEDGER
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = runpy.run_path(str(ROOT / "scripts" / "set_repository.py"))
