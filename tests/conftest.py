@@ -41,6 +41,34 @@ def float32():
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.fixture(scope="session")
+def subset():
+    from evalib.training.cifar import load_data
+
+    return load_data("subset")
+
+
+@pytest.fixture(scope="session")
+def images(subset):
+    """Twenty test images, two of each class."""
+    return subset.test_images[::25]
+
+
+@pytest.fixture(scope="session")
+def photographs(subset):
+    """Four test images, and their labels."""
+    return subset.test_images[::125], subset.test_labels[::125]
+
+
+@pytest.fixture
+def rows(monkeypatch):
+    """The register, put back after the test."""
+    from evalib import experiments
+
+    monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
+    return experiments.ROWS
+
+
 @cache
 def choose_few():
     """Six training and two test images of each class of the subset."""
@@ -106,6 +134,22 @@ def few_elsewhere(few, tiny, tmp_path_factory, monkeypatch):
     monkeypatch.setenv("EVALIB_MODULE", str(path))
     yield
     sys.modules.pop("evalib_rows_few_elsewhere", None)
+
+
+@pytest.fixture
+def one_line(capsys):
+    """What a command that is refused says: one line, and nothing on stdout."""
+
+    def refused(*arguments):
+        from evalib.batch.cli import main
+
+        assert main([str(argument) for argument in arguments]) == 2
+        shown = capsys.readouterr()
+        assert shown.out == "" and shown.err.count("\n") == 1
+        assert shown.err.startswith("evalib: ")
+        return shown.err
+
+    return refused
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,6 @@ def module():
 
 
 # ── Rows
-# ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 MADE = [row for row in (*ABLATIONS, *LADDER) if not row.name.endswith("as-published")]
 each_made = pytest.mark.parametrize("row", MADE, ids=lambda row: row.name)
@@ -131,7 +130,6 @@ def test_an_unknown_name_lists_the_table_and_the_ablations():
 
 
 # ── How a row is trained
-# ──────────────────────────────────────────────────────────────────────────────────────────
 
 HALVES = (0.5, 0.75)
 RECIPES = {
@@ -266,7 +264,6 @@ def test_only_rows_of_that_question_read_the_test_set_after_each_epoch():
 
 
 # ── What each changes
-# ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_scaled_logits_are_the_equations_with_their_scale_and_the_letter_has_none(module):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_tables import fell, made
+from made import fell, made
 
 from evalib import TABLE_1
 from evalib.experiments import CHOSEN, build, experiment
@@ -20,6 +20,7 @@ from evalib.training.settings import Settings
 from evalib.training.step import adam
 
 ROOT = Path(__file__).resolve().parent.parent
+MECHANISM = runpy.run_path(str(ROOT / "scripts" / "mechanism.py"))
 
 
 def candidate(name, *validations, widths=True, large=True):
@@ -209,19 +210,13 @@ def test_an_unfinished_run_is_read_line_by_line(tmp_path):
     assert records.unfinished_curve("nothing", tmp_path) == []
 
 
-def test_the_mechanism_is_that_of_the_letter():
-    script = runpy.run_path(str(ROOT / "scripts" / "mechanism.py"))
-    assert experiment(script["EXPERIMENT"]).variant == "letter"
-
-
 def test_a_change_of_the_mechanism_is_what_it_says(float32):
-    changes = runpy.run_path(str(ROOT / "scripts" / "mechanism.py"))["CHANGES"]
     letter, images = build("evanet20-small-letter").eval(), torch.randn(2, 3, 32, 32)
 
     def changed(name):
         network, queries = copy.deepcopy(letter), []
         optimiser = adam(network, 1e-3)
-        changes[name](network, optimiser)
+        MECHANISM["CHANGES"][name](network, optimiser)
         network.summary.eva.looks[0].register_forward_pre_hook(
             lambda _, inputs: queries.append(inputs[0])
         )
@@ -242,14 +237,13 @@ def test_a_change_of_the_mechanism_is_what_it_says(float32):
 
 
 def test_the_mechanism_goes_on_from_no_other_checkpoint(tmp_path):
-    begun = runpy.run_path(str(ROOT / "scripts" / "mechanism.py"))["begun"]
     settings = Settings("evanet20-small-letter", tier="paper")
     said = {
         "settings": {"experiment": "evanet20-small-letter", "tier": "paper", "seed": 0},
         "curve": [{}] * 24,
     }
     path = write_tensors(tmp_path, "epoch-0024", {"network.a": torch.ones(1)}, said)
-    assert begun(path, settings, 24)["network.a"] == 1
+    assert MECHANISM["begun"](path, settings, 24)["network.a"] == 1
     for other, start in (
         (settings, 10),
         (settings.model_copy(update={"seed": 1}), 24),
@@ -258,7 +252,7 @@ def test_the_mechanism_goes_on_from_no_other_checkpoint(tmp_path):
         with pytest.raises(
             ValueError, match="is of evanet20-small-letter, paper tier, seed 0, after 24 epochs"
         ):
-            begun(path, other, start)
+            MECHANISM["begun"](path, other, start)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import json
 import math
 
 import pytest
+from made import fell, made
 from scipy import stats
-from test_tables import fell, made
 
 import evalib
 from evalib.__main__ import main

@@ -17,7 +17,6 @@ from evalib import (
     ExpandingVisualAttention,
     Experiment,
     RelativeSelfAttention,
-    experiments,
 )
 from evalib.equations import ring
 from evalib.eva import SingleQueryAttention
@@ -31,13 +30,6 @@ HEADS = 2
 @pytest.fixture
 def eva():
     return ExpandingVisualAttention(3, 8, 5, num_heads=HEADS)
-
-
-@pytest.fixture
-def rows(monkeypatch):
-    """The register, put back after the test."""
-    monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
-    return experiments.ROWS
 
 
 # ── Symmetries ──────────────────────────────────────────────────────────────────────────────────

@@ -261,11 +261,6 @@ def test_the_root_is_the_checkout_or_the_working_directory(tmp_path, monkeypatch
 # The data themselves
 
 
-@pytest.fixture(scope="module")
-def subset():
-    return cifar.load_data("subset")
-
-
 def test_the_subset_is_a_mosaic_of_the_first_images_of_each_class(subset, tmp_path):
     script = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "make_subset.py"))
     order = torch.randperm(500)

@@ -5,7 +5,7 @@ tensors without data.
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -88,16 +88,3 @@ def test_the_equations_stay_on_the_gpu():
         with OnTheDevice():
             relative_attention(q, q, q, r, r)
             local_attention(q, q, q, 3)
-
-
-def test_a_number_read_back_and_a_visit_to_the_cpu_are_seen():
-    def reading(network, *rest):
-        return eager_step(lambda x: network(x) * x.max().item(), *rest)
-
-    def visiting(network, *rest):
-        return eager_step(lambda x: network(x.cpu().cuda()), *rest)
-
-    with pytest.raises(DataDependentOutputException):
-        forward(reading, "resnet20-small")
-    with pytest.raises(AssertionError, match="_to_copy"):
-        forward(visiting, "resnet20-small")

@@ -10,15 +10,8 @@ import torch
 
 import evalib
 from evalib.pages import explorer
-from evalib.training.cifar import load_data
 
 close = torch.testing.assert_close
-
-
-@pytest.fixture(scope="module")
-def photographs():
-    cifar = load_data("subset")
-    return cifar.test_images[::125], cifar.test_labels[::125]
 
 
 def network(name):

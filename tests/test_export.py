@@ -15,14 +15,8 @@ import torch
 import evalib
 from evalib.__main__ import main
 from evalib.results import export
-from evalib.training.cifar import load_data
 
 pytestmark = pytest.mark.usefixtures("float32")
-
-
-@pytest.fixture(scope="module")
-def images():
-    return load_data("subset").test_images[::25]
 
 
 def run_onnx(path):

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import yaml
+from test_notebooks import entries
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,17 +27,9 @@ def checkout(tmp_path):
     return copy
 
 
-def pages(root):
-    toc = yaml.safe_load((root / "_toc.yml").read_text())
-    return [
-        toc["root"],
-        *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"]),
-    ]
-
-
 def hashes(root):
     script = runpy.run_path(str(root / "book" / "finishing.py"))
-    return {page: script["fingerprint"](script["source_of"](page)) for page in pages(root)}
+    return {page: script["fingerprint"](script["source_of"](page)) for page in entries(root)}
 
 
 def changed(root, built):

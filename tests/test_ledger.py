@@ -7,7 +7,7 @@ import pkgutil
 from pathlib import Path
 
 import pytest
-import yaml
+from test_notebooks import entries
 
 from evalib.pages.ledger import LEDGER
 
@@ -18,30 +18,19 @@ each_entry = pytest.mark.parametrize("entry", LEDGER, ids=lambda entry: entry.it
 
 def named_in(path):
     """The node ids of the test functions in a file."""
-    functions = (
-        node
-        for node in ast.parse((ROOT / path).read_text("utf-8")).body
-        if isinstance(node, ast.FunctionDef)
-    )
-    return {
-        f"{path}::{function.name}" for function in functions if function.name.startswith("test_")
-    }
+    nodes = ast.parse((ROOT / path).read_text("utf-8")).body
+    names = (node.name for node in nodes if isinstance(node, ast.FunctionDef))
+    return {f"{path}::{name}" for name in names if name.startswith("test_")}
 
 
 def test_every_equation_and_every_stage_is_listed_once():
     items = [entry.item for entry in LEDGER]
     assert len(set(items)) == len(items)
     assert [item for item in items if item.startswith("Eq.")] == ["Eq. 1", "Eq. 2", "Eq. 3"]
-    assert [item for item in items if "stage" in item] == [
-        f"§3.1 stage {stage}" for stage in range(1, 5)
-    ]
-    assert {
-        "§3.1 first query",
-        "§3.1 memory blocks",
-        "§3.1 output",
-        "§3.3 backbone",
-        "§4.1 training",
-    } <= set(items)
+    stages = [f"§3.1 stage {stage}" for stage in range(1, 5)]
+    assert [item for item in items if "stage" in item] == stages
+    parts = "§3.1 first query", "§3.1 memory blocks", "§3.1 output", "§3.3 backbone"
+    assert {*parts, "§4.1 training"} <= {*items}
 
 
 @each_entry
@@ -51,5 +40,4 @@ def test_an_entry_names_code_a_test_and_a_chapter(entry):
     for test in entry.tests:
         assert test in named_in(test.partition("::")[0])
     assert len(entry.tests) >= (1 if entry.fast is None else 2)
-    parts = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))["parts"]
-    assert entry.chapter in {chapter["file"] for part in parts for chapter in part["chapters"]}
+    assert entry.chapter in entries()

@@ -25,12 +25,6 @@ from evalib.training.train import begin
 close = torch.testing.assert_close
 
 
-@pytest.fixture(scope="module")
-def photographs():
-    cifar = load_data("subset")
-    return cifar.test_images[::125], cifar.test_labels[::125]
-
-
 def network(name):
     """A network in double precision whose batch norms have running values of their own."""
     net = evalib.build(name)

@@ -30,13 +30,11 @@ LOCAL_PATH = re.compile(
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
-def entries():
+def entries(root=ROOT):
     """The files that the table of contents names, without suffix."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    return [
-        toc["root"],
-        *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"]),
-    ]
+    toc = yaml.safe_load((root / "_toc.yml").read_text("utf-8"))
+    chapters = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    return [toc["root"], *chapters]
 
 
 def test_every_notebook_is_one_of_a_pair_and_in_the_book():
@@ -110,13 +108,6 @@ def test_a_notebook_holds_no_path_of_a_machine(page):
         LOCAL_PATH.search(text) for text in texts(json.loads(page.read_text(encoding="utf-8")))
     ]
     assert not [match[0] for match in found if match]
-
-
-@pytest.mark.parametrize(
-    "path", ["/home/me/x", "in '/tmp/ipykernel_1/2.py'", r"C:\Users\me", "D:\\\\data"]
-)
-def test_a_path_of_a_machine_is_seen(path):
-    assert LOCAL_PATH.search(path)
 
 
 @each_page

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_tables import made
+from made import made
 from torch.nn.init import zeros_
 
 import evalib
@@ -22,16 +22,10 @@ from evalib.results.reading import (
     of_another_class,
 )
 from evalib.tracing import count_in_effect
-from evalib.training.cifar import load_data
 from evalib.training.data import normalise
 
 SCRIPT = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "measure_readings.py"))
 measure = SCRIPT["measure"]
-
-
-@pytest.fixture(scope="module")
-def cifar():
-    return load_data("subset")
 
 
 @pytest.fixture
@@ -67,15 +61,15 @@ def test_weights_in_the_order_of_what_hiding_costs_agree_in_full(monkeypatch, si
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (6, 13, 6, 13)
 
 
-def accuracies(network, cifar):
-    right, found = reading.measure(network, cifar.test_images, cifar.test_labels)
+def accuracies(network, subset):
+    right, found = reading.measure(network, subset.test_images, subset.test_labels)
     return right, {each.vector: each.accuracy for each in found}
 
 
-def test_even_weights_have_all_their_pixels_in_effect(network, cifar):
+def test_even_weights_have_all_their_pixels_in_effect(network, subset):
     for look in network.summary.eva.looks:
         zeros_(look.W_Q.weight)
-    _, found = reading.measure(network, cifar.test_images[::10], cifar.test_labels[::10])
+    _, found = reading.measure(network, subset.test_images[::10], subset.test_labels[::10])
     assert [each.pixels for each in found] == [49, 1, 8, 16, 24]
     assert [each.effective for each in found] == [
         None,
@@ -84,23 +78,23 @@ def test_even_weights_have_all_their_pixels_in_effect(network, cifar):
     assert sum(each.weight for each in found) == pytest.approx(1, abs=1e-5)
 
 
-def test_the_vectors_of_other_images_change_what_is_right_and_leave_no_trace(network, cifar):
-    right, found = accuracies(network, cifar)
-    assert right == accuracies(network, cifar)[0]
+def test_the_vectors_of_other_images_change_what_is_right_and_leave_no_trace(network, subset):
+    right, found = accuracies(network, subset)
+    assert right == accuracies(network, subset)[0]
     assert min(found.values()) < right - 20  # ten classes: what counts does not survive
 
 
-def test_a_vector_whose_value_is_never_read_makes_no_difference(network, cifar):
+def test_a_vector_whose_value_is_never_read_makes_no_difference(network, subset):
     eva = network.summary.eva
     zeros_(
         eva.recalls[-1].W_Q.weight
     )  # the last recall weighs its slots evenly, whatever attn3 asks
-    right, found = accuracies(network, cifar)
+    right, found = accuracies(network, subset)
     assert all(value != right for value in found.values())
     zeros_(eva.looks[-1].W_V.weight)  # attn3 is the zero vector for every image
-    right, found = accuracies(network, cifar)
+    right, found = accuracies(network, subset)
     assert found["attn3"] == right and found["q0"] != right
-    _, vectors = reading.measure(network, cifar.test_images, cifar.test_labels)
+    _, vectors = reading.measure(network, subset.test_images, subset.test_labels)
     assert [each.length > 0 for each in vectors] == [True, True, True, True, False]
     assert vectors[-1].changed == 0 and all(each.changed > 0 for each in vectors[:-1])
 
@@ -117,12 +111,12 @@ def test_others_are_of_another_class_each_used_once():
     ("name", "found"),
     [("resnet20-small", "MeanOverPixels"), ("evanet20-small-published", "PublishedEVA")],
 )
-def test_a_network_without_the_papers_eva_is_refused(cifar, name, found):
+def test_a_network_without_the_papers_eva_is_refused(subset, name, found):
     with pytest.raises(ValueError, match=f"no EVA of the paper but {found}: give another EVANet"):
-        reading.measure(evalib.build(name), cifar.test_images, cifar.test_labels)
+        reading.measure(evalib.build(name), subset.test_images, subset.test_labels)
 
 
-def test_readings_are_kept_for_the_weights_of_records_alone(cifar, network, tmp_path):
+def test_readings_are_kept_for_the_weights_of_records_alone(subset, network, tmp_path):
     source = weights.packaged("evanet20-small")
     for seed in (0, 1):
         path = made(
@@ -135,7 +129,7 @@ def test_readings_are_kept_for_the_weights_of_records_alone(cifar, network, tmp_
     )
     absent = measure(tmp_path, ("smoke",))
     assert absent == [str(tmp_path / "smoke" / "evanet20-small-scaled-seed0" / here.name)]
-    right, vectors = reading.measure(network, cifar.test_images, cifar.test_labels)
+    right, vectors = reading.measure(network, subset.test_images, subset.test_labels)
     kept = load_readings(tmp_path)[here.name]
     assert (kept["images"], kept["right"]) == (500, right)
     assert kept["vectors"] == [vector._asdict() for vector in vectors]
@@ -173,13 +167,13 @@ def test_readings_that_were_changed_are_refused(tmp_path, monkeypatch, capsys):
     assert find_readings(tmp_path) == []
 
 
-def test_pixels_in_effect_are_the_mean_of_each_images_own(network, cifar):
+def test_pixels_in_effect_are_the_mean_of_each_images_own(network, subset):
     """Eight equal weights and one alone: 8 and 1 pixels, 4.5 on average; e to the mean entropy
     would be 2.8.
     """
     weights = torch.tensor([[0.125] * 8, [1.0] + [0.0] * 7])
     assert count_in_effect(weights).tolist() == pytest.approx([8, 1])
-    images, labels = cifar.test_images[::25], cifar.test_labels[::25]
+    images, labels = subset.test_images[::25], subset.test_labels[::25]
     _, (_, *looks) = reading.measure(network, images, labels)
     _, seen = evalib.trace(network, normalise(images))
     for look, vector, weights in zip(looks, seen.looks, seen.look_weights, strict=True):

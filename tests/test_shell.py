@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_tables import made
+from made import made
 
 import evalib
 from evalib import experiments
@@ -19,14 +19,6 @@ from evalib.batch.cli import main
 from evalib.results import records
 
 COMMANDS = "train evaluate table claims export data plan reproduce notebook".split()
-
-
-def one_line(capsys, *arguments):
-    """What a command that is refused says: one line, and nothing on stdout."""
-    assert main([str(argument) for argument in arguments]) == 2
-    shown = capsys.readouterr()
-    assert shown.out == "" and shown.err.count("\n") == 1
-    return shown.err
 
 
 def printed(monkeypatch, encoding, *arguments):
@@ -65,13 +57,13 @@ SEEDS = [evalib.Settings(ROW, seed, "quick", 4, 50, 0.01, precision="bf16") for 
         ("data cifar100 --directory .", "training.cifar.load_data", ("cifar100", HERE), {}),
     ],
 )  # fmt: skip
-def test_a_command_hands_on_what_it_is_given(monkeypatch, capsys, command, called, given, named):
+def test_a_command_hands_on_what_it_is_given(monkeypatch, one_line, command, called, given, named):
     def stop(*positional, **by_name):
         assert (positional, by_name) == (given, named)
         raise ValueError("it was called")
 
     monkeypatch.setattr(f"evalib.{called}", stop)
-    assert one_line(capsys, *command.split()) == "evalib: it was called\n"
+    assert one_line(*command.split()) == "evalib: it was called\n"
 
 
 def test_a_reader_that_has_seen_enough_is_no_fault():
@@ -93,12 +85,12 @@ def test_every_help_says_where_data_and_results_lie(capsys, command):
     "command",
     ["table", "claims", "evaluate --weights resnet20-small", "export resnet20-small"],
 )
-def test_a_folder_without_records_of_its_own_is_no_empty_table(tmp_path, capsys, command):
+def test_a_folder_without_records_of_its_own_is_no_empty_table(tmp_path, one_line, command):
     absent = tmp_path / "resluts"
-    said = one_line(capsys, *command.split(), "--out", absent)
+    said = one_line(*command.split(), "--out", absent)
     assert f"there is no folder {absent}" in said
     shutil.copytree(Path(__file__).parent.parent / "results" / "quick", tmp_path / "quick")
-    said = one_line(capsys, *command.split(), "--out", tmp_path / "quick")
+    said = one_line(*command.split(), "--out", tmp_path / "quick")
     assert f"name the one that it lies in, {tmp_path}" in said
 
 
@@ -131,10 +123,9 @@ evalib.register(evalib.Experiment("resnet20-mine", "ResNet-20, mine", head=Maxim
 
 
 @pytest.fixture
-def mine(tmp_path, monkeypatch):
+def mine(tmp_path, monkeypatch, rows):
     """A file that registers a row, and no trace of it after the test."""
     monkeypatch.setenv(experiments.MODULE, "")
-    monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
     path = tmp_path / "my_head.py"
     path.write_text(MINE)
     yield path
@@ -191,11 +182,11 @@ def test_a_file_of_rows_takes_the_name_of_no_module(mine):
     ],
 )
 def test_a_file_of_rows_that_fails_is_one_line_each_time(
-    mine, tmp_path, monkeypatch, capsys, name, text, named
+    mine, tmp_path, monkeypatch, one_line, name, text, named
 ):
     monkeypatch.setenv("HOME", str(tmp_path))
     if name != "absent.py":
         mine.rename(tmp_path / name).write_text(text)
     for _ in range(2):
-        said = one_line(capsys, "table", "--module", f"~/{name}", "--out", tmp_path)
+        said = one_line("table", "--module", f"~/{name}", "--out", tmp_path)
         assert named in said and str(tmp_path / name) in said

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from made import changed, fell, made
 from nbclient import NotebookClient
 
 import evalib
@@ -31,57 +32,6 @@ from evalib.results.words import foreign
 from evalib.training.settings import COMPUTATION
 
 ROOT = Path(__file__).parent.parent
-
-
-def made(
-    out,
-    experiment="resnet20-small",
-    seed=0,
-    tier="smoke",
-    correct=100,
-    device="a machine",
-    epochs=None,
-    validation=10.0,
-    **changes,
-):
-    """Write the record of a run that was not made, and return its path."""
-    settings = evalib.Settings(experiment, seed, tier, epochs)
-    experiment = settings.experiment
-    source = evalib.TIERS[tier].data
-    images = 500 if source == "subset" else 10_000
-    seconds = changes.get("seconds", 60.0)
-    each = seconds / settings.epochs if isinstance(seconds, float) else 1.0
-    flat = {
-        "learning_rate": 0.001,
-        "train_loss": 2.3,
-        "train_accuracy": 10.0,
-        "validation_loss": 2.3,
-        "seconds": each,
-    }
-    if experiments.experiment(experiment).test_each_epoch:
-        flat["test_accuracy"] = 10.0
-    record = {
-        "schema": 3, "experiment": experiment, "tier": tier, "seed": seed, "settings": settings.model_dump(),
-        "commit": None, "computation": COMPUTATION, "finished": "2026-01-01T00:00:00+00:00",
-        "device": device, "versions": {"torch": "2.14.1"},
-        "data": {"source": source, "sha256": records.FINGERPRINTS[source]}, "parameters": 1000,
-        "curve": [{"epoch": epoch + 1, **flat, "validation_accuracy": validation} for epoch in range(settings.epochs)],
-        "validation_accuracy": validation, "seconds": 60.0, "weights": "weights-0.safetensors",
-        "test": {"accuracy": 100 * correct / images, "loss": 2.0, "correct": correct, "images": images},
-    }  # fmt: skip
-    return records.write(record | changes, records.record_path(settings, out))
-
-
-def fell(epochs):
-    """The curve of a run that collapsed after its first epoch."""
-    flat = {"validation_accuracy": 10.0, "seconds": 1.0}
-    first = flat | {"epoch": 1, "validation_accuracy": 80.0}
-    return [first, *(flat | {"epoch": n} for n in range(2, epochs + 1))]
-
-
-def changed(path, **changes):
-    """The record at ``path`` with changes that its checksum does not know of."""
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_a_row_has_mean_validation_seeds_and_interval_in_every_format(tmp_path, capsys):
@@ -124,16 +74,12 @@ def test_short_runs_have_a_mean_and_no_interval(tmp_path):
     assert (row["accuracy"], row["low"], row["deviation"]) == (43.0, None, None)
 
 
-def test_a_further_experiment_is_a_further_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
+def test_a_further_experiment_is_a_further_row(tmp_path, rows):
     register(experiments.Experiment("further", "Further", (1, 1, 1), paper_accuracy=50.0))
     made(tmp_path, "further", 4)
-    rows = tables.table(tmp_path)
-    assert [row["experiment"] for row in rows] == [
-        *(row.name for row in evalib.TABLE_1),
-        "further",
-    ]
-    assert (rows[-1]["paper"], rows[-1]["accuracy"], rows[-1]["seeds"]) == (50.0, 20.0, 1)
+    *six, further = tables.table(tmp_path)
+    assert [row["experiment"] for row in six] == [row.name for row in evalib.TABLE_1]
+    assert (further["paper"], further["accuracy"], further["seeds"]) == (50.0, 20.0, 1)
     assert len(tables.table(tmp_path, ("quick", "paper"))) == 6
 
 
@@ -418,8 +364,7 @@ HOSTILE = [None, True, -1, 1.5, 1e308, 10**400, "x", "", [], {}, [None]]
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
-def test_no_value_in_any_field_of_a_record_stops_the_others(tmp_path, monkeypatch, value):
-    monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
+def test_no_value_in_any_field_of_a_record_stops_the_others(tmp_path, rows, value):
     register(experiments.Experiment("mine", "Mine", (1, 1, 1)))  # whose definition is compared
     path, record, found = every_field(tmp_path, "mine")
     made(tmp_path, seed=1)
@@ -459,9 +404,8 @@ def test_a_log_that_cannot_be_read_is_said_and_stops_no_table(tmp_path, harm):
 
 
 def test_a_record_of_a_row_that_was_edited_is_named_and_not_shown_as_the_new_one(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, rows
 ):
-    monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
     register(experiments.Experiment("mine", "Mine", (1, 1, 1)))
     settings = evalib.Settings("mine")
     path = made(
@@ -470,7 +414,7 @@ def test_a_record_of_a_row_that_was_edited_is_named_and_not_shown_as_the_new_one
         origin={"row": experiments.experiment("mine").definition(), "module": None},
     )
     assert tables.table(tmp_path)[-1]["accuracy"] == 20.0 and records.read_same(path, settings)
-    experiments.ROWS["mine"] = dataclasses.replace(experiments.ROWS["mine"], blocks=(2, 1, 1))
+    rows["mine"] = dataclasses.replace(rows["mine"], blocks=(2, 1, 1))
     with pytest.warns(UserWarning, match="of another mine: its row was edited"):
         assert all(row["accuracy"] is None for row in tables.table(tmp_path))
     with pytest.raises(ValueError, match="its row was edited since that run"):
@@ -486,13 +430,11 @@ def test_a_record_of_a_row_that_was_edited_is_named_and_not_shown_as_the_new_one
     assert tables.table(tmp_path)[-1]["accuracy"] == 20.0
 
 
-RECORDS = sorted((ROOT / "results").glob("**/*-seed*.json"))
-
-
 def test_every_record_of_the_repository_is_sound():
     with warnings.catch_warnings(action="error"):
         runs = evalib.records()
-    assert len(runs) == len(RECORDS) > 40 and runs["standard"].all()
+    files = [*(ROOT / "results").glob("**/*-seed*.json")]
+    assert len(runs) == len(files) > 40 and runs["standard"].all()
 
 
 def test_the_minutes_of_a_run_are_its_median_epoch_times_their_number(tmp_path):

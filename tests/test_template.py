@@ -10,7 +10,7 @@ import nbformat
 import papermill
 import pytest
 import torch
-from test_tables import made
+from made import made
 
 import evalib
 from evalib.__main__ import main

@@ -19,7 +19,6 @@ from torchvision.models import resnet18
 
 import evalib
 from evalib.training import data
-from evalib.training.cifar import load_data
 from evalib.training.predict import predict_traced
 
 pytestmark = pytest.mark.usefixtures("float32")
@@ -29,11 +28,6 @@ pytestmark = pytest.mark.usefixtures("float32")
 def network():
     torch.set_default_dtype(torch.float32)
     return evalib.load_pretrained("resnet20-small")
-
-
-@pytest.fixture(scope="module")
-def images():
-    return load_data("subset").test_images[::25]
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +227,6 @@ def test_imports_figures_and_predictions_change_nothing_outside():
 
 
 # ── Networks of one's own
-# ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", ["resnet20-small", "evanet20-small"])

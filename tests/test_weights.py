@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_tables import made
+from made import made
 from torch import nn
 from torch.nn.utils import parametrizations
 
 import evalib
-from evalib import experiments
 from evalib.__main__ import main
 from evalib.experiments import experiment
 from evalib.results import records, weights
@@ -314,9 +313,8 @@ class Head(nn.Module):
         return self.bounded(self.normed(self.other(self.one(x.mean(dim=(2, 3))))))
 
 
-def test_tied_and_computed_weights_are_written_and_read_back(tmp_path, monkeypatch):
+def test_tied_and_computed_weights_are_written_and_read_back(tmp_path, rows):
     torch.set_default_dtype(torch.float32)
-    monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
     evalib.register(evalib.Experiment("mine", "Mine", head=Head))
     network, x = evalib.build("mine").eval(), torch.randn(2, 3, 32, 32)
     made = {"experiment": "mine", "computation": 2, "settings": {}}
@@ -328,15 +326,14 @@ def largest(channels):
     return nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
 
 
-def test_weights_of_a_row_that_was_edited_are_no_weights_of_the_new_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments, "ROWS", dict(experiments.ROWS))
+def test_weights_of_a_row_that_was_edited_are_no_weights_of_the_new_one(tmp_path, rows):
     evalib.register(evalib.Experiment("mine", "Mine"))
     origin = {"row": experiment("mine").definition(), "module": None}
     said = {"experiment": "mine", "settings": {"experiment": "mine"}, "origin": origin}
     state = evalib.build("mine").state_dict()
     path = checkpoint.write_tensors(tmp_path, "weights", state, said)
     assert evalib.load_weights(path)
-    experiments.ROWS["mine"] = replace(experiments.ROWS["mine"], head=largest)
+    rows["mine"] = replace(rows["mine"], head=largest)
     with pytest.raises(ValueError, match="its row was edited since that run"):
         evalib.load_weights(path)
 

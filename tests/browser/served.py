@@ -1,5 +1,5 @@
 """The built book behind a static server that compresses, as GitHub Pages does: `python
-tests/pages/served.py [port]`.
+tests/browser/served.py [port]`.
 """
 
 import gzip

@@ -11,13 +11,12 @@ import torch
 from conftest import ROOT
 from PIL import Image
 from test_explorer_page import sharp, write
-from visits import violations
+from visits import swipe, violations
 
 import evalib
 from evalib.pages import live
 from evalib.pages.explorer import forward
 from evalib.training import data
-from evalib.training.cifar import load_data
 
 START = "Start the network"
 AWAIT = """() => { window.answered = new Promise((resolve, reject) => {
@@ -38,9 +37,8 @@ PIXELS = """element => {
 
 
 @pytest.fixture(scope="module")
-def photographs():
-    cifar = load_data("subset")
-    return cifar.test_images[::10], cifar.test_labels[::10]
+def photographs(subset):
+    return subset.test_images[::10], subset.test_labels[::10]
 
 
 @pytest.fixture(scope="module")
@@ -265,16 +263,7 @@ def test_on_a_phone_a_swipe_scrolls_and_a_tap_hides_a_part(new_page, shown):
     element, _ = started(page, shown)
     before = pixels(element)
     page.evaluate("scrollTo(0, 0)")
-    box = page.locator("eva-live .area").bounding_box()
-    x, y = box["x"] + 100, box["y"] + 150
-    touch = page.context.new_cdp_session(page)
-    touch.send(
-        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
-    )
-    for step in range(1, 13):
-        point = {"x": x, "y": y - 10 * step}
-        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
-    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    swipe(page, page.locator("eva-live .area"))
     page.wait_for_function("scrollY > 60")
     assert torch.equal(pixels(element), before)
     answered(page, lambda: page.locator("eva-live .area").tap())

@@ -6,9 +6,9 @@ import re
 
 import pytest
 import torch
-from axe_playwright_python.sync_playwright import Axe
 from einops import rearrange
 from playwright.sync_api import expect
+from visits import swipe, violations
 
 from evalib.experiments import TABLE_1, experiment
 from evalib.pages import machine
@@ -70,8 +70,8 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def images():
-    return load_data("subset").test_images[list(machine.PICTURES)]
+def images(subset):
+    return subset.test_images[list(machine.PICTURES)]
 
 
 TURN = """state => new Promise(done => {
@@ -234,10 +234,9 @@ def test_no_picture_lends_a_look_to_itself(page, address):
     expect(page.locator(".effect")).to_contain_text(f"is the {name(5)}'s")
 
 
-def test_what_is_said_of_the_test_pictures_is_what_the_network_answers(network):
+def test_what_is_said_of_the_test_pictures_is_what_the_network_answers(network, subset):
     """The curve's and the *what if*'s counts, of another computation on the same images."""
-    cifar = load_data("subset")
-    some, labels = cifar.test_images[::5], cifar.test_labels[::5]
+    some, labels = subset.test_images[::5], subset.test_labels[::5]
     found = machine.measure(network, some, labels, machine.permutations(network))
     with torch.no_grad():
         plain = network(data.normalise(some)).argmax(dim=1)
@@ -467,19 +466,8 @@ def test_a_swipe_scrolls_and_changes_nothing(new_page, address, part):
     page.locator("looking-machine[data-ready]").wait_for()
     shares = page.evaluate(SHARES)
     page.locator(part).first.scroll_into_view_if_needed()
-    box, top = page.locator(part).first.bounding_box(), page.evaluate("scrollY")
-    session = page.context.new_cdp_session(page)
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    session.send(
-        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
-    )
-    for step in range(1, 16):
-        session.send(
-            "Input.dispatchTouchEvent",
-            {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 10 * step}]},
-        )
-        page.wait_for_timeout(16)
-    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    top = page.evaluate("scrollY")
+    swipe(page, page.locator(part).first)
     page.wait_for_function(f"scrollY > {top + 60}")
     assert page.evaluate(SHARES) == shares
 
@@ -495,12 +483,7 @@ def test_it_is_accessible_and_fits(new_page, address, width, height, scheme):
         "card=7&without=resnet20-small.0",
     ):
         opened(page, address, state)
-        found = Axe().run(page).response["violations"]
-        assert not [
-            (each["id"], each["nodes"][0]["html"][:200])
-            for each in found
-            if each["impact"] in ("serious", "critical")
-        ]
+        assert not violations(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -533,11 +516,3 @@ def test_a_card_asks_lights_up_a_part_and_opens_a_chapter(page, address, element
         page.locator(".options button").nth(card["right"]).click()
         assert page.locator(".told").inner_text().startswith("Yes.")
         assert page.locator(".told a").get_attribute("href") == card["href"]
-
-
-def test_the_chapters_that_the_cards_open_are_there(built, element):
-    for href in re.findall(r'<li>[^<]*<a href="([^"]+)"', element.data):
-        path, _, anchor = href.partition("#")
-        target = (built / "notebooks" / path).resolve()
-        assert target.is_file(), href
-        assert not anchor or f'id="{anchor}"' in target.read_text(encoding="utf-8"), href

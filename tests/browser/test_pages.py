@@ -83,14 +83,6 @@ def test_an_accuracy_of_an_evanet_stands_beside_its_reading(built):
     assert not [row for row in found if not re.search("|".join(choice.ADDED), row)]
 
 
-def test_search_finds_the_rings(browser, address):
-    page = browser.new_context().new_page()
-    page.goto(f"{address}/search.html?q=ring")
-    page.wait_for_selector("#search-results li a")
-    found = page.locator("#search-results li a").all_inner_texts()
-    assert any("Expanding Visual Attention" in title for title in found), found
-
-
 def test_every_link_and_anchor_within_the_book_resolves(built):
     lychee = Path(sys.executable).with_name("lychee")
     command = [

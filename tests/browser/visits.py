@@ -110,3 +110,18 @@ def violations(page, rules: list[str] | None = None) -> list[dict]:
         for each in found
         if each["impact"] in ("serious", "critical")
     ]
+
+
+def swipe(page, part):
+    """A finger from the middle of a part of the page upwards, 150 pixels."""
+    box, session = part.bounding_box(), page.context.new_cdp_session(page)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def touch(kind, *points):
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", {"x": x, "y": y})
+    for step in range(1, 16):
+        touch("touchMove", {"x": x, "y": y - 10 * step})
+        page.wait_for_timeout(16)
+    touch("touchEnd")
