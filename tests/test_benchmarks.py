@@ -90,12 +90,10 @@ def test_of_two_layouts_the_faster_counts_and_one_that_fails_stops_nothing(rows)
 
     x = torch.ones(1, requires_grad=True)
     forms = {"peer NCHW": fails, "peer NHWC": torch.exp, "fast": fails, "literal": torch.exp}
-    measured = attention.measure(
-        {name: attention.Variant(form, x) for name, form in forms.items()}, CPU, 1, 1.0
-    )
-    assert measured.keys() == {"peer", "fast", "literal"} and measured["fast"] == {
-        "failed": "NotImplementedError: "
-    }
+    variants = {name: attention.Variant(form, x) for name, form in forms.items()}
+    measured = attention.measure(variants, CPU, 1, 1.0)
+    assert measured.keys() == {"peer", "fast", "literal"}
+    assert measured["fast"] == {"failed": "NotImplementedError: "}
     assert measured["peer"]["seconds"] > 0
     attention.show("a case", measured)
     (target,) = attention.judge({"a case": measured}, (("a case", "seconds", "literal", 1.0),))
@@ -104,38 +102,19 @@ def test_of_two_layouts_the_faster_counts_and_one_that_fails_stops_nothing(rows)
 
 def test_targets_are_ratios_to_the_resnet_of_their_size_and_seconds(rows):
     steps = dict(zip(NAMES, (1.0, 1.2, 1.4, 2.0, 2.7, 2.5), strict=True))
-    found = {
-        name: {
-            "eager": {"step_seconds": 2.0},
-            "compiled": {
-                "step_seconds": steps[name],
-                "made_seconds": 5.0,
-                "epoch_seconds": 0.4 if name == "sanet20-small" else 0.2,
-            },
-        }
-        for name in NAMES
-    }
-    sanet, evanet, sanet_large, evanet_large, small, large, *side_by_side, whole = rows.judge(found)
-    assert [each["value"] for each in (sanet, evanet, sanet_large, evanet_large)] == [
-        1.2,
-        1.4,
-        1.35,
-        1.25,
-    ]
-    assert [each["met"] for each in (sanet, evanet, sanet_large, evanet_large)] == [
-        True,
-        False,
-        False,
-        True,
-    ]
-    assert (small["value"], small["met"], large["value"], large["met"]) == (0.4, False, 0.2, True)
-    assert [each["value"] for each in side_by_side] == [None, None]
+    epochs = {name: 0.4 if name == "sanet20-small" else 0.2 for name in NAMES}
+    found = {name: {"eager": {"step_seconds": 2.0}} for name in NAMES}
+    for name in NAMES:
+        seconds = {"made_seconds": 5.0, "epoch_seconds": epochs[name]}
+        found[name]["compiled"] = seconds | {"step_seconds": steps[name]}
+    *six, one, other, whole = rows.judge(found)
+    assert [each["value"] for each in six] == [1.2, 1.4, 1.35, 1.25, 0.4, 0.2]
+    assert [each["met"] for each in six] == [True, False, False, True, False, True]
+    assert one["value"] is None and other["value"] is None  # side by side
     assert whole["value"] == pytest.approx(6 * 5 + 150 * (5 * 0.2 + 0.4)) and whole["met"] is True
     del found[NAMES[5]]["compiled"]
-    assert [(each["how"], each["value"]) for each in rows.judge(found)[2:4]] == [
-        ("compiled", 1.35),
-        ("eager", 1.0),
-    ]
+    ratios = [(each["how"], each["value"]) for each in rows.judge(found)[2:4]]
+    assert ratios == [("compiled", 1.35), ("eager", 1.0)]
 
 
 @pytest.mark.parametrize("script", ["training", "attention"])

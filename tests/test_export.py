@@ -85,10 +85,8 @@ def test_a_file_that_is_there_is_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "resnet20-small.onnx").write_text("mine")
     assert main(["export", "resnet20-small"]) == 2
-    assert (
-        "there already" in capsys.readouterr().err
-        and (tmp_path / "resnet20-small.onnx").read_text() == "mine"
-    )
+    assert "there already" in capsys.readouterr().err
+    assert (tmp_path / "resnet20-small.onnx").read_text() == "mine"
 
 
 def test_what_cannot_be_exported_is_named(tmp_path, monkeypatch):
@@ -114,10 +112,8 @@ def test_the_name_of_the_file_says_the_format_and_may_not_say_another(tmp_path, 
     path.write_text("an older one")
     assert main(["export", "resnet20-small", "--to", str(path), "--overwrite"]) == 0
     assert str(path) in capsys.readouterr().out
-    assert torch.export.load(path).module()(torch.zeros(3, 3, 32, 32, dtype=torch.uint8)).shape == (
-        3,
-        10,
-    )
+    program, _ = run_pt2(path)
+    assert program(torch.zeros(3, 3, 32, 32, dtype=torch.uint8)).shape == (3, 10)
 
 
 def test_the_size_is_that_of_the_images_trained_on_and_names_may_be_an_array(tmp_path, monkeypatch):
@@ -134,9 +130,7 @@ def test_the_size_is_that_of_the_images_trained_on_and_names_may_be_an_array(tmp
 def test_another_size_and_number_of_classes(tmp_path):
     network = evalib.build("resnet20-small", num_classes=3)
     path = export.export(network, tmp_path / "mine.onnx", classes=("a", "b", "c"), size=(24, 40))
-    images = torch.from_numpy(
-        np.random.default_rng(0).integers(256, size=(3, 3, 24, 40), dtype=np.uint8)
-    )
+    images = torch.randint(256, (3, 3, 24, 40), dtype=torch.uint8)
     program, classes = run_onnx(path)
     torch.testing.assert_close(program(images), evalib.predict(network, images), rtol=0, atol=1e-4)
     assert json.loads(classes) == ["a", "b", "c"]

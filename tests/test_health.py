@@ -33,11 +33,8 @@ def test_a_layer_as_it_is_drawn_is_healthy():
     found = evalib.check_attention(eva(), torch.randn(16, 64, 7, 7))
     assert found.largest_logit < 20 and found.sizes == (1, 8, 16, 24)
     assert all(effect > 0.9 * size for effect, size in zip(found.pixels, found.sizes, strict=True))
-    assert [line.rpartition(": ")[2] for line in str(found).splitlines()] == [
-        "moderate",
-        "soft",
-        "it tells images apart",
-    ]
+    said = [line.rpartition(": ")[2] for line in str(found).splitlines()]
+    assert said == ["moderate", "soft", "it tells images apart"]
 
 
 def test_what_is_ill_is_said_with_a_remedy():
@@ -59,9 +56,8 @@ def test_the_figures_are_those_of_the_weights_and_logits(kind, factor):
     part.register_forward_hook(lambda _, inputs, outputs: heard.append((*inputs, outputs[1])))
     found, (_, seen) = evalib.check_attention(layer, x), evalib.trace(layer, x)
     for effect, weights in zip(found.pixels, seen.look_weights, strict=True):
-        assert effect == pytest.approx(
-            (weights * -weights.log()).sum(-1).exp().mean().item(), rel=1e-4
-        )
+        expected = (weights * -weights.log()).sum(-1).exp().mean().item()
+        assert effect == pytest.approx(expected, rel=1e-4)
     query, memory, weights = heard[0]
     assert not weights.requires_grad
     keys = part.W_K(memory)  # n m d
@@ -76,9 +72,8 @@ def test_the_figures_are_those_of_the_weights_and_logits(kind, factor):
 def test_what_is_said_turns_at_the_bounds():
     healthy = AttentionHealth(LARGE, (1.0, 2.0, 4.0), (1, 8, 16), SAME)
     ill = AttentionHealth(LARGE + 1, (1.0, 1.9, 4.0), (1, 8, 16), SAME + 0.001)
-    assert [("lower" in line) for line in f"{healthy}\n{ill}".splitlines()] == [False] * 3 + [
-        True
-    ] * 3
+    ills = ["lower" in line for line in f"{healthy}\n{ill}".splitlines()]
+    assert ills == [False] * 3 + [True] * 3
 
 
 def test_the_network_is_left_as_it_was_and_one_image_is_refused():
@@ -128,23 +123,15 @@ def test_a_step_of_adam_moves_every_matrix_as_far_as_with_64_channels(width):
                 assert moved.abs().max().item() == pytest.approx(1e-3 * gain, rel=0.01), name
                 matrices += 1
         assert matrices == 1 + 4 + 7 * 3 + 1  # without W_Q and W_K of the look at one pixel
-        assert (module.looks[3].rows - before["looks.3.rows"]).abs().max().item() == pytest.approx(
-            1e-3, rel=0.01
-        )
+        moved = module.looks[3].rows - before["looks.3.rows"]
+        assert moved.abs().max().item() == pytest.approx(1e-3, rel=0.01)
 
 
 def test_the_rule_counts_what_a_sum_runs_over():
     layer = evalib.ExpandingVisualAttention(32, 128, 16)
     look, recall = layer.looks[1], layer.recalls[1]
-    gains = (
-        layer.convolution.gain,
-        look.W_Q.gain,
-        look.W_K.gain,
-        look.W_V.gain,
-        recall.W_K.gain,
-        layer.output[2].gain,
-    )
-    assert gains == (2, 0.5, 2, 2, 0.5, 0.5)
+    parts = layer.convolution, look.W_Q, look.W_K, look.W_V, recall.W_K, layer.output[2]
+    assert [part.gain for part in parts] == [2, 0.5, 2, 2, 0.5, 0.5]
 
 
 def test_without_the_rule_a_layer_computes_what_it_did():

@@ -31,15 +31,7 @@ def frame(accuracies, tier="paper", collapsed=(), validations=None):
         for seed, value in dict(seeds).items():
             beside = (validations or accuracies)[name][seed]
             lines.append((name, tier, seed, True, value, beside, (name, seed) in collapsed))
-    columns = [
-        "experiment",
-        "tier",
-        "seed",
-        "counts",
-        "test_accuracy",
-        "validation_accuracy",
-        "collapsed",
-    ]
+    columns = "experiment tier seed counts test_accuracy validation_accuracy collapsed".split()
     return pd.DataFrame(lines, columns=columns)
 
 
@@ -113,13 +105,9 @@ def test_a_shift_of_a_network_or_of_a_seed_is_no_noise():
 
 
 def test_collapsed_networks_rows_that_read_the_test_set_other_tiers_and_further_seeds_make_no_noise():
-    other = {
-        EVANET + "-test-curve": seeds(1.0, 50.0, 90.0),
-        SANET + "-scaled": seeds(30.0, 90.0, 88.0),
-    }
-    runs = frame(
-        SOME | other | {RESNET: SOME[RESNET] | {3: 10.0}}, collapsed={(SANET + "-scaled", 0)}
-    )
+    curve, scaled = EVANET + "-test-curve", SANET + "-scaled"
+    other = {curve: seeds(1.0, 50.0, 90.0), scaled: seeds(30.0, 90.0, 88.0)}
+    runs = frame(SOME | other | {RESNET: SOME[RESNET] | {3: 10.0}}, collapsed={(scaled, 0)})
     fell = {(RESNET, 0)}  # in these, and in none that counts
     quick = frame({RESNET: seeds(1.0, 2.0, 9.0)}, tier="quick", collapsed=fell)
     rerun = frame({RESNET: seeds(1.0)}, collapsed=fell).assign(counts=False)
@@ -133,10 +121,7 @@ def test_there_is_no_noise_without_runs_enough():
     assert noise(frame(SOME, tier="quick")) is None
 
 
-@pytest.mark.parametrize(
-    ("degrees", "quantile"),
-    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (9, 2.2622), (30, 2.0423), (120, 1.9799)],
-)
+@pytest.mark.parametrize(("degrees", "quantile"), [(1, 12.7062), (9, 2.2622)])
 def test_the_interval_has_the_quantile_of_the_tables(degrees, quantile):
     one = statistics.Noise(1.0, degrees)
     assert one.of_mean(1) == pytest.approx(quantile, abs=5e-5)
@@ -148,10 +133,8 @@ def test_with_two_networks_alone_the_test_is_the_paired_one_of_scipy():
     """There the model has nothing else to pool, and least squares with blocks is the paired t-test."""
     ours, theirs = [93.0, 93.4, 92.6], [91.2, 91.5, 91.0]
     runs = frame({EVANET: seeds(*ours), RESNET: seeds(*theirs)})
-    found, test = (
-        difference(by_seed(runs), EVANET, RESNET, noise(runs)),
-        stats.ttest_rel(ours, theirs),
-    )
+    found = difference(by_seed(runs), EVANET, RESNET, noise(runs))
+    test = stats.ttest_rel(ours, theirs)
     assert (found.n, found.mean, found.p) == (3, pytest.approx(5.3 / 3), pytest.approx(test.pvalue))
     assert (found.low, found.high) == pytest.approx(tuple(test.confidence_interval()))
 
@@ -165,18 +148,15 @@ def test_a_difference_is_over_common_seeds_by_the_deviation_of_all():
     assert found.p == pytest.approx(2 * stats.t.sf(0.2 / error, by.freedom))
     assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, by.freedom, -0.2, error))
     assert difference(by_seed(runs), EVANET, LARGE_EVANET, by) == Difference()
-    assert difference(by_seed(runs), EVANET, "evanet20-small-residual", by).p == pytest.approx(
-        found.p
-    )
+    turned = difference(by_seed(runs), EVANET, "evanet20-small-residual", by)
+    assert turned.p == pytest.approx(found.p)
 
 
 @pytest.mark.parametrize(
     ("ps", "corrected"),
     [
-        (
-            [0.01, 0.04, 0.03],
-            [0.03, 0.06, 0.06],
-        ),  # 3·0.01; then 2·0.03 = 0.06; then max(0.06, 0.04)
+        # 3·0.01; then 2·0.03 = 0.06; then max(0.06, 0.04)
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),
         ([0.01, 1.0, 0.04], [0.03, 1.0, 0.08]),
         ([0.6, 0.9], [1.0, 1.0]),
         ([0.02, 0.02], [0.04, 0.04]),
@@ -294,7 +274,7 @@ def test_a_level_is_held_in_repetitions():
     assert wrong <= 20
 
 
-@pytest.mark.parametrize("percent", [0, 3, 20, 50, 88, 100])
+@pytest.mark.parametrize("percent", [0, 20, 88])
 def test_the_error_of_one_accuracy_is_the_binomials(percent):
     expected = 100 * stats.binom(400, percent / 100).std() / 400
     assert statistics.binomial_error(percent, 400) == pytest.approx(expected)

@@ -125,15 +125,10 @@ def test_no_images_give_no_scores(name, training):
 
 @pytest.mark.parametrize("extent", [3, 8])
 def test_layers_take_no_images(extent):
-    assert evalib.RelativeSelfAttention(8, 16, 3, 4, stride=2)(
-        torch.empty(0, 8, extent, extent)
-    ).shape[:2] == (0, 16)
-    assert evalib.ExpandingVisualAttention(8, 16, 4, extent=3)(torch.empty(0, 8, 3, 3)).shape == (
-        0,
-        4,
-        1,
-        1,
-    )
+    window = evalib.RelativeSelfAttention(8, 16, 3, 4, stride=2)
+    assert window(torch.empty(0, 8, extent, extent)).shape[:2] == (0, 16)
+    eva = evalib.ExpandingVisualAttention(8, 16, 4, extent=3)
+    assert eva(torch.empty(0, 8, 3, 3)).shape == (0, 4, 1, 1)
 
 
 @each_kind
@@ -143,9 +138,8 @@ def test_the_gradient_of_each_image_is_that_of_the_image_alone(name):
     rest = dict(network.named_buffers())
 
     def loss(weights, image, label):
-        return F.cross_entropy(
-            torch.func.functional_call(network, (weights, rest), (image[None],)), label[None]
-        )
+        scores = torch.func.functional_call(network, (weights, rest), (image[None],))
+        return F.cross_entropy(scores, label[None])
 
     together = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(weights, x, y)
     for at in range(3):
@@ -158,11 +152,8 @@ def test_the_gradient_of_each_image_is_that_of_the_image_alone(name):
 
 @pytest.mark.parametrize("name", ["sanet20-small", "evanet20-small"])
 def test_a_gradient_penalty_trains_the_network_or_says_how(name):
-    network, x, y = (
-        evalib.build(name).eval(),
-        torch.randn(2, 3, 32, 32, requires_grad=True),
-        torch.tensor([1, 2]),
-    )
+    network, y = evalib.build(name).eval(), torch.tensor([1, 2])
+    x = torch.randn(2, 3, 32, 32, requires_grad=True)
 
     def penalise():
         (gradient,) = torch.autograd.grad(F.cross_entropy(network(x), y), x, create_graph=True)

@@ -50,6 +50,13 @@ def element():
 
 
 @pytest.fixture(scope="module")
+def content(element):
+    """What the element holds, as JSON."""
+    found = re.search(r'<script type="application/json">(.*?)</script>', element.data, re.S)
+    return json.loads(found[1])
+
+
+@pytest.fixture(scope="module")
 def address(element, tmp_path_factory):
     path = tmp_path_factory.mktemp("machine") / "page.html"
     path.write_text(
@@ -255,11 +262,8 @@ def test_what_is_said_of_the_test_pictures_is_what_the_network_answers(network, 
 
 
 @torch.no_grad()
-def test_what_it_says_in_words_is_what_was_counted(page, address, network, images, element):
+def test_what_it_says_in_words_is_what_was_counted(page, address, network, images, content):
     """The sentence under a *what if*, the titles of the looks, and what the two sliders say."""
-    content = json.loads(
-        re.search(r'<script type="application/json">(.*?)</script>', element.data, re.S)[1]
-    )
     measured, told = content["measured"], page.locator(".effect")
     total, first = measured["images"], f"image={name(machine.FIRST)}"
     said = page.locator(".slider output")
@@ -506,11 +510,8 @@ def test_without_scripts_a_still_and_the_questions_stay(browser, address):
         assert page.locator("looking-machine ol a").count() == 9
 
 
-def test_a_card_asks_lights_up_a_part_and_opens_a_chapter(page, address, element):
-    cards = json.loads(
-        re.search(r'<script type="application/json">(.*?)</script>', element.data, re.S)[1]
-    )["cards"]
-    for number, card in enumerate(cards, 1):
+def test_a_card_asks_lights_up_a_part_and_opens_a_chapter(page, address, content):
+    for number, card in enumerate(content["cards"], 1):
         opened(page, address, f"card={number}")
         assert page.locator(f'.lit[data-part="{card["lights"]}"]').count() == 1
         page.locator(".options button").nth(card["right"]).click()
