@@ -88,9 +88,8 @@ def test_table_1_is_drawn_as_its_rows_say():
     assert {(x, y) for mark, x, y in marks if mark == "o"} == {(88.0, 0), (87.0, 0), (87.9, 1)}
     assert {(x, y) for mark, x, y in marks if mark == "<"} == {(82.0, 1)}
     bars = [line for line in axis.lines if len(line.get_xdata()) == 2]
-    assert [(list(bar.get_xdata()), list(bar.get_ydata())) for bar in bars] == [
-        ([86.9, 88.1], [0, 0])
-    ]
+    ends = [(list(bar.get_xdata()), list(bar.get_ydata())) for bar in bars]
+    assert ends == [([86.9, 88.1], [0, 0])]
     assert "34.3" in words(axis.figure) and "– stopped" in words(axis.figure)
 
 

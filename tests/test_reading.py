@@ -124,19 +124,16 @@ def test_readings_are_kept_for_the_weights_of_records_alone(subset, network, tmp
         )
     made(tmp_path, "resnet20-small")
     path.with_suffix("").mkdir()
-    here = Path(
-        shutil.copy(source, path.with_suffix("") / f"weights-{source.stem[-16:]}.safetensors")
-    )
+    here = path.with_suffix("") / f"weights-{source.stem[-16:]}.safetensors"
+    shutil.copy(source, here)
     absent = measure(tmp_path, ("smoke",))
     assert absent == [str(tmp_path / "smoke" / "evanet20-small-scaled-seed0" / here.name)]
     right, vectors = reading.measure(network, subset.test_images, subset.test_labels)
     kept = load_readings(tmp_path)[here.name]
     assert (kept["images"], kept["right"]) == (500, right)
     assert kept["vectors"] == [vector._asdict() for vector in vectors]
-    assert [run.seed for run, _ in find_readings(tmp_path)] == [
-        0,
-        1,
-    ]  # the same weights, so the same reading
+    seeds = [run.seed for run, _ in find_readings(tmp_path)]
+    assert seeds == [0, 1]  # the same weights, so the same reading
     here.unlink()
     assert measure(tmp_path, ("smoke",)) == [] and load_readings(tmp_path) == {here.name: kept}
     for seed in (0, 1):

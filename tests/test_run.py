@@ -36,9 +36,8 @@ def test_record_tells_everything_and_is_not_overwritten(few, tmp_path, monkeypat
         "curve": run.curve,
     }
     assert {name: record[name] for name in told} == told
-    assert torch.equal(
-        evalib.evaluate(path.with_suffix("") / record["weights"])[0], run.test_scores
-    )
+    scores, *_ = evalib.evaluate(path.with_suffix("") / record["weights"])
+    assert torch.equal(scores, run.test_scores)
     assert evalib.Settings(**record["settings"]) == plan
     assert {"commit", "device", "versions", "seconds", "finished"} <= set(record)
     kept = path.read_bytes()
@@ -159,10 +158,8 @@ def test_weights_left_without_a_record_are_not_kept_twice(tmp_path, monkeypatch)
     )
     monkeypatch.setattr(runs, "datetime", Later)
     evalib.run(settings(epochs=1), tmp_path, device="cpu")
-    assert set(path.with_suffix("").glob("weights-*")) == {
-        foreign,
-        path.with_suffix("") / records.read(path)["weights"],
-    }
+    kept = path.with_suffix("") / records.read(path)["weights"]
+    assert {*path.with_suffix("").glob("weights-*")} == {foreign, kept}
 
 
 def test_a_second_process_does_not_write(tmp_path):

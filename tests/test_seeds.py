@@ -77,11 +77,8 @@ def test_a_loss_that_is_not_finite_stops_its_seed_alone(tmp_path, capsys, seed_1
     command = "train --experiment resnet20-small --epochs 1 --device cpu --seeds 0 1 2 --out"
     assert main([*command.split(), str(tmp_path)]) == 1
     shown = capsys.readouterr()
-    assert [records.record_path(each, tmp_path).exists() for each in SETTINGS] == [
-        True,
-        False,
-        True,
-    ]
+    there = [records.record_path(each, tmp_path).exists() for each in SETTINGS]
+    assert there == [True, False, True]
     assert shown.err.count("\n") == 1
     assert "resnet20-small seed 1: the train loss is nan in epoch 1" in shown.err
     assert shown.out.count("test accuracy") == 2
@@ -91,9 +88,8 @@ def test_a_loss_that_is_not_finite_stops_its_seed_alone(tmp_path, capsys, seed_1
 def test_the_notebook_shows_the_other_seeds_and_then_names_the_one_that_stopped(
     tmp_path, monkeypatch, seed_1_diverges
 ):
-    script = jupytext.read(
-        notebook.in_checkout(notebook.TEMPLATE).with_suffix(".py"), fmt="py:percent"
-    )
+    template = notebook.in_checkout(notebook.TEMPLATE).with_suffix(".py")
+    script = jupytext.read(template, fmt="py:percent")
     cells = [cell.source for cell in script.cells if cell.cell_type == "code"]
     given = f"seeds, epochs, out = [0, 1], 1, {str(tmp_path)!r}\nexperiment = 'resnet20-small'"
     parameters = next(

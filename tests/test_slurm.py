@@ -125,17 +125,8 @@ def reproduced(wanted, out, environment, *options):
     """What ``reproduce`` printed, and each run's state; all are done, each leaves a record, a
     notebook, an evaluation.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "evalib",
-        "reproduce",
-        "--manifest",
-        str(wanted),
-        "--out",
-        str(out),
-        "--no-book",
-    ]
+    command = [sys.executable, "-m", "evalib", "reproduce", "--no-book"]
+    command += ["--manifest", str(wanted), "--out", str(out)]
     done = subprocess.run(
         [*command, *options], env=environment | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, timeout=7200,

@@ -142,12 +142,8 @@ def test_jobs_that_install_from_the_checkout_have_all_of_it():
         for name, job in yaml.safe_load(path.read_text())["jobs"].items():
             commands = " ".join(step.get("run", "") for step in job["steps"])
             if re.search(r"\.ci/run|test-door|test-lowest|in_colab", commands):
-                options = [
-                    step["with"]
-                    for step in job["steps"]
-                    if "actions/checkout" in step.get("uses", "")
-                ]
-                assert [each.get("fetch-depth") for each in options] == [0], (path.name, name)
+                takes = [s for s in job["steps"] if "actions/checkout" in s.get("uses", "")]
+                assert [s["with"].get("fetch-depth") for s in takes] == [0], (path.name, name)
 
 
 def test_licences_are_named_alike_everywhere():
@@ -183,9 +179,5 @@ def test_help_names_every_target():
         ["make", "-s", "-C", ROOT, "help"], capture_output=True, text=True, check=True
     ).stdout
     assert {line.split()[0] for line in said.splitlines()} == {name for name, _ in targets}
-    phony = (
-        re.search(r"^\.PHONY:((?:.*\\\n)*.*)$", makefile, re.MULTILINE)[1]
-        .replace("\\\n", " ")
-        .split()
-    )
-    assert set(phony) == {name for name, _ in targets}
+    phony = re.search(r"^\.PHONY:((?:.*\\\n)*.*)$", makefile, re.MULTILINE)[1]
+    assert set(phony.replace("\\\n", " ").split()) == {name for name, _ in targets}

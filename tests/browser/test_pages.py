@@ -84,15 +84,8 @@ def test_an_accuracy_of_an_evanet_stands_beside_its_reading(built):
 
 
 def test_every_link_and_anchor_within_the_book_resolves(built):
-    lychee = Path(sys.executable).with_name("lychee")
-    command = [
-        lychee,
-        "--offline",
-        "--include-fragments",
-        "--no-progress",
-        "--exclude-path",
-        r"macros\.html$",
-    ]
+    command = [Path(sys.executable).with_name("lychee"), "--offline", "--include-fragments"]
+    command += ["--no-progress", "--exclude-path", r"macros\.html$"]
     command += ["--root-dir", HTML, f"{HTML}/**/*.html"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -78,14 +78,8 @@ def bare(lent, tmp_path):
     constraint.write_text(ask(LENDER, VERSIONS))
     kernel = tmp_path / "jupyter" / "kernels" / "door"
     kernel.mkdir(parents=True)
-    argv = [
-        str(python),
-        "-m",
-        "ipykernel_launcher",
-        "--IPKernelApp.log_level=40",
-        "-f",
-        "{connection_file}",
-    ]
+    argv = [str(python), "-m", "ipykernel_launcher", "--IPKernelApp.log_level=40"]
+    argv += ["-f", "{connection_file}"]
     (kernel / "kernel.json").write_text(
         json.dumps({"argv": argv, "display_name": "door", "language": "python"})
     )
