@@ -42,9 +42,14 @@ from evalib.results.words import signed
 from evalib.training import environment
 
 torch.set_num_threads(1)
-lead = statistics.judge(statistics.PAPER, load_records())[0]  # EVANet − ResNet, small
-found = f"{signed(lead.difference.mean)} points over {lead.difference.n} seeds, {lead.verdict}"
-display(Markdown(f"**{answer.verdict()}** EVA minus the average: {found}. [Why](#what-we-found)"))
+families = statistics.PAPER, statistics.EXPLAINING
+lead, looks = (statistics.judge(family, load_records())[0] for family in families)
+found = [
+    f"{what}: {signed(each.difference.mean)} points over {each.difference.n} seeds, {each.verdict}."
+    for what, each in {"EVA minus the average": lead, "EVA minus EVA without a look": looks}.items()
+    if each.difference.n
+]
+display(Markdown(f"**{answer.verdict()}** {' '.join(found)} [Why](#what-we-found)"))
 machine()
 
 # %% [markdown]

@@ -543,8 +543,11 @@ def intro(page):
     both = [accuracies("paper", name) for name in (EVA, RESNET)]
     runs = Counter(tier for tier, *_ in FIRST)
     book = (RESULTS.parent / "book" / "departures.md").read_text("utf-8")
+    alone = accuracies("paper", ALONE)
+    without = [one - other for one, other in zip(both[0], alone, strict=False)]
     page.says(
         f"EVA minus the average: {signed(fmean(both[0]) - fmean(both[1]))} points over {min(map(len, both))} seeds",
+        f"EVA minus EVA without a look: {signed(fmean(without))} points over {len(without)} seeds",
         f"Here are {runs['paper']} of full trainings and {runs['quick']} of short ones.",
         f"in {len(MUTANTS)} ways",
         f"{book.count(chr(10) + '## D')} places",
