@@ -64,7 +64,9 @@ def test_relative_attention_is_the_loop(n, i, j, k, scale, stride):
 def test_relative_attention_without_r_is_local_attention():
     q, k, v = qkv(2, 2, 4, 5, 6)
     zero = torch.zeros(2, 2, 3)
-    close(relative_attention(q, k, v, zero, zero), local_attention(q, k, v, 3))
+    torch.testing.assert_close(
+        relative_attention(q, k, v, zero, zero), local_attention(q, k, v, 3), rtol=0, atol=1e-14
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -74,7 +76,9 @@ def test_relative_attention_without_r_is_local_attention():
 def test_weights_are_convex_up_to_the_border(i, j, k, h):
     q, key, _ = qkv(1, h, 4, i, j)
     ones = torch.ones_like(q)
-    close(relative_attention(q, key, ones, *tables(h, 4, k)), ones)
+    torch.testing.assert_close(
+        relative_attention(q, key, ones, *tables(h, 4, k)), ones, rtol=1e-12, atol=0
+    )
 
 
 def test_interior_moves_with_the_image():
