@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HELD = re.compile(r"^  url: https://github\.com/(\S+)$", re.MULTILINE)
 NAME = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
 
+IMPORTS = "import importlib.util\nimport subprocess\nimport sys\n"
 SET_UP = """\
 if importlib.util.find_spec("evalib") is None:  # in Colab
     address = "evalib[book] @ git+https://github.com/{repository}"

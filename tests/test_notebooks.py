@@ -113,7 +113,9 @@ def test_a_notebook_holds_no_path_of_a_machine(page):
 @each_page
 def test_a_notebook_sets_itself_up_in_colab(page):
     code = [cell for cell in nbformat.read(page, as_version=4).cells if cell.cell_type == "code"]
-    assert SET_UP in code[0].source + "\n", "make set-repository"
+    before, found, _ = f"{code[0].source}\n".partition(SET_UP)
+    assert found, "make set-repository"
+    assert set(REPOSITORY["IMPORTS"].splitlines()) <= set(before.splitlines())
 
 
 def test_every_entry_of_the_table_of_contents_is_a_file():

@@ -2,11 +2,11 @@
 evalib, to its end.
 
 The environment has what Colab has (PyTorch, numpy, matplotlib and a kernel; the packages of this
-environment are lent to it) and lacks what Colab lacks: evalib, einops, jaxtyping. So the notebook's
-first cell has to install them. It runs as it is: git itself turns the repository's address into
-this checkout's. What is tested is the commit, not the files. What is installed has the versions of
-this environment. With `EVALIB_DOOR_PYTHON` (`make test-lowest`) another environment is lent: the
-lowest versions of pyproject.toml.
+environment are lent to it) and lacks what Colab lacks: evalib, einops, jaxtyping. The lines that
+begin each notebook, the same in all, install them. They run as they are, once a worker: git itself
+turns the repository's address into this checkout's. What is tested is the commit, not the files.
+What is installed has the versions of this environment. With `EVALIB_DOOR_PYTHON` (`make
+test-lowest`) another environment is lent: the lowest versions of pyproject.toml.
 """
 
 import json
@@ -26,7 +26,9 @@ from traitlets.config import Config
 ROOT = Path(__file__).resolve().parents[2]
 LENDER = os.environ.get("EVALIB_DOOR_PYTHON", sys.executable)
 PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
-REPOSITORY = runpy.run_path(str(ROOT / "scripts" / "set_repository.py"))["repository"]()
+SCRIPT = runpy.run_path(str(ROOT / "scripts" / "set_repository.py"))
+REPOSITORY = SCRIPT["repository"]()
+SET_UP = SCRIPT["IMPORTS"] + SCRIPT["SET_UP"].format(repository=REPOSITORY)
 ABSENT = ("evalib", "__editable__", "einops", "jaxtyping", "wadler_lindig")
 VERSIONS = """
 from importlib.metadata import version
@@ -65,11 +67,12 @@ def lent(tmp_path_factory):
     return library
 
 
-@pytest.fixture
-def bare(lent, tmp_path):
+@pytest.fixture(scope="session")
+def bare(lent, tmp_path_factory):
     """The interpreter of a new virtual environment that sees what is lent, and an environment for
     it.
     """
+    tmp_path = tmp_path_factory.mktemp("bare")
     subprocess.run([LENDER, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     site = Path(ask(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
@@ -103,13 +106,8 @@ def bare(lent, tmp_path):
     }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_notebook_alone_installs_evalib_and_runs_to_its_end(page, bare, tmp_path, monkeypatch):
-    place = tmp_path / "empty"
-    place.mkdir()
-    notebook = nbformat.read(page, as_version=4)
-    notebook.cells.append(nbformat.v4.new_code_cell(LAST))
-    monkeypatch.setenv("JUPYTER_PATH", bare["JUPYTER_PATH"])
+def run(notebook, place, environment):
+    """``notebook`` executed in ``place``, in a kernel of ``environment``."""
     with tempfile.TemporaryDirectory(prefix="evalib-") as folder:
         sockets = {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}
         client = NotebookClient(
@@ -119,19 +117,29 @@ def test_a_notebook_alone_installs_evalib_and_runs_to_its_end(page, bare, tmp_pa
             resources={"metadata": {"path": str(place)}},
             config=Config(KernelManager=sockets),
         )
-        client.execute(env=bare)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    first = "".join(output.get("text", "") for output in code[0].outputs)
-    assert "evalib at commit" in first and "with the bundled subset of CIFAR-10" in first
-    assert not any(word in first for word in ("ERROR", "WARNING", "Uninstalling"))
-    told = json.loads(code[-1].outputs[0].text)["door"]
-    assert (
-        told["commit"]
-        == subprocess.check_output(
-            ["git", "-C", ROOT, "rev-parse", "HEAD"], env=bare, text=True
-        ).strip()
-    )
-    assert Path(told["file"]).is_relative_to(tmp_path / "venv")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("JUPYTER_PATH", environment["JUPYTER_PATH"])
+            client.execute(env=environment)
+
+
+@pytest.fixture(scope="session")
+def set_up(bare, tmp_path_factory):
+    """``bare`` after the lines that begin each notebook, and what they said."""
+    cells = [nbformat.v4.new_code_cell(code) for code in (SET_UP, LAST)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    run(notebook, tmp_path_factory.mktemp("empty"), bare)
+    said = "".join(output.get("text", "") for output in cells[0].outputs)
+    return bare, said, json.loads(cells[1].outputs[0].text)["door"]
+
+
+def test_the_lines_that_begin_a_notebook_install_the_commit_and_leave_the_rest(set_up):
+    bare, said, told = set_up
+    assert "evalib at commit" in said and "with the bundled subset of CIFAR-10" in said
+    assert not any(word in said for word in ("ERROR", "WARNING", "Uninstalling"))
+    head = subprocess.check_output(["git", "-C", ROOT, "rev-parse", "HEAD"], env=bare, text=True)
+    assert told["commit"] == head.strip()
+    venv = Path(bare["PATH"].split(os.pathsep)[0]).parent
+    assert Path(told["file"]).is_relative_to(venv)
     names = ("torch", "torchvision", "numpy")
     lenders = json.loads(
         ask(
@@ -143,10 +151,15 @@ def test_a_notebook_alone_installs_evalib_and_runs_to_its_end(page, bare, tmp_pa
         "the set-up cell touched PyTorch or numpy"
     )
     for name in names:
-        assert not (
-            tmp_path / "venv" / sysconfig.get_path("purelib", vars={"base": "."}) / name
-        ).exists(), name
-    for path in place.rglob(
+        assert not (venv / sysconfig.get_path("purelib", vars={"base": "."}) / name).exists(), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_notebook_alone_runs_to_its_end(page, set_up, tmp_path):
+    environment, _, told = set_up
+    notebook = nbformat.read(page, as_version=4)
+    run(notebook, tmp_path, environment)
+    for path in tmp_path.rglob(
         "smoke/*.json"
     ):  # what the page itself trained; the other tiers came with the package
         if "curve" in (record := json.loads(path.read_text())):
