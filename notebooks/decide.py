@@ -217,8 +217,8 @@ table(
 #
 # ## Use it, or not
 #
-# - **You want accuracy for little.** EVA's first query alone, or a mean with an MLP, is a few lines,
-#   without an attention that could become unstable. Whether either beats a mean we have not tested.
+# - **You want accuracy for little.** EVA's first query alone is a few lines, without an attention
+#   that could become unstable. Whether it beats a mean is in none of our families of tests.
 # - **You want fewer parameters.** Self-attention at stride 1, as in SANet, has fewer than the convolution that it replaces. In our
 #   runs so far, two seeds, it is also less accurate.
 # - **You want to see where a network looks.** EVA shows it. But [where it looks is hardly where it

@@ -45,9 +45,13 @@ torch.set_num_threads(1)
 families = statistics.PAPER, statistics.EXPLAINING
 lead, looks = (statistics.judge(family, load_records())[0] for family in families)
 found = [
-    f"{what}: {signed(each.difference.mean)} points over {each.difference.n} seeds, {each.verdict}."
-    for what, each in {"EVA minus the average": lead, "EVA minus EVA without a look": looks}.items()
-    if each.difference.n
+    f"{what}: {signed(ours.mean)} points (95 %: {signed(ours.low)} to {signed(ours.high)}), {ours.n} "
+    f"seeds, {verdict}."
+    for what, (ours, verdict) in {
+        "EVA minus the average": (lead.difference, lead.verdict),
+        "EVA minus EVA without a look": (looks.difference, looks.verdict),
+    }.items()
+    if ours.low is not None
 ]
 display(Markdown(f"**{answer.verdict()}** {' '.join(found)} [Why](#what-we-found)"))
 machine()
@@ -86,8 +90,8 @@ choices = (
 )
 Markdown(
     f"""- **Results are read from records.** A record is a file that a run writes and nobody edits, with settings, seed, code, device and
-  its own checksum. Here are {runs["paper"]} of full trainings and {runs["quick"]} of short ones. What was not run is a dash. One
-  result has no record: the loss of the large EVANet as we first built it is a sentence in a file, because its lines were not kept.
+  its own checksum. Here are {runs["paper"]} of full trainings and {runs["quick"]} of short ones. What was not run is a dash. A run
+  that was stopped has no record: its lines are shown. Of the large EVANet as we first built it a sentence in a file is left.
 - **Every equation has a test, and the tests have been tested.** We broke the code on purpose{f" in {wrong} ways" if wrong else ""}, and
   [each break was caught](proof.ipynb).
 - **Every choice is listed.** {f"{choices} places" if choices else "The places"} where the paper is silent, or its published code differs
@@ -131,7 +135,7 @@ Markdown(
 #
 # We follow the text as far as it [can be followed](../book/departures.md), in all but two things.
 # EVA's logits, which say how much each pixel counts, are divided by the root of a head's channels
-# ([D4](#d4)). And a wide EVA learns more slowly ([D15](#d15)). Built exactly as the text says, EVA
+# ([D4](#d4)). And a wide EVA learns more slowly ([D15](#d15)). Built as the text says, EVA
 # [falls in training](collapse.ipynb). A *variant* is EVA with something added. [A first
 # rule](the-choice) chose *scaled*; the rule of today, which asks for every width, has not decided
 # yet. Beside each accuracy of an EVANet stands the name of its variant.

@@ -446,6 +446,6 @@ if gpu.get("device") in SHEET:
 # %% [markdown]
 # ## In short
 #
-# Is attention still slower than a convolution, as the paper laments? With a large window it is not:
+# Is attention still slower than a convolution, as the paper laments? On the H200 and with a large window it is not:
 # a kernel that gathers nothing is the faster layer. With a small window it is, in all cases but
 # one, 256 channels in and out, where the two are level. Fewer FLOPs are not less time.

@@ -49,7 +49,7 @@ picture(
     caption="Test accuracies: the paper's, one number a network, and ours on the full schedule, "
     "a dot a seed. A bar is the 95 % interval of the mean. If the paper's order held here, the "
     "dots would climb from ResNet to EVANet as the diamonds do. <i>Scaled</i> and <i>letter</i> "
-    "are two variants of EVA: with its logits divided by a constant, and exactly as the text has "
+    "are two variants of EVA: with its logits divided by a constant, and as the text has "
     "it. The run that collapsed computed EVA in 16 bits, which was our choice, and not the "
     "paper's.",
 )
@@ -59,8 +59,8 @@ picture(
 #
 # Only runs at the tier `paper`, all of CIFAR-10 for 150 epochs, may stand beside the paper's
 # numbers. The paper gives one number a network, and neither a seed nor an epoch nor a device. A
-# dash means that there is no record at this tier. Below the table stands what is known of runs that
-# were stopped.
+# dash means that there is no record at this tier, or no time of a run that had its device to itself.
+# Below the table stands what is known of runs that were stopped.
 
 # %% tags=["hide-input"]
 full = tables.table(tiers=("paper",))
@@ -68,7 +68,7 @@ assert [row["experiment"] for row in full][: len(TABLE_1)] == [row.name for row 
 Markdown(tables.markdown(full))
 
 # %% [markdown]
-# *Letter* is EVA exactly as in the text. *Scaled* has its logits divided by a constant, and was
+# *Letter* is EVA as in the text. *Scaled* has its logits divided by a constant, and was
 # [chosen by a rule](the-choice). Of the large networks [another page](the-large-network) tells.
 #
 # The paper's 91.25 % for ResNet-20 small may be [a published number of another
@@ -124,7 +124,8 @@ Markdown(tables.gaps_markdown(gaps))
 Markdown(
     f"So the lead of EVANet over ResNet that we found, {gaps[0]['ours']:.2f} points, is "
     f"{gaps[0]['our_ratio']:.1f} standard errors of one test, where the paper's is "
-    f"{gaps[0]['ratio']:.1f}. By this ruler alone ours could be chance."
+    f"{gaps[0]['ratio']:.1f}. By this ruler alone ours could be chance. The "
+    "verdict asks whether other seeds would give it too, on the same test images."
 )
 
 # %% [markdown]

@@ -171,5 +171,6 @@ Markdown(
 # ## In short
 #
 # A head is ten lines and a row is one. The two heads to beat first are the mean with an MLP and
-# EVA's first query alone: [after 15 epochs both were ahead of EVA](decide.ipynb). If yours wins at
+# EVA's first query alone: after 15 epochs both were ahead of EVA, and
+# [how far they are after 150](decide.ipynb) is another matter. If yours wins at
 # `paper`, with three seeds and a p that survives Holm's correction, you have a result: tell us.

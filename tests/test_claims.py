@@ -182,7 +182,7 @@ def test_costs_are_counted():
     }
     network = found["EVANet-20 small has fewer parameters and FLOPs than ResNet-20 small"]
     assert network.ours == "489,242 against 172,506 parameters, 54.34 against 52.79 MFLOPs"
-    assert network.where == "abstract, §5"
+    assert network.where == "abstract, §5, as we read it"
     attention, eva, *_ = (claim.ours for claim in found.values())
     assert f"against {9 * 64**2:,} parameters" in attention
     assert attention.endswith(f"against {2 * 9 * 64**2 * 8**2 / 1e6:.2f} MFLOPs")

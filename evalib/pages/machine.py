@@ -260,7 +260,7 @@ def watched(images: UInt8[Tensor, "n 3 i j"]) -> dict:
             "pictures": seen(load_pretrained(name), images),
             "apart": True,
             "stop": {"title": f"{length}"},
-            "told": f"Another run of this network, {length} epochs on all training pictures: "
+            "told": f"Another run of this network, of {length} epochs: "
             f"{accuracy:.1f} % of the validation pictures right in the end, and "
             f"{card['test']['accuracy']:.1f} % of the test pictures.",
         }
@@ -273,8 +273,7 @@ def watched(images: UInt8[Tensor, "n 3 i j"]) -> dict:
     note = (
         f"Two runs of {first['epochs']} epochs on {first['images']:,} training pictures, alike in "
         f"all but the scale of the logits; in the end {' and '.join(ends)} of the test pictures "
-        f"were right. The dashed ends are two other runs, of {length} epochs on all training "
-        "pictures."
+        f"were right. The dashed ends are two other runs, of {length} epochs."
     )
     return {"units": UNITS, "runs": runs, "note": note}
 

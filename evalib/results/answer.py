@@ -138,5 +138,6 @@ def letter(out: Path | None = None) -> str:
     return (
         f"To the letter of the text, without a scale, EVA collapsed in {found['collapsed'].sum()}"
         f" of {len(found)} runs (test accuracy {ends}). The collapsed run computed EVA too in 16"
-        " bits, which was our choice. The other kept EVA in 32 bits, fell too and came back."
+        " bits, which was our choice. The other kept EVA's forward pass in 32, fell too and came"
+        " back."
     )
