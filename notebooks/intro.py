@@ -38,20 +38,23 @@ from evalib import TIERS
 from evalib.pages.machine import machine
 from evalib.results import answer, statistics
 from evalib.results.records import load_records
+from evalib.results.tables import parameters
 from evalib.results.words import signed
 from evalib.training import environment
 
 torch.set_num_threads(1)
 families = statistics.PAPER, statistics.EXPLAINING
 lead, looks = (statistics.judge(family, load_records())[0] for family in families)
+times = parameters(lead.one) / parameters(lead.other)
+asked = {
+    f"On CIFAR-10 EVA, with {times:.1f} times the parameters, minus the average": lead,
+    "EVA minus its first glance alone, trained without looks": looks,
+}
 found = [
-    f"{what}: {signed(ours.mean)} points (95 %: {signed(ours.low)} to {signed(ours.high)}), {ours.n} "
-    f"seeds, {verdict}."
-    for what, (ours, verdict) in {
-        "EVA minus the average": (lead.difference, lead.verdict),
-        "EVA minus EVA without a look": (looks.difference, looks.verdict),
-    }.items()
-    if ours.low is not None
+    f"{what}: {signed(ours.mean)} points (95 %: {signed(ours.low)} to {signed(ours.high)}; {ours.n} "
+    f"trainings of each), *{judged.verdict}*."
+    for what, judged in asked.items()
+    if (ours := judged.difference).low is not None
 ]
 display(Markdown(f"**{answer.verdict()}** {' '.join(found)} [Why](#what-we-found)"))
 machine()

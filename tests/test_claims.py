@@ -273,7 +273,7 @@ def test_page_one_compares_a_control_over_the_seeds_that_both_have_in_full(tmp_p
     runs(tmp_path, CLEAR | {QUERY: (90.0, 90.2, 90.1)})
     said = machine.reached(load_records(tmp_path), QUERY, EVANET)
     assert (
-        "after 150 epochs (3 runs), EVA 91.0 %; the difference is −0.90 points, 95 % from" in said
+        "after 150 epochs (3 runs), EVA with the same seeds 91.0 %: +0.90 points, 95 % from" in said
     )
     made(tmp_path, QUERY, 2, "paper", 1_000, curve=FELL)
     assert "difference" not in machine.reached(load_records(tmp_path), QUERY, EVANET)

@@ -90,9 +90,9 @@ def machine() -> HTML:
 
 
 SCALES = [
-    {"scale": 0, "title": "rings averaged", "factor": "× 0"},
+    {"scale": 0, "title": "all averaged", "factor": "× 0"},
     {"scale": 0.25, "title": "as trained", "factor": "× 1/√c"},
-    {"scale": 1, "title": "as written", "factor": "× 1"},
+    {"scale": 1, "title": "the text’s", "factor": "× 1"},
     {"scale": 10, "title": "one-hot", "factor": "× 10"},
 ]
 """The scales of the logits that have a name."""
@@ -261,11 +261,10 @@ def watched(images: UInt8[Tensor, "n 3 i j"]) -> dict:
             "apart": True,
             "stop": {"title": f"{length}"},
             "told": f"Another run of this network, of {length} epochs: "
-            f"{accuracy:.1f} % of the validation pictures right in the end, and "
-            f"{card['test']['accuracy']:.1f} % of the test pictures.",
+            f"{card['test']['accuracy']:.1f} % of the test pictures right.",
         }
         if variant == "letter":
-            end["told"] += f" {answer.letter()}"
+            end["told"] = f"Another run, of {length} epochs. {answer.letter()}"
         title = f"{variant}: {BECAUSE[variant]}"
         runs.append({"key": variant, "title": title, "frames": [*frames, end]})
         ends.append(f"{run['test_accuracy']:.1f} % ({variant})")
@@ -336,6 +335,7 @@ def reached(runs: pd.DataFrame, control: str, base: str) -> str:
     both = by_seed(runs, tier=tier).loc[[control, base]].dropna(axis="columns")
     ours, theirs = both.mean(axis="columns")
     beside = "EVA" if experiment(base).variant == CHOSEN else "EVA as written"
+    beside += f" with the same seed{'s' if found.n > 1 else ''}"
     said = (
         f"{ours:.1f} % of the test pictures right after {TIERS[tier].epochs} epochs ({found.n} "
         f"run{'s' if found.n > 1 else ''}), {beside} {theirs:.1f} %"
@@ -345,8 +345,8 @@ def reached(runs: pd.DataFrame, control: str, base: str) -> str:
     if found.low is None:  # as where a run collapsed
         return f"{said}."
     return (
-        f"{said}; the difference is {signed(found.mean)} points, 95 % from {signed(found.low)} to "
-        f"{signed(found.high)}."
+        f"{said}: {signed(-found.mean)} points, 95 % from {signed(-found.high)} to "
+        f"{signed(-found.low)}."
     )
 
 

@@ -1,5 +1,5 @@
-// Nine cards, one idea each: a card sets the machine, lights up one part, asks for a guess, and opens the chapter.
-const deck = (cards, opened) => {
+// Nine cards, one idea each: a card lights up one part and asks for a guess; then it sets the machine and opens the chapter.
+const deck = (cards, opened, answered) => {
   let [open, guessed] = [null, cards.map(() => null)];
   const chips = cards.map(({ title }, index) => {
     const node = make("button", { type: "button", class: "chip" }, make("b", {}, String(index + 1)), title);
@@ -11,7 +11,7 @@ const deck = (cards, opened) => {
     const { title, ask, options, right, tell, href, chapter } = cards[open];
     const guess = guessed[open];
     const buttons = options.map((option, index) => {
-      const node = press(option, () => { guessed[open] = index; fill(); panel.querySelector(".told").focus(); });
+      const node = press(option, () => { guessed[open] = index; fill(); answered(open); panel.querySelector(".told").focus(); });
       if (guess !== null) node.className = index === right ? "right" : index === guess ? "wrong" : "";
       node.setAttribute("aria-pressed", String(guess === index));
       return node;
@@ -34,5 +34,7 @@ const deck = (cards, opened) => {
     chips.forEach((chip, each) => chip.setAttribute("aria-expanded", String(each === open)));
     if (open !== null) fill();
   };
-  return { node, panel, show };
+  const asking = () => open !== null && guessed[open] === null;
+  const isAnswered = (index) => guessed[index] !== null;
+  return { node, panel, show, asking, isAnswered };
 };

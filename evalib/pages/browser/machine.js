@@ -23,8 +23,8 @@ const machine = (data, floats, host) => {
   const { trained } = scales;
   const last = stages.length; // the step after which it answers
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  const fresh = { scale: trained, what: "", epoch: null };
-  const initial = { image: data.first, step: 0, stage: 2, donor: 0, run: 0, card: null, real: { split: "test", pair: 0, out: [] }, ...fresh };
+  const fresh = { scale: trained, what: "", epoch: null, run: 0 };
+  const initial = { image: data.first, step: 0, stage: 2, donor: 0, card: null, real: { split: "test", pair: 0, out: [] }, ...fresh };
   let state = initial;
   let touched = false;
   let moving = false; // a slider is under the hand
@@ -62,15 +62,15 @@ const machine = (data, floats, host) => {
   undo.classList.add("undo");
   const answer = answers(classes, undo);
   const controls = transport(["first glance", ...rings], (step) => set({ step }));
-  const scaling = scaleSlider({ ...scales, measured }, (scale, under) => { moving = under; set({ scale, epoch: null }); });
+  const scaling = scaleSlider({ ...scales, measured }, (scale, under) => { moving = under; set({ scale, epoch: null, run: 0 }); });
   const training = trainingSlider(data.training, (run, epoch, under) => { moving = under; set({ ...fresh, run, epoch }); });
   const real = isItReal(data.real, (next) => set({ real: next }));
-  const cards = deck(data.cards, (card) => { set({ card }); if (card !== null) turnTo(data.cards[card]); });
+  const cards = deck(data.cards, (card) => { set({ card }); if (card !== null) turnTo(card); }, turnTo);
   const what = Object.entries(WHAT_IF).map(([name, [label]]) => {
     const node = press(label, () => {
-      if (name !== "swap") return set({ epoch: null, what: state.what === name ? "" : name });
+      if (name !== "swap") return set({ epoch: null, run: 0, what: state.what === name ? "" : name });
       const donor = lender((state.donor + 1) % images.length, state.image);
-      return set({ epoch: null, what: "swap", donor, stage: state.what === "swap" ? state.stage : Math.max(state.step - 1, 1) });
+      return set({ epoch: null, run: 0, what: "swap", donor, stage: state.what === "swap" ? state.stage : Math.max(state.step - 1, 1) });
     });
     return { name, node };
   });
@@ -89,7 +89,7 @@ const machine = (data, floats, host) => {
     const called = [...["first glance"], ...seen.order.map((stage) => rings[stage])];
     const now = step && !dropped ? seen.order[step - 1] : null;
     photo.draw(state);
-    const top = now === null ? "" : `: top square ${whole(Math.max(...seen.looks[step - 1]))}, spread over ${seen.spread[step - 1].toFixed(1)}`;
+    const top = now === null ? "" : `: top square ${whole(Math.max(...seen.looks[step - 1]))}, a head’s spread ${seen.spread[step - 1].toFixed(1)}`;
     const title = dropped ? "No look: the last layer reads the first glance alone"
       : step === 0 ? `First glance: all ${n} squares at once`
       : stages[now].length === 1 ? "The centre: one square, no choice yet" : `${called[step][0].toUpperCase()}${called[step].slice(1)}${top}`;
@@ -109,6 +109,7 @@ const machine = (data, floats, host) => {
     const lights = state.card === null ? "" : data.cards[state.card].lights;
     for (const node of inside.querySelectorAll("[data-part]")) node.classList.toggle("lit", node.dataset.part === lights);
     inside.classList.toggle("moving", moving);
+    inside.classList.toggle("asking", cards.asking());
     inside.classList.toggle("letter", epoch !== null && data.training.runs[state.run].key === "letter");
     if (!moving) effect.replaceChildren(...consequence());
     if (!changed) exactly.textContent = ` Largest difference between these weights and PyTorch's: ${apart(image, seen).toExponential(0)}.`;
@@ -143,14 +144,16 @@ const machine = (data, floats, host) => {
     return [...(name === "swap" ? [make("img", { src: images[donor].src, alt: "" })] : []), `${doing}: another answer for ${moved} of these ten.${told} `, make("em", {}, data.controls[name])];
   };
 
-  // A card sets the machine, and the part that it lights up comes into view.
-  const turnTo = ({ state: link, lights }) => {
+  // A card sets the machine, of what would tell the answer not before the guess; the part that it lights up comes into view.
+  const turnTo = (card) => {
+    const { state: link, lights } = data.cards[card];
     controls.pause();
     state = { ...state, ...fresh };
-    follow(new URLSearchParams(link));
+    follow(new URLSearchParams(cards.isAnswered(card) ? link : harmless(link)));
     show();
     reveal(lights);
   };
+  const harmless = (link) => [...new URLSearchParams(link)].filter(([name]) => name === "image" || name === "look");
   const reveal = (lights) => {
     const node = inside.querySelector(`[data-part="${lights}"]`);
     const { top, bottom } = node.getBoundingClientRect();
@@ -177,7 +180,7 @@ const machine = (data, floats, host) => {
     };
     const named = (name) => { const at = images.findIndex((each) => each.name === name); return at < 0 ? null : at; };
     const card = number("card", 1, data.cards.length);
-    if (card !== null) follow(new URLSearchParams(data.cards[Math.round(card) - 1].state));
+    if (card !== null) follow(new URLSearchParams(harmless(data.cards[Math.round(card) - 1].state)));
     const change = card === null ? {} : { card: Math.round(card) - 1 };
     const keep = (name, value) => { if (value !== null) change[name] = value; };
     keep("image", named(link.get("image")));
@@ -207,6 +210,7 @@ const machine = (data, floats, host) => {
     follow(new URLSearchParams(hash.slice(1)));
     show();
     if (state.card !== null) reveal(data.cards[state.card].lights);
+    else if (/[#&](split|pair|without)=/.test(hash)) reveal("real");
   };
 
   // On wide pages a thread leads from the frame on the picture to the note that this look writes.

@@ -126,7 +126,12 @@ const isItReal = ({ networks, families, seeds, level }, changed) => {
   const ticks = range(Math.floor(high) - Math.ceil(low) + 1).map((n) => Math.ceil(low) + n);
   const axis = make("div", { class: "line axis", "aria-hidden": "true" }, ...ticks.map((tick) => make("span", { style: `left: ${at(tick)}%` }, `${tick} %`)));
   const splits = choice("right of the", ["test pictures", "validation pictures"], (index) => changed({ ...state, split: ["test", "validation"][index] }));
-  const chooser = make("select", { "aria-label": "difference" }, ...families.map(({ title }, family) => make("optgroup", { label: title }, ...pairs.flatMap(({ pair: [one, other], family: of }, index) => (of === family ? [make("option", { value: index }, `${named[one]} − ${named[other]}`)] : [])))));
+  const ran = (name) => networks.some((each) => each.name === name && each.runs.length);
+  const option = (index, one, other) => {
+    const both = ran(one) && ran(other);
+    return make("option", { value: index, ...(both ? {} : { disabled: "" }) }, `${named[one]} − ${named[other]}${both ? "" : ": not yet trained"}`);
+  };
+  const chooser = make("select", { "aria-label": "difference" }, ...families.map(({ title }, family) => make("optgroup", { label: title }, ...pairs.flatMap(({ pair: [one, other], family: of }, index) => (of === family ? [option(index, one, other)] : [])))));
   chooser.addEventListener("change", () => changed({ ...state, pair: Number(chooser.value) }));
   const [headline, interval, verdict, bar, zero, middle] = [make("strong"), make("p"), make("p", { class: "verdict" }), make("i"), make("s"), make("b")];
   const scale = make("div", { class: "interval", "aria-hidden": "true" }, zero, bar, middle);
@@ -175,7 +180,7 @@ const isItReal = ({ networks, families, seeds, level }, changed) => {
     } else node.dataset.found = JSON.stringify({ n: found.n, mean: found.mean, verdict: found.verdict, corrected: found.corrected });
     interval.textContent = !found.n ? "Where one of the two has not been trained in full, there is nothing to compare."
       : !spread ? `${found.n} of ${seeds} seeds; too few runs are left to say what chance does.`
-      : `95 % from ${points(found.low)} to ${points(found.high)}, over ${found.n} seed${found.n > 1 ? "s" : ""}. Chance alone moves one run by ${found.by.deviation.toFixed(2)} points (from ${found.by.runs} runs of ${found.by.networks} networks); ${chance(found.p)} before correction.`;
+      : `95 % from ${points(found.low)} to ${points(found.high)}, over the ${found.n} seed${found.n > 1 ? "s" : ""} that both have. Chance alone moves one run by ${found.by.deviation.toFixed(2)} points (from all ${found.by.runs} full runs of ${found.by.networks} networks, more than stand here); ${chance(found.p)} before correction.`;
     const why = found.n < seeds ? `a verdict needs ${seeds} seeds of both` : `${chance(found.corrected)} after correcting for ${families[family].pairs.length} comparisons`;
     verdict.replaceChildren(make("b", {}, split === "test" ? found.verdict[0].toUpperCase() + found.verdict.slice(1) : "Validation decides nothing"), split === "test" ? `: ${why}.` : ": it stands beside the test.");
     return `${named[one]} minus ${named[other]}: ${headline.textContent}. ${verdict.textContent}`;

@@ -59,10 +59,10 @@ const scaleSlider = ({ trained, stops, measured }, changed) => {
     const here = stops.findIndex((stop) => Math.abs(stop.scale - scale) < 1e-9);
     slider.value = toSlider(scale);
     slider.setAttribute("aria-valuetext", here < 0 ? `times ${scale.toPrecision(2)}` : `${stops[here].title}, ${stops[here].factor}`);
-    below.mark(here);
+    below.mark(idle ? -1 : here);
     Object.assign(cursor.style, { left: `${100 * toSlider(scale)}%`, top: `${height(nearest(scale))}%` });
     const factor = here < 0 ? `× ${scale.toPrecision(2)}` : stops[here].factor;
-    said.replaceChildren(make("b", { class: "value" }, factor), ` ${share(nearest(scale))} of ${measured.images} right`);
+    said.replaceChildren(...(idle ? ["of the network as it came"] : [make("b", { class: "value" }, factor), ` ${share(nearest(scale))} of ${measured.images} right`]));
     node.classList.toggle("idle", idle);
   };
   return { node, show, focus: () => slider.focus(), trained };
