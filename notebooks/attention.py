@@ -162,6 +162,9 @@ spread
 symbols("Eq. 2")
 
 # %% [markdown]
+# Two letters of the paper do double duty. $k$ alone is the extent of a window, $k_{ab}$ a key. $N_k$
+# is a window, $N$ alone the number of heads.
+#
 # A layer has $N$ *heads*, counted by $h$. Each does all this on $c$ channels of its own, with its
 # own softmax, so it can compare pixels in another respect. Their outputs are joined on the
 # channels. Positions outside the image take no part: in a corner, four pixels of a 3×3 window share
@@ -170,7 +173,7 @@ symbols("Eq. 2")
 # %% [markdown]
 # ## By hand
 #
-# One row of three pixels, one channel, $k = 3$. All queries are 1, the keys are $\ln 1, \ln 2, \ln 3$, the values
+# One row of three pixels, one channel, a window of $k = 3$. All queries are 1, the keys are $\ln 1, \ln 2, \ln 3$, the values
 # 6, 12, 18. The exponentials of the logits are then 1, 2, 3.
 #
 # - left: weights $\tfrac13, \tfrac23$, output $2 + 8 = 10$;

@@ -128,8 +128,8 @@ table(
         "seed",
         "right, %",
         *(f"pixels in effect, ring {ring}" for ring in (1, 2, 3)),
-        "% changed by another's ring of 8",
-        "by another's $q_0$",
+        "answers that another image's ring of 8 changes, %",
+        "another's $q_0$, %",
     ],
     sorted(lines),
 )
@@ -233,7 +233,7 @@ Markdown(
 # residual and a LayerNorm. The paper's text names none of the three, the published code has all.
 #
 # (the-choice)=
-# ## Three variants that train, and the choice among them
+# ## Three variants that train, and a first choice among them
 #
 # *Scaled* divides the logits by $\sqrt c$, with $c$ the channels of a head. *Residual* adds the
 # query back and norms the sum. *Standard* has the whole attention layer of
@@ -257,7 +257,7 @@ table(
     ["variant", "adds", "validation after the last epoch, %, each seed", "collapsed", "the same at all widths", "trains large"],
     [
         [
-            each.name, each.added, each_of(each.validations), each.collapsed, KNOWN[each.same_at_all_widths],
+            each.name, each.added, each_of(each.validations), each.collapsed if each.validations else "–", KNOWN[each.same_at_all_widths],
             KNOWN[each.trains_large],
         ]
         for each in candidates
@@ -270,9 +270,9 @@ waiting = "; ".join(
 )
 trained = [each.mean for each in candidates if each.mean is not None and not each.collapsed]
 Markdown(
-    f"The choice is **{CHOSEN}**. The variants that never collapsed lie within "
+    f"This first rule chose **{CHOSEN}**. The variants that never collapsed lie within "
     f"{max(trained) - min(trained):.2f} points of each other, so this is a choice among near "
-    "equals. The first rule looked at the small network alone, and the next section shows what it missed. The rule of today asks "
+    "equals. The rule looked at the small network alone, and the next section shows what it missed. The rule of today asks "
     "first whether a variant behaves alike at all widths, and whether its large network trains. "
     + (
         f"Not judged yet, for what is missing: {waiting}."
@@ -312,7 +312,7 @@ picture(
 # %% tags=["hide-input"]
 told = words.list_stopped("evanet20-large-scaled")
 Markdown(
-    f"*Scaled* did worse: {'; '.join(told)}. No curve can be shown, because the lines of that run "
+    f"*Scaled*, without the width rule that it has today, did worse: {'; '.join(told)}. No curve can be shown, because the lines of that run "
     "were not kept. A loss of 2.303 is $\\ln 10$: the network guesses among ten classes. So the "
     "variant that the rule chose did not train in half of Table 1."
 )
@@ -481,7 +481,7 @@ for name in ROWS:
             lines.append([f"`{name}`", tier, run.seed, *validation, f"{run.test_accuracy:.2f}"])
 heads = ["network", "tier", "seed", "validation, %: best", "last", "test, %"]
 table(heads, lines) if lines else Markdown(
-    "**No run of a large EVANet is recorded yet**, neither for 15 epochs nor for 150. So that "
+    "**No large EVANet has run to its end with the width rule**, neither for 15 epochs nor for 150. So that "
     "the line above saves the large network to the end of its schedule is expected, and not "
     "shown."
 )

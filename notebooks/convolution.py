@@ -185,7 +185,7 @@ captioned(
     explorer.convolution(
         load_pretrained("evanet20-small"), cifar.test_images[::200], cifar.test_labels[::200]
     ),
-    "Eq. 1 at any pixel of a trained network's first layer. Move along an edge of the image: the products of one side cancel "
+    "Eq. 1 at any pixel of a trained network's first layer. Move along an outline in the picture: the products of one side cancel "
     "those of the other until the window crosses the edge.",
 )
 

@@ -58,7 +58,8 @@ close = torch.testing.assert_close
 # ## The rings
 #
 # A pixel's *ring* is its distance from the centre: the larger of its row offset and its column
-# offset. So the rings are squares. Ring $s$ has $(2s+1)^2 - (2s-1)^2 = 8s$ pixels for $s \ge 1$: 8,
+# offset. So the rings are squares. (The network's last map has 8×8 pixels. EVA leaves out the first
+# row and the first column, so that there is a centre.) Ring $s$ has $(2s+1)^2 - (2s-1)^2 = 8s$ pixels for $s \ge 1$: 8,
 # 16 and 24. With the centre that makes $49 = 7 \times 7$.
 
 # %%
@@ -84,8 +85,8 @@ picture(
 #    $q_0$, the first question.
 # 2. **A look.** The question meets the pixels of one ring. Attention weighs them, and their weighted mean is what this look
 #    saw: $\mathrm{attn}_0$ for the centre.
-# 3. **A recall.** What the look saw now meets the *slots*: $q_0$ and all looks so far. Attention weighs these. The result is the
-#    next question, $q_1$.
+# 3. **A recall.** What the look saw becomes a question too. Its keys and values are the *slots*: $q_0$ and all looks so far,
+#    itself among them. The result is the next question, $q_1$.
 # 4. **Again**, for the rings of 8, of 16 and of 24 pixels.
 # 5. **The answer.** The last result goes through a second small network. It takes the place of the mean.
 #
@@ -126,7 +127,7 @@ with torch.no_grad():
 picture(
     *(ring_weights(shown, seen) for seen in drawings.values()),
     caption="The same images in two trained networks: <i>scaled</i>, first, and <i>letter</i>, trained as the text has it. "
-    "Deeper blue is more weight, on one scale. The looks of <i>letter</i> put nearly everything on single pixels.",
+    "Deeper blue is more weight, on one scale. The looks of <i>letter</i> put nearly everything on single pixels, each of four heads on its own; the mean of the four is drawn.",
 )
 
 # %% tags=["remove-input"]
@@ -136,7 +137,7 @@ largest = {
 }
 scaled, letter = (int((each > 0.99).sum()) for each in largest.values())
 Markdown(
-    f"A look of one head at more than one pixel happens {len(largest['scaled'])} times in these ten images. *Scaled* puts over "
+    f"{len(images)} images, 4 heads and 3 rings make {len(largest['scaled'])} looks with a choice. *Scaled* puts over "
     f"99 % of the weight on a single pixel in {scaled} of them, *letter* in {letter}: [what that did to it](collapse.ipynb)."
 )
 

@@ -107,9 +107,9 @@ table(
 )
 
 # %% [markdown]
-# ## The first query has most of the parameters
+# ## The 7×7 convolution has most of the parameters
 #
-# Its 7×7 convolution reads all channels.
+# It makes the first query, and reads all channels.
 
 # %% tags=["hide-input"]
 parts = {name: count_parameters(part) for name, part in eva.named_children()}

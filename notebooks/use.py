@@ -18,6 +18,10 @@
 # How do I use these networks on my own images and data, and EVA on a network of mine? Each takes a line or two. Whether you should
 # is [another page](decide.ipynb).
 #
+# ```bash
+# pip install "evalib[train] @ git+https://github.com/expanding-visual-attention/evalib"
+# ```
+#
 # | I want to | Section |
 # |---|---|
 # | classify an image of mine | [An image of your own](own-image) |
@@ -265,8 +269,8 @@ with torch.no_grad():
 [tuple(weights.shape) for weights in trace.look_weights]
 
 # %% [markdown]
-# `weights="DEFAULT"` would bring trained weights. `evalib.train(settings, dataset=…, network=backbone)` fine-tunes them on images of
-# 224×224. For a map of another size give the layer an odd `extent=`, or pool first:
+# For a trained backbone take `resnet18(weights="DEFAULT")`, and give it your classes by `backbone.fc = nn.Linear(512, 10)`.
+# `evalib.train(settings, dataset=…, network=backbone)` fine-tunes it on images of 224×224. For a map of another size give the layer an odd `extent=`, or pool first:
 
 # %%
 head = evalib.ExpandingVisualAttention(64, 64, 64, extent=5)

@@ -110,7 +110,7 @@ table(
 # At $k = 1$ the convolution is lighter: it is one matrix, attention has three. From $k = 3$ on, at
 # stride 1, attention is lighter. But FLOPs are not seconds, as the paper says itself (§5) and [we
 # measured](speed.ipynb). A convolution with $k = 3$ took less time than every attention that we
-# timed, but for our GPU kernel with 256 channels in and out, which took the same.
+# timed, except our GPU kernel with 256 channels in and out, which tied.
 
 # %% [markdown]
 # ## The layer is a matrix

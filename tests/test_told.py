@@ -176,7 +176,7 @@ def shown(name):
 
 
 def decide(page):
-    ends = {"mean": RESNET, "mean and an MLP": MLP, "EVA without looks": ALONE, "SANet, mean": SANET, "EVA": EVA}  # fmt: skip
+    ends = {"mean": RESNET, "mean and an MLP": MLP, "EVA's first query alone": ALONE, "SANet, mean": SANET, "EVA": EVA}  # fmt: skip
     size = {name: RUNS["paper", name][0]["parameters"] for name in ends.values()}
     image, rows, told = torch.zeros(1, 3, 32, 32), [], {}
     noise = statistics.noise(records.load_records())
@@ -194,16 +194,22 @@ def decide(page):
         told[name] = f"{mean:.1f} % ({len(full)} run{'s' if len(full) > 1 else ''})"
         on_cpu, on_gpu = ("–" if seconds is None else f"{1000 * seconds:{form}}" for seconds, form in zip(times, (".0f", ".2f"), strict=True))  # fmt: skip
         rows.append(
-            f"{label} | {mean:.1f} [{mean - reach:.1f}, {mean + reach:.1f}] ({len(full)}) | {fmean(accuracies('quick', name)):.1f} | "
-            f"{size[name]:,} | {work[name]:.1f} | {on_cpu} | {on_gpu}"
+            f"{label} | {mean:.1f} [{mean - reach:.1f}, {mean + reach:.1f}] ({len(full)}) | "
+            f"{size[name]:,} | {work[name]:.1f} | {on_cpu} | {on_gpu} | {fmean(quick := accuracies('quick', name)):.1f} ({len(quick)})"
         )
     page.shows(
-        "the network ends in | test, % [95 %] (seeds) | after 15 epochs, % | parameters | MFLOPs | ms a step, CPU | ms a step, GPU",
+        "the network ends in | test, % [95 %] (seeds) | parameters | MFLOPs | ms a step, CPU | ms a step, GPU | after 15 epochs, % (seeds)",
         rows,
     )
     page.shows(
-        "variant | widths that pass the check, of 64, 128, 256 and 512 channels",
-        [f"{name} | {', '.join(map(str, of)) or 'none'}" for name, of in passing()[0].items()],
+        "EVA | widths that pass the check, of 64, 128, 256 and 512 channels",
+        [
+            f"{called} | {', '.join(map(str, passing()[0][name])) or 'none'}"
+            for name, called in {
+                "scaled": "the layer as it is",
+                "scaled, no width rule": "without its width rule",
+            }.items()
+        ],
     )
     times = {name: f"{size[EVA] / size[name]:.1f} times the parameters" for name in (RESNET, MLP)}
     page.says(
@@ -244,7 +250,7 @@ def collapse(page):
         )
     page.shows(
         "variant | seed | right, % | pixels in effect, ring 1 | pixels in effect, ring 2 | pixels in effect, ring 3 | "
-        "% changed by another's ring of 8 | by another's $q_0$",
+        "answers that another image's ring of 8 changes, % | another's $q_0$, %",
         rows,
     )
 
@@ -609,7 +615,8 @@ def eva(page):
             looks = evalib.trace(evalib.load_pretrained(name), images)[1].look_weights[1:]
         alone.append(sum(int((each.amax(dim=-1) > 0.99).sum()) for each in looks))
     page.says(
-        f"happens {3 * 4 * len(images)} times", f"in {alone[0]} of them, *letter* in {alone[1]}:"
+        f"{len(images)} images, 4 heads and 3 rings make {3 * 4 * len(images)} looks",
+        f"in {alone[0]} of them, *letter* in {alone[1]}:",
     )
 
 
@@ -739,6 +746,6 @@ def test_the_first_page_has_the_runs_of_the_records(float32):
             assert [*said] == pytest.approx(spread[1:], abs=0.0501)
             assert right in frame["told"] or not each["epoch"]
         (first, *_) = RUNS["paper", run["experiment"]]
-        assert f" {first['validation_accuracy']:.1f} % of the validation pictures" in end["told"]
+        assert end["accuracy"] == first["validation_accuracy"]
         assert f" {first['test']['accuracy']:.1f} % of the test pictures" in end["told"]
         assert f"{run['test_accuracy']:.1f} % ({shown_of['key']})" in told["note"]

@@ -260,11 +260,10 @@ def watched(images: UInt8[Tensor, "n 3 i j"]) -> dict:
             "pictures": seen(load_pretrained(name), images),
             "apart": True,
             "stop": {"title": f"{length}"},
-            "told": f"Another run of this network, of {length} epochs: "
-            f"{card['test']['accuracy']:.1f} % of the test pictures right.",
+            "told": f"Another run, of {length} epochs: {card['test']['accuracy']:.1f} % of the test pictures right.",
         }
         if variant == "letter":
-            end["told"] = f"Another run, of {length} epochs. {answer.letter()}"
+            end["told"] += f" {answer.letter()}"
         title = f"{variant}: {BECAUSE[variant]}"
         runs.append({"key": variant, "title": title, "frames": [*frames, end]})
         ends.append(f"{run['test_accuracy']:.1f} % ({variant})")
