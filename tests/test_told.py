@@ -286,7 +286,7 @@ def collapse(page):
         validations, fell = [run["validation_accuracy"] for run in runs], sum(map(ended_low, runs))
         trained += [fmean(validations)] if runs and not fell else []
         rows.append(
-            f"{name} | {added} | {'; '.join(f'{each:.2f}' for each in validations) or '–'} | {fell} | "
+            f"{name} | {added} | {'; '.join(f'{each:.2f}' for each in validations) or '–'} | {fell if runs else '–'} | "
             f"{'yes' if len(passed[name]) == 4 else 'no'} | {trains_large(name)}"
         )
     page.shows(

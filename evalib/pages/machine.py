@@ -260,7 +260,8 @@ def watched(images: UInt8[Tensor, "n 3 i j"]) -> dict:
             "pictures": seen(load_pretrained(name), images),
             "apart": True,
             "stop": {"title": f"{length}"},
-            "told": f"Another run, of {length} epochs: {card['test']['accuracy']:.1f} % of the test pictures right.",
+            "told": f"Another run, of {length} epochs: "
+            f"{card['test']['accuracy']:.1f} % of the test pictures right.",
         }
         if variant == "letter":
             end["told"] += f" {answer.letter()}"
