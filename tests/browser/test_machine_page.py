@@ -352,7 +352,8 @@ def test_is_it_real_is_drawn_to_scale_and_says_what_it_draws(page, address, spli
     )
     low, high = words.signed(found.low), words.signed(found.high)
     assert (
-        f"{words.signed(found.mean)} points95 % from {low} to {high}, over 3 seeds" in drawn["said"]
+        f"{words.signed(found.mean)} points95 % from {low} to {high}, over the 3 seeds"
+        in drawn["said"]
     )
     assert f"moves one run by {by.deviation:.2f} points" in drawn["said"]
     (value, place), *_, (last, end) = drawn["ticks"]
@@ -418,6 +419,28 @@ def test_an_address_that_says_nothing_of_it_changes_nothing(page, address, state
     opened(page, address, state)
     assert page.locator(".film input").nth(machine.FIRST).is_checked()
     assert page.locator(".choices [aria-pressed=true]").count() == 0
+
+
+def test_what_is_changed_is_the_network_at_hand_and_no_run_that_was_watched(page, address):
+    for change in ("as trained", "average", "undo"):
+        opened(page, address, f"image=deer&epoch=150&run=letter&at={change.replace(' ', '-')}")
+        assert page.get_by_role("radio", name="letter").is_checked()
+        slider = page.locator('[data-part="scale"]')
+        assert slider.locator("output").inner_text() == "of the network as it came"
+        assert slider.locator(".here").count() == 0
+        page.get_by_role("button", name=re.compile(f"^{change}")).click()
+        assert page.get_by_role("radio", name="scaled").is_checked()
+        assert page.locator(".machine.letter").count() == 0
+        assert "500 right" in slider.locator("output").inner_text()
+
+
+def test_a_difference_without_runs_cannot_be_chosen(page, address, content):
+    opened(page, address, "pair=2")
+    page.wait_for_function(f"{INSIDE}.querySelector('.real').getBoundingClientRect().top < 400")
+    ran = {each["name"] for each in content["real"]["networks"] if each["runs"]}
+    pairs = [pair for family in content["real"]["families"] for pair in family["pairs"]]
+    options = page.locator(".verdicts option")
+    assert [option.is_enabled() for option in options.all()] == [{*pair} <= ran for pair in pairs]
 
 
 def test_the_keyboard_reaches_everything(page, address):
@@ -513,7 +536,13 @@ def test_without_scripts_a_still_and_the_questions_stay(browser, address):
 def test_a_card_asks_lights_up_a_part_and_opens_a_chapter(page, address, content):
     for number, card in enumerate(content["cards"], 1):
         opened(page, address, f"card={number}")
-        assert page.locator(f'.lit[data-part="{card["lights"]}"]').count() == 1
+        lit = page.locator(f'.lit[data-part="{card["lights"]}"]')
+        assert lit.count() == 1
+        told = lit.locator(".caption, output, .stops small, .share").filter(has_text="%")
+        before = [each for each in told.all() if each.is_visible()]
+        assert not before or card["lights"] == "real"
         page.locator(".options button").nth(card["right"]).click()
+        for part in card["state"].split("&"):
+            page.wait_for_function("part => location.hash.includes(part)", arg=part)
         assert page.locator(".told").inner_text().startswith("Yes.")
         assert page.locator(".told a").get_attribute("href") == card["href"]

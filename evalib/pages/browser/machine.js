@@ -65,7 +65,7 @@ const machine = (data, floats, host) => {
   const scaling = scaleSlider({ ...scales, measured }, (scale, under) => { moving = under; set({ scale, epoch: null, run: 0 }); });
   const training = trainingSlider(data.training, (run, epoch, under) => { moving = under; set({ ...fresh, run, epoch }); });
   const real = isItReal(data.real, (next) => set({ real: next }));
-  const cards = deck(data.cards, (card) => { set({ card }); if (card !== null) turnTo(card); }, turnTo);
+  const cards = deck(data.cards, (card) => { set({ card }); if (card !== null) turnTo(card); }, (card) => turnTo(card));
   const what = Object.entries(WHAT_IF).map(([name, [label]]) => {
     const node = press(label, () => {
       if (name !== "swap") return set({ epoch: null, run: 0, what: state.what === name ? "" : name });
