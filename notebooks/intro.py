@@ -15,8 +15,8 @@
 # %% [markdown]
 # # Does it help to look ring by ring?
 #
-# An image network ends with a small grid of features and takes their average. EVA reads the grid
-# instead, from the centre outwards, ring by ring, and chooses in each ring which squares count.
+# An image network ends with a small grid of features, and averages it. EVA reads the grid instead,
+# from the centre outwards, ring by ring, and chooses which squares count.
 
 # %% tags=["remove-input", "remove-stderr"]
 import importlib.util
@@ -38,25 +38,23 @@ from evalib import TIERS
 from evalib.pages.machine import machine
 from evalib.results import answer, statistics
 from evalib.results.records import load_records
-from evalib.results.tables import parameters
 from evalib.results.words import signed
 from evalib.training import environment
 
 torch.set_num_threads(1)
 families = statistics.PAPER, statistics.EXPLAINING
 lead, looks = (statistics.judge(family, load_records())[0] for family in families)
-times = parameters(lead.one) / parameters(lead.other)
-asked = {
-    f"On CIFAR-10 EVA, with {times:.1f} times the parameters, minus the average": lead,
-    "EVA minus its first glance alone, trained without looks": looks,
+against = {
+    "against the average": lead.difference,
+    "against its own first glance, trained without looks,": looks.difference,
 }
 found = [
-    f"{what}: {signed(ours.mean)} points (95 %: {signed(ours.low)} to {signed(ours.high)}; {ours.n} "
-    f"trainings of each), *{judged.verdict}*."
-    for what, judged in asked.items()
-    if (ours := judged.difference).low is not None
+    f"{rival} {signed(ours.mean)} (95 %: {signed(ours.low)} to {signed(ours.high)}; {ours.n} trainings)"
+    for rival, ours in against.items()
+    if ours.low is not None
 ]
-display(Markdown(f"**{answer.verdict()}** {' '.join(found)} [Why](#what-we-found)"))
+points = f" In points of accuracy on CIFAR-10: {', '.join(found)}." if found else ""
+display(Markdown(f"**{answer.verdict()}**{points} [Why](#what-we-found)"))
 machine()
 
 # %% [markdown]

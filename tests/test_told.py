@@ -589,7 +589,7 @@ def interval(differences):
     s, freedom = deviation()
     mean, n = fmean(differences), len(differences)
     half = stats.t.ppf(0.975, freedom) * s * sqrt(2 / n)
-    return f"{signed(mean)} points (95 %: {signed(mean - half)} to {signed(mean + half)}; {n} trainings of each)"
+    return f"{signed(mean)} (95 %: {signed(mean - half)} to {signed(mean + half)}; {n} trainings)"
 
 
 def intro(page):
@@ -600,8 +600,8 @@ def intro(page):
     without = [one - other for one, other in zip(both[0], alone, strict=False)]
     ahead = [one - other for one, other in zip(*both, strict=True)]
     page.says(
-        f"On CIFAR-10 EVA, with 2.8 times the parameters, minus the average: {interval(ahead)}",
-        f"EVA minus its first glance alone, trained without looks: {interval(without)}",
+        f"In points of accuracy on CIFAR-10: against the average {interval(ahead)},",
+        f"against its own first glance, trained without looks, {interval(without)}.",
         f"Here are {runs['paper']} of full trainings and {runs['quick']} of short ones.",
         f"in {len(MUTANTS)} ways",
         f"{book.count(chr(10) + '## D')} places",

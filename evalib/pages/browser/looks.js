@@ -87,7 +87,7 @@ const notebook = (names, width) => {
   const title = make("small");
   const node = make("section", { class: "notebook", "data-part": "notebook" }, make("h2", {}, "What it notes ", title), make("ol", {}, ...rows.map((row) => row.node)));
   const show = ({ slots, lengths, recalls, step, called, filled }) => {
-    title.textContent = slots ? "and how much of each note it reads now" : "the longer a note, the longer its bar";
+    title.textContent = slots ? "and how much it reads of each" : "the longer a note, the longer its bar";
     const reads = filled && step ? recalls[step - 1] : [];
     rows.forEach(({ node: row, path, share, bar, said }, s) => {
       const written = s <= (filled ? step : 0);
