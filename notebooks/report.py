@@ -105,7 +105,9 @@ Markdown(answer.power())
 first, ran_in_full = statistics.PAPER[0], runs[runs["tier"] == statistics.TIER]
 others = set(ran_in_full[ran_in_full["counts"]]["experiment"]) - set(first)
 table_1 = runs[runs["experiment"].isin([row.name for row in TABLE_1])]
-without = [statistics.judge(statistics.PAPER, runs[runs["experiment"] != each])[0].p for each in others]
+without = [
+    statistics.judge(statistics.PAPER, runs[runs["experiment"] != each])[0].p for each in others
+]
 alone = statistics.judge(statistics.PAPER, table_1)[0].p
 Markdown(
     "How much hangs on that deviation? With one of the other networks left out of it, p for "
