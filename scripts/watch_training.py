@@ -1,11 +1,13 @@
 """What EVA looks at while it learns: the attention on ten bundled test pictures through a run.
 
 python scripts/watch_training.py EXPERIMENT [--tier quick] [--seed 0] [--epochs 15] [--out FILE]
+    [--directory DIR]
 
 The run is an ordinary one (``evalib.training``). Before its first step and after each of a dozen
 epochs the ten pictures go through the network; what its looks and recalls weighed is kept beside
 the curve, in whole numbers. Page one shows it under its second slider. A run that ends takes the
-place of one of the same experiment in the file.
+place of one of the same experiment in the file. With ``--directory`` its checkpoints and what was
+seen so far lie there, and the same call goes on from them.
 """
 
 import argparse
@@ -15,14 +17,15 @@ from pathlib import Path
 import torch
 
 from evalib.experiments import build, experiment
+from evalib.networks import Network
 from evalib.pages.machine import PICTURES, WATCHED, seen
 from evalib.results.records import checksum, results
-from evalib.training import data
+from evalib.training import checkpoint, data
 from evalib.training.checkpoint import write_atomically
 from evalib.training.cifar import load_data
 from evalib.training.environment import commit, device_name, versions
 from evalib.training.settings import PRECISIONS, TIERS, Settings
-from evalib.training.train import accuracy, train
+from evalib.training.train import accuracy, begin, train
 
 FRAMES = 12
 
@@ -34,21 +37,31 @@ def kept(epochs: int) -> set[int]:
     return {0} | {round(epochs ** (k / (FRAMES - 1))) for k in range(FRAMES)}
 
 
-def watch(settings: Settings) -> dict:
-    """Train by ``settings``, and look on."""
+def watch(settings: Settings, directory: Path | None = None) -> dict:
+    """Train by ``settings``, and look on; ``directory`` keeps checkpoints and what was seen."""
     pictures, chosen = load_data("subset").test_images[list(PICTURES)], kept(settings.epochs)
     torch.manual_seed(settings.seed)
     network = build(settings.experiment)  # as the run itself would draw it
     frames = [{"epoch": 0, "pictures": seen(network, pictures)}]
+    so_far = None if directory is None else directory / "seen.json"
+    if so_far is not None and so_far.exists():
+        frames = json.loads(so_far.read_text("utf-8"))
 
-    def observe(entry: dict) -> None:
+    def observe(entry: dict, of: Network = network) -> None:
         if entry["epoch"] in chosen:
             told = ("epoch", "learning_rate", "train_loss", "validation_accuracy")
-            frames.append(
-                {name: entry[name] for name in told} | {"pictures": seen(network, pictures)}
-            )
+            frames.append({name: entry[name] for name in told} | {"pictures": seen(of, pictures)})
+            if so_far is not None:
+                write_atomically(so_far, json.dumps(frames).encode())
 
-    run = train(settings, observe=observe, network=network)
+    newest = None if directory is None else checkpoint.newest(directory)
+    if newest is not None and newest[1]["curve"][-1]["epoch"] > frames[-1]["epoch"]:
+        tensors, saved = newest  # stopped after the checkpoint, before its pictures were seen
+        reached, optimiser = begin(settings, torch.device("cpu"))
+        checkpoint.restore(tensors, reached, optimiser)
+        observe(saved["curve"][-1], reached)
+
+    run = train(settings, directory=directory, observe=observe, network=network)
     return {
         "experiment": experiment(settings.experiment).name,
         "tier": settings.tier,
@@ -79,6 +92,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--precision", choices=PRECISIONS)
     parser.add_argument("--out", type=Path, default=results() / WATCHED)
+    parser.add_argument("--directory", type=Path)
     asked = parser.parse_args()
     settings = Settings(
         experiment=asked.experiment,
@@ -87,7 +101,7 @@ def main() -> None:
         epochs=asked.epochs,
         precision=asked.precision,
     )
-    run = watch(settings)
+    run = watch(settings, asked.directory)
     runs = json.loads(asked.out.read_text("utf-8"))["runs"] if asked.out.exists() else []
     runs = [each for each in runs if each["experiment"] != run["experiment"]] + [run]
     runs.sort(key=lambda each: each["experiment"], reverse=True)  # scaled, then the letter

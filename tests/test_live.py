@@ -180,7 +180,7 @@ def test_a_run_is_watched_from_its_first_weights_to_those_that_it_ends_with(few,
     pictures, shown = few.test_images[:10], []
     told = dict.fromkeys(("learning_rate", "train_loss", "validation_accuracy"), 0.5)
 
-    def train(asked, observe, network):
+    def train(asked, directory, observe, network):
         first, _ = begin(asked, torch.device("cpu"))
         network.load_state_dict(evalib.load_pretrained("evanet20-small").state_dict())
         shown.extend(machine.seen(each, pictures) for each in (first, network))
@@ -199,9 +199,29 @@ def test_a_run_is_watched_from_its_first_weights_to_those_that_it_ends_with(few,
     assert {0, 150} < whole and len(whole) == WATCH["FRAMES"]
 
 
+def test_a_run_that_is_watched_goes_on_with_what_was_seen_before(few, tmp_path, monkeypatch):
+    torch.set_default_dtype(torch.float32)
+    inside, settings = WATCH["watch"].__globals__, evalib.Settings("evanet20-small", epochs=2)
+    monkeypatch.setitem(inside, "load_data", lambda which: few)
+    monkeypatch.setitem(inside, "PICTURES", range(2))
+    seen, whole, calls = inside["seen"], WATCH["watch"](settings)["watched"], []
+
+    def interrupt(network, pictures):
+        calls.append(network)
+        if len(calls) == 2:  # after the checkpoint of the first epoch
+            raise KeyboardInterrupt
+        return seen(network, pictures)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setitem(inside, "seen", interrupt)
+        WATCH["watch"](settings, tmp_path)
+    assert WATCH["watch"](settings, tmp_path)["watched"] == whole
+    assert json.loads((tmp_path / "seen.json").read_text("utf-8")) == whole
+
+
 def test_a_run_that_is_watched_again_takes_the_place_of_the_old(tmp_path, monkeypatch):
     path, given = tmp_path / "watched.json", {"test_accuracy": 10.0}
-    monkeypatch.setitem(WATCH["main"].__globals__, "watch", lambda of: of.model_dump() | given)
+    monkeypatch.setitem(WATCH["main"].__globals__, "watch", lambda of, _: of.model_dump() | given)
     for words in ("letter --seed 0", "scaled --seed 0", "letter --seed 4"):
         words = f"watch evanet20-small-{words} --tier smoke --out {path}"
         monkeypatch.setattr("sys.argv", words.split())

@@ -12,6 +12,7 @@ test-lowest`) another environment is lent: the lowest versions of pyproject.toml
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -124,16 +125,19 @@ def run(notebook, place, environment):
 
 @pytest.fixture(scope="session")
 def set_up(bare, tmp_path_factory):
-    """``bare`` after the lines that begin each notebook, and what they said."""
+    """``bare`` after the lines that begin each notebook, what they said, and the directory in which
+    they laid the records.
+    """
     cells = [nbformat.v4.new_code_cell(code) for code in (SET_UP, LAST)]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    run(notebook, tmp_path_factory.mktemp("empty"), bare)
+    place = tmp_path_factory.mktemp("empty")
+    run(notebook, place, bare)
     said = "".join(output.get("text", "") for output in cells[0].outputs)
-    return bare, said, json.loads(cells[1].outputs[0].text)["door"]
+    return bare, said, json.loads(cells[1].outputs[0].text)["door"], place
 
 
 def test_the_lines_that_begin_a_notebook_install_the_commit_and_leave_the_rest(set_up):
-    bare, said, told = set_up
+    bare, said, told, _ = set_up
     assert "evalib at commit" in said and "with the bundled subset of CIFAR-10" in said
     assert not any(word in said for word in ("ERROR", "WARNING", "Uninstalling"))
     head = subprocess.check_output(["git", "-C", ROOT, "rev-parse", "HEAD"], env=bare, text=True)
@@ -156,7 +160,8 @@ def test_the_lines_that_begin_a_notebook_install_the_commit_and_leave_the_rest(s
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_notebook_alone_runs_to_its_end(page, set_up, tmp_path):
-    environment, _, told = set_up
+    environment, _, told, records = set_up
+    shutil.copytree(records, tmp_path, dirs_exist_ok=True)
     notebook = nbformat.read(page, as_version=4)
     run(notebook, tmp_path, environment)
     for path in tmp_path.rglob(
