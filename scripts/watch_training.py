@@ -57,7 +57,8 @@ def watch(settings: Settings, directory: Path | None = None) -> dict:
     newest = None if directory is None else checkpoint.newest(directory)
     if newest is not None and newest[1]["curve"][-1]["epoch"] > frames[-1]["epoch"]:
         tensors, saved = newest  # stopped after the checkpoint, before its pictures were seen
-        reached, optimiser = begin(settings, torch.device("cpu"))
+        reached = build(settings.experiment)
+        _, optimiser = begin(settings, torch.device("cpu"), network=reached)
         checkpoint.restore(tensors, reached, optimiser)
         observe(saved["curve"][-1], reached)
 
