@@ -335,7 +335,7 @@ def test_no_text_of_a_record_becomes_a_script_on_a_page(tmp_path, monkeypatch):
     monkeypatch.setenv("EVALIB_HOME", str(tmp_path))
     pages = [nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4) for name in SHOWN]
     together = nbformat.v4.new_notebook(cells=[cell for page in pages for cell in page.cells])
-    NotebookClient(together, timeout=300).execute()
+    NotebookClient(together).execute()
     outputs = [
         "".join(output.data.values())
         for cell in together.cells
