@@ -25,7 +25,7 @@ const deck = (cards, opened, answered) => {
     panel.setAttribute("aria-label", `card ${open + 1} of ${cards.length}: ${title}`);
     panel.replaceChildren(make("div", { class: "top" }, make("h3", {}, `${open + 1} · ${title}`), back, on, close),
       make("p", {}, ask), make("div", { class: "options" }, ...buttons), told);
-    chips.forEach((chip, index) => chip.classList.toggle("done", guessed[index] !== null));
+    chips.forEach((chip, index) => chip.classList.toggle("done", isAnswered(index)));
   };
   const node = make("section", { class: "deck" }, make("h2", {}, "Nine ideas, a guess each"), make("div", { class: "chips" }, ...chips));
   const show = (index) => {
@@ -34,7 +34,7 @@ const deck = (cards, opened, answered) => {
     chips.forEach((chip, each) => chip.setAttribute("aria-expanded", String(each === open)));
     if (open !== null) fill();
   };
-  const asking = () => open !== null && guessed[open] === null;
   const isAnswered = (index) => guessed[index] !== null;
+  const asking = () => open !== null && !isAnswered(open);
   return { node, panel, show, asking, isAnswered };
 };

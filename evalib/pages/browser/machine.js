@@ -23,7 +23,8 @@ const machine = (data, floats, host) => {
   const { trained } = scales;
   const last = stages.length; // the step after which it answers
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  const fresh = { scale: trained, what: "", epoch: null, run: 0 };
+  const atHand = { epoch: null, run: 0 }; // the network in the page, and no run that was watched
+  const fresh = { scale: trained, what: "", ...atHand };
   const initial = { image: data.first, step: 0, stage: 2, donor: 0, card: null, real: { split: "test", pair: 0, out: [] }, ...fresh };
   let state = initial;
   let touched = false;
@@ -62,15 +63,15 @@ const machine = (data, floats, host) => {
   undo.classList.add("undo");
   const answer = answers(classes, undo);
   const controls = transport(["first glance", ...rings], (step) => set({ step }));
-  const scaling = scaleSlider({ ...scales, measured }, (scale, under) => { moving = under; set({ scale, epoch: null, run: 0 }); });
+  const scaling = scaleSlider({ ...scales, measured }, (scale, under) => { moving = under; set({ scale, ...atHand }); });
   const training = trainingSlider(data.training, (run, epoch, under) => { moving = under; set({ ...fresh, run, epoch }); });
   const real = isItReal(data.real, (next) => set({ real: next }));
   const cards = deck(data.cards, (card) => { set({ card }); if (card !== null) turnTo(card); }, (card) => turnTo(card));
   const what = Object.entries(WHAT_IF).map(([name, [label]]) => {
     const node = press(label, () => {
-      if (name !== "swap") return set({ epoch: null, run: 0, what: state.what === name ? "" : name });
+      if (name !== "swap") return set({ ...atHand, what: state.what === name ? "" : name });
       const donor = lender((state.donor + 1) % images.length, state.image);
-      return set({ epoch: null, run: 0, what: "swap", donor, stage: state.what === "swap" ? state.stage : Math.max(state.step - 1, 1) });
+      return set({ ...atHand, what: "swap", donor, stage: state.what === "swap" ? state.stage : Math.max(state.step - 1, 1) });
     });
     return { name, node };
   });
