@@ -41,9 +41,9 @@ def local_attention(
 ) -> HeadsOut:
     """Eq. 2: ``y_ij = Σ_ab softmax_ab(q_ijᵀ k_ab) v_ab`` over the window N_k(i, j).
 
-    ``scale`` multiplies the logits; the paper has none. Positions outside the image take no part.
-    With a ``stride`` only every stride-th query is answered. ``ValueError`` if ``kernel_size`` is
-    even.
+    ``scale`` multiplies the logits; the paper has none (departure D4). Positions outside the image
+    take no part (departure D7). With a ``stride`` only every stride-th query is answered.
+    ``ValueError`` if ``kernel_size`` is even.
     """
     q_ij = q[..., ::stride, ::stride]
     k_ab, v_ab = windows(k, kernel_size, stride), windows(v, kernel_size, stride)

@@ -88,8 +88,9 @@ class SingleQueryAttention(nn.Module):
 
     ``y = Σ_m softmax_m((qᵀk_m [+ qᵀr_m]) / √c) v_m``, c the channels of a head. With the
     ``offsets`` of m pixels from the centre it is the paper's *Attention 2D*, r_m the relative
-    embedding of pixel m (Eq. 3). Without, it is *Attention 1D* over m slots (Eq. 2). The scale is
-    not in the text; departure D4 has what speaks for it. Heads are concatenated; there is no bias,
+    embedding of pixel m (Eq. 3, where the text leaves open whether Eq. 2 or 3 is meant). Without,
+    it is *Attention 1D* over m slots (Eq. 2). The scale is not in the text. Departure D4 has what
+    speaks for both. Heads are concatenated; there is no bias,
     residual or norm.
     """
 

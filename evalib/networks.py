@@ -20,7 +20,7 @@ KERNEL_SIZE, NUM_HEADS = 3, 4
 def convolution(
     in_channels: int, out_channels: int, stride: int = 1, kernel_size: int = 1, padding: int = 0
 ):
-    """A convolution without bias, initialised as He et al. 2015 do (normal, fan-out)."""
+    """A convolution without bias, drawn as He et al. 2015 do (normal, fan-out; departure D13)."""
     layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer
@@ -82,7 +82,7 @@ def average_pooling(channels: int) -> nn.Module:
 
 class EVASummary(nn.Module):
     """The head of an EVANet, EVA over an 8×8 map cropped to 7×7, or a 7×7 one: ``n c i j -> n c``
-    (departure D6).
+    (departure D6); it follows the third stage (departure D14).
 
     ``options`` are the layer's. ``ValueError`` for a map of another size.
     """

@@ -110,8 +110,8 @@ class AttentionHealth(NamedTuple):
 
 
 LARGE, SAME = 500, 0.99
-"""Beyond these an attention is not healthy: three times the logits of a small network at the end of
-its schedule (191), and q0 without an image in it (0.95 when it is drawn).
+"""Beyond these an attention is not healthy: two and a half times the logits of a small network
+at the end of its schedule (191), and q0 without an image in it (0.95 when it is drawn).
 """
 
 

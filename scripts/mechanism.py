@@ -33,7 +33,7 @@ from evalib.training.cifar import load_data
 from evalib.training.environment import choose_device
 from evalib.training.settings import PRECISIONS, TIERS, Settings, learning_rate
 from evalib.training.step import precision_of, set_rate, training_step
-from evalib.training.train import accuracy, begin, epoch_steps, evaluate
+from evalib.training.train import accuracy, begin, epoch_steps, evaluate, exhaust
 
 EXPERIMENT, IMAGES = "evanet20-small-letter", 1_000
 
@@ -234,7 +234,7 @@ def course(
     for epoch in epochs:
         set_rate(optimiser, learning_rate(settings, epoch))
         seen.clear()
-        losses = taken(epoch_steps(step, network, len(train), settings, epoch))
+        losses, _ = exhaust(epoch_steps(step, network, len(train), settings, epoch))
         scores = evaluate(network, images[validation])
         entries.append(
             {
@@ -252,15 +252,6 @@ def course(
             f"{entries[-1]['validation_accuracy']:.1f} %"
         )
     return entries, {name: t.detach().clone() for name, t in state_of(network, optimiser).items()}
-
-
-def taken(steps) -> Tensor:
-    """The losses of an epoch whose steps are taken one after the other."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value[0]
 
 
 def begun(path: Path, settings: Settings, start: int) -> dict[str, Tensor]:

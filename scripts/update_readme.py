@@ -9,6 +9,8 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
+import pandas as pd
+
 from evalib.ablations import ABLATIONS
 from evalib.batch.manifest import duration
 from evalib.experiments import TABLE_1
@@ -39,12 +41,12 @@ def with_effects(text: str) -> str:
     """The list of departures with what another choice did to the accuracy: the last cell of each
     line.
     """
-    return EFFECT.sub(lambda found: f"{found[1]} {effects(found[2])} |", text)
-
-
-def effects(departure: str) -> str:
-    """The effect of each ablation of a departure, in points; a dash if there is none."""
     runs = load_records(ROOT / "results")
+    return EFFECT.sub(lambda found: f"{found[1]} {effects(found[2], runs)} |", text)
+
+
+def effects(departure: str, runs: pd.DataFrame) -> str:
+    """The effect of each ablation of a departure, in points; a dash if there is none."""
     lines = []
     for row in (row for row in ABLATIONS if row.kind == departure):
         tier, found = tables.measure_effect(runs, row, TIERS)

@@ -27,14 +27,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from evalib.eva import EqualisedLinear, WholeMap
 from evalib.experiments import experiment
 from evalib.networks import BasicBlock, average_pooling, convolution_3x3, self_attention_3x3
+from evalib.results.choice import STEPS, WIDTHS
 from evalib.results.records import dumps, results
 from evalib.tracing import as_written, count_in_effect
 from evalib.training import data
 from evalib.training.cifar import load_data
 from evalib.training.environment import commit, device_name
 
-WIDTHS = 64, 128, 256, 512
-STEPS, BATCH, RATE, SEED = 150, 64, 1e-3, 0
+BATCH, RATE, SEED = 64, 1e-3, 0
 SHOWN = 1, 2, 5, 10, 20, 30, 50, 75, 100, 125, 150
 """After these steps a row is written."""
 RINGS = 8, 16, 24
@@ -178,6 +178,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("candidates", nargs="*", help=f"of {', '.join(names)} (default: all)")
     wanted = parser.parse_args().candidates or names
+    if unknown := {*wanted} - {*names}:
+        parser.error(f"no candidate {', '.join(sorted(unknown))}: choose of {', '.join(names)}")
     cifar, path = load_data("full"), results() / "width.json"
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {"made": {}, "rows": []}
     known, made = kept["rows"], kept["made"]

@@ -229,9 +229,9 @@ def test_a_run_is_done_begun_or_to_do(tmp_path):
 def test_expected_time_is_that_of_records_by_their_images_or_unknown(tmp_path):
     made(tmp_path, seconds=4.0)  # 2 s an epoch of 1,000 images
     made(tmp_path, seed=1, seconds=40.0, shared=2)  # says nothing of time
-    paper = evalib.Settings("resnet20-small", 5, "paper")
-    assert manifest.seconds_an_epoch(paper, tmp_path) == (100.0, "a machine")
-    assert manifest.seconds_an_epoch(evalib.Settings("evanet20-small"), tmp_path) == (None, None)
+    paper, runs = evalib.Settings("resnet20-small", 5, "paper"), records.load_records(tmp_path)
+    assert manifest.seconds_an_epoch(paper, runs) == (100.0, "a machine")
+    assert manifest.seconds_an_epoch(evalib.Settings("evanet20-small"), runs) == (None, None)
     text = manifest.describe(manifest.plan([paper], tmp_path), tmp_path)
     assert "1 to do; training to come: about 4.2 h by the records of a machine" in text
 
@@ -244,9 +244,9 @@ def test_expected_time_is_that_of_this_device_and_tier_where_there_are_such_reco
         made(tmp_path, seed=seed, seconds=2 * seconds, device=here)
     paper, quick = (evalib.Settings("resnet20-small", 5, tier) for tier in ("paper", "quick"))
     for settings in (paper, quick):
-        assert manifest.seconds_an_epoch(settings, tmp_path) == (500.0, here)
+        assert manifest.seconds_an_epoch(settings, records.load_records(tmp_path)) == (500.0, here)
     made(tmp_path, seed=1, tier="quick", seconds=15 * 400.0, device=here)
-    assert manifest.seconds_an_epoch(quick, tmp_path) == (400.0, here)
+    assert manifest.seconds_an_epoch(quick, records.load_records(tmp_path)) == (400.0, here)
     unknown = manifest.plan([evalib.Settings("sanet20-small", seed) for seed in (0, 1)], tmp_path)
     text = manifest.describe([manifest.Planned(quick, "begun", "", 2), *unknown], tmp_path)
     said = f"about 13 min by the records of {here}; 2 without a record to judge the time by"

@@ -123,7 +123,7 @@ def test_time_is_compared_by_one_commit_on_one_device_and_not_tested(tmp_path, r
         made(tmp_path, resnet, seed, "quick", seconds=seconds)
     found = verdict(tmp_path, SLOWER)
     assert (found.verdict, found.p_holm) == ("supported", None)
-    ratios = [ratio for _, ratio in claims.compare_epochs(2, load_records(tmp_path))]
+    ratios = [ratio for _, ratio in claims.compare_epochs("evanet20", load_records(tmp_path))]
     assert ratios == pytest.approx([2.0, 2.01])
     assert claims.judge_ratios([1.2, 0.9]) == "not distinguishable"
     assert claims.judge_ratios([0.9, 0.8]) == "not supported"
@@ -149,7 +149,7 @@ def test_a_run_that_lay_still_is_timed_with_none(tmp_path):
     curve[7]["seconds"] = 90.0
     made(tmp_path, RESNET, 0, "quick", curve=curve)
     made(tmp_path, EVANET, 0, "quick", seconds=120.0)
-    assert claims.compare_epochs(2, load_records(tmp_path)) == []
+    assert claims.compare_epochs("evanet20", load_records(tmp_path)) == []
 
 
 @pytest.mark.parametrize("ways", [("compiled", "captured"), ("captured",), ()], ids=str)

@@ -450,7 +450,7 @@ def test_a_device_that_is_not_there_is_named():
 def test_the_first_device_there_is_is_taken(monkeypatch, cuda, mps, first):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert train.choose_device(None) == train.choose_device("auto") == torch.device(first)
+    assert train.choose_device() == torch.device(first)
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,9 @@ SGD_50K = SGD._replace(all_images=True)
 
 def changed(row: Experiment, suffix: str, kind: str, change: str, **fields) -> Experiment:
     """``row`` with the one change that ``fields`` say; its name gets a suffix."""
-    fields |= {"name": f"{row.name}-{suffix}", "model": f"{row.title}, {change}", "variant": ""}
-    return replace(row, base=row.name, kind=kind, change=change, paper_accuracy=None, **fields)
+    words = {"name": f"{row.name}-{suffix}", "model": f"{row.title}, {change}", "variant": ""}
+    made = replace(row, base=row.name, kind=kind, change=change, paper_accuracy=None, **words)
+    return replace(made, **fields)
 
 
 def variant(row: Experiment, name: str, **fields) -> Experiment:
@@ -69,16 +70,12 @@ def eva(name: str, **options) -> Callable[[int], nn.Module]:
     return partial(EVASummary, **VARIANTS[name].options | options)
 
 
-def last(stage) -> tuple:
-    """Another mixing layer, or block, in the third stage alone."""
-    is_block = isinstance(stage, type) and issubclass(stage, BasicBlock)
-    usual = BasicBlock if is_block else convolution_3x3
-    return usual, usual, stage
-
-
 RESNET, SANET, EVANET, _, LARGE_SANET, LARGE_EVANET = TABLE_1
-SCALED = last(partial(self_attention_3x3, scaled=True))
-ZERO_PADDED = last(partial(ZeroPaddedAttention, kernel_size=KERNEL_SIZE, num_heads=NUM_HEADS))
+SCALED = convolution_3x3, convolution_3x3, partial(self_attention_3x3, scaled=True)
+WITH_ZEROS = partial(ZeroPaddedAttention, kernel_size=KERNEL_SIZE, num_heads=NUM_HEADS)
+ZERO_PADDED = convolution_3x3, convolution_3x3, WITH_ZEROS
+ONE_ATTENTION = BasicBlock, BasicBlock, SecondAttends
+UNPADDED = BasicBlock, BasicBlock, UnpaddedBlock
 
 OTHERS = [name for name in VARIANTS if name != CHOSEN]
 SMALL = {CHOSEN: EVANET} | {name: variant(EVANET, name, head=eva(name)) for name in OTHERS}
@@ -114,17 +111,16 @@ OPTIMISER, EACH_EPOCH = "the published optimiser", "test accuracy after each epo
 
 ABLATIONS = (
     changed(RESNET, "mlp", "control", MLP, head=perceptron),
-    replace(
-        changed(plain(EVANET), "query-alone", "control", ALONE, head=first_query_alone),
-        base=EVANET.name,
+    changed(
+        plain(EVANET), "query-alone", "control", ALONE, head=first_query_alone, base=EVANET.name
     ),
     *(SMALL[name] for name in OTHERS),
     *(LARGE[name] for name in OTHERS),
     variant(SANET, "scaled", mix=SCALED),
     variant(LARGE_SANET, "scaled", mix=SCALED),
     changed(SANET, "zero-padded", "D7", ZEROS, mix=ZERO_PADDED),
-    changed(SANET, "one-attention", "D7", "one attention a block", block=last(SecondAttends)),
-    changed(EVANET, "unpadded", "D6", PADDING, block=last(UnpaddedBlock)),
+    changed(SANET, "one-attention", "D7", "one attention a block", block=ONE_ATTENTION),
+    changed(EVANET, "unpadded", "D6", PADDING, block=UNPADDED),
     changed(RESNET, "333", "D9", "[3, 3, 3] blocks", blocks=(3, 3, 3)),
     changed(SANET, "333", "D9", "[3, 3, 3] blocks", blocks=(3, 3, 3)),
     changed(EVANET, "333", "D9", "[3, 3, 3] blocks", blocks=(3, 3, 3)),
@@ -159,9 +155,8 @@ def ladder(row: Experiment) -> list[Experiment]:
     """The steps of the ladder above ``row``."""
     made = {"": row}
     for name, on, change, fields in STEPS:
-        step = changed(made[on], name, "ladder", change, **fields)
         words = {"name": f"{row.name}-ladder-{name}", "model": f"{row.title}, ladder: {change}"}
-        made[name] = replace(step, **words)
+        made[name] = changed(made[on], name, "ladder", change, **words, **fields)
     return list(made.values())[1:]
 
 
@@ -169,8 +164,8 @@ def as_published(row: Experiment, **fields) -> Experiment:
     """``row`` in the author's whole configuration, which picks the epoch by the test set."""
     fields |= {"blocks": (3, 3, 3), "shortcut": projected_shortcut, "draw": draw_as_published}
     fields |= {"recipe": PUBLISHED._replace(all_images=True), "test_each_epoch": True}
-    made = changed(plain(row), "as-published", "ladder", "as published", **fields)
-    return replace(made, base=row.name)
+    fields |= {"base": row.name}
+    return changed(plain(row), "as-published", "ladder", "as published", **fields)
 
 
 LADDER = (

@@ -9,7 +9,14 @@ from torch.nn import functional as F
 from evalib.attention import RelativeSelfAttention
 from evalib.equations import Map, Out, ring
 from evalib.eva import EXTENT, ExpandingVisualAttention, feed_forward
-from evalib.networks import BasicBlock, PaddedShortcut, convolution, convolution_3x3, crop
+from evalib.networks import (
+    BasicBlock,
+    PaddedShortcut,
+    convolution,
+    convolution_3x3,
+    count_parameters,
+    crop,
+)
 
 
 class CentrePixel(nn.Module):
@@ -99,7 +106,10 @@ class Crop(nn.Module):
 
 
 def first_query_alone(channels: int) -> nn.Sequential:
-    """EVA's first query as the head, ``FFN(7×7 convolution(x))``: ``n c 8 8 -> n c``."""
+    """EVA's first query as the head, ``FFN(7×7 convolution(x))``: ``n c 8 8 -> n c``.
+
+    Of 64 channels alone it is that of EVA, for its convolution has no width rule (departure D15).
+    """
     convolution = nn.Conv2d(channels, channels, EXTENT)
     return nn.Sequential(Crop(), convolution, nn.Flatten(), feed_forward(channels, channels))
 
@@ -107,7 +117,7 @@ def first_query_alone(channels: int) -> nn.Sequential:
 def perceptron(channels: int) -> nn.Sequential:
     """Average pooling, then two layers with a hidden width that gives as many parameters as EVA."""
     layer = ExpandingVisualAttention(channels, channels, channels)
-    budget = sum(parameter.numel() for parameter in layer.parameters())
+    budget = count_parameters(layer)
     hidden = round((budget - channels) / (2 * channels + 1))
     layers = nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels)
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *layers)

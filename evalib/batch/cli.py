@@ -47,7 +47,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"evalib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("evalib: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(
+            "evalib: stopped; a run goes on from its last checkpoint by the same command",
+            file=sys.stderr,
+        )
         return 130
 
 

@@ -1,11 +1,12 @@
 """The manifest, a table of experiments and seeds; and the plan: which of its runs are done."""
 
 import csv
-import statistics
 import warnings
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
+
+import pandas as pd
 
 from evalib.experiments import TABLE_1
 from evalib.results.records import load_records, read_same, record_path
@@ -102,42 +103,35 @@ def plan_run(settings: Settings, path: Path) -> Planned:
     return Planned(settings, state, "; ".join(notes), left)
 
 
-def seconds_an_epoch(
-    settings: Settings, out: Path | None = None
-) -> tuple[float | None, str | None]:
-    """The recorded time of an epoch of this experiment, and on which devices.
+def seconds_an_epoch(settings: Settings, runs: pd.DataFrame) -> tuple[float | None, str | None]:
+    """The time of an epoch of this experiment in recorded ``runs``, and on which devices.
 
-    A record counts by its median epoch. Records of this machine's device are preferred, those of
-    the other data set scaled by its images. ``None`` if there is none.
+    A record counts by its median epoch. Preferred are runs that shared no device, then those on
+    this machine's device, then those of the same tier; an epoch of the other data set is scaled by
+    its images. ``None`` if there is none.
     """
-    with warnings.catch_warnings(action="ignore"):
-        runs = load_records(out)
     runs = runs[runs["experiment"] == settings.experiment]
-    preferred = (
-        runs["alone"],
-        runs["place"] == device_name(choose_device()),
-        runs["tier"] == settings.tier,
-    )
-    for better in preferred:
-        if better[runs.index].any():
-            runs = runs[better[runs.index]]
+    here = device_name(choose_device())
+    for column, wanted in (("alone", True), ("place", here), ("tier", settings.tier)):
+        better = runs[runs[column] == wanted]
+        runs = runs if better.empty else better
     if runs.empty:
         return None, None
-    images = cifar.IMAGES[TIERS[settings.tier].data][0]
-    times = []
-    for run in runs.itertuples():
-        times.append(run.epoch_seconds * images / cifar.IMAGES[TIERS[run.tier].data][0])
-    return statistics.mean(times), ", ".join(sorted(set(runs["place"])))
+    images = {name: cifar.IMAGES[tier.data][0] for name, tier in TIERS.items()}
+    seconds = runs["epoch_seconds"] * images[settings.tier] / runs["tier"].map(images)
+    return float(seconds.mean()), ", ".join(sorted(set(runs["place"])))
 
 
 def describe(planned: list[Planned], out: Path | None = None) -> str:
     """The plan as text: a line a run, then the counts and the expected time."""
     width = max(len(run.settings.experiment) for run in planned)
+    with warnings.catch_warnings(action="ignore"):
+        runs = load_records(out)
     lines, total, unknown, devices = [], 0.0, 0, set()
     for run in planned:
         notes = [run.note] if run.note else []
         if run.epochs:
-            each, device = seconds_an_epoch(run.settings, out)
+            each, device = seconds_an_epoch(run.settings, runs)
             if each is None:
                 unknown += 1
                 notes.append("time unknown")

@@ -107,13 +107,14 @@ def run_notebook(parameters: Parameters) -> list[Path]:
     folder = first.with_suffix("")
     if parameters.seeds is not None:
         folder = folder.with_name(runs[first].experiment)
-    for path in runs:
+    to_train = []
+    for path, run in runs.items():
         wait_for_others(path)
-    to_train = [path for path in runs if not path.exists()]
-    for path in runs:
         if path.exists():
-            read_same(path, runs[path])
+            read_same(path, run)
             print(f"{path}: there already", flush=True)
+        else:
+            to_train.append(path)
     if to_train:
         folder.mkdir(parents=True, exist_ok=True)
         told = parameters.model_dump(exclude={"out", "module"}, exclude_unset=True)

@@ -69,13 +69,12 @@ def self_attention(
     def mix(images: Tensor) -> Tensor:
         if not on_a_cpu(x):  # channels last in memory, in x as in the product
             projected = F.linear(rearrange(images, "n c i j -> n i j c"), weight)
-            qkv = rearrange(projected, "n i j (three h c) -> n three h c i j", three=3, h=num_heads)
+            projected = rearrange(projected, "n i j c -> n c i j")
         elif attends_over_the_map(images, rows.shape[-1]):
             projected = F.conv2d(images, rearrange(weight, "cout cin -> cout cin 1 1"))
-            qkv = rearrange(projected, "n (three h c) i j -> n three h c i j", three=3, h=num_heads)
         else:  # the batch last in memory
             projected = cpu.project(images, weight)
-            qkv = rearrange(projected, "n (three h c) i j -> n three h c i j", three=3, h=num_heads)
+        qkv = rearrange(projected, "n (three h c) i j -> n three h c i j", three=3, h=num_heads)
         y = rearrange(joint_attention(qkv, rows, cols, scale, stride), "n h c i j -> n (h c) i j")
         return y.contiguous() if on_a_cpu(x) else y
 

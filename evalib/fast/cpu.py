@@ -60,8 +60,9 @@ def shifted(
     """Each offset (a, b) at once for all pixels, the batch last: a shift is then a view with long
     runs of memory.
     """
-    q, k, v, row, col = shifted_inputs(qkv, rows, cols, stride, scale)
-    size = rows.shape[-1]
+    q, k, v = shifted_inputs(qkv, stride, scale)
+    size, half = rows.shape[-1], rows.shape[1]
+    row, col = by_offset(q[:, :half], rows), by_offset(q[:, half:], cols)
     weights = q.new_full((size, size, len(q), *q.shape[2:]), -torch.inf)
     for a, b, here, there in shifts(size, stride, k.shape[2:4], q.shape[2:4]):
         logits = torch.mul(q[here], k[there]).sum(dim=1)
@@ -85,7 +86,7 @@ def shifted_backward(
     scale: float | int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of qkv, rows and cols from that of y."""
-    q, k, v, _, _ = shifted_inputs(qkv, rows, cols, stride, scale, logits=False)
+    q, k, v = shifted_inputs(qkv, stride, scale)
     weights, dy = weights.movedim(0, -1), batch_last(dy)
     size, half = rows.shape[-1], rows.shape[1]
     d_logits, dqkv = torch.zeros_like(weights), q.new_zeros(3, *k.shape)
@@ -112,20 +113,16 @@ def shifted_backward(
     return dqkv.movedim(-1, 0).to(qkv.dtype), d_rows, d_cols
 
 
-def shifted_inputs(
-    qkv: Tensor, rows: Tensor, cols: Tensor, stride: int, scale: float | int, logits: bool = True
-) -> list:
-    """q (scaled, strided), k and v, ``h c i j n``, and q·r, ``h k i j n``."""
+def shifted_inputs(qkv: Tensor, stride: int, scale: float | int) -> tuple[Tensor, Tensor, Tensor]:
+    """q (scaled, strided), k and v, ``h c i j n``."""
     q, k, v = qkv.unbind(1)
     q, k, v = (batch_last(t) for t in (q[..., ::stride, ::stride], k, v))
-    q = q if scale == 1 else scale * q
-    if not logits:
-        return [q, k, v, None, None]
-    found = [q, k, v]
-    for r, part in zip((rows, cols), q.split(rows.shape[1], dim=1), strict=True):
-        product = r.to(q.dtype).mT @ part.flatten(2)
-        found.append(product.unflatten(2, q.shape[2:]))
-    return found
+    return (q if scale == 1 else scale * q), k, v
+
+
+def by_offset(q: Tensor, table: Tensor) -> Tensor:
+    """q·r of the channels that a table has, for each of its offsets: ``h k i j n``."""
+    return (table.to(q.dtype).mT @ q.flatten(2)).unflatten(2, q.shape[2:])
 
 
 def shifts(size: int, stride: int, extent: torch.Size, queries: torch.Size) -> Iterator[tuple]:

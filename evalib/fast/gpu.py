@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 import triton
+from einops import rearrange
 from torch import Tensor
 
 from evalib.fast.kernels import backward_kernel, forward_kernel
@@ -179,7 +180,7 @@ def forward(
     check_offsets(qkv)
     n, _, h, c, height, width = qkv.shape
     high, wide = -(-height // stride), -(-width // stride)
-    y = qkv.new_empty(n, high, wide, h, c).permute(0, 3, 4, 1, 2)
+    y = rearrange(qkv.new_empty(n, high, wide, h, c), "n i j h c -> n h c i j")
     lse = qkv.new_empty(n, h, high, wide, dtype=torch.float32)
     rule = launches(c, rows.shape[2], stride, height, width, qkv.dtype, capability(qkv.device))
     how = check_launch(how or rule.forward)

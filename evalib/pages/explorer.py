@@ -1,8 +1,8 @@
 """The Explorer: what a trained network computed in one forward pass, on a page that can be touched.
 
-Each function runs the network once, keeps what PyTorch computed on the way, and returns an HTML
-element that shows it without a kernel and without another host. ``browser/`` has the rest. Where
-scripts are off, a static figure stays.
+Each function keeps what PyTorch computed in a forward pass, and returns an HTML element that shows
+it without a kernel and without another host. ``browser/`` has the rest. Where scripts are off, a
+static figure of the first image stays.
 """
 
 import base64

@@ -42,7 +42,7 @@ LEDGER = (
         None,
         (EQUATIONS + "local_attention_is_the_loop",),
         "notebooks/attention",
-        ("D4",),
+        ("D4", "D7"),
     ),
     Entry(
         "Eq. 3",
@@ -53,7 +53,7 @@ LEDGER = (
             FAST + "each_formulation_is_the_literal_equation",
         ),
         "notebooks/relative_attention",
-        ("D2", "D4"),
+        ("D2", "D4", "D7"),
     ),
     Entry(
         "§2.2 q, k, v and heads",

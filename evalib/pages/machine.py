@@ -19,6 +19,7 @@ from IPython.display import HTML
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from evalib.ablations import WHOLE
 from evalib.experiments import CHOSEN, TABLE_1, experiment
 from evalib.networks import Network
 from evalib.pages import figures
@@ -35,6 +36,7 @@ from evalib.results.words import signed
 from evalib.tracing import count_in_effect, trace
 from evalib.training.cifar import load_data
 from evalib.training.data import CLASSES, normalise
+from evalib.training.predict import predict_traced
 from evalib.training.settings import TIERS
 
 SCRIPTS = "engine", "parts", "looks", "sliders", "real", "cards", "machine"
@@ -214,9 +216,8 @@ def seen(network: Network, images: UInt8[Tensor, "n 3 i j"]) -> list[dict]:
     """What an EVANet makes of each image: the weights of each look and recall, mean over the heads;
     the pixels over which each look is spread, mean over the heads; the length of each slot; and the
     class shares that the output layer gives after q0 and each stage."""
-    network.eval()
     eva = network.summary.eva
-    scores, passed = trace(network, normalise(images))
+    scores, passed = predict_traced(network, images)
     early = [network.classifier(eva.output(query)) for query in passed.queries]
     shares = torch.stack([*early, scores], dim=1).softmax(dim=-1)
     spread = [count_in_effect(weights).mean(dim=-1) for weights in passed.look_weights]
@@ -320,7 +321,7 @@ def written(network: Network, images: UInt8[Tensor, "n 3 i j"], measured: dict) 
         "rival_ahead": int(short[rival] > short[eva]),
         "no_looks": reached(runs, *EXPLAINING[0][::-1]),
         "no_position": reached(runs, "evanet20-small-letter-no-position", "evanet20-small-letter"),
-        "reversed": reached(runs, "evanet20-small-scaled-reversed", eva),
+        "reversed": reached(runs, f"{WHOLE.name}-reversed", eva),
     }
     text = (BROWSER / "machine.toml").read_text(encoding="utf-8")
     return tomllib.loads(text.format_map(numbers))

@@ -4,6 +4,8 @@ from the records.
 
 from pathlib import Path
 
+import pandas as pd
+
 from evalib.experiments import TABLE_1
 from evalib.results.records import find_runs, load_records
 from evalib.results.statistics import (
@@ -42,7 +44,11 @@ def verdict(out: Path | None = None) -> str:
     """The answer in a sentence, by the rule: yes only if EVANet is ahead of ResNet and of both
     controls.
     """
-    runs = load_records(out)
+    return conclude(load_records(out))
+
+
+def conclude(runs: pd.DataFrame) -> str:
+    """:func:`verdict` of recorded runs."""
     over_resnet = judge(PAPER, runs)[0].verdict
     over_controls = [each.verdict for each in judge(EXPLAINING, runs)]
     if NOT_YET_DECIDED in (over_resnet, *over_controls):
@@ -54,7 +60,8 @@ def verdict(out: Path | None = None) -> str:
 
 def text(out: Path | None = None) -> str:
     """The answer in a paragraph, as every page shows it."""
-    runs, said = load_records(out), verdict(out)
+    runs = load_records(out)
+    said = conclude(runs)
     means = by_seed(runs).mean(axis="columns")
     over_resnet, over_query, over_mlp = judge(PAPER, runs)[0], *judge(EXPLAINING, runs)
     lead = over_resnet.difference

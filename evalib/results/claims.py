@@ -121,8 +121,8 @@ def times(runs: pd.DataFrame, out: Path | None = None) -> list[Claim]:
     both were timed.
     """
     made = []
-    for which, name in ((1, "SANet"), (2, "EVANet")):
-        ratios = [*compare_steps(which, out), *compare_epochs(which, runs)]
+    for network, name in (("sanet20", "SANet"), ("evanet20", "EVANet")):
+        ratios = [*compare_steps(network, out), *compare_epochs(network, runs)]
         shown = [f"{number(ratio)} ({of_what})" for of_what, ratio in ratios]
         made.append(
             Claim(
@@ -145,9 +145,9 @@ def judge_ratios(ratios: list[float]) -> str:
     return SUPPORTED if all(above) else NOT_DISTINGUISHABLE if any(above) else NOT_SUPPORTED
 
 
-def compare_steps(which: int, out: Path | None = None) -> list[tuple[str, float]]:
-    """The ratio of a training step's seconds in each kept benchmark, by size: compiled where both
-    were, else as they are.
+def compare_steps(network: str, out: Path | None = None) -> list[tuple[str, float]]:
+    """The ratio of a training step's seconds, of "sanet20" or "evanet20" over ResNet's, in each
+    kept benchmark, by size: compiled where both were, else as they are.
     """
     found = []
     for path in sorted((results(out) / "benchmarks").glob("training-*.json")):
@@ -156,8 +156,7 @@ def compare_steps(which: int, out: Path | None = None) -> list[tuple[str, float]
         for size in ("small", "large"):
             resnet = seconds.get(f"resnet20-{size}", {})
             for name, ours in seconds.items():
-                attentional = name.startswith(f"{('sanet20', 'evanet20')[which - 1]}-{size}")
-                if not attentional or name == statistics.QUERY_ALONE:
+                if not name.startswith(f"{network}-{size}") or name == statistics.QUERY_ALONE:
                     continue
                 for way in ("evalib, compiled", "evalib, captured", "evalib"):
                     if way in ours and way in resnet:
@@ -167,19 +166,20 @@ def compare_steps(which: int, out: Path | None = None) -> list[tuple[str, float]
     return found
 
 
-def compare_epochs(which: int, runs: pd.DataFrame) -> list[tuple[str, float]]:
-    """The ratio of an epoch's median seconds, over pairs of one tier, seed, commit, device and
-    precision.
+def compare_epochs(network: str, runs: pd.DataFrame) -> list[tuple[str, float]]:
+    """The ratio of an epoch's median seconds, of "sanet20" or "evanet20" over ResNet's, over pairs
+    of one tier, seed, commit, device and precision.
     """
     timed = runs[runs["standard"] & runs["alone"] & (runs["pause"] == "")]
     alike = ["tier", "seed", "place", "commit", "precision", "compiled"]
     timed = timed.drop_duplicates([*alike, "experiment"], keep="last")
     found = []
-    for rows in (TABLE_1[:3], TABLE_1[3:]):
-        ours, theirs = (timed[timed["experiment"] == rows[each].name] for each in (which, 0))
+    for resnet, *others in (TABLE_1[:3], TABLE_1[3:]):
+        (row,) = (each for each in others if each.name.startswith(network))
+        ours, theirs = (timed[timed["experiment"] == each.name] for each in (row, resnet))
         for pair in ours.merge(theirs, on=alike).itertuples():
             ratio = pair.epoch_seconds_x / pair.epoch_seconds_y
-            found.append((f"an epoch of {rows[which].name}, {pair.place}", ratio))
+            found.append((f"an epoch of {row.name}, {pair.place}", ratio))
     return found
 
 

@@ -82,7 +82,8 @@ def export(
         raise ValueError(f"{path} is a folder: name a file in it")
     if path.exists() and not overwrite:
         raise ValueError(
-            f"{path} is there already: name another file, or overwrite it with --overwrite"
+            f"{path} is there already: name another file, or overwrite it (overwrite=True,"
+            " --overwrite)"
         )
     if kind == "onnx":
         need("export", "onnx", "onnxscript")

@@ -174,8 +174,8 @@ def check_origin(record: dict, path: Path) -> None:
     if edited:
         raise ValueError(
             f"{path} is of another {row.name}: its {' and '.join(edited)} was edited since that"
-            " run; give the edited row a name of its own, or train --overwrite, which keeps the"
-            " old record in superseded/"
+            " run; give the edited row a name of its own, or train anew (overwrite=True,"
+            " --overwrite), which keeps the old record in superseded/"
         )
 
 

@@ -176,7 +176,8 @@ class RunFolder:
             raise FileExistsError(
                 f"{self.record} is the record of this run ({known['test']['accuracy']:.2f} % on"
                 f" {known['device']}), and its weights are not here ({tell_where(self.record)}):"
-                " read the record, or train anew with --overwrite, which keeps it in superseded/"
+                " read the record, or train anew (overwrite=True, --overwrite), which keeps it in"
+                " superseded/"
             )
         chosen, dataset = choose_device(device), cifar.load_data(known["data"]["source"])
         network = load_weights(weights).to(chosen)

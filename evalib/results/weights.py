@@ -111,7 +111,8 @@ def find_weights(name_or_path: str | Path, out: Path | None = None) -> Path:
             f" {other[0].with_suffix('')}/weights-…"
         )
     for first in runs[:1].itertuples():
-        if kept := sorted(folder.glob(f"**/{first.tier}/{name}-seed*/{first.weights}")):
+        there = folder.glob(f"**/{first.tier}/{name}-seed*/{first.weights}")
+        if first.weights and (kept := sorted(there)):
             return kept[0]
     given = packaged(name)
     if given is None:

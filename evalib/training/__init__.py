@@ -2,4 +2,4 @@
 
 from evalib.extras import need
 
-need("train", "filelock", "PIL", "pydantic", "scipy", "torchvision", "tqdm")
+need("train", "filelock", "PIL", "pydantic", "torchvision", "tqdm")

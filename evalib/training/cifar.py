@@ -131,9 +131,11 @@ def verified(arrays: Arrays, source: str, sha256: str) -> Dataset:
     found = [(str(array.dtype), array.shape) for array in arrays]
     shapes = ((n, 32, 32, 3), (n,), (m, 32, 32, 3), (m,))
     if found != [("uint8", shape) for shape in shapes] or fingerprint(*arrays) != sha256:
+        remedy = "move what lies in the data folder away, and run python -m evalib data"
+        if source == "subset":
+            remedy = "install evalib again"
         raise ValueError(
-            f"these are not the images and labels of CIFAR-10, whose SHA-256 is {sha256}: move "
-            f"what lies in the data folder away, and run python -m evalib data"
+            f"these are not the images and labels of CIFAR-10, whose SHA-256 is {sha256}: {remedy}"
         )
     return as_dataset(arrays, source, sha256, CLASSES)
 

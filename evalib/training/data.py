@@ -73,6 +73,8 @@ def dataset(images, labels, test_images=None, test_labels=None, classes=None) ->
     labels in their order; without it they are called by their numbers. ``TypeError`` or
     ``ValueError``, with the remedy, if types, shapes or labels are others.
     """
+    if (test_images is None) != (test_labels is None):
+        raise ValueError("a test set is images with labels: give test_images and test_labels both")
     names = () if classes is None else check_names(classes)
     images = own_images(images, "images")
     labels = own_labels(labels, "labels", len(images), len(names or images))
@@ -103,6 +105,8 @@ def own_images(images, called: str) -> Tensor:
     """A copy of ``images`` as a tensor on the CPU; an error if they are not uint8, ``n 3 i j``."""
     pixels = copied(images)
     check_shape(pixels, called)
+    if not len(pixels):
+        raise ValueError(f"{called} hold no image: give some")
     if pixels.dtype != torch.uint8:
         cast = "to(torch.uint8)" if isinstance(images, Tensor) else "astype(np.uint8)"
         floats = pixels.is_floating_point()
@@ -186,7 +190,7 @@ def check_pixels(images: Tensor) -> None:
 
 def normalise(images: Shaped[Tensor, "..."]) -> Float[Tensor, "n 3 i j"]:
     """(pixel / 255 − MEAN) / STD, per channel, in single precision, of uint8 pixels; (pixel − MEAN)
-    / STD of floating ones.
+    / STD of floating ones (departure D12).
 
     The argument is left as it was. ``TypeError`` or ``ValueError`` as :func:`check_shape` and
     :func:`check_pixels`.

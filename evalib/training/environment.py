@@ -152,7 +152,7 @@ def versions() -> dict[str, str | None]:
 def choose_device(name: str | None = None) -> torch.device:
     """The device called ``name``, or the first there is of CUDA, MPS and CPU; ``ValueError`` if it
     is not there."""
-    if name is None or name == "auto":
+    if name is None:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -35,6 +35,8 @@ from evalib.training.step import (
     training_mode,
     training_step,
 )
+
+Result = TypeVar("Result")
 
 
 class Run(NamedTuple):
@@ -69,8 +71,8 @@ def train(
 
 
 def exhaust(
-    running: Generator[dict | None, None, Run], observe: Callable[[dict], None] | None
-) -> Run:
+    running: Generator[dict | None, None, Result], observe: Callable[[dict], None] | None = None
+) -> Result:
     """What ``running`` returns in the end; ``observe`` is called with each entry of the curve."""
     while True:
         try:
