@@ -59,8 +59,8 @@ picture(
 #
 # Only runs at the tier `paper`, all of CIFAR-10 for 150 epochs, may stand beside the paper's
 # numbers. The paper gives one number a network, and neither a seed nor an epoch nor a device. A
-# dash means that there is no record at this tier, or no time of a run that had its device to itself.
-# Below the table stands what is known of runs that were stopped.
+# dash means that there is no record at this tier. Below the table stands what is known of runs that
+# were stopped.
 
 # %% tags=["hide-input"]
 full = tables.table(tiers=("paper",))
@@ -73,8 +73,6 @@ Markdown(tables.markdown(full))
 #
 # The paper's 91.25 % for ResNet-20 small may be [a published number of another
 # network](fourteen-layers). Then the gaps to it compare two setups.
-#
-# Minutes count training and validation: the median epoch, times the number of epochs.
 #
 # ### Short runs
 #

@@ -89,6 +89,13 @@ def test_the_network_is_left_as_it_was_and_one_image_is_refused():
         evalib.check_attention(evalib.build("resnet20-small"), torch.randn(4, 3, 32, 32))
 
 
+def test_a_candidate_of_the_width_check_that_is_none_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["width.py", "scaled", "scled"])
+    with pytest.raises(SystemExit):
+        SCRIPT["main"]()
+    assert "no candidate scled: choose of scaled, " in capsys.readouterr().err
+
+
 # ── The width rule ──────────────────────────────────────────────────────────────────────────────
 
 

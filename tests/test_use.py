@@ -161,6 +161,8 @@ floats = torch.rand(2, 3, 24, 40)
         ([floats[0], floats[1]], "hold a Tensor: give a tensor n 3 i j, or PIL"),
         (floats.numpy(), "are or hold a ndarray"),
         ("photo.jpg", "are or hold a str"),
+        ([Image.new("RGB", (40, 24)), Image.new("RGB", (24, 40))], "2 pictures have 2 sizes: give"),
+        ([], "0 pictures have 0 sizes: give some"),
     ],
 )
 def test_what_is_not_meant_is_refused_by_name(oblong, given, named):

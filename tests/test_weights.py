@@ -75,6 +75,11 @@ def test_the_weights_of_a_row_are_of_its_first_seed_at_its_highest_tier(tmp_path
     assert weights.find_weights(ROW.name, tmp_path) == weights.packaged(ROW.name)
 
 
+def test_a_record_without_weights_has_those_of_the_package(tmp_path):
+    made(tmp_path, weights=None).with_suffix("").mkdir()
+    assert weights.find_weights(ROW.name, tmp_path) == weights.packaged(ROW.name)
+
+
 def test_of_a_run_that_is_none_of_a_whole_tier_the_weights_are_to_be_named(tmp_path):
     path = made(tmp_path, epochs=5)
     with pytest.raises(ValueError, match=f"{path} is not a run of a whole tier: name its weights"):

@@ -114,6 +114,11 @@ def markdown(rows: list[dict]) -> str:
     interval is made of, and each warning.
     """
     lines, notes = [], ["Ours is the mean over the seeds; of each seed its first run counts."]
+    timed = any(row["minutes"] for row in rows)
+    if timed:
+        notes.append(
+            "Minutes count training and validation: the median epoch, times the number of epochs."
+        )
     for row in rows:
         mean = mean_or_each(row["accuracy"], row["accuracies"])
         cells = {
@@ -125,8 +130,9 @@ def markdown(rows: list[dict]) -> str:
             "Seeds": row["seeds"] or None,
             "Tier": state_of(row),
             "Device": foreign(row["device"]),
-            "Minutes a run": number(row["minutes"], 1),
         }
+        if timed:
+            cells["Minutes a run"] = number(row["minutes"], 1)
         lines.append(cells)
     for deviation in {row["deviation"] for row in rows} - {None}:
         notes.append(

@@ -92,9 +92,10 @@ def as_tensor(images: Given) -> Tensor:
                 f'a picture has the mode {picture.mode!r}: give picture.convert("RGB")'
             )
         parts.append(rearrange(torch.tensor(np.array(picture.convert("RGB"))), "i j c -> c i j"))
-    if len({part.shape for part in parts}) != 1:
+    sizes = {part.shape for part in parts}
+    if len(sizes) != 1:
         raise ValueError(
-            f"{len(parts)} pictures of different sizes: give one or more of one size, as "
+            f"{len(parts)} pictures have {len(sizes)} sizes: give some, all of one size, as "
             "PIL.ImageOps.fit(picture, (32, 32)) makes them"
         )
     return torch.stack(parts)
