@@ -2,6 +2,8 @@
 saw; and the width rule by which its matrices learn (departure D15).
 """
 
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
@@ -40,7 +42,8 @@ class EqualisedLinear(nn.Linear):
     moves y no further than with 64 channels (an equalised learning rate, Karras et al. 2018; for
     Adam what maximal update parametrisation asks of a hidden matrix, Yang et al. 2022; departure
     D15). Weight decay, which shrinks W by a share of itself, acts as on any other matrix; SGD moves
-    y (64/d)² times as far as it would. An adapter that is added to W takes the factor too.
+    y (64/d)² times as far as it would. An adapter whose output is added to W x, as LoRA's, is to be
+    merged into W divided by ``gain``: what is added to W is used with the factor.
     """
 
     gain: float
@@ -83,7 +86,29 @@ def equalise(layer: EqualisedLinear | WholeMap, channels: int) -> None:
         layer.weight /= layer.gain
 
 
-class SingleQueryAttention(nn.Module):
+class Placed(nn.Module):
+    """A layer that reads m pixels of a map; ``pixels`` has their places, where its parameters are.
+
+    No buffer: whoever averages the weights of several steps may average buffers too, and a place
+    would be rounded to the one before it.
+    """
+
+    places: tuple[int, ...] = ()
+
+    def place(self, places: Sequence[int], device: torch.device | None = None) -> None:
+        """Set the places; on the meta device, which keeps no numbers, they are on the CPU."""
+        pixels = torch.tensor(places, device=device)
+        self.places = tuple(places)
+        self.pixels = torch.tensor(places, device="cpu") if pixels.is_meta else pixels
+
+    def _apply(self, fn, recurse=True):  # whatever moves parameters comes through here
+        super()._apply(fn, recurse)
+        if self.places:
+            self.place(self.places, next(self.parameters()).device)
+        return self
+
+
+class SingleQueryAttention(Placed):
     """Multi-head attention of one query over m vectors, and its softmax.
 
     ``y = Σ_m softmax_m((qᵀk_m [+ qᵀr_m]) / √c) v_m``, c the channels of a head. With the
@@ -116,7 +141,7 @@ class SingleQueryAttention(nn.Module):
             extent, (row, column) = 2 * radius + 1, offsets + radius
             self.rows = relative_table(num_heads, channels // 2, extent)
             self.cols = relative_table(num_heads, channels // 2, extent)
-            register_places(self, extent * row + column)
+            self.place((extent * row + column).tolist())
 
     def forward(self, query: Vector, memory: Memory) -> tuple[Vector, Weights]:
         W_Q, W_K, W_V, r_m = self.W_Q, self.W_K, self.W_V, self.embedding()
@@ -135,17 +160,17 @@ class SingleQueryAttention(nn.Module):
         """r_m of each pixel of the ring; none for slots."""
         if self.offsets is None:
             return None
-        return relative_embedding(self.rows, self.cols).flatten(2).index_select(2, self.pixels)
+        r = relative_embedding(self.rows, self.cols).flatten(2)
+        return r.index_select(2, self.pixels.to(r.device))
 
     def reset_parameters(self) -> None:
-        """Draw the tables anew, as the projections are by their own, and place the pixels."""
+        """Draw the tables anew, as the projections are by their own."""
         if self.offsets is not None:
             nn.init.normal_(self.rows, std=(2 * self.rows.shape[1]) ** -0.5)
             nn.init.normal_(self.cols, std=(2 * self.cols.shape[1]) ** -0.5)
-            place_pixels(self)
 
 
-class ExpandingVisualAttention(nn.Module):
+class ExpandingVisualAttention(Placed):
     """The stages s = 0, 1, 2, 3 of §3.1, one a ring: ``n c 7 7 -> n out 1 1``.
 
     ``q0 = FFN(7×7 convolution(x))``; then, for the rings of 1, 8, 16 and 24 pixels in turn,
@@ -177,7 +202,7 @@ class ExpandingVisualAttention(nn.Module):
         self.extent, blocks = extent, self.memory_blocks(check_odd(extent, "extent") // 2)
         self.sizes = [offsets.shape[1] for offsets in blocks]
         row, column = torch.cat(blocks, dim=1) + extent // 2
-        register_places(self, extent * row + column)
+        self.place((extent * row + column).tolist())
         self.convolution = self.Candidate(in_channels, model_channels, extent)
         self.first_query = feed_forward(model_channels, model_channels)
         self.normed = normed
@@ -215,17 +240,13 @@ class ExpandingVisualAttention(nn.Module):
 
     def rings(self, x: Map) -> tuple[Float[Tensor, "n _ c"], ...]:
         """The memory blocks: the pixels of each ring, row by row, and in memory pixel by pixel."""
-        blocks = rearrange(x, "n c i j -> (i j) n c").index_select(0, self.pixels).split(self.sizes)
-        return tuple(rearrange(pixels, "m n c -> n m c") for pixels in blocks)
+        pixels = rearrange(x, "n c i j -> (i j) n c").index_select(0, self.pixels.to(x.device))
+        return tuple(rearrange(block, "m n c -> n m c") for block in pixels.split(self.sizes))
 
     @staticmethod
     def memory_blocks(radius: int) -> list[Int[Tensor, "2 _"]]:
         """The offsets of the pixels that each stage looks at: the rings of radius 0, 1, …"""
         return [ring(r) for r in range(radius + 1)]
-
-    def reset_parameters(self) -> None:
-        """Place the pixels; the parts draw their own parameters."""
-        place_pixels(self)
 
 
 def feed_forward(in_channels: int, out_channels: int) -> nn.Sequential:
@@ -247,17 +268,3 @@ def check_extent(x: Map, extent: int) -> None:
             f"first, as by torch.nn.AdaptiveAvgPool2d({extent}), or build the layer with an odd "
             "extent= of its own"
         )
-
-
-def register_places(layer: nn.Module, places: Int[Tensor, " m"]) -> None:
-    """Give ``layer`` the buffer ``pixels``, the places of m pixels in a map, which no state_dict
-    has.
-    """
-    layer.places = places.tolist()
-    layer.register_buffer("pixels", torch.tensor(layer.places), persistent=False)
-    layer.register_load_state_dict_post_hook(place_pixels)  # ``to_empty`` leaves them to chance
-
-
-def place_pixels(layer: nn.Module, *_) -> None:
-    """Put the places where the parameters of ``layer`` are."""
-    layer.pixels = torch.tensor(layer.places, device=next(layer.parameters()).device)

@@ -92,7 +92,12 @@ def spell(part: Any) -> str:
         return spell(partial(dict, **part))
     if callable(part):
         named = part if hasattr(part, "__qualname__") else type(part)
-        return f"{named.__module__}.{named.__qualname__}"
+        full = f"{named.__module__}.{named.__qualname__}"
+        if named.__name__ == "<lambda>":  # it has no name: what it calls stands for it
+            code = named.__code__
+            numbers = [str(each) for each in code.co_consts if isinstance(each, int | float | str)]
+            return " ".join([full, *code.co_names, *numbers])
+        return full
     return repr(part)
 
 

@@ -8,12 +8,12 @@ from torch.nn.functional import softmax
 
 from evalib.attention import check_heads
 from evalib.equations import Map, Memory, Vector, relative_embedding, ring
-from evalib.eva import EXTENT, RADII, check_extent, place_pixels, register_places
+from evalib.eva import EXTENT, RADII, Placed, check_extent
 
 DROPOUT = 0.15
 
 
-class PublishedEVA(nn.Module):
+class PublishedEVA(Placed):
     """Four looks and three recalls, ``n d 7 7 -> n d 1 1``, as published (D2, D4, D5).
 
     ``q0`` is a feed-forward network of the centre pixel. A look takes its query as it is, without
@@ -72,15 +72,15 @@ class PublishedEVA(nn.Module):
         rings = [ring(radius) for radius in RADII]
         self.sizes = [offsets.shape[1] for offsets in rings]
         row, column = torch.cat(rings, dim=1) + EXTENT // 2
-        register_places(self, EXTENT * row + column)
+        self.place((EXTENT * row + column).tolist())
 
     def forward(self, x: Map) -> Float[Tensor, "n d 1 1"]:
         check_extent(x, EXTENT)
         with torch.autocast(x.device.type if not x.is_meta else "cpu", enabled=False):
             x = x.to(self.rows.dtype)
             q = self.first_query(x[:, :, EXTENT // 2, EXTENT // 2])
-            pixels = rearrange(x, "n d i j -> n (i j) d").index_select(1, self.pixels)
-            memory = pixels.split(self.sizes, dim=1)
+            pixels = rearrange(x, "n d i j -> n (i j) d")
+            memory = pixels.index_select(1, self.pixels.to(x.device)).split(self.sizes, dim=1)
             seen: list[Tensor] = []
             forecast = None
             for s, r in enumerate(self.offsets()):
@@ -104,7 +104,7 @@ class PublishedEVA(nn.Module):
         if self.slips:
             by_column = rearrange(self.rows, "h c j -> h c 1 j").expand(-1, -1, EXTENT, -1)
             r = torch.cat([by_column, r[:, self.rows.shape[1] :]], dim=1)
-        return r.flatten(2).index_select(2, self.pixels).split(self.sizes, dim=2)
+        return r.flatten(2).index_select(2, self.pixels.to(r.device)).split(self.sizes, dim=2)
 
     def recall(self, s: int, seen: list[Vector]) -> Vector:
         """Attention of the newest look over all looks so far."""
@@ -158,9 +158,8 @@ class PublishedEVA(nn.Module):
             nn.init.normal_(slots, std=1.0 if self.whole else slots.shape[1] ** -0.5)
 
     def reset_parameters(self) -> None:
-        """Draw what is its own anew, and place the pixels."""
+        """Draw what is its own anew."""
         self.draw_embeddings()
-        place_pixels(self)
 
 
 class Around(nn.Module):

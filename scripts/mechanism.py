@@ -17,13 +17,14 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import MethodType
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from evalib.eva import ExpandingVisualAttention, SingleQueryAttention
-from evalib.networks import Network, crop
+from evalib.eva import SingleQueryAttention
+from evalib.networks import EVASummary, Network, crop
 from evalib.results import records
 from evalib.results.records import checksum
 from evalib.tracing import count_in_effect, logits
@@ -40,19 +41,19 @@ EXPERIMENT, IMAGES = "evanet20-small-letter", 1_000
 
 def bf16_everywhere(network: Network, optimiser) -> None:
     """EVA in autocast like the rest, its logits in bf16."""
-    summary = network.summary
-    summary.forward = lambda x: in_autocast(summary.eva, crop(x)).float()
+    network.summary.forward = MethodType(in_autocast, network.summary)
 
 
-def in_autocast(eva: ExpandingVisualAttention, x: Tensor) -> Tensor:
-    """The layer's forward pass where autocast stays on."""
+def in_autocast(summary: EVASummary, x: Tensor) -> Tensor:
+    """The head's forward pass where autocast stays on."""
+    eva, x = summary.eva, crop(x)
     q = eva.first_query(eva.convolution(x))
     slots = [q]
     for ring_pixels, look, recall in zip(eva.rings(x), eva.looks, eva.recalls, strict=True):
         attn, _ = look(q, ring_pixels)
         slots.append(attn)
         q, _ = recall(attn, rearrange(slots, "s n d -> n s d"))
-    return eva.output(q)
+    return eva.output(q).float()
 
 
 def unchanged(network: Network, optimiser) -> None:

@@ -214,6 +214,15 @@ def test_a_row_is_registered_once_under_the_name_of_a_file(rows):
             evalib.register(Experiment(name, "Mine"))
 
 
+def test_lambdas_that_call_other_things_are_other_rows():
+    heads = (
+        lambda c: nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
+        lambda c: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        lambda c: nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten()),
+    )
+    assert len({Experiment("mine", "Mine", head=head).definition() for head in heads}) == 3
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import evalib
 from evalib.equations import ring
@@ -248,8 +249,7 @@ def test_a_network_made_without_data_is_the_network_once_it_has_its_weights(name
         assert made(x.to("meta")).shape == (2, 10)
     if how != "assign":
         made.to_empty(device="cpu")
-        for buffer in made.buffers():
-            assert buffer.device.type == "cpu"
+        assert not any(tensor.is_meta for tensor in (*made.parameters(), *made.buffers()))
     made.load_state_dict(network.state_dict(), assign=how == "assign")
     assert torch.equal(made(x), network(x))
 
@@ -267,20 +267,38 @@ def test_a_network_made_without_data_is_the_network_once_it_has_its_weights(name
 def test_what_is_drawn_anew_has_the_scale_that_it_was_made_with(make):
     layer = make()
     made = {name: parameter.std().item() for name, parameter in layer.named_parameters()}
-    places = {name: buffer.clone() for name, buffer in layer.named_buffers()}
-    for tensor in (*layer.parameters(), *layer.buffers()):
-        nn.init.zeros_(tensor)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     for part in layer.modules():
         if hasattr(part, "reset_parameters"):
             part.reset_parameters()
     for name, parameter in layer.named_parameters():
         assert parameter.std().item() == pytest.approx(made[name], rel=0.3), name
-    for name, buffer in layer.named_buffers():
-        assert torch.equal(buffer, places[name]), name
     for part in layer.to("meta").modules():
         if hasattr(part, "reset_parameters"):
             part.reset_parameters()
-    assert all(tensor.is_meta for tensor in (*layer.parameters(), *layer.buffers()))
+    assert all(parameter.is_meta for parameter in layer.parameters())
+
+
+@pytest.mark.parametrize("name", ["evanet20-small", "evanet20-small-published"])
+@pytest.mark.parametrize("decay", [0.9, 0.9995])
+def test_the_average_of_equal_weights_and_buffers_is_the_network(name, decay):
+    """Of whole numbers an average in floats may be the one below."""
+    network, x = evalib.build(name).eval(), torch.randn(2, 3, 32, 32)
+    average = get_ema_multi_avg_fn(decay)
+    averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+    for _ in range(20):
+        averaged.update_parameters(network)
+    torch.testing.assert_close(averaged(x), network(x), rtol=1e-4, atol=1e-4)
+
+
+def test_a_layer_whose_weights_came_in_inference_mode_still_trains():
+    layer = evalib.ExpandingVisualAttention(16, 16, 16)
+    with torch.inference_mode():
+        layer.load_state_dict(layer.state_dict())
+        layer(torch.randn(2, 16, 7, 7))
+    layer(torch.randn(2, 16, 7, 7)).sum().backward()
+    assert all(parameter.grad is not None for parameter in layer.looks[3].parameters())
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own way to forward mode

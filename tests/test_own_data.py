@@ -144,7 +144,8 @@ rare = labels.index_fill(0, data.split(50)[1][:1], 3)
         ((images, labels, None, None, ("a", "b", "c", "d")), "no training image has the label 3"),
         ((images, rare), "no training image has the label 3.*give images of each"),
         ((images[:9], labels[:9]), "n=9"),
-        ((images, np.array(["cat"] * 50)), "can't convert np.ndarray of type numpy.str_"),
+        ((images, np.array(["cat"] * 50)), "labels are no numbers .*numpy.str_.*give a tensor or"),
+        ((images, ["cat", "dog"] * 25), "labels are no numbers"),
         ((images, labels, None, None, {"a", "b", "c"}), "type set: give a list of names in the"),
     ],
 )

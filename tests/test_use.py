@@ -189,6 +189,14 @@ def test_a_remedy_can_be_followed_to_the_letter(oblong, given, remedy):
     assert evalib.predict(oblong, mended).shape[1] == 10
 
 
+def test_a_forward_that_was_replaced_is_refused_in_training_mode(network, images, scores):
+    """The function would go on with the modules that train."""
+    network.forward = lambda x: network.classifier(network.summary(network.features(x)))
+    torch.testing.assert_close(evalib.predict(network, images), scores)
+    with pytest.raises(ValueError, match=r"the forward of a Network is .* call network.eval\(\)"):
+        evalib.predict(network.train(), images)
+
+
 def test_a_trained_network_is_in_evaluation_mode(few, tiny):
     run = evalib.train(evalib.Settings("tiny", epochs=1), device="cpu")
     assert not any(module.training for module in run.network.modules())

@@ -103,7 +103,7 @@ def dataset(images, labels, test_images=None, test_labels=None, classes=None) ->
 
 def own_images(images, called: str) -> Tensor:
     """A copy of ``images`` as a tensor on the CPU; an error if they are not uint8, ``n 3 i j``."""
-    pixels = copied(images)
+    pixels = copied(images, called)
     check_shape(pixels, called)
     if not len(pixels):
         raise ValueError(f"{called} hold no image: give some")
@@ -129,7 +129,7 @@ def check_names(classes) -> tuple[str, ...]:
 def own_labels(labels, called: str, n: int, classes: int) -> Tensor:
     """A copy of ``labels`` as int64 on the CPU; an error unless they are ``n`` whole numbers from 0
     to below ``classes``."""
-    numbers = copied(labels)
+    numbers = copied(labels, called)
     whole = not (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool)
     if numbers.shape != (n,) or not whole:
         remedy = "give one whole number an image"
@@ -147,11 +147,15 @@ def own_labels(labels, called: str, n: int, classes: int) -> Tensor:
     return numbers
 
 
-def copied(array) -> Tensor:
+def copied(array, called: str) -> Tensor:
     """A copy on the CPU: what its owner does to it later changes nothing here."""
     if isinstance(array, Tensor):
         return array.detach().to("cpu", copy=True).contiguous()
-    return torch.tensor(array)
+    try:
+        return torch.tensor(array)
+    except (TypeError, ValueError, RuntimeError) as error:
+        remedy = "give a tensor or a numpy array of whole numbers"
+        raise TypeError(f"{called} are no numbers ({error}): {remedy}") from None
 
 
 def check_shape(images: Tensor, called: str = "images") -> None:

@@ -2,6 +2,7 @@
 network's scores."""
 
 from collections.abc import Sequence
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -120,10 +121,20 @@ def check_size(network: nn.Module, images: Tensor) -> None:
 
 def in_evaluation_mode(network: nn.Module) -> nn.Module:
     """``network``; where a part of it is in training mode, its modules again with the same tensors,
-    so that the mode does not change for the thread that trains it."""
-    if any(module.training for module in network.modules()):
-        return twin(network).eval()
-    return network
+    so that the mode does not change for the thread that trains it.
+
+    ``ValueError`` if a part in training mode has a function in place of its ``forward``, which
+    would call the modules as they are.
+    """
+    if not any(module.training for module in network.modules()):
+        return network
+    for part in network.modules():
+        if isinstance(vars(part).get("forward"), FunctionType):
+            raise ValueError(
+                f"the forward of a {type(part).__name__} is a function that was put there, and the"
+                " network is in training mode: call network.eval() first"
+            )
+    return twin(network).eval()
 
 
 def layout_of(network: nn.Module) -> torch.memory_format:
