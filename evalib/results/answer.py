@@ -42,15 +42,18 @@ NOT_AHEAD = "No, not by more than chance explains."
 
 def verdict(out: Path | None = None) -> str:
     """The answer in a sentence, by the rule: yes only if EVANet is ahead of ResNet and of both
-    controls.
+    controls. One control that has all its seeds, and has no less than EVANet, is a no: what runs
+    later cannot put EVANet ahead of it.
     """
     return conclude(load_records(out))
 
 
 def conclude(runs: pd.DataFrame) -> str:
     """:func:`verdict` of recorded runs."""
-    over_resnet = judge(PAPER, runs)[0].verdict
-    over_controls = [each.verdict for each in judge(EXPLAINING, runs)]
+    over_resnet, controls = judge(PAPER, runs)[0].verdict, judge(EXPLAINING, runs)
+    over_controls = [each.verdict for each in controls]
+    if any(each.verdict != NOT_YET_DECIDED and each.difference.mean <= 0 for each in controls):
+        return NO
     if NOT_YET_DECIDED in (over_resnet, *over_controls):
         return UNDECIDED
     if over_controls != [SUPPORTED, SUPPORTED]:
@@ -78,10 +81,10 @@ def text(out: Path | None = None) -> str:
         f" {', '.join(signed(each, 1) for each in over_resnet.validation.each)})."
     )
     times = f"{parameters(EVANET) / parameters(RESNET):.1f}"
+    large = " At 256 channels EVA has not been trained to the end."
+    if len(find_runs(runs, LARGE, (TIER,))):
+        large = ""
     if said == UNDECIDED:
-        large = " At 256 channels EVA has not been trained to the end."
-        if len(find_runs(runs, LARGE, (TIER,))):
-            large = ""
         return (
             f"**{said}** {ends} Whether looking ring by ring is why is open. EVANet has {times}"
             " times ResNet's parameters. Two networks have as many or nearly as many and do not"
@@ -93,9 +96,8 @@ def text(out: Path | None = None) -> str:
         "Two networks have as many parameters or nearly as many, and do not look. The 7×7"
         " convolution and feed-forward network of EVA's first query, without a look, ends at"
         f" {means[QUERY_ALONE]:.1f} %, a mean with an MLP of EVA's size at {means[MLP]:.1f} %."
-        f" EVANet minus the first is {signed(over_query.difference.mean)} (p ="
-        f" {p_value(over_query.p)}), minus the second {signed(over_mlp.difference.mean)} points (p"
-        f" = {p_value(over_mlp.p)}, both after correction)."
+        f" EVANet minus the first is {gap(over_query)}, minus the second {gap(over_mlp)}; p is"
+        " after correction for the two."
     )
     conclusions = {
         YES: f"So the looks are worth something that {times} times ResNet's parameters alone are"
@@ -103,7 +105,14 @@ def text(out: Path | None = None) -> str:
         NO: "So nothing here says that it is the looks, and not the parameters, that count.",
         NOT_AHEAD: "It is ahead of both, but its lead over ResNet may be chance.",
     }
-    return f"**{said}** {ends} {rivals} {conclusions[said]}"
+    return f"**{said}** {ends} {rivals} {conclusions[said]}{large}"
+
+
+def gap(each: Judged) -> str:
+    """The difference to a control, and how sure it is."""
+    if each.verdict == NOT_YET_DECIDED:
+        return f"{signed(each.difference.mean)} ({each.difference.n} of {len(SEEDS)} seeds)"
+    return f"{signed(each.difference.mean)} (p = {p_value(each.p)})"
 
 
 def controls(judged: list[Judged]) -> str:
