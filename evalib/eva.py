@@ -2,8 +2,6 @@
 saw; and the width rule by which its matrices learn (departure D15).
 """
 
-from collections.abc import Sequence
-
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
@@ -95,10 +93,10 @@ class Placed(nn.Module):
 
     places: tuple[int, ...] = ()
 
-    def place(self, places: Sequence[int], device: torch.device | None = None) -> None:
+    def place(self, places: tuple[int, ...], device: torch.device | None = None) -> None:
         """Set the places; on the meta device, which keeps no numbers, they are on the CPU."""
         pixels = torch.tensor(places, device=device)
-        self.places = tuple(places)
+        self.places = places
         self.pixels = torch.tensor(places, device="cpu") if pixels.is_meta else pixels
 
     def _apply(self, fn, recurse=True):  # whatever moves parameters comes through here
@@ -141,7 +139,7 @@ class SingleQueryAttention(Placed):
             extent, (row, column) = 2 * radius + 1, offsets + radius
             self.rows = relative_table(num_heads, channels // 2, extent)
             self.cols = relative_table(num_heads, channels // 2, extent)
-            self.place((extent * row + column).tolist())
+            self.place(tuple((extent * row + column).tolist()))
 
     def forward(self, query: Vector, memory: Memory) -> tuple[Vector, Weights]:
         W_Q, W_K, W_V, r_m = self.W_Q, self.W_K, self.W_V, self.embedding()
@@ -202,7 +200,7 @@ class ExpandingVisualAttention(Placed):
         self.extent, blocks = extent, self.memory_blocks(check_odd(extent, "extent") // 2)
         self.sizes = [offsets.shape[1] for offsets in blocks]
         row, column = torch.cat(blocks, dim=1) + extent // 2
-        self.place((extent * row + column).tolist())
+        self.place(tuple((extent * row + column).tolist()))
         self.convolution = self.Candidate(in_channels, model_channels, extent)
         self.first_query = feed_forward(model_channels, model_channels)
         self.normed = normed
@@ -250,9 +248,7 @@ class ExpandingVisualAttention(Placed):
 
 
 def feed_forward(in_channels: int, out_channels: int) -> nn.Sequential:
-    """The two-layer feed-forward network of §3.1; its hidden width is ``in_channels`` (departure
-    D5).
-    """
+    """The two-layer feed-forward network of §3.1, as wide inside as its input (departure D5)."""
     return nn.Sequential(
         EqualisedLinear(in_channels, in_channels),
         nn.ReLU(),

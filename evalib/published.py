@@ -72,7 +72,7 @@ class PublishedEVA(Placed):
         rings = [ring(radius) for radius in RADII]
         self.sizes = [offsets.shape[1] for offsets in rings]
         row, column = torch.cat(rings, dim=1) + EXTENT // 2
-        self.place((EXTENT * row + column).tolist())
+        self.place(tuple((EXTENT * row + column).tolist()))
 
     def forward(self, x: Map) -> Float[Tensor, "n d 1 1"]:
         check_extent(x, EXTENT)

@@ -44,12 +44,7 @@ class NoUpdate:
 
 def moved(network: nn.Module) -> nn.Module:
     """``network`` with parameters and buffers of a GPU that is not there."""
-    for module in network.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            setattr(module, name, nn.Parameter(torch.empty_like(parameter, device="cuda")))
-        for name, buffer in module.named_buffers(recurse=False):
-            setattr(module, name, torch.empty_like(buffer, device="cuda"))
-    return network
+    return network._apply(lambda tensor: torch.empty_like(tensor, device="cuda"))
 
 
 def forward(step_of, name):

@@ -273,8 +273,10 @@ def call_export(arguments: argparse.Namespace) -> None:
     from evalib.results.export import export_weights
     from evalib.results.weights import find_weights
 
+    path = export_weights(
+        arguments.weights, arguments.to, arguments.format, arguments.out, arguments.overwrite
+    )
     taken = find_weights(arguments.weights, arguments.out)
-    path = export_weights(taken, arguments.to, arguments.format, overwrite=arguments.overwrite)
     print(f"{path}: images, uint8 n 3 32 32, in; scores, n 10, out; weights of {taken}")
 
 
