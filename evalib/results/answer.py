@@ -52,7 +52,8 @@ def conclude(runs: pd.DataFrame) -> str:
     """:func:`verdict` of recorded runs."""
     over_resnet, controls = judge(PAPER, runs)[0].verdict, judge(EXPLAINING, runs)
     over_controls = [each.verdict for each in controls]
-    if any(each.verdict != NOT_YET_DECIDED and each.difference.mean <= 0 for each in controls):
+    leads = [each.difference.mean for each in controls if each.verdict != NOT_YET_DECIDED]
+    if any(lead is not None and lead <= 0 for lead in leads):
         return NO
     if NOT_YET_DECIDED in (over_resnet, *over_controls):
         return UNDECIDED
