@@ -16,7 +16,7 @@
 # # Does it help to look ring by ring?
 #
 # An image network ends with a small grid of features, and averages it. EVA reads the grid instead,
-# from the centre outwards, ring by ring, and chooses which squares count.
+# from the centre outwards, ring by ring, and gives each square a weight.
 
 # %% tags=["remove-input", "remove-stderr"]
 import importlib.util
@@ -139,4 +139,4 @@ Markdown(
 # ([D4](#d4)). And a wide EVA learns more slowly ([D15](#d15)). Built as the text says, EVA
 # [falls in training](collapse.ipynb). A *variant* is EVA with something added. [A first
 # rule](the-choice) chose *scaled*; the rule of today, which asks for every width, has not decided
-# yet. Beside each accuracy of an EVANet stands the name of its variant.
+# yet. An EVANet without the name of a variant beside it is the chosen one.

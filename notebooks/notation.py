@@ -43,6 +43,7 @@ from evalib.pages.display import table
 # | width rule | a wide EVA's matrices learn more slowly, in step with their channels | [first page](intro.ipynb) |
 # | collapse | in training, validation accuracy falls to half its best or less, and stays there | [first page](intro.ipynb) |
 # | 95 % interval | made anew from other runs, it would hold the true mean in 95 of 100 cases | [first page](intro.ipynb) |
+# | p | how often chance alone would give a difference at least as large, if there were none | [first page](intro.ipynb) |
 # | seed | the number that random draws follow from | [first page](intro.ipynb) |
 # | epoch | one pass over the training images | [first page](intro.ipynb) |
 # | record | the file that a run leaves: what decided it, and what it gave | [first page](intro.ipynb) |
@@ -66,6 +67,7 @@ from evalib.pages.display import table
 # | embedding | a learned vector for each of a few cases, here for an offset | [relative attention](relative_attention.ipynb) |
 # | ring, memory block | the pixels at one distance from the centre | [EVA](eva.ipynb) |
 # | look, recall | attention of one query over a ring, over slots | [EVA](eva.ipynb) |
+# | first query | the vector $q_0$ that a 7×7 convolution and an FFN make of the whole map, before any look | [EVA](eva.ipynb) |
 # | slot | a vector kept for later recalls | [EVA](eva.ipynb) |
 # | FFN, ReLU | two matrix products with a ReLU between; negative numbers set to zero | [EVA](eva.ipynb) |
 # | stem, stage, block | the parts of a ResNet | [networks](networks.ipynb) |
@@ -84,7 +86,7 @@ from evalib.pages.display import table
 # | LayerNorm | a vector brought to mean 0 and variance 1 over its channels, then scaled and shifted by learned numbers | [the collapse](collapse.ipynb) |
 # | Nesterov momentum | steps along a running sum of gradients, each taken a step ahead | [the collapse](collapse.ipynb) |
 # | weight decay | each step also shrinks the weights a little | [the collapse](collapse.ipynb) |
-# | MLP | an FFN: matrix products with a ReLU between | [report](report.ipynb) |
+# | MLP | an FFN: matrix products with a ReLU between | [first page](intro.ipynb) |
 # | entropy | $-\sum_m w_m \ln w_m$ of weights $w$: 0 if one has all, $\ln m$ if $m$ are equal | [the collapse](collapse.ipynb) |
 # | degrees of freedom | how many independent numbers a standard deviation is made of: runs, less networks and seeds, plus one | [report](report.ipynb) |
 # | standard error | by how much a measured number typically misses the true one | [the collapse](collapse.ipynb) |

@@ -170,7 +170,6 @@ Markdown(
 #
 # ## In short
 #
-# A head is ten lines and a row is one. The two heads to beat first are the mean with an MLP and
-# EVA's first query alone: after 15 epochs both were ahead of EVA, and
-# [how far they are after 150](decide.ipynb) is another matter. If yours wins at
-# `paper`, with three seeds and a p that survives Holm's correction, you have a result: tell us.
+# A head is ten lines and a row is one. The head to beat first is EVA's first query alone, which is
+# [as accurate as EVA and smaller](decide.ipynb): put `evanet20-small-query-alone` among the
+# rivals. If yours wins at `paper`, with three seeds and a p that survives Holm's correction, you have a result: tell us.

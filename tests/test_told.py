@@ -216,7 +216,7 @@ def decide(page):
     page.says(
         f"leads a mean by {fmean(accuracies('paper', EVA)) - fmean(accuracies('paper', RESNET)):.1f} points",
         f"for {times[RESNET]}.",
-        f"query alone, with {size[ALONE] / size[RESNET]:.1f} times the parameters of the mean",
+        f"query alone, with {100 - 100 * size[ALONE] / size[EVA]:.0f} % fewer parameters than EVA, and",
         f"they had {told[ALONE]} and {told[MLP]}, EVA {told[EVA]}",
         f"{times[RESNET]} of a mean, {work[EVA] / work[RESNET]:.2f} times its operations, and "
         f"{gpu[EVA] / gpu[RESNET]:.1f} times the time of a step on a GPU, {cpu[EVA] / cpu[RESNET]:.2f} times on a CPU",

@@ -29,7 +29,16 @@ from evalib.pages.live import Block, feed_forward, linear, stages
 from evalib.results import answer
 from evalib.results.reading import of_another_class
 from evalib.results.records import checksum, load_records, results
-from evalib.results.statistics import EXPLAINING, LEVEL, PAPER, SEEDS, by_seed
+from evalib.results.statistics import (
+    EXPLAINING,
+    LEVEL,
+    NOT_SUPPORTED,
+    PAPER,
+    SEEDS,
+    SUPPORTED,
+    by_seed,
+    judge,
+)
 from evalib.results.tables import contrast
 from evalib.results.weights import load_pretrained, packaged, read_weights
 from evalib.results.words import signed
@@ -299,8 +308,9 @@ def written(network: Network, images: UInt8[Tensor, "n 3 i j"], measured: dict) 
     runs, total = load_records(), measured["images"]
     (first,) = seen(network, images[FIRST : FIRST + 1])
     memory = first["recalls"][-1]
-    eva, rival = EXPLAINING[1]
-    short = by_seed(runs, tier="quick").reindex([eva, rival]).dropna(axis="columns").mean(axis=1)
+    eva, rival = EXPLAINING[0]
+    looks = judge(EXPLAINING, runs)[0]
+    means = by_seed(runs).reindex([eva, rival]).dropna(axis="columns").mean(axis="columns")
     _, letter = read_weights(packaged("evanet20-small-letter"))
     mean_right, one_hot_right = measured["curve"][0][1], measured["curve"][-1][1]
     numbers = {
@@ -316,10 +326,11 @@ def written(network: Network, images: UInt8[Tensor, "n 3 i j"], measured: dict) 
         "most": 100 * max(memory) / UNITS,
         "most_read": memory.index(max(memory)),
         "letter": letter["test"]["accuracy"],
-        "eva": short[eva],
-        "rival": short[rival],
-        "rival_ahead": int(short[rival] > short[eva]),
-        "no_looks": reached(runs, *EXPLAINING[0][::-1]),
+        "eva": means[eva],
+        "rival": means[rival],
+        "seeds": looks.difference.n,
+        "ahead": {SUPPORTED: 0, NOT_SUPPORTED: 1}.get(looks.verdict, 2),
+        "no_looks": reached(runs, rival, eva),
         "no_position": reached(runs, "evanet20-small-letter-no-position", "evanet20-small-letter"),
         "reversed": reached(runs, f"{WHOLE.name}-reversed", eva),
     }

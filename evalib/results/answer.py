@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from evalib.experiments import TABLE_1
+from evalib.experiments import CHOSEN, TABLE_1
 from evalib.results.records import find_runs, load_records
 from evalib.results.statistics import (
     EVANET,
@@ -36,14 +36,14 @@ REPORTED = (
 
 UNDECIDED = "Not yet decided."
 YES = "Yes, beyond what its weights alone do."
-NO = "No, as many weights without a look do as well."
+NO = "No, as many weights or fewer do as well without a look."
 NOT_AHEAD = "No, not by more than chance explains."
 
 
 def verdict(out: Path | None = None) -> str:
     """The answer in a sentence, by the rule: yes only if EVANet is ahead of ResNet and of both
-    controls. One control that has all its seeds, and has no less than EVANet, is a no: what runs
-    later cannot put EVANet ahead of it.
+    controls. One control that has all its seeds, and has no less than EVANet, is a no: no run of
+    another network puts EVANet ahead of it.
     """
     return conclude(load_records(out))
 
@@ -75,35 +75,37 @@ def text(out: Path | None = None) -> str:
             " compared."
         )
     ends = (
-        f"EVANet-20 small ends at {means[EVANET]:.1f} % of the test images right, ResNet-20 small"
-        f" at {means[RESNET]:.1f} %: {signed(lead.mean)} points over {lead.n} seeds (95 % interval"
-        f" {signed(lead.low)} to {signed(lead.high)}, uncorrected; p = {p_value(over_resnet.p)}"
+        f"EVANet-20 small ({CHOSEN}) ends at {means[EVANET]:.1f} % of the test images right,"
+        f" ResNet-20 small at {means[RESNET]:.1f} %: {signed(lead.mean)} points over {lead.n} seeds"
+        f" (95 % interval {signed(lead.low)} to {signed(lead.high)}, uncorrected; p ="
+        f" {p_value(over_resnet.p)}"
         " after correction for the paper's six comparisons; in validation, by seed,"
         f" {', '.join(signed(each, 1) for each in over_resnet.validation.each)})."
     )
     times = f"{parameters(EVANET) / parameters(RESNET):.1f}"
-    large = " At 256 channels EVA has not been trained to the end."
+    fewer = f"{100 - 100 * parameters(QUERY_ALONE) / parameters(EVANET):.0f}"
+    large = " EVANet-20 large, of 256 channels, has not been trained to the end."
     if len(find_runs(runs, LARGE, (TIER,))):
         large = ""
     if said == UNDECIDED:
         return (
             f"**{said}** {ends} Whether looking ring by ring is why is open. EVANet has {times}"
-            " times ResNet's parameters. Two networks have as many or nearly as many and do not"
-            " look: EVA's first query alone, a 7×7 convolution and a feed-forward network, and a"
-            " mean with an MLP of EVA's size. After 15 epochs both were ahead of EVANet; in full,"
+            f" times ResNet's parameters. Two networks do not look: EVA's first query alone, a 7×7"
+            f" convolution and a feed-forward network, with {fewer} % fewer than EVANet, and a mean"
+            " with an MLP, with as many. After 15 epochs both were ahead of EVANet; in full,"
             f" {controls([over_query, over_mlp])}.{large}"
         )
     rivals = (
-        "Two networks have as many parameters or nearly as many, and do not look. The 7×7"
-        " convolution and feed-forward network of EVA's first query, without a look, ends at"
-        f" {means[QUERY_ALONE]:.1f} %, a mean with an MLP of EVA's size at {means[MLP]:.1f} %."
-        f" EVANet minus the first is {gap(over_query)}, minus the second {gap(over_mlp)}; p is"
-        " after correction for the two."
+        "Two networks do not look. EVA's first query alone, a 7×7 convolution and a feed-forward"
+        f" network, has {fewer} % fewer parameters than EVANet and ends at"
+        f" {means[QUERY_ALONE]:.1f} %. A mean with an MLP, two matrices with a ReLU between, has as"
+        f" many and ends at {means[MLP]:.1f} %. With the same seeds EVANet minus the first is"
+        f" {gap(over_query)}, minus the second {gap(over_mlp)}; p is after correction for the two."
     )
     conclusions = {
         YES: f"So the looks are worth something that {times} times ResNet's parameters alone are"
         " not.",
-        NO: "So nothing here says that it is the looks, and not the parameters, that count.",
+        NO: "So nothing here says that the looks count.",
         NOT_AHEAD: "It is ahead of both, but its lead over ResNet may be chance.",
     }
     return f"**{said}** {ends} {rivals} {conclusions[said]}{large}"
@@ -111,9 +113,12 @@ def text(out: Path | None = None) -> str:
 
 def gap(each: Judged) -> str:
     """The difference to a control, and how sure it is."""
+    n, mean, low, high = each.difference[:4]
+    interval = "" if low is None else f"95 % {signed(low)} to {signed(high)}; "
+    sure = f"p = {p_value(each.p)}"
     if each.verdict == NOT_YET_DECIDED:
-        return f"{signed(each.difference.mean)} ({each.difference.n} of {len(SEEDS)} seeds)"
-    return f"{signed(each.difference.mean)} (p = {p_value(each.p)})"
+        sure = f"{n} of {len(SEEDS)} seeds, not yet decided"
+    return f"{signed(mean)} ({interval}{sure})"
 
 
 def controls(judged: list[Judged]) -> str:
@@ -123,7 +128,7 @@ def controls(judged: list[Judged]) -> str:
 
 
 def so_far(name: str, each: Judged) -> str:
-    """What the runs of a control that has not all seeds yet gave."""
+    """What the runs of a control gave, as many as there are."""
     n, mean, low, high = each.difference[:4]
     if n == 0:
         return f"{name} has not run"

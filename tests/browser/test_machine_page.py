@@ -533,6 +533,18 @@ def test_without_scripts_a_still_and_the_questions_stay(browser, address):
         assert page.locator("looking-machine ol a").count() == 9
 
 
+def test_the_last_card_is_of_the_full_trainings(content):
+    by, card = by_seed(load_records()), content["cards"][-1]
+    both = by.loc[[*EXPLAINING[0]]].dropna(axis="columns")
+    eva, alone = both.mean(axis="columns")
+    assert (
+        f"alone has {alone:.1f} % of the test pictures right, EVA {eva:.1f}, over" in card["tell"]
+    )
+    assert f"over {both.shape[1]} trainings" in card["tell"]
+    names = ("supported", "not supported", "not distinguishable")
+    assert names[card["right"]] == judge(EXPLAINING, load_records())[0].verdict
+
+
 def test_a_card_asks_lights_up_a_part_and_opens_a_chapter(page, address, content):
     for number, card in enumerate(content["cards"], 1):
         opened(page, address, f"card={number}")
