@@ -5,7 +5,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from evalib import equations, fast
-from evalib.equations import Map, Out, check_odd
+from evalib.equations import Map, Out, check_map, check_odd
 from evalib.fast import self_attention
 
 
@@ -44,6 +44,7 @@ class RelativeSelfAttention(nn.Module):
     def forward(self, x: Map) -> Out:
         if isinstance(x, torch.fx.Proxy):
             return as_leaf(self, x)
+        check_map(x)
         W_Q, W_K, W_V = self.W_Q, self.W_K, self.W_V
         how = self.scale, self.stride
         quick = self.fast and self.kept is None

@@ -167,9 +167,17 @@ def ring(radius: int) -> Int[Tensor, "2 m"]:
     return torch.argwhere(torch.maximum(row.abs(), column.abs()) == radius).T - radius
 
 
+def check_map(x: Tensor) -> None:
+    """``ValueError`` unless ``x`` is a batch of maps."""
+    if x.ndim != 4:
+        raise ValueError(
+            f"a map is n c i j, and this is {tuple(x.shape)}: one image is image[None]"
+        )
+
+
 def check_odd(extent: int, name: str = "kernel_size") -> int:
     """Return ``extent`` if a window of it has a centre pixel, else raise ``ValueError``."""
-    if extent < 1 or extent % 2 == 0:
+    if isinstance(extent, tuple | list) or extent < 1 or extent % 2 == 0:
         raise ValueError(
             f"{name}={extent} has no centre pixel: choose an odd, positive extent, such as 3 or 7"
         )

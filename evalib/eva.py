@@ -15,6 +15,7 @@ from evalib.equations import (
     Memory,
     Vector,
     Weights,
+    check_map,
     check_odd,
     relative_embedding,
     ring,
@@ -95,9 +96,10 @@ class Placed(nn.Module):
 
     def place(self, places: tuple[int, ...], device: torch.device | None = None) -> None:
         """Set the places; on the meta device, which keeps no numbers, they are on the CPU."""
-        pixels = torch.tensor(places, device=device)
+        with torch.inference_mode(False):  # a move in inference mode must not end training
+            pixels = torch.tensor(places, device=device)
+            self.pixels = torch.tensor(places, device="cpu") if pixels.is_meta else pixels
         self.places = places
-        self.pixels = torch.tensor(places, device="cpu") if pixels.is_meta else pixels
 
     def _apply(self, fn, recurse=True):  # whatever moves parameters comes through here
         super()._apply(fn, recurse)
@@ -256,8 +258,9 @@ def feed_forward(in_channels: int, out_channels: int) -> nn.Sequential:
     )
 
 
-def check_extent(x: Map, extent: int) -> None:
+def check_extent(x: Tensor, extent: int) -> None:
     """``ValueError`` unless the map has the rows and columns that EVA reads."""
+    check_map(x)
     if x.shape[-2:] != (extent, extent):
         raise ValueError(
             f"the map is {x.shape[-2]}×{x.shape[-1]}, EVA reads {extent}×{extent}: crop or pool it "

@@ -67,8 +67,6 @@ class PublishedEVA(Placed):
                 feed_forward(d, d // 2, (2 * s + 3) ** 2, whole, bias=False) for s in RADII[:-1]
             )
             self.output = feed_forward(d, d, d, whole, bias=False)
-        for salt, part in enumerate(part for part in self.modules() if isinstance(part, Dropout)):
-            part.salt = salt
         rings = [ring(radius) for radius in RADII]
         self.sizes = [offsets.shape[1] for offsets in rings]
         row, column = torch.cat(rings, dim=1) + EXTENT // 2
@@ -190,7 +188,7 @@ def feed_forward(
     """Two linear layers with LeakyReLU, and in the whole code dropout, between them."""
     first = linear(in_channels, hidden, whole, bias)
     second = linear(hidden, out_channels, whole, bias)
-    return nn.Sequential(first, nn.LeakyReLU(), *([Dropout()] if whole else []), second)
+    return nn.Sequential(first, nn.LeakyReLU(), *([nn.Dropout(DROPOUT)] if whole else []), second)
 
 
 def linear(in_channels: int, out_channels: int, whole: bool, bias: bool = True) -> nn.Linear:
@@ -213,26 +211,3 @@ def draw_as_published(network: nn.Module) -> None:
             projects = name.rpartition(".")[2].startswith("W_")
             nn.init.kaiming_normal_(part.weight, a=1 if projects else 0)
     nn.init.kaiming_normal_(network.classifier.weight)
-
-
-class Dropout(nn.Module):
-    """Dropout by a hash of step and place: a resumed run is bitwise the run never stopped."""
-
-    steps: Tensor
-    salt = 0
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        self.steps.add_(1)
-        seed = (self.steps * 1_000_003 + self.salt) * 0x5851F42D4C957F2D
-        bits = torch.arange(x.numel(), device=x.device) + seed
-        # the mixing of splitmix64
-        for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
-            bits = (bits ^ (bits >> shift)) * factor
-        share = ((bits >> 31) & 0xFFFFFF).to(x.dtype).reshape(x.shape) / 2**24
-        return x * (share >= DROPOUT) / (1 - DROPOUT)

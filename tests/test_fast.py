@@ -150,6 +150,13 @@ def test_wrong_extents_are_named():
             ValueError, match=r"rows \(1, 1, 3\) and cols \(1, 2, 3\) must have one"
         ):
             inspect.unwrap(function)(*inputs)
+    one_head, of_three = leaves((1, 1, 3), (1, 1, 3)), torch.randn(1, 3, 3, 2, 4, 4)
+    for k in (3, 1):  # over the map, and shifted
+        with pytest.raises(ValueError, match=r"of 3 heads with 2 channels: \(3, 1, "):
+            attend = inspect.unwrap(fast.joint_attention)
+            attend(of_three, *(table[..., :k] for table in one_head), 1.0, 1)
+    with pytest.raises(ValueError, match=r"kernel_size=\(3, 3\) has no centre"):
+        inspect.unwrap(equations.check_odd)((3, 3))
 
 
 def literal_single_query(query, memory, W_Q, W_K, W_V, heads, r_m, scale):

@@ -3,6 +3,7 @@ device.
 """
 
 import copy
+import inspect
 import pickle
 
 import pytest
@@ -13,6 +14,7 @@ from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import evalib
+from evalib import fast
 from evalib.equations import ring
 from evalib.eva import SingleQueryAttention
 from evalib.published import PublishedEVA
@@ -150,14 +152,41 @@ def test_a_scale_that_is_learned_has_its_gradient(make):
     for part in attentions:
         part.scale = nn.Parameter(torch.tensor(1.0))
     gradients = []
-    for fast in (True, False):
+    for quick in (True, False):
         for part in attentions:
-            part.fast = fast
+            part.fast = quick
         gradients.append(
             torch.autograd.grad(layer(x).square().sum(), [part.scale for part in attentions])
         )
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
     assert gradients[0][-1] != 0
+
+
+@layers
+def test_what_a_layer_cannot_take_is_refused_by_name(make):
+    layer, x = make()
+    with pytest.raises(ValueError, match=r"this is \(16, .*one image is image\[None\]"):
+        inspect.unwrap(type(layer).forward)(layer, x[0])  # shapes are checked here, not by a user
+    for part in layer.modules():
+        if hasattr(part, "scale"):  # a number for each head is none for all
+            part.scale = torch.ones(part.num_heads, 1)
+    with pytest.raises(ValueError, match=r"scale \(4, 1\) must be one number: layer.fast = False"):
+        layer(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float64])
+@pytest.mark.parametrize("extent", [6, 16])
+def test_a_map_of_another_type_than_the_weights_is_refused(dtype, extent):
+    """Whole numbers were answered in whole numbers, which ran over."""
+    layer, x = evalib.RelativeSelfAttention(3, 8, 3, 2), torch.ones(2, 3, extent, extent)
+    W, attend = (part.weight for part in projections(layer)), inspect.unwrap(fast.self_attention)
+    given = x.to(dtype), *W, layer.rows, layer.cols, layer.num_heads
+    for autocast in (False, dtype != torch.float64):
+        with (
+            torch.autocast("cpu", enabled=autocast),
+            pytest.raises(TypeError, match=f"{dtype} and"),
+        ):
+            attend(*given)
 
 
 @layers
@@ -296,7 +325,7 @@ def test_a_layer_whose_weights_came_in_inference_mode_still_trains():
     layer = evalib.ExpandingVisualAttention(16, 16, 16)
     with torch.inference_mode():
         layer.load_state_dict(layer.state_dict())
-        layer(torch.randn(2, 16, 7, 7))
+        layer.to("cpu")(torch.randn(2, 16, 7, 7))
     layer(torch.randn(2, 16, 7, 7)).sum().backward()
     assert all(parameter.grad is not None for parameter in layer.looks[3].parameters())
 

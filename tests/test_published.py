@@ -2,15 +2,13 @@
 are its first weights.
 """
 
-import copy
-
 import oracles
 import pytest
 import torch
 from oracles import close
 
 import evalib
-from evalib.published import DROPOUT, Dropout, PublishedEVA
+from evalib.published import PublishedEVA
 
 
 @pytest.mark.parametrize("slips", [False, True])
@@ -88,19 +86,3 @@ def test_first_weights_are_those_of_the_published_code():
     eva = evalib.build("evanet20-small-as-published").summary.eva
     for table in (eva.rows, eva.cols, *eva.slots):
         assert table.detach().var() == pytest.approx(1, abs=6 / table.numel() ** 0.5)
-
-
-def test_dropout_drops_its_share_anew_each_step_and_differently_in_each_place():
-    one, other = Dropout(), Dropout()
-    other.salt = 1
-    x = torch.ones(1000, 64)
-    first, second, elsewhere = one(x), one(x), other(x)
-    for y in (first, second, elsewhere):
-        assert abs((y == 0).double().mean() - DROPOUT) < 0.005
-        torch.testing.assert_close(y[y != 0], torch.full_like(y[y != 0], 1 / (1 - DROPOUT)))
-    expected = DROPOUT**2 + (1 - DROPOUT) ** 2
-    for y in (second, elsewhere):
-        assert abs((first == y).double().mean() - expected) < 0.01
-    again = copy.deepcopy(one)
-    assert torch.equal(again(x), one(x))
-    assert torch.equal(one.eval()(x), x)

@@ -1,6 +1,8 @@
 """A run and its folder: a record tells everything, is not overwritten, and grows only as asked."""
 
+import json
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,6 +85,24 @@ def test_overwriting_an_unfinished_run_keeps_its_checkpoints(tmp_path):
     evalib.run(settings(), tmp_path, device="cpu", overwrite=True)
     (folder,) = (tmp_path / "superseded" / "smoke").iterdir()
     assert {each.name for each in folder.iterdir()} == names
+
+
+def test_overwriting_that_was_interrupted_goes_on(tmp_path, monkeypatch):
+    evalib.run(settings(epochs=1), tmp_path, device="cpu")
+    path, rename = records.record_path(settings(epochs=1), tmp_path), Path.rename
+
+    def interrupted(self, target):
+        if self == path:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "rename", interrupted)
+        evalib.run(settings(epochs=1), tmp_path, device="cpu", overwrite=True)
+    evalib.run(settings(epochs=1), tmp_path, device="cpu", overwrite=True)
+    kept = tmp_path / "superseded" / "smoke"
+    (record,), (weights,) = kept.glob("*.json"), kept.glob("*/weights-*")
+    assert json.loads(record.read_text("utf-8"))["weights"] == weights.name
 
 
 def test_what_a_killed_writer_of_this_run_left_half_done_goes(tmp_path):

@@ -64,6 +64,13 @@ def self_attention(
     """Eq. 3 of ``q = W_Q x``, ``k = W_K x`` and ``v = W_V x``, by one product, for as many images
     at a time as fit.
     """
+    if x.dtype != W_Q.dtype and not (
+        x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
+    ):
+        raise TypeError(
+            f"the map is {x.dtype} and the layer {W_Q.dtype}: convert one of them, as by"
+            f" x.to({W_Q.dtype})"
+        )
     weight = torch.cat([W_Q, W_K, W_V]).flatten(1)
 
     def mix(images: Tensor) -> Tensor:
@@ -94,11 +101,27 @@ def joint_attention(
     if stride < 1:
         raise ValueError(f"stride={stride} must be 1 or more")
     check_tables(rows, cols)
+    h, c = qkv.shape[2:4]
+    if rows.shape[:2] != (h, c // 2):
+        raise ValueError(
+            f"rows and cols {tuple(rows.shape)} must be (h, c/2, k) of {h} heads with {c} channels:"
+            f" {(h, c // 2, rows.shape[-1])}"
+        )
+    check_scale(scale)
     if isinstance(scale, Tensor):  # learned: its gradient is here, the operator takes a number
         qkv, scale = torch.cat([scale * qkv[:, :1], qkv[:, 1:]], dim=1), 1.0
     if on_a_cpu(qkv) and attends_over_the_map(qkv, rows.shape[-1]):
         return cpu.over_the_map(qkv, rows, cols, stride, scale)
     return window_attention(qkv, rows, cols, stride, float(scale))[0]
+
+
+def check_scale(scale: float | int | Tensor) -> None:
+    """``ValueError`` unless the logits are multiplied by one number, for all heads and images."""
+    if isinstance(scale, Tensor) and scale.numel() != 1:
+        raise ValueError(
+            f"scale {tuple(scale.shape)} must be one number: layer.fast = False lets a layer attend"
+            " by the equation, whose logits it multiplies as any tensor"
+        )
 
 
 def on_a_cpu(x: Tensor) -> bool:
@@ -243,6 +266,7 @@ def single_query_attention(
     """:func:`evalib.equations.single_query_attention` of ``q = W_Q query``, ``k_m = W_K x_m`` and
     ``v_m = W_V x_m``.
     """
+    check_scale(scale)
     form = absorbed if on_a_cpu(query) else projected
     return form(query, memory, W_Q, W_K, W_V, num_heads, r_m, scale)
 

@@ -93,7 +93,7 @@ def export(
         height, width = size
     images = torch.zeros(EXAMPLES, 3, height, width, dtype=torch.uint8)
     predict(network, images, classes=classes)  # refuses what does not fit
-    deployed, free = Deployed(network), {0: torch.export.Dim("n", min=1)}
+    deployed, free = Deployed(checkpoint.plain(network)), {0: torch.export.Dim("n", min=1)}
     if size == "any":
         free |= dict.fromkeys((2, 3), torch.export.Dim.DYNAMIC)
         try:

@@ -18,7 +18,6 @@ from evalib.results.weights import find_recorded, load_weights, tell_where
 from evalib.training import checkpoint, cifar
 from evalib.training.environment import choose_device, commit, device_name, lock, versions
 from evalib.training.settings import COMPUTATION, TIERS, Settings
-from evalib.training.step import precision_of
 from evalib.training.train import Run, accuracy, evaluate, exhaust, origin, steps
 
 
@@ -159,7 +158,7 @@ class RunFolder:
             pass  # there is none, or it is damaged
         name = f"{self.record.stem}-{when:%Y%m%dT%H%M%S}-{by}.json"
         target = self.record.parents[1] / SUPERSEDED / self.record.parent.name / name
-        target.with_suffix("").mkdir(parents=True)
+        target.with_suffix("").mkdir(parents=True, exist_ok=True)
         for each in left:
             each.rename(target.with_suffix("") / each.name)
         if self.record.exists():
@@ -214,7 +213,7 @@ def make_record(finished: Run, shared: int = 1) -> dict:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {"source": dataset.source, "sha256": dataset.fingerprint},
         "device": device_name(finished.device),
-        "precision": precision_of(settings.precision, finished.device),
+        "precision": finished.sittings[-1]["precision"],
         "versions": versions(),
         "parameters": count_parameters(finished.network),
         "curve": finished.curve,

@@ -112,7 +112,7 @@ def save_run(directory: Path, epoch: int, network: nn.Module, optimiser, metadat
     """Write the state after ``epoch`` epochs, and keep only the newest ``KEPT``."""
     path = write_tensors(directory, f"epoch-{epoch:04d}", state_of(network, optimiser), metadata)
     for old in found(directory)[KEPT:]:
-        old.unlink()
+        old.unlink(missing_ok=True)
     return path
 
 

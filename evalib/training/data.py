@@ -152,7 +152,7 @@ def copied(array, called: str) -> Tensor:
     if isinstance(array, Tensor):
         return array.detach().to("cpu", copy=True).contiguous()
     try:
-        return torch.tensor(array)
+        return torch.tensor(array.copy() if isinstance(array, np.ndarray) else array)
     except (TypeError, ValueError, RuntimeError) as error:
         remedy = "give a tensor or a numpy array of whole numbers"
         raise TypeError(f"{called} are no numbers ({error}): {remedy}") from None

@@ -64,7 +64,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     experiment: str
-    seed: Annotated[Whole, Field(ge=0)]
+    seed: Annotated[Whole, Field(ge=0, lt=2**64)]
     tier: str
     epochs: Annotated[Whole, Field(ge=1)]
     batch_size: Annotated[Whole, Field(ge=2)]

@@ -129,6 +129,7 @@ def steps(
     compile = compiles(compile, settings.tier, device)
     precision = precision_of(settings.precision, device)
     if len(curve) < settings.epochs:
+        check_precision(precision, sittings, directory)
         how = {"computation": COMPUTATION, "compiled": compile, "precision": precision}
         by = {"commit": commit(), "torch": torch.__version__, "device": device_name(device)}
         sittings.append({"after": len(curve), "epochs": settings.epochs} | how | by)
@@ -170,6 +171,17 @@ def steps(
     scores = evaluate(network, dataset.test_images.to(device)).cpu()
     seconds = sum(entry["seconds"] for entry in curve)
     return Run(settings, network, curve, dataset, scores, device, seconds, sittings)
+
+
+def check_precision(precision: str, sittings: list[dict], where: Path | None) -> None:
+    """``ValueError`` if a run would go on in another precision than it was begun in."""
+    begun = sittings[-1]["precision"] if sittings else precision
+    if precision != begun:
+        raise ValueError(
+            f"the run in {where} was begun in {begun} and would go on here in {precision}: go on on"
+            f" a device that computes in {begun} by itself, or begin anew with --overwrite, which"
+            " keeps it"
+        )
 
 
 def origin(settings: Settings) -> dict[str, str | None]:
