@@ -342,6 +342,8 @@ def test_the_answer_is_the_rules_and_its_numbers_are_the_records(tmp_path, said)
             f" many and ends at {mean[MLP]:.1f} %. With the same seeds EVANet minus the first is"
             f" {query}, minus the second {mlp}; p is after correction for the two" in text
         )
+        behind = said == answer.NO and over[1].verdict == statistics.SUPPORTED
+        assert ("the MLP has as many, and is behind" in text) is behind
     else:
         gap = sum(CLEAR[EVANET][:2]) / 2 - mean[QUERY]
         reach = statistics.noise(load_records(tmp_path)).of_difference(2)

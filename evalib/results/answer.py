@@ -102,10 +102,13 @@ def text(out: Path | None = None) -> str:
         f" many and ends at {means[MLP]:.1f} %. With the same seeds EVANet minus the first is"
         f" {gap(over_query)}, minus the second {gap(over_mlp)}; p is after correction for the two."
     )
+    no = "So nothing here says that the looks count."
+    if over_mlp.verdict == SUPPORTED:
+        no += " Nor are parameters alone why: the MLP has as many, and is behind."
     conclusions = {
         YES: f"So the looks are worth something that {times} times ResNet's parameters alone are"
         " not.",
-        NO: "So nothing here says that the looks count.",
+        NO: no,
         NOT_AHEAD: "It is ahead of both, but its lead over ResNet may be chance.",
     }
     return f"**{said}** {ends} {rivals} {conclusions[said]}{large}"
