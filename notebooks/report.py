@@ -581,7 +581,7 @@ table(["tier", "device", "unit", "runs", "hours"], lines) if lines else Markdown
 # - EVA was tried in five variants, of which validation chose one. ResNet and SANet had one each, the SANet without a scale
 #   ([D4](#d4)).
 # - The variant of EVA was chosen on the small network. In the large one it [did not train](the-large-network) without the width
-#   rule ([D15](#d15)). SANet-20 large was stopped, training badly. So nothing here judges the paper's large networks yet.
+#   rule ([D15](#d15)), and with it has run for [15 epochs](what-the-runs-gave) alone. SANet-20 large was stopped, training badly. So nothing here judges the paper's large networks yet.
 # - One choice is changed at a time, with all others held at ours. The steps from our recipe to the author's
 #   (`workflow/ladder.csv`) combine changes, and have not been run.
 # - The runs were not all made alike ([the records](the-records)). Seed 0 of ResNet-20 and of SANet-20 small is of an earlier commit

@@ -317,7 +317,7 @@ def collapse(page):
         "network, first epoch | length of $q_0$ as drawn | after 1 step | after 100 | at the end | validation, %",
         rows,
     )
-    for number, figure in enumerate(page.figures[3:], 3):
+    for number, figure in enumerate(page.figures[3:-1], 3):
         for width, steps, logits in page.lines(number):
             row = last[figure.axes[0].get_title()][int(width)]
             assert (steps[-1], logits[-1]) == (row["step"], row["largest_logit"])
@@ -333,6 +333,21 @@ def collapse(page):
         "variant | channels | largest logit | pixels in effect, last ring | length of $q_0$ | agreement of $q_0$ | loss | loss of a mean",
         rows,
     )
+    courses, rows, told = [], [], []
+    for name in [name for name in choice.ADDED if RUNS["quick", f"evanet20-large-{name}"]]:
+        (run, *_), values = RUNS["quick", f"evanet20-large-{name}"], curves(f"evanet20-large-{name}", tier="quick")[0]  # fmt: skip
+        small = curves(f"evanet20-small-{name}", tier="quick")[:1]
+        courses.append((name, f"{name}, 256 channels", values))
+        courses.extend((name, f"{name}, 64 channels", each) for each in small)
+        falls, right = trains_large(name) == "no", run["test"]["accuracy"]
+        rows.append(f"{name} | {max(values):.1f} | {values[-1]:.1f} | {right:.2f} | {'yes' if falls else 'no'}")  # fmt: skip
+        told.append(f"*{name}* {'falls' if falls else 'trains'} for 15 epochs ({right:.1f} %)")
+    page.draws(-1, courses)
+    page.shows(
+        "large network, 15 epochs | validation, %: best | last | test, % | falls to half of its best",
+        rows,
+    )
+    page.says(f"In the large network with that rate {', '.join(told)}.")
 
 
 def report(page):
