@@ -48,11 +48,10 @@ def watch(settings: Settings, directory: Path | None = None) -> dict:
         frames = json.loads(so_far.read_text("utf-8"))
 
     def observe(entry: dict, of: Network = network) -> None:
-        if entry["epoch"] in chosen:
-            told = ("epoch", "learning_rate", "train_loss", "validation_accuracy")
-            frames.append({name: entry[name] for name in told} | {"pictures": seen(of, pictures)})
-            if so_far is not None:
-                write_atomically(so_far, json.dumps(frames).encode())
+        told = ("epoch", "learning_rate", "train_loss", "validation_accuracy")
+        frames.append({name: entry[name] for name in told} | {"pictures": seen(of, pictures)})
+        if so_far is not None:
+            write_atomically(so_far, json.dumps(frames).encode())
 
     newest = None if directory is None else checkpoint.newest(directory)
     if newest is not None and newest[1]["curve"][-1]["epoch"] > frames[-1]["epoch"]:
@@ -78,7 +77,8 @@ def watch(settings: Settings, directory: Path | None = None) -> dict:
         "versions": versions(),
         "data": run.cifar.fingerprint,
         "pictures": list(PICTURES),
-        "watched": frames,
+        "curve": [entry["validation_accuracy"] for entry in run.curve],
+        "watched": [each for each in frames if each["epoch"] in chosen],
     }
 
 
