@@ -26,7 +26,6 @@ from evalib.pages import figures
 from evalib.pages.display import picture
 from evalib.pages.explorer import BROWSER, described, embedded, script, styles
 from evalib.pages.live import Block, feed_forward, linear, stages
-from evalib.results import answer
 from evalib.results.reading import of_another_class
 from evalib.results.records import checksum, load_records, results
 from evalib.results.statistics import (
@@ -90,7 +89,7 @@ def machine() -> HTML:
         "shuffled": shuffled,
         "measured": measured,
         "scale": {"trained": network.summary.eva.looks[0].scale, "stops": SCALES},
-        "training": watched(images),
+        "training": watched(),
         "real": real(),
     }
     weights = f'<script type="text/plain">{base64.b64encode(block).decode()}</script>'
@@ -250,39 +249,25 @@ def seen(network: Network, images: UInt8[Tensor, "n 3 i j"]) -> list[dict]:
 BECAUSE = {CHOSEN: "what we chose", "letter": "as written"}
 
 
-def watched(images: UInt8[Tensor, "n 3 i j"]) -> dict:
-    """The runs that were watched, frame by frame, each with the end of a run of the full schedule,
-    whose weights come with the package."""
+def watched() -> dict:
+    """The runs that were watched, with their curves of validation accuracies, frame by frame."""
     kept = json.loads((results() / WATCHED).read_text(encoding="utf-8"))
     assert kept["sha256"] == checksum(kept), "run scripts/watch_training.py again"
     runs, ends = [], []
     for run in kept["runs"]:
         assert run["pictures"] == list(PICTURES), "run scripts/watch_training.py again"
-        name, variant = run["experiment"], experiment(run["experiment"]).variant
+        variant = experiment(run["experiment"]).variant
         frames = [frame(each, run["epochs"]) for each in run["watched"]]
-        for index, title in ((0, "start"), (len(frames) // 2, "{}"), (-1, "{} epochs")):
-            frames[index]["stop"] = {"title": title.format(frames[index]["epoch"])}
-        _, card = read_weights(packaged(name))
-        length, accuracy = card["settings"]["epochs"], card["validation_accuracy"]
-        end = {
-            "epoch": length,
-            "accuracy": accuracy,
-            "pictures": seen(load_pretrained(name), images),
-            "apart": True,
-            "stop": {"title": f"{length}"},
-            "told": f"Another run, of {length} epochs: "
-            f"{card['test']['accuracy']:.1f} % of the test pictures right.",
-        }
-        if variant == "letter":
-            end["told"] += f" {answer.letter()}"
+        for index, stop in ((0, "start"), (len(frames) // 2, "{}"), (-1, "{} epochs")):
+            frames[index]["stop"] = stop.format(frames[index]["epoch"])
         title = f"{variant}: {BECAUSE[variant]}"
-        runs.append({"key": variant, "title": title, "frames": [*frames, end]})
+        runs.append({"key": variant, "title": title, "curve": run["curve"], "frames": frames})
         ends.append(f"{run['test_accuracy']:.1f} % ({variant})")
     first = kept["runs"][0]
     note = (
         f"Two runs of {first['epochs']} epochs on {first['images']:,} training pictures, alike in "
         f"all but the scale of the logits; in the end {' and '.join(ends)} of the test pictures "
-        f"were right. The dashed ends are two other runs, of {length} epochs."
+        "were right."
     )
     return {"units": UNITS, "runs": runs, "note": note}
 

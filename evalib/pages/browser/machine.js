@@ -193,8 +193,7 @@ const machine = (data, floats, host) => {
     if (link.has("epoch")) {
       const run = Math.max(0, data.training.runs.findIndex(({ key }) => key === link.get("run")));
       const wanted = number("epoch", 0, Infinity);
-      const nearest = training.epochs[run].reduce((best, epoch, index) => (Math.abs(epoch - wanted) < Math.abs(training.epochs[run][best] - wanted) ? index : best), 0);
-      Object.assign(change, fresh, { run, epoch: wanted === null ? null : nearest });
+      Object.assign(change, fresh, { run, epoch: wanted === null ? null : nearest(training.epochs[run], wanted) });
     }
     if (["split", "pair", "without"].some((each) => link.has(each))) {
       const pair = number("pair", 1, real.size);
