@@ -16,13 +16,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from evalib.experiments import ROWS, TABLE_1, build
+from evalib.experiments import TABLE_1, build, experiment
 from evalib.networks import count_parameters
 from evalib.results import records
 from evalib.results.costs import flops
 from evalib.results.statistics import MLP, QUERY_ALONE
 from evalib.training import data, environment
-from evalib.training.cifar import load_data
+from evalib.training.cifar import is_there, load_data
 from evalib.training.environment import choose_device
 from evalib.training.settings import Settings
 from evalib.training.step import eager_step, precision_of
@@ -190,7 +190,7 @@ def on_a_gpu(device, names: list[str], budget: float, amounts: rows.Amounts) -> 
 
 def against_the_usual_loop(device, names: list[str], repeats: int) -> dict:
     """What the record says of the pipeline and of a step, each against the usual one."""
-    cifar = load_data("auto")
+    cifar = load_data("full" if is_there() else "subset")
     epochs = pipeline(cifar, device, 3)
     steps = {name: step(name, cifar, device, repeats) for name in names}
     first = steps[names[0]]
@@ -235,17 +235,17 @@ def main() -> None:
     parser.add_argument(
         "--networks",
         nargs="+",
-        choices=ROWS,
         metavar="NAME",
         help="default: Table 1 on CUDA, elsewhere its small networks and their controls",
     )
     arguments = parser.parse_args()
     device, table = choose_device(arguments.device), [row.name for row in TABLE_1]
+    asked = [experiment(name).name for name in arguments.networks or ()]
     if device.type == "cuda":
-        names = arguments.networks or table
+        names = asked or table
         measured = on_a_gpu(device, names, arguments.budget, rows.Amounts())
     else:
-        names = arguments.networks or [*table[:3], MLP, QUERY_ALONE]
+        names = asked or [*table[:3], MLP, QUERY_ALONE]
         measured = against_the_usual_loop(device, names, arguments.repeats)
     record = {
         "device": environment.device_name(device),

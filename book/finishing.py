@@ -177,9 +177,7 @@ def shared(app, page: str, title: str, about: str) -> str:
 
 
 def front(app, error) -> None:
-    """The picture for sharing, and a page at the root and at the first page's old address that send
-    on to the first page.
-    """
+    """The picture for sharing, and a page at the root that sends on to the first page."""
     if error is not None or app.builder.format != "html":
         return
     from evalib.pages import figures
@@ -193,14 +191,13 @@ def front(app, error) -> None:
             r'<meta (?:property|name="(?:description|twitter)).*?>\n?', head[0] if head else ""
         )
     )
-    for place, target in (("index.html", f"{first}.html"), ("book/intro.html", f"../{first}.html")):
-        (out / place).write_text(
-            '<!doctype html>\n<html lang="en"><head><meta'
-            f' charset="utf-8"><title>{escape(title)}</title>\n{tags}<meta http-equiv="refresh"'
-            f' content="0; url={target}"></head>\n<body><main><h1>{escape(title)}</h1><p><a'
-            f' href="{target}">Read the book</a></p></main></body></html>\n',
-            encoding="utf-8",
-        )
+    (out / "index.html").write_text(
+        '<!doctype html>\n<html lang="en"><head><meta'
+        f' charset="utf-8"><title>{escape(title)}</title>\n{tags}<meta http-equiv="refresh"'
+        f' content="0; url={first}.html"></head>\n<body><main><h1>{escape(title)}</h1><p><a'
+        f' href="{first}.html">Read the book</a></p></main></body></html>\n',
+        encoding="utf-8",
+    )
 
 
 def begin(app) -> None:

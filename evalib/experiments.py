@@ -95,8 +95,10 @@ def spell(part: Any) -> str:
         full = f"{named.__module__}.{named.__qualname__}"
         if named.__name__ == "<lambda>":  # it has no name: what it calls stands for it
             code = named.__code__
+            closed = [cell.cell_contents for cell in named.__closure__ or ()]
+            given = [spell(each) for each in (*(named.__defaults__ or ()), *closed)]
             numbers = [str(each) for each in code.co_consts if isinstance(each, int | float | str)]
-            return " ".join([full, *code.co_names, *numbers])
+            return " ".join([full, *code.co_names, *numbers, *given])
         return full
     return repr(part)
 

@@ -31,7 +31,7 @@ def measure(out: Path, tiers: tuple[str, ...] = SHOWN, again: bool = False) -> l
         if made.empty or reading.find_eva(experiments.build(row.name)) is None:
             continue
         for run in made.itertuples():
-            path = out / run.tier / f"{row.name}-seed{run.seed}" / run.weights
+            path = run.path.with_suffix("") / run.weights
             if run.weights in before:
                 readings[run.weights] = before[run.weights]
             elif path.exists():

@@ -215,12 +215,17 @@ def test_a_row_is_registered_once_under_the_name_of_a_file(rows):
 
 
 def test_lambdas_that_call_other_things_are_other_rows():
-    heads = (
+    heads = [
         lambda c: nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
         lambda c: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         lambda c: nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten()),
-    )
-    assert len({Experiment("mine", "Mine", head=head).definition() for head in heads}) == 3
+        lambda c, p=0.1: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(p)),
+        lambda c, p=0.5: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(p)),
+    ]
+    for size in (3, 4):  # what it closes over
+        heads.append(lambda c, size=[size]: nn.Sequential(nn.AdaptiveAvgPool2d(size), nn.Flatten()))  # fmt: skip
+    told = [Experiment("mine", "Mine", head=head).definition() for head in heads]
+    assert len({*told}) == len(heads)
 
 
 @pytest.mark.parametrize(

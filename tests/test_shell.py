@@ -48,12 +48,11 @@ SEEDS = [evalib.Settings(ROW, seed, "quick", 4, 50, 0.01, precision="bf16") for 
     ("command", "called", "given", "named"),
     [
         (TRAIN, "results.run.run_in_turn", (SEEDS, HERE, "cpu"), {"overwrite": True, "compile": True}),
-        ("evaluate --weights x --out . --device cpu", "results.weights.evaluate", ("x", HERE, "cpu"), {}),
-        ("evaluate --record x.json --device cpu", "results.weights.verify", (Path("x.json"), "cpu"), {}),
+        ("evaluate --weights x --out . --device cpu", "results.weights.find_weights", ("x", HERE), {}),
         ("table --tier quick --out .", "results.tables.table", (HERE, ("quick",)), {}),
         ("table --ablations", "results.tables.ablations", (None, ("smoke", "quick", "paper")), {}),
         ("claims --out .", "results.claims.judge_claims", (HERE,), {}),
-        ("export x --to y --format pt2 --out . --overwrite", "results.export.export_weights", ("x", Path("y"), "pt2", HERE, True), {}),
+        ("export x --to y --format pt2 --out . --overwrite", "results.weights.find_weights", ("x", HERE), {}),
         ("data cifar100 --directory .", "training.cifar.load_data", ("cifar100", HERE), {}),
     ],
 )  # fmt: skip

@@ -1,7 +1,6 @@
 """A real one-node Slurm on loopback, started here, runs a manifest through the slurm profile."""
 
 import getpass
-import json
 import os
 import re
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from evalib.batch import manifest
-from evalib.results import records
+from evalib.results import records, weights
 
 QUICK = "--slurm-init-seconds-before-status-checks 2 --seconds-between-status-checks 2 --set-threads train=1".split()
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
@@ -123,7 +122,7 @@ def wait_until_idle(environment, here):
 
 def reproduced(wanted, out, environment, *options):
     """What ``reproduce`` printed, and each run's state; all are done, each leaves a record, a
-    notebook, an evaluation.
+    notebook, weights that give its count.
     """
     command = [sys.executable, "-m", "evalib", "reproduce", "--no-book"]
     command += ["--manifest", str(wanted), "--out", str(out)]
@@ -138,7 +137,7 @@ def reproduced(wanted, out, environment, *options):
     for path in found:
         records.read(path)
         assert (path.with_suffix("") / "train.ipynb").is_file()
-        assert json.loads((path.with_suffix("") / "evaluation.json").read_text())["fault"] == ""
+        assert weights.verify(path)["fault"] == ""
     return done.stdout, len(found)
 
 

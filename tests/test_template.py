@@ -45,7 +45,6 @@ def test_a_notebook_of_seeds_records_each_and_holds_no_path(
         assert path == records.record_path(settings, Path("my results"))
         record = records.read_same(path, settings)
         assert (record["seed"], record["precision"]) == (seed, "float32")
-        assert (path.with_suffix("") / "evaluation.json").is_file()
     text = (shown[0].parent / settings.experiment / "train.ipynb").read_text()
     assert f"seed 2: **{record['test']['accuracy']:.2f} %**" in text
     for folder in (tmp_path, ROOT, Path(sys.prefix), Path(tempfile.gettempdir()) / "ipykernel"):

@@ -85,15 +85,11 @@ def add_training(commands) -> None:
     train = commands.add_parser("train", help="train a row of Table 1, or an ablation")
     option = train.add_argument
     option("--experiment", required=True, help=f"{rows}; or an ablation: {ablations}")
-    seeds = train.add_mutually_exclusive_group()
-    seeds.add_argument("--seed", type=int, default=0, help="(default: 0)")
-    seeds.add_argument("--seeds", type=int, nargs="+", help="several runs, in turn")
+    option("--seeds", type=int, nargs="+", default=[0], help="several in turn (default: 0)")
     option("--tier", default="smoke", help=f"{tiers} (default: smoke)")
     option("--epochs", type=int, help="instead of the tier's; such a record stays out of the table")
-    option("--batch-size", type=int, default=150, help="images a step (default: 150)")
-    option(
-        "--learning-rate", type=float, help="instead of the recipe's; stays out of the table too"
-    )
+    option("--batch-size", type=int, default=150, help="images a step (default: 150); another, too")
+    option("--learning-rate", type=float, help="instead of the recipe's; stays out of it, too")
     option("--precision", choices=PRECISIONS, help="(default: bf16 on a GPU that computes in it)")
     option("--device", help="cuda, mps or cpu (default: the best there is)")
     on_or_off = argparse.BooleanOptionalAction
@@ -119,9 +115,9 @@ def add_results(commands) -> None:
     from evalib.training.settings import TIERS
 
     evaluate = commands.add_parser("evaluate", help="test trained weights again")
-    which = evaluate.add_mutually_exclusive_group(required=True)
-    which.add_argument("--weights", help="a weights file, or the name of an experiment")
-    which.add_argument("--record", type=Path, help="a record, which its weights must agree with")
+    evaluate.add_argument(
+        "--weights", required=True, help="a weights file, or the name of an experiment"
+    )
     evaluate.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     evaluate.set_defaults(call=call_evaluate)
 
@@ -187,7 +183,7 @@ def call_train(arguments: argparse.Namespace) -> int:
 
     names = ("experiment", "tier", "epochs", "batch_size", "learning_rate", "precision")
     given = {name: getattr(arguments, name) for name in names}
-    seeds = dict.fromkeys(arguments.seeds or [arguments.seed])  # each once
+    seeds = dict.fromkeys(arguments.seeds)  # each once
     runs = [Settings(seed=seed, **given) for seed in seeds]
 
     outcomes = run_in_turn(
@@ -214,31 +210,29 @@ def call_train(arguments: argparse.Namespace) -> int:
 
 
 def call_data(arguments: argparse.Namespace) -> None:
-    from evalib.training import cifar, data
+    from evalib.training import cifar
 
-    print(data.describe(cifar.load_data(arguments.which, arguments.directory)))
+    found = cifar.load_data(arguments.which, arguments.directory)
+    name = {"full": "CIFAR-10", "cifar100": "CIFAR-100"}[arguments.which]
+    print(
+        f"{name}: {len(found.train_labels)} training and {len(found.test_labels)} test"
+        f" images in {len(found.classes)} classes\nSHA-256 {found.fingerprint}"
+    )
 
 
 def call_evaluate(arguments: argparse.Namespace) -> None:
     from evalib.results import weights
-    from evalib.training import cifar
 
-    if arguments.record:
-        outcome = weights.verify(arguments.record, arguments.device)
-        if outcome["fault"]:
-            raise ValueError(f"{arguments.record}: {outcome['fault']}")
-        print(
-            f"{arguments.record}: its weights give {outcome['correct']} test images right, as"
-            " recorded"
-        )
-        return
-    scores, record = weights.evaluate(arguments.weights, arguments.out, arguments.device)
-    labels = cifar.load_data(record["data"]["source"]).test_labels
-    correct = (scores.argmax(dim=1) == labels).sum().item()
+    path = weights.find_weights(arguments.weights, arguments.out)
+    outcome = weights.count_right(path, arguments.device)
+    _, record = weights.read_weights(path)
+    correct, test = outcome["correct"], record["test"]
     print(
-        f"{record['experiment']} seed {record['seed']}: {correct} of {len(labels)} test images"
-        f" right ({100 * correct / len(labels):.2f} %), recorded: {record['test']['correct']}"
+        f"{record['experiment']} seed {record['seed']}: {correct} of {test['images']} test images"
+        f" right ({100 * correct / test['images']:.2f} %), recorded: {test['correct']}"
     )
+    if fault := weights.compare_counts(record, outcome):
+        raise ValueError(f"{path}: {fault}")
 
 
 def call_table(arguments: argparse.Namespace) -> None:
@@ -270,13 +264,16 @@ def call_claims(arguments: argparse.Namespace) -> None:
 
 
 def call_export(arguments: argparse.Namespace) -> None:
-    from evalib.results.export import export_weights
-    from evalib.results.weights import find_weights
+    from evalib.results.export import FORMATS as FILES
+    from evalib.results.export import export
+    from evalib.results.weights import find_weights, load_weights, read_weights
+    from evalib.training.data import CLASSES
 
-    path = export_weights(
-        arguments.weights, arguments.to, arguments.format, arguments.out, arguments.overwrite
-    )
     taken = find_weights(arguments.weights, arguments.out)
+    _, record = read_weights(taken)
+    path = arguments.to or Path(f"{record['experiment']}{FILES[arguments.format or 'onnx']}")
+    kind = arguments.format or ("onnx" if path.suffix not in FILES.values() else None)
+    export(load_weights(taken), path, kind, CLASSES, overwrite=arguments.overwrite)
     print(f"{path}: images, uint8 n 3 32 32, in; scores, n 10, out; weights of {taken}")
 
 

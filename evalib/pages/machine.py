@@ -263,7 +263,9 @@ def watched() -> dict:
         title = f"{variant}: {BECAUSE[variant]}"
         runs.append({"key": variant, "title": title, "curve": run["curve"], "frames": frames})
         ends.append(f"{run['test_accuracy']:.1f} % ({variant})")
-    first = kept["runs"][0]
+    first, other = kept["runs"]
+    told = ("tier", "seed", "epochs", "images", "learning_rate", "batch_size", "precision", "data")
+    assert all(first[name] == other[name] for name in told), "they differ in more than the scale"
     note = (
         f"Two runs of {first['epochs']} epochs on {first['images']:,} training pictures, alike in "
         f"all but the scale of the logits; in the end {' and '.join(ends)} of the test pictures "

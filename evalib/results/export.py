@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from evalib.attention import RelativeSelfAttention
 from evalib.extras import need
-from evalib.results.weights import find_weights, load_weights, read_weights
 from evalib.training import checkpoint, data
 from evalib.training.predict import predict, trained_on
 
@@ -139,20 +138,3 @@ def as_onnx(program, said: dict[str, str]) -> bytes:
     for name, text in said.items():
         model.metadata_props.append(StringStringEntryProto(key=name, value=text))
     return model.SerializeToString()
-
-
-def export_weights(
-    name_or_path: str | Path,
-    path: str | Path | None,
-    format: str | None,
-    out: Path | None = None,
-    overwrite: bool = False,
-) -> Path:
-    """:func:`export` of a weights file, or of an experiment's trained network, by default to
-    ``<experiment>.onnx``.
-    """
-    weights = find_weights(name_or_path, out)
-    _, record = read_weights(weights)
-    path = Path(path or f"{record['experiment']}{FORMATS[format or 'onnx']}")
-    kind = format or ("onnx" if path.suffix not in FORMATS.values() else None)
-    return export(load_weights(weights), path, kind, data.CLASSES, overwrite=overwrite)

@@ -352,7 +352,7 @@ def load_records(out: Path | None = None) -> pd.DataFrame:
     ``standard`` is true of runs with the settings of their tier, and ``counts`` of the first of
     these of each seed. Accuracies are percent. ``epoch_seconds`` is the median of an epoch,
     ``minutes`` that of a run of such epochs. They say something of speed where the run was
-    ``alone``, on one device, ``place``. ``curve`` has a dictionary an epoch.
+    ``alone``, on one device, ``place``. ``curve`` has a dictionary an epoch, ``path`` is the file.
     """
     folder = results(out)
     found: list[Path] = []
@@ -370,9 +370,9 @@ def load_records(out: Path | None = None) -> pd.DataFrame:
         except (ValueError, OSError) as error:
             warnings.warn(f"left out of the table: {error}", stacklevel=2)
             continue
-        lines.append({name: value(record) for name, value in COLUMNS.items()})
+        lines.append({name: value(record) for name, value in COLUMNS.items()} | {"path": path})
     lines.sort(key=lambda line: (list(TIERS).index(line["tier"]), line["finished"]))
-    runs = pd.DataFrame(lines, columns=[*COLUMNS])
+    runs = pd.DataFrame(lines, columns=[*COLUMNS, "path"])
     standard = runs[runs["standard"].astype(bool)]
     first = standard.drop_duplicates(["experiment", "tier", "seed"])
     runs["counts"] = runs.index.isin(first.index)

@@ -82,7 +82,10 @@ def run_in_turn(
     """
     chosen = choose_device(device)
     on_gpu = chosen.type == "cuda"
-    together = len(settings) if on_gpu else 1
+    to_train = sum(
+        bool(options.get("overwrite")) or not record_path(each, out).exists() for each in settings
+    )
+    together = max(to_train, 1) if on_gpu else 1
     streams = [torch.cuda.Stream(chosen) if on_gpu else None for _ in settings]
     running = {
         place: run_steps(each, out, device, shared=together, **options)
@@ -136,17 +139,17 @@ class RunFolder:
                 for left in (*self.directory.glob(".*.tmp"), *self.record.parent.glob(half_done)):
                     left.unlink()
                 yield
-        except Timeout:
+        except Timeout as held:
             raise RuntimeError(
                 f"another process is making {self.record}: wait for it, or choose another seed or"
-                " --out"
+                f" --out (if none is, remove {held.lock_file})"
             ) from None
 
     def set_aside(self) -> None:
         """Move the record, and what its run left, into ``superseded/``, under a name with its time
         and commit. A run that has no record yet moves its checkpoints alone.
         """
-        kinds = ["weights-*", "train.ipynb", "evaluation.json", "epoch-*"]
+        kinds = ["weights-*", "train.ipynb", "epoch-*"]
         left = [each for kind in kinds for each in self.directory.glob(kind)]
         if not self.record.exists() and not left:
             return

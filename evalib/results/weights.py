@@ -18,7 +18,6 @@ from evalib.results.records import (
     Test,
     check_folder,
     check_origin,
-    dumps,
     find_runs,
     load_records,
     read,
@@ -37,8 +36,6 @@ HISTORY = "weights.csv"
 """In the folder of the records: of each weights file that is no longer in the tree, its SHA-256 and
 the commit that has it.
 """
-
-EVALUATION = "evaluation.json"
 
 
 def packaged(name: str) -> Path | None:
@@ -111,9 +108,9 @@ def find_weights(name_or_path: str | Path, out: Path | None = None) -> Path:
             f" {other[0].with_suffix('')}/weights-…"
         )
     for first in runs[:1].itertuples():
-        there = folder.glob(f"**/{first.tier}/{name}-seed*/{first.weights}")
-        if first.weights and (kept := sorted(there)):
-            return kept[0]
+        kept = first.path.with_suffix("") / first.weights
+        if first.weights and kept.is_file():
+            return kept
     given = packaged(name)
     if given is None:
         raise FileNotFoundError(f"no weights of {name} are in {folder}: train it first")
@@ -184,15 +181,15 @@ def tell_where(path: Path) -> str:
     lines = history.read_text("utf-8").splitlines() if history.is_file() else []
     for line in csv.DictReader(lines):
         if line["file"] == file:
-            return f"git show {line['commit'][:12]}:{file} > {file}"
+            folder = file.rpartition("/")[0]
+            return f"mkdir -p {folder} && git show {line['commit'][:12]}:{file} > {file}"
     return f"copy {path.with_suffix('')} from where the run was made"
 
 
 def verify(path: Path, device: str | None = None) -> dict:
-    """Evaluate the weights of the record at ``path`` again, and keep the outcome beside them, in
-    ``evaluation.json``.
+    """Evaluate the weights of the record at ``path`` again.
 
-    Its ``fault`` says in what they do not agree with the record, and is empty if they do.
+    ``fault`` says in what they do not agree with the record, and is empty if they do.
     ``FileNotFoundError`` if the weights are not there.
     """
     path = Path(path)
@@ -211,8 +208,6 @@ def verify(path: Path, device: str | None = None) -> dict:
         outcome["fault"] = compare_counts(record, outcome)
     except ValueError as error:
         outcome["fault"] = str(error)
-    content = f"{dumps(outcome)}\n".encode()
-    checkpoint.write_atomically(path.with_suffix("") / EVALUATION, content)
     return outcome
 
 

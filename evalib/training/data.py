@@ -49,18 +49,6 @@ def fingerprint(*arrays: np.ndarray) -> str:
     return sha.hexdigest()
 
 
-def describe(dataset: Dataset) -> str:
-    """Two lines: the source and the counts, then the fingerprint."""
-    name = {"cifar100": "CIFAR-100", "own": "own data"}.get(
-        dataset.source, f"CIFAR-10, {dataset.source}"
-    )
-    shape = "×".join(map(str, dataset.train_images.shape[1:]))
-    return (
-        f"{name}: {len(dataset.train_images)} training and {len(dataset.test_images)} test images "
-        f"of {shape} in {len(dataset.classes)} classes\nSHA-256 {dataset.fingerprint}"
-    )
-
-
 # Data of one's own
 
 

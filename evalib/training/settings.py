@@ -1,12 +1,11 @@
 """What decides a run: the version of the computation, the settings, the tiers, the learning rate of
 each epoch."""
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, get_args
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from evalib import experiments
 
@@ -37,13 +36,6 @@ def as_python(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def ascending(milestones: tuple[float, ...]) -> tuple[float, ...]:
-    """Milestones, if each is later than the one before."""
-    if any(one >= other for one, other in pairwise(milestones)):
-        raise ValueError("they have to ascend")
-    return milestones
-
-
 Whole = Annotated[int, BeforeValidator(as_python), Field(strict=True)]
 Number = Annotated[float, BeforeValidator(as_python), Field(strict=True)]
 Fraction = Annotated[Number, Field(gt=0, lt=1)]
@@ -69,7 +61,7 @@ class Settings(BaseModel):
     epochs: Annotated[Whole, Field(ge=1)]
     batch_size: Annotated[Whole, Field(ge=2)]
     learning_rate: Annotated[Number, Field(gt=0, allow_inf_nan=False)]
-    milestones: Annotated[tuple[Fraction, ...], AfterValidator(ascending)]
+    milestones: tuple[Fraction, ...]
     precision: Precision | None
 
     def __init__(

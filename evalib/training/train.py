@@ -278,16 +278,15 @@ def resume(
     if newest is None:
         return [], []
     tensors, saved = newest
-    sittings = saved.get("sittings", [])
-    check_computation(directory, sittings[-1]["computation"] if sittings else 1)
+    check_computation(directory, saved["sittings"][-1]["computation"])
     check_same(settings, Settings(**saved["settings"]), directory)
     for name, what in MADE_OF.items():
-        if saved.get(name, made_of[name]) != made_of[name]:
+        if saved[name] != made_of[name]:
             raise ValueError(
                 f"{directory} belongs to a run {what}: give the same to go on with it, or begin "
                 "anew, in another output directory or with --overwrite"
             )
-    if saved.get("began", made_of["began"]) != made_of["began"]:
+    if saved["began"] != made_of["began"]:
         said = f"{directory} belongs to a run that began from other weights than the given network"
         if len(saved["curve"]) == settings.epochs:
             raise ValueError(f"{said}, and is whole: choose another output directory")
@@ -297,7 +296,7 @@ def resume(
             stacklevel=2,
         )
     checkpoint.restore(tensors, network, optimiser)
-    return saved["curve"], sittings
+    return saved["curve"], saved["sittings"]
 
 
 def check_computation(where: Path | None, version: int) -> None:
