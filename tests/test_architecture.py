@@ -122,8 +122,3 @@ def test_what_is_read_is_what_runs():
         [sys.executable, "-c", READ], capture_output=True, text=True, env=environment
     )
     assert done.stdout == "what is read is what runs\n", done.stderr[-2000:]
-
-
-def test_the_package_mocks_nothing():
-    for path in PACKAGE.rglob("*.py"):
-        assert "unittest" not in imported(path), path

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import nbformat
-import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 CELL = """
@@ -45,9 +44,3 @@ def test_a_page_of_the_book_keeps_nothing_and_its_kernel_is_quiet(tmp_path):
     kept = Path(page.partition("kept in ")[2].partition("\n")[0])
     assert kept.name == "results"
     assert not kept.parent.exists()
-
-
-def test_the_book_has_the_extension():
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    (name, folder), *_ = config["sphinx"]["local_extensions"].items()
-    assert (ROOT / folder / f"{name}.py").is_file()
