@@ -55,11 +55,9 @@ def inputs(source: Path) -> list[Path]:
     )  # git does not know each of them
     for path in {*tracked(), *recorded}:
         first = path.parts[0]
-        named = (
-            first in ("workflow", "tests", "book", "_static")
-            and path.suffix != ".md"
-            and path.name in text
-        )
+        # another page is linked to, or read by code, where its name ends in an escaped quote
+        name = f'{path.name}\\"' if path.suffix == ".md" else path.name
+        named = first in ("workflow", "tests", "book", "_static") and name in text
         if (runs and first in code) or named or (cites and path.suffix == ".bib"):
             found.add(path)
     return sorted(found)
