@@ -61,10 +61,9 @@ machine()
 # (what-we-found)=
 # ## What we found
 #
-# An image classifier boils a photograph down to a small grid of features, here 7 by 7, and then simply averages the grid, as a
-# ResNet does.
+# An image classifier boils a photograph down to a small grid of features, and then simply averages the grid, as a ResNet does.
 # [*Expanding Visual Attention*](https://github.com/cankucuksozen/COMP551--ComputerVision-with-DL/blob/master/Expanding_Visual_Attention.pdf),
-# EVA, reads the grid instead. Does that help?
+# EVA, reads it instead, 7 by 7 squares, ring by ring. Does it help to look ring by ring?
 
 # %% tags=["remove-input"]
 Markdown(f"{answer.text()} {answer.REPORTED}")
@@ -98,8 +97,8 @@ Markdown(
 - **Every choice is listed.** {f"{choices} places" if choices else "The places"} where the paper is silent, or its published code differs
   from it, are [departures](../book/departures.md), each with our choice, the reason, and what another one did.
 - **What speaks against us is here too.** The large EVANet [did not train](the-large-network) as we first chose to build it. The
-  networks [overfit](the-networks-overfit). Where the one EVA that we asked looks is [hardly where it counts](where-it-counts). And there are
-  [the limits](report.ipynb)."""
+  networks [overfit](the-networks-overfit). Where the one EVA that we asked looks is [hardly where it counts](where-it-counts). The networks
+  without looks ran by later code than EVA, and in part on other devices. And there are [more limits](the-limits)."""
 )
 
 # %% [markdown]
@@ -116,7 +115,7 @@ Markdown(
 # verdict.
 #
 # **Use it.** [Should I?](decide.ipynb) has cost and gain on one page. `pip install "evalib @ git+https://github.com/expanding-visual-attention/evalib"` gives the layer and the
-# networks, `evalib[train] @ …` their weights and the training too. [Your turn](your_turn.ipynb) trains a head that you write
+# networks; with `evalib[train]` in place of `evalib` their weights and the training come too. [Your turn](your_turn.ipynb) trains a head that you write
 # against EVA, with seeds and a test. [Running it](../book/running.md) says how to reproduce every number.
 #
 # The rocket at the top of a page opens it in Colab.
@@ -137,6 +136,6 @@ Markdown(
 # We follow the text as far as it [can be followed](../book/departures.md), in all but two things.
 # EVA's logits, which say how much each pixel counts, are divided by the root of a head's channels
 # ([D4](#d4)). And a wide EVA learns more slowly ([D15](#d15)). Built as the text says, EVA
-# [falls in training](collapse.ipynb). A *variant* is EVA with something added. [A first
+# [fell in all our trainings](collapse.ipynb). A *variant* is EVA with something added. [A first
 # rule](the-choice) chose *scaled*; the rule of today, which asks for every width, has not decided
 # yet. An EVANet without the name of a variant beside it is the chosen one.

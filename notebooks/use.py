@@ -62,8 +62,8 @@ folder = Path(tempfile.mkdtemp())
 # (own-image)=
 # ## An image of your own
 #
-# An enlarged test image stands here for your photograph. In Colab, upload a file and put its name
-# in place of `photo.jpg`.
+# An enlarged test image stands here for your photograph. In Colab, upload a file, and put its name in
+# place of `folder / "photo.jpg"` where it is opened.
 
 # %%
 cifar = evalib.load_data("subset")
@@ -246,8 +246,8 @@ torch.nn.functional.cross_entropy(backbone(photographs), torch.tensor([3, 8])).b
 #
 # Does it train at that width? EVA follows a width rule ([D15](#d15)): the more channels, the
 # smaller the steps of its matrices. The rule is in the layer, so your own Adam or AdamW needs no
-# setting. [The width check](the-line-that-holds) shows the first steps; whole runs exist at 64
-# channels only. So watch the training loss: if it stays at the logarithm of the number of classes,
+# setting; SGD needs a [higher rate](#d15). [The width check](the-line-that-holds) shows the first
+# steps, and has let pass a network that did not train later; whole runs exist at 64 channels only. So watch the training loss: if it stays at the logarithm of the number of classes,
 # the network guesses. And look at the attention itself:
 
 # %%

@@ -169,4 +169,4 @@ table(["network", "right, %", "bundled images"], lines) if files else Markdown("
 # against attacks, for calibration, or for how errors fall on groups of people or things. They are
 # not for use where a wrong answer does harm.
 #
-# The weights are under the licence of the code. CIFAR-10 is by Alex Krizhevsky, Vinod Nair and Geoffrey Hinton.
+# The weights are under the licence of the code, MIT. CIFAR-10 is by Alex Krizhevsky, Vinod Nair and Geoffrey Hinton.

@@ -171,5 +171,5 @@ Markdown(
 # ## In short
 #
 # A head is ten lines and a row is one. The head to beat first is EVA's first query alone, which is
-# [as accurate as EVA and smaller](decide.ipynb): put `evanet20-small-query-alone` among the
+# [level with EVA in our runs, and smaller](decide.ipynb): put `evanet20-small-query-alone` among the
 # rivals. If yours wins at `paper`, with three seeds and a p that survives Holm's correction, you have a result: tell us.

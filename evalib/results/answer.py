@@ -36,7 +36,7 @@ REPORTED = (
 
 UNDECIDED = "Not yet decided."
 YES = "Yes, beyond what its weights alone do."
-NO = "No, as many weights or fewer do as well without a look."
+NO = "No, a network that never looks does as well, as far as our runs can tell."
 NOT_AHEAD = "No, not by more than chance explains."
 
 
@@ -102,7 +102,7 @@ def text(out: Path | None = None) -> str:
         f" many and ends at {means[MLP]:.1f} %. With the same seeds EVANet minus the first is"
         f" {gap(over_query)}, minus the second {gap(over_mlp)}; p is after correction for the two."
     )
-    no = "So nothing here says that the looks count."
+    no = "So nothing here shows that the looks add anything."
     if over_mlp.verdict == SUPPORTED:
         no += " Nor are parameters alone why: the MLP has as many, and is behind."
     conclusions = {

@@ -115,13 +115,13 @@ def by_seed(runs: pd.DataFrame, column: str = "test_accuracy", tier: str = TIER)
     return counted.pivot(index="experiment", columns="seed", values=column)
 
 
-def noise(runs: pd.DataFrame, column: str = "test_accuracy") -> Noise | None:
+def noise(runs: pd.DataFrame, column: str = "test_accuracy", blocks: bool = True) -> Noise | None:
     """The residual deviation of the model network + seed, by least squares; ``None`` if there is
-    nothing to fit.
+    nothing to fit. Without ``blocks``, which the rule has, that of the network alone.
 
     Of all networks with two seeds or more, without those of which a run collapsed and without the
     rows that read the test set in each epoch. Its degrees of freedom are runs − networks − seeds +
-    1.
+    1; without blocks runs − networks.
     """
     fell = runs[runs["counts"] & (runs["tier"] == TIER) & runs["collapsed"].astype(bool)]
     collapsed = set(fell["experiment"])
@@ -135,10 +135,12 @@ def noise(runs: pd.DataFrame, column: str = "test_accuracy") -> Noise | None:
     values = accuracies.to_numpy(dtype=float)
     network, seed = np.nonzero(~np.isnan(values))
     networks, seeds = values.shape
-    design = np.hstack([np.eye(networks)[network], np.eye(seeds)[seed]])
+    design = np.eye(networks)[network]
+    if blocks:
+        design = np.hstack([design, np.eye(seeds)[seed]])
     runs_fitted = values[network, seed]
     residuals = runs_fitted - design @ np.linalg.lstsq(design, runs_fitted, rcond=None)[0]
-    freedom = len(runs_fitted) - networks - seeds + 1
+    freedom = len(runs_fitted) - networks - (seeds - 1 if blocks else 0)
     if freedom < 1:
         return None
     return Noise(math.sqrt((residuals @ residuals) / freedom), freedom)
