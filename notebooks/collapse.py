@@ -273,7 +273,8 @@ Markdown(
     f"This first rule chose **{CHOSEN}**. The variants that never collapsed lie within "
     f"{max(trained) - min(trained):.2f} points of each other, so this is a choice among near "
     "equals. The rule looked at the small network alone, and the next section shows what it missed. The rule of today asks "
-    "first whether a variant behaves alike at all widths, and whether its large network trains. "
+    "first whether a variant, with the width rule that is told below, behaves alike at all widths, and whether "
+    "its large network trains: the last two columns. "
     + (
         f"Not judged yet, for what is missing: {waiting}."
         if waiting
@@ -283,7 +284,7 @@ Markdown(
 
 # %% [markdown]
 # (the-large-network)=
-# ## At 256 channels
+# ## At 256 channels, before the width rule
 #
 # The small network has 64 channels where EVA stands, the large one 256.
 

@@ -15,8 +15,8 @@
 # %% [markdown]
 # # Expanding Visual Attention
 #
-# How do you make one vector of a whole picture? A network for images ends in a small map, here 7×7 pixels of many channels. A
-# ResNet takes the mean of all 49. The paper finds that mean noisy (§1) and reads the map instead: the centre first, then ring
+# How do you make one vector of a whole picture? A network for images ends in a small map, here 8×8 pixels of many channels. A
+# ResNet takes the mean of all 64. The paper finds that mean noisy (§1) and reads the map instead: the centre first, then ring
 # after ring. This layer is called Expanding Visual Attention, EVA.
 #
 # The idea comes from how people look (§3.2). The eye receives a whole scene at once, attention

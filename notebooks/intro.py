@@ -16,7 +16,7 @@
 # # Does it help to look ring by ring?
 #
 # An image network ends with a small grid of features, and averages it. EVA reads the grid instead,
-# from the centre outwards, ring by ring, and gives each square a weight.
+# from the centre outwards. At each ring it takes a *look*, which gives each square a share.
 
 # %% tags=["remove-input", "remove-stderr"]
 import importlib.util

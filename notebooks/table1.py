@@ -130,7 +130,8 @@ Markdown(
 # (the-records)=
 # ## The records
 #
-# One line per run. The seconds are those of the median epoch, with the fastest and the slowest in
+# One line per run of a network of the paper, in the variants of EVA that we tried; those of the
+# controls are on the [first page](intro.ipynb), dot by dot. The seconds are those of the median epoch, with the fastest and the slowest in
 # brackets. Where these lie far apart, or where several runs shared the device, the minutes do not
 # measure speed. The precision is that of the network without EVA; early records do not hold it, and
 # a run on two devices had two.

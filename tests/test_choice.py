@@ -62,6 +62,7 @@ def test_while_fewer_than_two_are_judged_scaled_stays():
     assert choice.choose([candidate("scaled", 88.0, 88.0), alone], NOISE) == "scaled"
     assert choice.choose([alone], NOISE) == "scaled"
     assert "1 of 3 seeds" in candidate("scaled", 88.0, 88.0).missing and not alone.missing
+    assert not candidate("scaled", 88.0, widths=False).missing  # it cannot be chosen
 
 
 def width_rows(**changes):

@@ -276,8 +276,7 @@ def watched() -> dict:
 
 def frame(each: dict, last: int) -> dict:
     """One epoch of a watched run, with what the page says of it."""
-    epoch, accuracy, pictures = each["epoch"], each.get("validation_accuracy"), each["pictures"]
-    _, *spread = torch.tensor([picture["effective"] for picture in pictures]).mean(dim=0).tolist()
+    epoch, accuracy, spread = each["epoch"], each.get("validation_accuracy"), spreads(each)
     told = "Before training"
     if epoch:
         told = (
@@ -287,7 +286,24 @@ def frame(each: dict, last: int) -> dict:
         "; over the ten pictures, the looks at the three rings are spread over "
         f"{spread[0]:.1f} of 8, {spread[1]:.1f} of 16, {spread[2]:.1f} of 24 squares."
     )
-    return {"epoch": epoch, "accuracy": accuracy, "told": told, "pictures": pictures}
+    return {"epoch": epoch, "accuracy": accuracy, "told": told, "pictures": each["pictures"]}
+
+
+def spreads(each: dict) -> list[float]:
+    """Over how many squares the looks at the three rings are spread after an epoch of a watched run:
+    the mean over the pictures."""
+    of_pictures = torch.tensor([picture["effective"] for picture in each["pictures"]])
+    return of_pictures.mean(dim=0)[1:].tolist()
+
+
+def first_one_hot(frames: list[dict]) -> int | None:
+    """The first epoch from which on every look is on about one square; ``None`` if there is none."""
+    first = None
+    for each in reversed(frames):
+        if max(spreads(each)) > 1.5:
+            break
+        first = each["epoch"]
+    return first
 
 
 def written(network: Network, images: UInt8[Tensor, "n 3 i j"], measured: dict) -> dict:

@@ -62,6 +62,8 @@ class Candidate(NamedTuple):
     @property
     def missing(self) -> str:
         """Why it is not judged yet; empty if it is, or if it is not eligible."""
+        if False in (self.same_at_all_widths, self.trains_large):
+            return ""
         lacks = []
         if self.same_at_all_widths is None:
             lacks.append("the width check")
