@@ -249,23 +249,29 @@ def seen(network: Network, images: UInt8[Tensor, "n 3 i j"]) -> list[dict]:
 BECAUSE = {CHOSEN: "what we chose", "letter": "as written"}
 
 
+def read_watched() -> dict[str, dict]:
+    """The runs that were watched, by their variant: one that trains, and the letter."""
+    kept = json.loads((results() / WATCHED).read_text(encoding="utf-8"))
+    runs = {experiment(run["experiment"]).variant: run for run in kept["runs"]}
+    assert kept["sha256"] == checksum(kept), "run scripts/watch_training.py again"
+    alike = ("tier", "seed", "epochs", "images", "learning_rate", "batch_size", "precision", "data")
+    (first, other), pictures = runs.values(), list(PICTURES)
+    assert first["pictures"] == other["pictures"] == pictures, "they show other pictures"
+    assert all(first[name] == other[name] for name in alike), "they differ in more than the scale"
+    return runs
+
+
 def watched() -> dict:
     """The runs that were watched, with their curves of validation accuracies, frame by frame."""
-    kept = json.loads((results() / WATCHED).read_text(encoding="utf-8"))
-    assert kept["sha256"] == checksum(kept), "run scripts/watch_training.py again"
-    runs, ends = [], []
-    for run in kept["runs"]:
-        assert run["pictures"] == list(PICTURES), "run scripts/watch_training.py again"
-        variant = experiment(run["experiment"]).variant
+    kept, runs, ends = read_watched(), [], []
+    for variant, run in kept.items():
         frames = [frame(each, run["epochs"]) for each in run["watched"]]
         for index, stop in ((0, "start"), (len(frames) // 2, "{}"), (-1, "{} epochs")):
             frames[index]["stop"] = stop.format(frames[index]["epoch"])
-        title = f"{variant}: {BECAUSE[variant]}"
+        title = f"{variant}: {BECAUSE[variant]}" if variant in BECAUSE else variant
         runs.append({"key": variant, "title": title, "curve": run["curve"], "frames": frames})
         ends.append(f"{run['test_accuracy']:.1f} % ({variant})")
-    first, other = kept["runs"]
-    told = ("tier", "seed", "epochs", "images", "learning_rate", "batch_size", "precision", "data")
-    assert all(first[name] == other[name] for name in told), "they differ in more than the scale"
+    first = kept["letter"]
     note = (
         f"Two runs of {first['epochs']} epochs on {first['images']:,} training pictures, alike in "
         f"all but the scale of the logits; in the end {' and '.join(ends)} of the test pictures "
@@ -290,14 +296,14 @@ def frame(each: dict, last: int) -> dict:
 
 
 def spreads(each: dict) -> list[float]:
-    """Over how many squares the looks at the three rings are spread after an epoch of a watched run:
-    the mean over the pictures."""
+    """Over how many squares the looks at the three rings are spread after an epoch of a watched
+    run, mean over the pictures."""
     of_pictures = torch.tensor([picture["effective"] for picture in each["pictures"]])
     return of_pictures.mean(dim=0)[1:].tolist()
 
 
 def first_one_hot(frames: list[dict]) -> int | None:
-    """The first epoch from which on every look is on about one square; ``None`` if there is none."""
+    """The first epoch from which on each look is on about one square, if there is one."""
     first = None
     for each in reversed(frames):
         if max(spreads(each)) > 1.5:
@@ -315,6 +321,7 @@ def written(network: Network, images: UInt8[Tensor, "n 3 i j"], measured: dict) 
     looks = judge(EXPLAINING, runs)[0]
     means = by_seed(runs).reindex([eva, rival]).dropna(axis="columns").mean(axis="columns")
     _, letter = read_weights(packaged("evanet20-small-letter"))
+    as_written = read_watched()["letter"]
     mean_right, one_hot_right = measured["curve"][0][1], measured["curve"][-1][1]
     numbers = {
         "total": total,
@@ -329,6 +336,9 @@ def written(network: Network, images: UInt8[Tensor, "n 3 i j"], measured: dict) 
         "most": 100 * max(memory) / UNITS,
         "most_read": memory.index(max(memory)),
         "letter": letter["test"]["accuracy"],
+        "watched": as_written["test_accuracy"],
+        "letter_spread": spreads(as_written["watched"][-1])[-1],
+        "one_square": first_one_hot(as_written["watched"]),
         "eva": means[eva],
         "rival": means[rival],
         "seeds": looks.difference.n,
