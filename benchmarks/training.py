@@ -239,8 +239,11 @@ def main() -> None:
         help="default: Table 1 on CUDA, elsewhere its small networks and their controls",
     )
     arguments = parser.parse_args()
+    try:
+        asked = [experiment(name).name for name in arguments.networks or ()]
+    except ValueError as error:
+        parser.error(str(error))
     device, table = choose_device(arguments.device), [row.name for row in TABLE_1]
-    asked = [experiment(name).name for name in arguments.networks or ()]
     if device.type == "cuda":
         names = asked or table
         measured = on_a_gpu(device, names, arguments.budget, rows.Amounts())

@@ -136,4 +136,4 @@ def test_a_network_that_is_none_is_named_before_a_record_is_written_over(rows, m
     monkeypatch.setattr("sys.argv", ["training", "--networks", "resnet20-smal"])
     with pytest.raises(SystemExit):
         training.main()
-    assert "invalid choice: 'resnet20-smal'" in capsys.readouterr().err
+    assert "there is no experiment 'resnet20-smal'" in capsys.readouterr().err

@@ -186,6 +186,7 @@ def test_a_run_is_watched_from_its_first_weights_to_those_that_it_ends_with(few,
         shown.extend(machine.seen(each, pictures) for each in (first, network))
         observe(told | {"epoch": 1})
         run = {"sittings": [{"precision": "bf16"}], "test_scores": F.one_hot(few.test_labels, 10)}
+        run["curve"] = [{"validation_accuracy": 0.5}]
         return SimpleNamespace(cifar=few, device=torch.device("cpu"), **run)
 
     changes = {"train": train, "load_data": lambda which: few, "PICTURES": range(10)}
@@ -193,6 +194,7 @@ def test_a_run_is_watched_from_its_first_weights_to_those_that_it_ends_with(few,
         monkeypatch.setitem(WATCH["watch"].__globals__, name, value)
     run = WATCH["watch"](evalib.Settings("evanet20-small", 1, epochs=1))
     assert [(each["epoch"], each["pictures"]) for each in run["watched"]] == [*enumerate(shown)]
+    assert run["curve"] == [0.5]
     assert (run["test_accuracy"], run["precision"], run["seed"]) == (100.0, "bf16", 1)
     assert run["images"] == len(few.train_labels) * 9 // 10  # a tenth validates
     whole = WATCH["kept"](150)
