@@ -54,7 +54,8 @@ found = [
     if ours.low is not None
 ]
 points = f" In points of accuracy on CIFAR-10: {', '.join(found)}." if found else ""
-display(Markdown(f"**{answer.verdict()}**{points} [Why](#what-we-found) · [Should I use it?](decide.ipynb)"))
+why = "[Why](#what-we-found) · [Should I use it?](decide.ipynb)"
+display(Markdown(f"**{answer.verdict()}**{points} {why}"))
 machine()
 
 # %% [markdown]
