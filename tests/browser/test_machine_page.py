@@ -163,7 +163,8 @@ def test_the_second_slider_shows_what_was_watched(page, address):
                 shown[ring], torch.tensor(look) / machine.UNITS, atol=1e-6, rtol=0
             )
         shares = torch.tensor(last["pictures"][0]["shares"][-1]) / machine.UNITS
-        torch.testing.assert_close(torch.tensor(page.evaluate(SHARES)), shares, atol=1e-5, rtol=0)
+        said = torch.tensor(page.evaluate(SHARES), dtype=torch.float32)
+        torch.testing.assert_close(said, shares, atol=1e-5, rtol=0)
         slider = page.get_by_role("slider", name="How did it learn?")
         for key, epoch in (("ArrowLeft", run["watched"][-2]["epoch"]), ("ArrowRight", last["epoch"])):  # fmt: skip
             slider.press(key)
