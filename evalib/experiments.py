@@ -94,11 +94,10 @@ def spell(part: Any) -> str:
         named = part if hasattr(part, "__qualname__") else type(part)
         full = f"{named.__module__}.{named.__qualname__}"
         if named.__name__ == "<lambda>":  # it has no name: what it calls stands for it
-            code = named.__code__
-            closed = [cell.cell_contents for cell in named.__closure__ or ()]
-            given = [spell(each) for each in (*(named.__defaults__ or ()), *closed)]
-            numbers = [str(each) for each in code.co_consts if isinstance(each, int | float | str)]
-            return " ".join([full, *code.co_names, *numbers, *given])
+            code, by_name = named.__code__, sorted((named.__kwdefaults__ or {}).items())
+            told = *code.co_consts, *(named.__defaults__ or ()), *(value for _, value in by_name)
+            numbers = [str(each) for each in told if isinstance(each, int | float | str)]
+            return " ".join([full, *code.co_names, *numbers])
         return full
     return repr(part)
 

@@ -137,6 +137,6 @@ Markdown(
 # We follow the text as far as it [can be followed](../book/departures.md), in all but two things.
 # EVA's logits, which say how much each pixel counts, are divided by the root of a head's channels
 # ([D4](#d4)). And a wide EVA learns more slowly ([D15](#d15)). Built as the text says, EVA
-# [fell in all our trainings](collapse.ipynb). A *variant* is EVA with something added. [A first
+# [fell in all our full trainings](collapse.ipynb). A *variant* is EVA with something added. [A first
 # rule](the-choice) chose *scaled*; the rule of today, which asks for every width, has not decided
 # yet. An EVANet without the name of a variant beside it is the chosen one.

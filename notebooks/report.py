@@ -127,8 +127,8 @@ Markdown(
     "How much hangs on that deviation? With one of the other networks left out of it, p for "
     f"EVANet − ResNet, small, lies between {p_value(min(without))} and {p_value(max(without))}; "
     f"from the networks of Table 1 alone it is {p_value(alone)}. With a deviation that does not take "
-    f"out what a seed does to all networks it is {p_value(len(statistics.PAPER) * unblocked)}. And "
-    f"validation accuracies, judged in the same way, would give {p_value(len(statistics.PAPER) * validated)}."
+    f"out what a seed does to all networks it is {p_value(min(1, len(statistics.PAPER) * unblocked))}. And "
+    f"validation accuracies, judged in the same way, would give {p_value(min(1, len(statistics.PAPER) * validated))}."
 )
 
 # %% tags=["hide-input"]

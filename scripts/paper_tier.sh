@@ -19,9 +19,9 @@ for manifest in "$@"; do
 done
 "$python" -m evalib table --ablations || failed=1
 "$python" -m evalib claims || failed=1
-results=${EVALIB_HOME:-.}/results archive=$results/$tier.tar.gz
-find "$results/$tier" \( -name '*-seed*.json' -o -name train.ipynb -o -name train.log -o -name 'weights-*.safetensors' \) \
-    -print0 | tar --null --files-from=- -czf "$archive.part" && mv "$archive.part" "$archive" && echo "$archive" || failed=1
+home=${EVALIB_HOME:-.} archive=${EVALIB_HOME:-.}/results/$tier.tar.gz
+(cd "$home" && find "results/$tier" \( -name '*-seed*.json' -o -name train.ipynb -o -name train.log -o -name 'weights-*.safetensors' \) -print0) |
+    tar -C "$home" --null --files-from=- -czf "$archive.part" && mv "$archive.part" "$archive" && echo "$archive" || failed=1
 [ -n "${PYTHON:-}" ] || make book || failed=1
 [ $failed = 0 ] || echo "not all is done: to go on, give the same command again" >&2
 exit $failed

@@ -6,7 +6,8 @@ python scripts/watch_training.py EXPERIMENT [--tier quick] [--seed 0] [--epochs 
 The run is an ordinary one (``evalib.training``). Before its first step and after each of a dozen
 epochs the ten pictures go through the network; what its looks and recalls weighed is kept beside
 the curve, in whole numbers. Page one shows it under its second slider. A run that ends takes the
-place of one of the same experiment in the file. With ``--directory`` its checkpoints and what was
+place of one of the same experiment in the file; the two that the page shows have to be alike in all
+but the variant. With ``--directory`` its checkpoints and what was
 seen so far lie there, and the same call goes on from them.
 """
 

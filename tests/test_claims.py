@@ -410,7 +410,9 @@ def test_the_letter_is_told_by_its_full_runs(tmp_path):
     assert answer.letter(tmp_path) == ""
     runs(tmp_path, {name: (34.3,)}, curve=FELL)
     made(tmp_path, name, 1, "paper", 8850)
-    assert "collapsed in 1 of 2 runs (test accuracy 34.3 % and 88.5 %)" in answer.letter(tmp_path)
+    assert "collapsed in 1 of 2 recorded runs (test accuracy 34.3 % and 88.5 %)" in answer.letter(
+        tmp_path
+    )
 
 
 def test_what_the_answer_says_in_words_holds_of_the_records():
@@ -423,4 +425,4 @@ def test_what_the_answer_says_in_words_holds_of_the_records():
     quick = statistics.by_seed(load_records(), tier="quick")
     means = quick.mean(axis="columns")
     assert means[QUERY] > means[EVANET] < means[MLP]
-    assert "in 1 of 2 runs" in answer.letter()
+    assert "in 1 of 2 recorded runs" in answer.letter()

@@ -217,8 +217,8 @@ def test_lambdas_that_call_other_things_are_other_rows():
         lambda c, p=0.1: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(p)),
         lambda c, p=0.5: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(p)),
     ]
-    for size in (3, 4):  # what it closes over
-        heads.append(lambda c, size=[size]: nn.Sequential(nn.AdaptiveAvgPool2d(size), nn.Flatten()))  # fmt: skip
+    for p in (0.1, 0.5):
+        heads.append(lambda c, *, p=p: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Dropout(p)))
     told = [Experiment("mine", "Mine", head=head).definition() for head in heads]
     assert len({*told}) == len(heads)
 

@@ -48,7 +48,7 @@ SEEDS = [evalib.Settings(ROW, seed, "quick", 4, 50, 0.01, precision="bf16") for 
     ("command", "called", "given", "named"),
     [
         (TRAIN, "results.run.run_in_turn", (SEEDS, HERE, "cpu"), {"overwrite": True, "compile": True}),
-        ("evaluate --weights x --out . --device cpu", "results.weights.find_weights", ("x", HERE), {}),
+        ("evaluate --weights x --out . --device cpu", "results.weights.count_right", (Path("x"), "cpu"), {}),
         ("table --tier quick --out .", "results.tables.table", (HERE, ("quick",)), {}),
         ("table --ablations", "results.tables.ablations", (None, ("smoke", "quick", "paper")), {}),
         ("claims --out .", "results.claims.judge_claims", (HERE,), {}),
@@ -61,6 +61,7 @@ def test_a_command_hands_on_what_it_is_given(monkeypatch, one_line, command, cal
         assert (positional, by_name) == (given, named)
         raise ValueError("it was called")
 
+    monkeypatch.setattr("evalib.results.weights.find_weights", lambda name, out: Path(name))
     monkeypatch.setattr(f"evalib.{called}", stop)
     assert one_line(*command.split()) == "evalib: it was called\n"
 

@@ -88,8 +88,13 @@ def add_training(commands) -> None:
     option("--seeds", type=int, nargs="+", default=[0], help="several in turn (default: 0)")
     option("--tier", default="smoke", help=f"{tiers} (default: smoke)")
     option("--epochs", type=int, help="instead of the tier's; such a record stays out of the table")
-    option("--batch-size", type=int, default=150, help="images a step (default: 150); another, too")
-    option("--learning-rate", type=float, help="instead of the recipe's; stays out of it, too")
+    option(
+        "--batch-size",
+        type=int,
+        default=150,
+        help="images a step (default: 150); another stays out of the table",
+    )
+    option("--learning-rate", type=float, help="instead of the recipe's; stays out of the table")
     option("--precision", choices=PRECISIONS, help="(default: bf16 on a GPU that computes in it)")
     option("--device", help="cuda, mps or cpu (default: the best there is)")
     on_or_off = argparse.BooleanOptionalAction

@@ -255,6 +255,7 @@ def read_watched() -> dict[str, dict]:
     runs = {experiment(run["experiment"]).variant: run for run in kept["runs"]}
     assert kept["sha256"] == checksum(kept), "run scripts/watch_training.py again"
     alike = ("tier", "seed", "epochs", "images", "learning_rate", "batch_size", "precision", "data")
+    runs = {name: runs[name] for name in (CHOSEN if CHOSEN in runs else "scaled", "letter")}
     (first, other), pictures = runs.values(), list(PICTURES)
     assert first["pictures"] == other["pictures"] == pictures, "they show other pictures"
     assert all(first[name] == other[name] for name in alike), "they differ in more than the scale"

@@ -36,7 +36,7 @@ REPORTED = (
 
 UNDECIDED = "Not yet decided."
 YES = "Yes, beyond what its weights alone do."
-NO = "No, a network that never looks does as well, as far as our runs can tell."
+NO = "No, a network that never looks is not behind by more than chance explains."
 NOT_AHEAD = "No, not by more than chance explains."
 
 
@@ -103,6 +103,8 @@ def text(out: Path | None = None) -> str:
         f" {gap(over_query)}, minus the second {gap(over_mlp)}; p is after correction for the two."
     )
     no = "So nothing here shows that the looks add anything."
+    if over_query.verdict == SUPPORTED:
+        no = "So its parameters alone may be why."
     if over_mlp.verdict == SUPPORTED:
         no += " Nor are parameters alone why: the MLP has as many, and is behind."
     conclusions = {
@@ -162,7 +164,7 @@ def letter(out: Path | None = None) -> str:
     ends = " and ".join(f"{accuracy:.1f} %" for accuracy in found["test_accuracy"])
     return (
         f"To the letter of the text, without a scale, EVA collapsed in {found['collapsed'].sum()}"
-        f" of {len(found)} runs (test accuracy {ends}). The collapsed run computed EVA too in 16"
-        " bits, which was our choice. The other kept EVA's forward pass in 32, fell too and came"
-        " back."
+        f" of {len(found)} recorded runs (test accuracy {ends}). The collapsed run computed EVA too"
+        " in 16 bits, which was our choice. The other kept EVA's forward pass in 32, fell too and"
+        " came back."
     )

@@ -278,6 +278,10 @@ def resume(
     if newest is None:
         return [], []
     tensors, saved = newest
+    if not {"sittings", "began", *MADE_OF} <= saved.keys():
+        raise ValueError(
+            f"{directory} has checkpoints of an earlier evalib: finish them with that one"
+        )
     check_computation(directory, saved["sittings"][-1]["computation"])
     check_same(settings, Settings(**saved["settings"]), directory)
     for name, what in MADE_OF.items():

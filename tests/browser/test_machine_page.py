@@ -296,7 +296,7 @@ def test_what_it_says_in_words_is_what_was_counted(page, address, network, image
     for look, size in ((1, 8), (2, 16), (3, 24)):
         opened(page, address, f"{first}&look={look}")
         assert page.locator(".caption").inner_text() == (
-            f"Ring of {size}, 4 heads: top {max(note['looks'][look]) / 100:.0f} %, each spread {note['effective'][look]:.1f}"
+            f"Ring of {size}, 4 heads: top {max(note['looks'][look]) / 100:.0f} %, mean spread {note['effective'][look]:.1f}"
         )
 
 

@@ -90,7 +90,7 @@ const machine = (data, floats, host) => {
     const called = [...["first glance"], ...seen.order.map((stage) => rings[stage])];
     const now = step && !dropped ? seen.order[step - 1] : null;
     photo.draw(state);
-    const top = now === null ? "" : `, ${data.structure.heads} heads: top ${whole(Math.max(...seen.looks[step - 1]))}, each spread ${seen.spread[step - 1].toFixed(1)}`;
+    const top = now === null ? "" : `, ${data.structure.heads} heads: top ${whole(Math.max(...seen.looks[step - 1]))}, mean spread ${seen.spread[step - 1].toFixed(1)}`;
     const title = dropped ? "No look: the last layer reads the first glance alone"
       : step === 0 ? `First glance: all ${n} squares at once`
       : stages[now].length === 1 ? "The centre: one square, no choice yet" : `${called[step][0].toUpperCase()}${called[step].slice(1)}${top}`;
