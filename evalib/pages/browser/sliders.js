@@ -56,7 +56,8 @@ const scaleSlider = ({ trained, stops, measured }, changed) => {
     drawn("path", { d: path(measured.curve.map(([scale, right]) => [WIDE * toSlider(scale), height(right)])) }));
   const [cursor, said] = [make("b", { class: "cursor" }), make("output")];
   const node = make("section", { class: "slider", "data-part": "scale" }, make("h2", {}, "How sharply does it choose?"), said,
-    make("div", { class: "curve" }, line, cursor), slider, below.node);
+    make("div", { class: "curve" }, line, cursor), slider, below.node,
+    make("p", { class: "note" }, "One trained network, changed after its training. What that does to it says little of a network that was trained so."));
   const show = (scale, idle) => {
     const here = stops.findIndex((stop) => Math.abs(stop.scale - scale) < 1e-9);
     slider.value = toSlider(scale);
