@@ -13,6 +13,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
+
 from evalib.experiments import TABLE_1, Experiment, experiment
 from evalib.results import records, weights
 from evalib.results.records import find_runs, load_records
@@ -46,9 +48,14 @@ def publish(
             f"{row.name}: {source} is not there: copy it from where the run was made, or train"
             " again"
         )
+    tensors, _ = weights.read_weights(source)
     large = "-large" in row.name
     if (size := source.stat().st_size // (2 if large else 1)) > LIMIT:
         raise ValueError(f"{row.name}: {source} has {size:,} bytes, more than {LIMIT:,}")
+    if kinds := {
+        str(t.dtype) for t in tensors.values() if t.is_floating_point() and t.dtype != torch.float32
+    }:
+        raise ValueError(f"{row.name}: {source} holds {', '.join(kinds)}: only float32 is taken")
     if fault := weights.verify(path, device="cpu")["fault"]:
         raise ValueError(f"{row.name}: {fault}")
     older = set(into.glob(f"{row.name}-{'[0-9a-f]' * 16}.safetensors"))

@@ -181,6 +181,7 @@ def damage(path):
         (Path.unlink, "seed 0 has no record of the smoke tier"),
         (lambda path: shutil.rmtree(path.with_suffix("")), "is not there"),
         (write_seconds, "holds the weights of another run"),
+        (lambda path: write_weights(path, torch.bfloat16), "only float32 is taken"),
         (write_count, "of 20 test images right on CPU"),
     ],
 )
