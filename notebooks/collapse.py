@@ -427,6 +427,7 @@ picture(
     "**Not measured yet.** There is no `results/width.json` here, so there is nothing to draw."
 )
 
+
 # %% tags=["hide-input"]
 def rounded_down(value: float) -> str:
     """One decimal, so that what misses a bound does not look as if it met it."""
@@ -479,18 +480,22 @@ Markdown(
 # seeds.
 
 # %% tags=["hide-input"]
-names = [name for name in choice.ADDED if f"evanet20-large-{name}" in ROWS]
-large = {name: find_runs(runs, f"evanet20-large-{name}", ("quick",)) for name in names}
+rows = {name: f"evanet20-large-{name}" for name in choice.ADDED}
+rows = {name: row for name, row in rows.items() if row in ROWS}
+others = {"ResNet": "resnet20-large", "SANet, scaled": "sanet20-large-scaled"}
+large = {name: find_runs(runs, row, ("quick",)) for name, row in (rows | others).items()}
 large = {name: of.iloc[0] for name, of in large.items() if len(of)}
 courses = []
 for name, run in large.items():
-    small = find_runs(runs, choice.row_of(name).name, ("quick",))["curve"][:1]
-    courses.append((f"{name}, 256 channels", run["curve"], COLOURS[name], "-"))
-    courses.extend((f"{name}, 64 channels", curve, COLOURS[name], ":") for curve in small)
+    colour = COLOURS[name.removesuffix(", scaled")]
+    small = find_runs(runs, run["experiment"].replace("large", "small"), ("quick",))["curve"][:1]
+    courses.append((f"{name}, 256 channels", run["curve"], colour, "-"))
+    courses.extend((f"{name}, 64 channels", curve, colour, ":") for curve in small)
 picture(
     accuracy(courses),
-    caption="EVANet-20 large with the width rule, in the 15 epochs of the rule (solid), and the small "
-    "network of the same variant and schedule (dotted). Seed 0, all of CIFAR-10.",
+    caption="Large networks in the 15 epochs of the rule (solid), EVA with the width rule where the "
+    "variant has it, and the small network of the same kind and schedule (dotted). Seed 0, all of "
+    "CIFAR-10.",
 )
 
 # %% tags=["hide-input"]
@@ -517,19 +522,28 @@ table(
 # %% [markdown]
 # ## In short
 
+
 # %% tags=["remove-input"]
-ends = [
-    f"*{name}* {'falls' if choice.falls(run['curve']) else 'trains'} for {len(run['curve'])} "
-    f"epochs ({run['test_accuracy']:.1f} %)"
-    for name, run in large.items()
-]
+def ends(names):
+    """How the large networks of these names end, as a list in words."""
+    return ", ".join(
+        f"*{name}* {'falls' if choice.falls(run['curve']) else 'trains'} for {len(run['curve'])} "
+        f"epochs ({run['test_accuracy']:.1f} %)"
+        for name, run in large.items()
+        if name in names
+    )
+
+
+with_rule = ends(rows.keys() - {"published"})
+without = ends({"published", *others})
 Markdown(
     "Built as the text says, EVA falls in training. With its forward pass in 32 bits it came back "
     f"in both runs that ended ({survivor.test_accuracy:.1f} and {watched['test_accuracy']:.1f} %); with EVA in 16 bits, our choice, "
     f"one run stayed down ({fallen.test_accuracy:.1f} %). Scaled logits stop the falls at 64 channels, and "
     "so do two other additions. At 256 channels *scaled* did not train and *residual* fell on the "
     "way, most likely because Adam's steps add up over the width; a rate of $64/d$ for EVA's "
-    f"matrices mends the first steps. In the large network with that rate {', '.join(ends)}. A "
-    "description can have every equation, and still leave out what makes training dependable. "
+    f"matrices mends the first steps. In the large network with that rate {with_rule}"
+    + (f"; beside them, without it, {without}. " if without else ". ")
+    + "A description can have every equation, and still leave out what makes training dependable. "
     "Next: [Table 1](table1.ipynb)."
 )

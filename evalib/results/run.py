@@ -149,7 +149,7 @@ class RunFolder:
         """Move the record, and what its run left, into ``superseded/``, under a name with its time
         and commit. A run that has no record yet moves its checkpoints alone.
         """
-        kinds = ["weights-*", "train.ipynb", "evaluation.json", "epoch-*"]
+        kinds = ["weights-*", "train.ipynb", "epoch-*"]
         left = [each for kind in kinds for each in self.directory.glob(kind)]
         if not self.record.exists() and not left:
             return
