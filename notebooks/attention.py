@@ -53,7 +53,7 @@ close = torch.testing.assert_close
 # what the middle shows. No fixed weights can do that, and no mean.
 #
 # Attention does it with three vectors. The middle makes a *query*: what it asks for. Each neighbour makes a *key*, what it has to
-# offer, and a *value*, what it hands over. Let there be four channels, one for each of the four things. A matrix has learned that
+# offer, and a *value*, what it hands over. (In Eq. 2 the middle answers too.) Let there be four channels, one for each of the four things. A matrix has learned that
 # a beak asks for feathers and a wheel for a tyre. Query times key is then 3 where the neighbour shows what is asked for, and 0
 # elsewhere. A softmax makes weights of these numbers, $e^3 / (e^3 + 7)$ for the one and $1 / (e^3 + 7)$ for the others. The output is the
 # weighted sum of the values.
@@ -291,7 +291,8 @@ close(local_attention(*shuffled, kernel_size=3)[..., 1, 1], y[..., 1, 1])
 # %% [markdown]
 # ## What breaks
 #
-# Forget the mask, and the zeros of the padding take part: a logit of 0 is a weight of $e^0$ before
+# At the border the window of Eq. 2 is smaller: a *mask* leaves out the places beyond. Forget it, and
+# the zeros of the padding take part: a logit of 0 is a weight of $e^0$ before
 # normalisation. Every interior pixel is still right. At the border weight leaks to pixels that are
 # not there. With values of one, the output shows what is left.
 
@@ -395,7 +396,7 @@ check(heads(x, num_heads=3), torch.stack(x.chunk(3, dim=1), dim=1))
 #
 # The paper takes the local form of {cite:t}`ramachandran2019standalone`. Attention was introduced for translation
 # {cite}`bahdanau2014neural`; the Transformer uses nothing else to mix positions {cite}`vaswani2017attention`.
-# {cite:t}`cordonnier2020relationship` show that attention with relative positions can express any convolution, and that trained
+# {cite:t}`cordonnier2020relationship` show that attention with relative positions can express any convolution, given a head for each place of its kernel, and that trained
 # layers do so in part. {cite:t}`hassani2023neighborhood` compute local attention fast, with windows that stay full at the border.
 #
 # ## In short

@@ -54,8 +54,8 @@ close = torch.testing.assert_close
 # *Training* shows the network images whose class is known. One number, the *loss*, says how wrong
 # the scores are. The *gradient* of the loss has an entry for each weight: by how much the loss
 # grows if that weight does. Each step moves all weights a little against it. The page
-# [Training](train.ipynb) does this. Until then weights are drawn at random, from a *seed*, a number
-# that makes the draws the same each time.
+# [Training](train.ipynb) does this. The examples draw their weights at random, from a *seed*, a number
+# that makes the draws the same each time. Where a trained network is shown, we say so.
 #
 # ## How to read the code
 #
@@ -185,15 +185,15 @@ captioned(
     explorer.convolution(
         load_pretrained("evanet20-small"), cifar.test_images[::200], cifar.test_labels[::200]
     ),
-    "Eq. 1 at any pixel of a trained network's first layer. Move along an outline in the picture: the products of one side cancel "
-    "those of the other until the window crosses the edge.",
+    "Eq. 1 at any pixel of a trained network's first layer. Move across an outline in the picture, "
+    "and see which filters answer to it.",
 )
 
 # %% [markdown]
 # ## Checks
 #
-# Eq. 1 is PyTorch's `conv2d` with "same" padding, which keeps the number of rows and columns, at any stride. A *stride* of 2
-# computes an output only at every second pixel, in rows and in columns. The number of weights does not depend on the size of
+# Eq. 1 is PyTorch's `conv2d` with $\lfloor k/2 \rfloor$ zeros on each side, which keep the number of rows and columns. A
+# *stride* of 2 computes an output only at every second pixel, in rows and in columns. The two agree there too. The number of weights does not depend on the size of
 # the image: all windows share them. Inside the image, moving the input moves the output: the layer is *equivariant* to
 # translation.
 

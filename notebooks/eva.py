@@ -16,8 +16,8 @@
 # # Expanding Visual Attention
 #
 # How do you make one vector of a whole picture? A network for images ends in a small map, here 8×8 pixels of many channels. A
-# ResNet takes the mean of all 64. The paper finds that mean noisy (§1) and reads the map instead: the centre first, then ring
-# after ring. This layer is called Expanding Visual Attention, EVA.
+# ResNet takes the mean of all 64. The paper calls such averaging noisy, in networks of attention (§1), and reads the map
+# instead: the centre first, then ring after ring. This layer is called Expanding Visual Attention, EVA.
 #
 # The idea comes from how people look (§3.2). The eye receives a whole scene at once, attention
 # holds only a small part of it {cite}`mizuhara2000degree`. So EVA begins with a rough message about
@@ -57,8 +57,8 @@ close = torch.testing.assert_close
 # %% [markdown]
 # ## The rings
 #
-# A pixel's *ring* is its distance from the centre: the larger of its row offset and its column
-# offset. So the rings are squares. (The network's last map has 8×8 pixels. EVA leaves out the first
+# A pixel's *ring* is how far it lies from the centre, in rows or in columns, whichever is more. So the
+# rings are squares. (The network's last map has 8×8 pixels. EVA leaves out the first
 # row and the first column, so that there is a centre.) Ring $s$ has $(2s+1)^2 - (2s-1)^2 = 8s$ pixels for $s \ge 1$: 8,
 # 16 and 24. With the centre that makes $49 = 7 \times 7$.
 
@@ -85,8 +85,8 @@ picture(
 #    $q_0$, the first question.
 # 2. **A look.** The question meets the pixels of one ring. Attention weighs them, and their weighted mean is what this look
 #    saw: $\mathrm{attn}_0$ for the centre.
-# 3. **A recall.** What the look saw becomes a question too. Its keys and values are the *slots*: $q_0$ and all looks so far,
-#    itself among them. The result is the next question, $q_1$.
+# 3. **A recall.** What the look saw becomes a question too. Its keys and values come from the *slots*: $q_0$ and all
+#    looks so far, this one too. The result is the next question, $q_1$.
 # 4. **Again**, for the rings of 8, of 16 and of 24 pixels.
 # 5. **The answer.** The last result goes through a second small network. It takes the place of the mean.
 #
@@ -95,7 +95,9 @@ picture(
 #
 # ## A trained network, asked
 #
-# EVANet-20 small on ten test images, one of each class. Each of its attentions is four side by
+# EVANet-20 small on ten test images, one of each class. Two trained networks are shown: *letter*, as
+# the text has it, and *scaled*, our EVA, whose logits are divided by $\sqrt c$
+# ([why](why-root-c)). Each of their attentions is four side by
 # side, its *heads*. Choose an image and a head, then a pixel of the four rings. Each ring's
 # weights sum to 100 %. The table of recalls says how much each stage relies on $q_0$ and on the
 # looks so far. Read them as what the layer did, and [not as why it chose the

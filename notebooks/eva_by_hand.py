@@ -60,7 +60,7 @@ close = torch.testing.assert_close
 # Here $r_m$ is the embedding of the offset from the centre; a recall has none. The division by
 # $\sqrt c$, $c$ the channels of a head, is ours ([why](why-root-c), [D4](#d4)).
 #
-# Stages, rings, looks and recalls are all counted from 0. For $s = 0, 1, 2, 3$:
+# Stages, rings, looks and recalls are all counted from 0; the paper counts its stages from 1. For $s = 0, 1, 2, 3$:
 #
 # $$
 # \begin{aligned}
@@ -111,7 +111,8 @@ assert heard == [
 ]
 picture(
     graph(heard),
-    caption="The paper's Figure 5, recorded from a forward pass. Each recall gives the query of the "
+    caption="The paper's Figure 5, recorded from a forward pass (its printed caption is that of "
+    "residual blocks). Each recall gives the query of the "
     "next look. Thin lines: every slot stays available to all later recalls.",
 )
 

@@ -48,14 +48,16 @@ assert y.shape == (2, 64, 1, 1)
 # %% [markdown]
 # ## The code
 #
-# The four stages are one loop: the algorithm of the paper's Figure 5.
+# The four stages are one loop: the algorithm of the paper's Figure 5. The lines around it serve tools,
+# precision and the variant *normed*.
 
 # %% tags=["hide-input"]
 source(ExpandingVisualAttention.forward)
 
 # %% [markdown]
 # Look and recall are one module. A look knows the offsets of its ring and adds $r$. The equation
-# inside is `single_query_attention`; its `scale` is $1 / \sqrt c$. With `fast` on, a form with
+# inside is `single_query_attention`; its `scale` is $1 / \sqrt c$. `matrix()` gives a layer's weights,
+# in a wide EVA times a factor ([D15](#d15)); here that is 1. With `fast` on, a form with
 # fewer products runs in its place, held to it by [tests](proof.ipynb).
 
 # %% tags=["hide-input"]
@@ -77,8 +79,8 @@ idle = [
 assert idle == [f"looks.0.{name}" for name in ("rows", "cols", "W_Q.weight", "W_K.weight")]
 
 # %% [markdown]
-# Rings are causal: a pixel of ring $s$ cannot reach a look before $s$. The 7×7 convolution reads
-# the whole map, so we first blind it to the pixel. Then we change the pixel.
+# But for $q_0$, rings are causal: a pixel of ring $s$ cannot reach a look before $s$. The 7×7
+# convolution of $q_0$ reads the whole map, so we first blind it to the pixel. Then we change the pixel.
 
 
 # %% tags=["hide-input"]
@@ -194,6 +196,6 @@ check(changes, looks_changed_by(1, 1))
 # %% [markdown]
 # ## In short
 #
-# EVA is one loop over four rings. Every pixel is read once, and no look knows of a later ring. The
-# 7×7 convolution of the first question holds most of its parameters. Next: [the
-# networks](networks.ipynb) that it completes.
+# EVA is one loop over four rings. The looks read each pixel once. No look knows of a later ring, but
+# for what $q_0$ says of the whole map. The 7×7 convolution of the first question holds most of the
+# parameters. Next: [the networks](networks.ipynb) that EVA completes.

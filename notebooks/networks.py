@@ -125,15 +125,15 @@ table(
 #
 # The *stem* turns the three colours into the first feature map. A *stage* is a few blocks of one
 # width; the second and the third begin with a stride of 2, which halves rows and columns. The
-# *summary* makes one vector of the last map. The *classifier* is one matrix, from that vector to
+# *summary*, in the code the network's `head`, makes one vector of the last map. The *classifier* is one matrix, from that vector to
 # ten class scores. The stem is as wide as the first stage: the paper gives 16 channels for the
 # small networks (§3.3), and nothing for the large ones.
 
 # %% [markdown]
 # ## The blocks
 #
-# A *residual block* adds what its layers compute to what came in, which reaches the sum by a
-# *shortcut*. So the layers only have to learn a change, and deep stacks of blocks can be trained
+# A *residual block* computes a change and adds it to what came in. The way of what came in to the sum
+# is the *shortcut*. So the layers only have to learn a change, and deep stacks of blocks can be trained
 # {cite}`he2015deep`. The BasicBlock has two mixing layers (§3.3). The Bottleneck has one, between
 # two 1×1 convolutions that narrow the channels to a quarter and widen them again; it is for deeper
 # networks than those of Table 1. Either can mix pixels by convolution or by self-attention.
@@ -164,7 +164,7 @@ narrow = ("1×1 convolution", INK)
 picture(
     *(block("BasicBlock", 2 * [(text, color)]) for text, (_, color) in mixing.items()),
     *(block("Bottleneck", [narrow, (text, color), narrow]) for text, (_, color) in mixing.items()),
-    caption="The four residual blocks of the paper. What mixes pixels is coloured: convolution in grey, self-attention in green. "
+    caption="The four residual blocks that the caption of the paper's Figure 5 names. What mixes pixels is coloured: convolution in grey, self-attention in green. "
     "A shortcut leads around the layers to a sum, so a block only has to learn a change.",
 )
 
@@ -208,7 +208,7 @@ table(["network", "stem", "stage 1", "stage 2", "stage 3"], rows)
 
 # %% [markdown]
 # (what-a-pixel-has-seen)=
-# ## A pixel of the map has seen the whole image
+# ## The middle of the map has seen the whole image
 #
 # EVA calls one pixel of the last map its centre. How much of the image went into it? A 3×3 convolution adds one pixel on each
 # side, counted on the map that it reads; after each stride of 2 a pixel of that map stands for twice as many of the image.
@@ -220,7 +220,8 @@ table(["network", "stem", "stage 1", "stage 2", "stage 3"], rows)
 # | stage 2 | 1, then 2 | 1 + 3 | $11 + 2 + 3 \cdot 4 = 25$ |
 # | stage 3 | 2, then 4 | 1 + 3 | $25 + 4 + 3 \cdot 8 = 53$ |
 #
-# The gradient of one pixel of the map agrees. An image of CIFAR-10 is smaller than 53×53.
+# The gradient of one pixel of the map agrees. An image of CIFAR-10 is smaller than 53×53, so the pixel
+# at the centre has seen all of it. Those of the outermost ring miss a row or two at one side.
 
 
 # %% tags=["hide-input"]

@@ -95,13 +95,13 @@ from evalib.pages.display import table
 # %% [markdown]
 # ## Axes
 #
-# As an axis of a tensor a letter means the same everywhere.
+# As an axis of a tensor a letter means the same nearly everywhere.
 #
 # | Axis | What it counts |
 # |---|---|
 # | `n` | images of a batch |
 # | `h` | heads; the paper's $N$ |
-# | `c`, `half` | channels of one head; half of them, for a row or a column embedding |
+# | `c`, `half` | channels of one head, or all channels where there are no heads; half of them, for a row or a column embedding |
 # | `cin`, `cout` | input and output channels; the paper's $d_{in}$ and $d_{out}$ |
 # | `d`, `out` | channels of EVA's vectors and of its output; the paper's `model_dims` and `output_dims` |
 # | `i`, `j` | row and column of a pixel |
@@ -114,6 +114,7 @@ from evalib.pages.display import table
 #
 # | Letter | In the equations | Elsewhere |
 # |---|---|---|
+# | $a$, $b$ | the row and the column of a pixel in the window | in code: the place in the window, counted from 0 |
 # | $k$ | extent of a window | $k_{ab}$: a key |
 # | $n$ | images of a batch | number of seeds, in the tables of results |
 # | $m$ | a pixel of a ring or a slot | number of test images, in a standard error |

@@ -173,7 +173,7 @@ picture(
 #
 # The same attention on four test images. Choose a head and a query: each cell has its logit of
 # content, its logit of position, and what the softmax makes of their sum. Weights say from where a
-# layer takes its values, and [hardly what its answer hangs on](where-it-counts).
+# layer takes its values. Whether its answer hangs on them was measured of EVA alone: [hardly](where-it-counts).
 
 # %% tags=["hide-input"]
 from evalib.pages import explorer

@@ -133,8 +133,9 @@ torch.testing.assert_close(gradient, torch.tensor([[-0.75, 0.75]]))
 #
 # An *optimiser* turns gradients into steps. Adam {cite}`kingma2014adam` divides a running mean of
 # each weight's gradient by a running root mean square of it. So all weights move at about the same
-# pace, the *learning rate*. Table 1 has Adam with learning rate 0.001, divided by ten at one half
-# and at three quarters of the epochs ([D10](#d10)); an ablation may have another recipe. Each step
+# pace, the *learning rate*. The paper has Adam with learning rate 0.001 (§4.1), and gives no schedule;
+# we divide by ten at one half and at three quarters of the epochs ([D10](#d10)). The matrices of a wide
+# EVA move more slowly ([D15](#d15)). An ablation may have another recipe. Each step
 # takes a batch of 150 images. *Augmentation* changes each of them a little, anew in each epoch:
 # padded by four pixels, cropped at random and flipped half of the time {cite}`he2015deep`.
 #

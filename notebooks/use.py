@@ -246,16 +246,17 @@ torch.nn.functional.cross_entropy(backbone(photographs), torch.tensor([3, 8])).b
 #
 # Does it train at that width? EVA follows a width rule ([D15](#d15)): the more channels, the
 # smaller the steps of its matrices. The rule is in the layer, so your own Adam or AdamW needs no
-# setting; SGD needs a [higher rate](#d15). [The width check](the-line-that-holds) shows the first
-# steps, and has let pass a network that did not train later; whole runs exist at 64 channels only. So watch the training loss: if it stays at the logarithm of the number of classes,
-# the network guesses. And look at the attention itself:
+# setting; SGD needs a [higher rate](#d15). With the rule a network of 256 channels has trained, for [15
+# epochs](what-the-runs-gave); at 512 there is no more than [the first 150
+# steps](the-line-that-holds). So watch the training loss: if it stays at the logarithm of the number
+# of classes, the network guesses. And look at the attention itself:
 
 # %%
 print(evalib.check_attention(backbone, photographs))
 
 # %% [markdown]
-# A residual with a norm after each attention is no remedy: the one large network that had it fell
-# nearly to chance on the way. This is how much EVA adds to a ResNet-18:
+# A residual with a norm after each attention does not replace the rule: a large network that had it,
+# and no rule, fell nearly to chance on the way. This is how much EVA adds to a ResNet-18:
 
 # %% tags=["hide-input"]
 wide = evalib.ExpandingVisualAttention(512, 512, 512)
@@ -279,7 +280,7 @@ head(torch.randn(2, 64, 5, 5)).shape, anysize(torch.randn(2, 64, 12, 20)).shape
 
 # %% [markdown]
 # A network of this book's kind with a part of your own is a row, `evalib.register(evalib.Experiment(…))`: it then trains,
-# records and shows in tables like any other ([the six networks](networks.ipynb)).
+# records and shows in tables like any other ([Your turn](your_turn.ipynb)).
 #
 # (own-export)=
 # ## Export

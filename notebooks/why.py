@@ -134,7 +134,8 @@ close(y, layer(x), atol=1e-4, rtol=1e-4)
 # %% [markdown]
 # ## What is lost
 #
-# This is the paper's first complaint: 256 templates span at most 256 directions, of many more. Add
+# This is the paper's first complaint. A window has 3,200 directions, and 256 templates see at most 256
+# of them. Add
 # to a window a step whose dot product with every template is 0, and all outputs stay as they were.
 # Here are two windows that are far apart and get the same 256 numbers.
 
@@ -230,5 +231,6 @@ check(... if window is ... else [*(templates @ window), window.norm() > 0], [0, 
 # ## In short
 #
 # The paper's layer sees 256 of the 3,200 directions of its window, and the same 256 everywhere. A window of twice the extent would
-# cost four times as much. Attention's weights are computed from the picture, so a larger window needs hardly any more parameters.
+# cost four times as much. Attention computes the shares of a window from the picture, so a larger window needs hardly any more
+# parameters.
 # Next: [how](attention.ipynb).
