@@ -13,7 +13,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist
 NPM := .venv/npm
 LOWEST := .venv-lowest
 
-.PHONY: help reproduce plan book pdf fresh links lighthouse lint test test-slow test-browser test-door test-lowest torture whole bench pair readme \
+.PHONY: help reproduce plan book pdf fresh links lighthouse lint test test-slow test-browser test-door test-lowest torture bench pair readme \
   lock set-repository
 .DELETE_ON_ERROR:
 
@@ -82,9 +82,6 @@ pair: $(READY) ## bring each notebook's .ipynb in step with its .py
 
 torture: $(READY) ## kill a run at 20 random moments
 	EVALIB_KILLS=20 $(BIN)/python -m pytest tests/test_faults.py -k kill_9
-
-whole: $(READY) ## the whole manifest at the smoke tier through both profiles; an hour or so on two cores
-	EVALIB_WHOLE=1 $(BIN)/python -m pytest tests/test_slurm.py -s -k whole
 
 bench: $(READY) ## attention and trainer timed against others, into results/benchmarks/
 	$(BIN)/python -m pip install --quiet --no-deps -r benchmarks/requirements.txt

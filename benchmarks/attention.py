@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import torch
 from einops import einsum, rearrange
-from timing import captured, leaves, number, replay_seconds, seconds
+from timing import captured, leaves, replay_seconds, seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
@@ -375,7 +375,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", help="cuda or cpu (default: the best there is)")
     parser.add_argument("--threads", type=int, help="threads of the CPU (default: torch's choice)")
-    parser.add_argument("--repeats", type=number, default=25, help="at most (default: 25)")
+    parser.add_argument("--repeats", type=int, default=25, help="at most (default: 25)")
     parser.add_argument(
         "--budget",
         type=float,

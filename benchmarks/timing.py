@@ -1,6 +1,5 @@
 """The clock of the benchmarks."""
 
-import argparse
 import time
 from collections.abc import Callable, Iterator
 
@@ -8,13 +7,6 @@ import torch
 from torch import Tensor
 
 REPLAYS = 20
-
-
-def number(text: str) -> int:
-    """An option's whole number, 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be a whole number, 1 or more")
-    return int(text)
 
 
 def seconds(function: Callable, device: torch.device) -> float:

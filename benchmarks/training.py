@@ -11,7 +11,7 @@ from pathlib import Path
 
 import rows
 import torch
-from timing import number, seconds
+from timing import seconds
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -223,7 +223,7 @@ def against_the_usual_loop(device, names: list[str], repeats: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--repeats", type=number, default=15, help="of each variant, not on CUDA (default: 15)"
+        "--repeats", type=int, default=15, help="of each variant, not on CUDA (default: 15)"
     )
     parser.add_argument(
         "--budget",

@@ -117,19 +117,6 @@ def test_targets_are_ratios_to_the_resnet_of_their_size_and_seconds(rows):
     assert ratios == [("compiled", 1.35), ("eager", 1.0)]
 
 
-@pytest.mark.parametrize("script", ["training", "attention"])
-@pytest.mark.parametrize("repeats", ["0", "-1", "two"])
-def test_a_number_of_repeats_that_is_none_is_named_before_anything_is_measured(
-    rows, monkeypatch, capsys, script, repeats
-):
-    module = importlib.import_module(script)
-    monkeypatch.setattr(module, "choose_device", lambda name: pytest.fail("it begins"))
-    monkeypatch.setattr("sys.argv", [script, f"--repeats={repeats}"])
-    with pytest.raises(SystemExit):
-        module.main()
-    assert f"{repeats} must be a whole number, 1 or more" in capsys.readouterr().err
-
-
 def test_a_network_that_is_none_is_named_before_a_record_is_written_over(rows, monkeypatch, capsys):
     training = importlib.import_module("training")
     monkeypatch.setattr(training, "choose_device", lambda name: pytest.fail("it begins"))

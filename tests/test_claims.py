@@ -377,8 +377,22 @@ def test_a_difference_is_supported_from_the_size_on_that_the_answer_names(tmp_pa
 
 
 def test_a_control_that_is_ahead_is_a_no_whatever_resnet_does(tmp_path):
-    runs(tmp_path, CLEAR | {QUERY: (94.0, 94.1, 93.9), MLP: (88.2, 88.3, 88.1)})
+    query, mlp = (94.0, 94.1, 93.9), (88.2, 88.3, 88.1)
+    runs(tmp_path, CLEAR | {RESNET: CLEAR[RESNET][:2], QUERY: query, MLP: mlp})
     assert answer.verdict(tmp_path) == answer.NO
+
+
+@pytest.mark.parametrize(
+    ("query", "mlp", "said"),
+    [
+        ((90.9, 91.0, 90.9), (88.2, 88.3, 88.1), "So nothing here shows that the looks add"),
+        ((88.2, 88.3, 88.1), (90.9, 91.0, 90.9), "So its parameters alone may be why."),
+    ],
+)
+def test_a_control_that_is_behind_by_what_chance_explains_is_a_no(tmp_path, query, mlp, said):
+    runs(tmp_path, CLEAR | {QUERY: query, MLP: mlp})
+    assert answer.verdict(tmp_path) == answer.NO
+    assert said in answer.text(tmp_path)
 
 
 @pytest.mark.parametrize(

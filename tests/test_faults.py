@@ -10,7 +10,6 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -79,6 +78,7 @@ def test_kill_9_at_random_moments_loses_and_doubles_nothing(tmp_path):
         time.sleep(moments.uniform(0, 0.5))
         process.kill()
         process.communicate()
+        assert process.returncode == -signal.SIGKILL  # it was not over
     assert main(command(tmp_path / "killed", epochs)) == 0
     whole, killed = (
         records.read(run_directory(tmp_path / name).with_suffix(".json"))
@@ -132,10 +132,10 @@ def test_an_output_that_cannot_be_made_is_named(tmp_path, capsys):
 )
 def test_the_captured_step_is_the_eager_step(monkeypatch):
     captured = evalib.train(
-        evalib.Settings("evanet20-small", epochs=1, batch_size=130), device="cuda"
+        evalib.Settings("evanet20-small", epochs=1, batch_size=20), device="cuda"
     )
     monkeypatch.setattr(step, "captured", lambda step, *_: step)
-    eager = evalib.train(evalib.Settings("evanet20-small", epochs=1, batch_size=130), device="cuda")
+    eager = evalib.train(evalib.Settings("evanet20-small", epochs=1, batch_size=20), device="cuda")
     assert captured.curve[0]["train_loss"] == pytest.approx(eager.curve[0]["train_loss"], rel=1e-2)
 
 
@@ -158,7 +158,7 @@ def busy(lock, *_, **__):
     raise Timeout(lock.lock_file)
 
 
-def test_a_lock_is_held_waited_for_and_free_when_its_holder_ends(tmp_path, capsys):
+def test_a_lock_is_held_waited_for_and_free_when_its_holder_ends(tmp_path, monkeypatch):
     path = tmp_path / ".lock"
     code = "import sys; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire(); print(1); sys.stdin.read()"
     given = [sys.executable, "-u", "-c", code, path]
@@ -166,9 +166,12 @@ def test_a_lock_is_held_waited_for_and_free_when_its_holder_ends(tmp_path, capsy
         other.stdout.read(1)
         with pytest.raises(Timeout), environment.lock(path):
             pass
-        threading.Timer(0.2, other.stdin.close).start()
+        told = []
+        monkeypatch.setattr(
+            "builtins.print", lambda line, **_: told.append(line) or other.stdin.close()
+        )
         with environment.lock(path, "waiting for another"):
-            assert capsys.readouterr().out == "waiting for another\n"
+            assert told == ["waiting for another"]
 
 
 def test_a_commit_that_git_refuses_to_tell_is_said(monkeypatch):

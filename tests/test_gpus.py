@@ -39,24 +39,30 @@ def hold(tmp_path):
         process.join()
 
 
+def heard(pipe):
+    """What a process says; a failure if it says nothing for a minute."""
+    assert pipe.poll(60)
+    return pipe.recv()
+
+
 @pytest.mark.filterwarnings("ignore:This process")  # has threads, and forks
 def test_jobs_hold_different_gpus_and_one_that_ends_or_is_killed_frees_its_own(hold):
     (one, first), (other, second) = hold("4,7"), hold("4,7")
-    held = [first.recv(), second.recv()]
+    held = [heard(first), heard(second)]
     assert sorted(held) == ["holds 4", "holds 7"]
     _, third = hold("4,7")
-    assert third.recv() == "other jobs hold every GPU (4, 7): waiting for one"
+    assert heard(third) == "other jobs hold every GPU (4, 7): waiting for one"
     other.kill()
-    assert third.recv() == held[1]
+    assert heard(third) == held[1]
     first.send("end")
     one.join()
-    assert hold("4,7")[1].recv() == held[0]
+    assert heard(hold("4,7")[1]) == held[0]
 
 
 @pytest.mark.filterwarnings("ignore:This process")
 def test_two_slurm_jobs_may_both_call_their_gpu_0(hold):
     jobs = [hold("0", SLURM_JOB_ID=job) for job in ("1", "2")]
-    assert [pipe.recv() for _, pipe in jobs] == ["holds 0", "holds 0"]
+    assert [heard(pipe) for _, pipe in jobs] == ["holds 0", "holds 0"]
 
 
 @pytest.mark.parametrize(

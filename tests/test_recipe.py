@@ -23,7 +23,7 @@ from evalib.results.run import make_record
 from evalib.training import checkpoint, cifar, data, environment, train
 from evalib.training.predict import predict
 from evalib.training.settings import learning_rate
-from evalib.training.step import adam, captured, eager_step, set_rate, sgd, training_step
+from evalib.training.step import adam, captured, eager_step, set_rate, training_step
 
 pytestmark = pytest.mark.usefixtures("float32")
 
@@ -40,25 +40,12 @@ def weights_of(run):
 # ── Schedule and optimiser
 
 
-@pytest.mark.parametrize("optimiser", [adam, sgd])
-def test_a_step_at_rate_zero_changes_nothing_and_one_at_twice_the_rate_moves_twice_as_far(
-    optimiser,
-):
-    moved = {}
-    for rate in (0.0, 0.01, 0.02):
-        layer = nn.Linear(3, 1, bias=False)
-        nn.init.constant_(layer.weight, 0.5)
-        made = optimiser(layer, 1.0)
-        set_rate(made, rate)
-        layer(torch.ones(1, 3)).sum().backward()
-        made.step()
-        moved[rate] = (layer.weight.detach() - 0.5).abs().sum().item()
+def test_a_rate_that_a_captured_step_reads_is_set_in_place():
+    made = adam(nn.Linear(3, 1), 1.0)
     group = made.param_groups[0]
-    group["lr"] = rate = torch.tensor(1.0)  # which a captured step reads
+    group["lr"] = rate = torch.tensor(1.0)
     set_rate(made, 0.5)
     assert group["lr"] is rate and rate == 0.5
-    assert moved[0.0] == 0
-    assert moved[0.02] == pytest.approx(2 * moved[0.01], rel=1e-4) and moved[0.01] > 0.01
 
 
 @hypothesis(deadline=None)

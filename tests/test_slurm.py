@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from evalib.batch import manifest
 from evalib.results import records, weights
 
 QUICK = "--slurm-init-seconds-before-status-checks 2 --seconds-between-status-checks 2 --set-threads train=1".split()
@@ -153,13 +152,3 @@ def test_a_manifest_of_two_runs_through_the_slurm_profile(tmp_path, slurm):
     assert len(logs) == 2
     for log in logs:
         assert re.match(r"GPU (\d) of \1\n", log.read_text())  # the one that Slurm chose
-
-
-@pytest.mark.skipif(not os.environ.get("EVALIB_WHOLE"), reason="an hour or so: make whole")
-@pytest.mark.parametrize(
-    "options", [["--profile", "slurm", "--", *QUICK], ["--profile", "local"]], ids=lambda o: o[1]
-)
-def test_the_whole_manifest_at_the_smoke_tier(tmp_path, slurm, options):
-    assert reproduced(manifest.MANIFEST, tmp_path / "results", slurm, *options)[1] == len(
-        manifest.read_manifest()
-    )

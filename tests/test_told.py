@@ -25,7 +25,7 @@ import evalib
 from evalib.experiments import experiment
 from evalib.pages import display, machine
 from evalib.pages.figures import COLOURS
-from evalib.results import choice, reading, records, statistics
+from evalib.results import choice, reading
 from evalib.results import weights as stored
 from evalib.results.costs import flops
 from evalib.training import cifar, data
@@ -180,7 +180,8 @@ def decide(page):
     ends = {"mean": RESNET, "mean and an MLP": MLP, "EVA's first query alone": ALONE, "SANet, mean": SANET, "EVA": EVA}  # fmt: skip
     size = {name: RUNS["paper", name][0]["parameters"] for name in ends.values()}
     image, rows, told = torch.zeros(1, 3, 32, 32), [], {}
-    noise = statistics.noise(records.load_records())
+    s, freedom = deviation()
+    half = stats.t.ppf(0.975, freedom) * s
     work = {name: flops(evalib.build(name).eval(), image) / 1e6 for name in ends.values()}
     cpu, gpu = ({name: each.get(form) for name, each in read(f"benchmarks/training-{kind}.json")["step_seconds"].items()}
                 for kind, form in (("cpu", "evalib"), ("cuda", "evalib, compiled")))  # fmt: skip
@@ -192,7 +193,7 @@ def decide(page):
         page.says(*(f"{label} {reached[label][1]:.1f} % with {size[name]:,}" for label, name in ends.items()))  # fmt: skip
     for label, name in ends.items():
         full, times = accuracies("paper", name), (cpu.get(name), gpu.get(name))
-        mean, reach = fmean(full), noise.of_mean(len(full))
+        mean, reach = fmean(full), half / sqrt(len(full))
         told[name] = f"{mean:.1f} % ({len(full)} run{'s' if len(full) > 1 else ''})"
         on_cpu, on_gpu = ("–" if seconds is None else f"{1000 * seconds:{form}}" for seconds, form in zip(times, (".0f", ".2f"), strict=True))  # fmt: skip
         rows.append(
@@ -215,14 +216,13 @@ def decide(page):
     )
     times = {name: f"{size[EVA] / size[name]:.1f} times the parameters" for name in (RESNET, MLP)}
     ahead = fmean(accuracies("paper", ALONE)) - fmean(accuracies("paper", RESNET))
-    s, freedom = deviation()
-    half = stats.t.ppf(0.975, freedom) * s * sqrt(2 / 3)
+    apart = half * sqrt(2 / 3)
     page.says(
         f"leads a mean by {fmean(accuracies('paper', EVA)) - fmean(accuracies('paper', RESNET)):.1f} points",
         f"for {times[RESNET]}.",
         f"query alone, with {100 - 100 * size[ALONE] / size[EVA]:.0f} % fewer parameters than EVA, and",
         f"they had {told[ALONE]} and {told[MLP]}, EVA {told[EVA]}",
-        f"It ended {signed(ahead)} points from the mean ({signed(ahead - half)} to {signed(ahead + half)}, uncorrected, over 3 seeds)",
+        f"It ended {signed(ahead)} points from the mean ({signed(ahead - apart)} to {signed(ahead + apart)}, uncorrected, over 3 seeds)",
         f"it has {(49 * 512**2 + 2 * 512**2) / 1e6:.0f} million",
         f"{times[RESNET]} of a mean, {work[EVA] / work[RESNET]:.2f} times its operations, and "
         f"{gpu[EVA] / gpu[RESNET]:.1f} times the time of a step on a GPU, {cpu[EVA] / cpu[RESNET]:.2f} times on a CPU",

@@ -369,10 +369,6 @@ def test_the_loss_falls_on_real_images():
     assert max(row["train_loss"] for row in curve[-4:]) < 0.8 * curve[0]["train_loss"]
 
 
-def test_the_tiers_have_their_data_and_epochs():
-    assert evalib.TIERS == {"smoke": ("subset", 2), "quick": ("full", 15), "paper": ("full", 150)}
-
-
 def test_the_test_images_decide_nothing(few, monkeypatch):
     one = evalib.train(settings(epochs=1), device="cpu")
     changed = few._replace(test_images=255 - few.test_images)

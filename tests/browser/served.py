@@ -1,9 +1,6 @@
-"""The built book behind a static server that compresses, as GitHub Pages does: `python
-tests/browser/served.py [port]`.
-"""
+"""The built book behind a static server that compresses, as GitHub Pages does."""
 
 import gzip
-import sys
 import threading
 from contextlib import contextmanager
 from functools import cache
@@ -63,9 +60,3 @@ def served(directory: Path = HTML, port: int = 0):
             yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
-
-
-if __name__ == "__main__":
-    with served(port=int(sys.argv[1]) if len(sys.argv) > 1 else 8000) as address:
-        print(address)
-        threading.Event().wait()

@@ -102,7 +102,7 @@ def draws(images):
 
 
 @torch.no_grad()
-def compare_sixty_weights(page, network, images):
+def compare_weights(page, network, images):
     """Look and recall weights at random stages, heads and images, against a pass of PyTorch made
     here and now.
     """
@@ -122,9 +122,9 @@ def compare_sixty_weights(page, network, images):
             assert abs(shown - recalled[stage][slot]) <= NEAR, (image, head, stage, slot)
 
 
-def test_sixty_weights_of_eva_are_those_of_pytorch(page, shown, photographs):
+def test_weights_of_eva_are_those_of_pytorch(page, shown, photographs):
     page.goto(shown)
-    compare_sixty_weights(page, sharp("evanet20-small"), photographs[0])
+    compare_weights(page, sharp("evanet20-small"), photographs[0])
 
 
 @torch.no_grad()

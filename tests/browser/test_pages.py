@@ -39,10 +39,6 @@ def test_a_page_has_no_error_in_the_console(visit):
     assert not visit.console
 
 
-def test_a_page_has_a_title(visit):
-    assert visit.title.strip()
-
-
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_a_page_is_accessible(visit, mode):
     """Axe finds nothing serious or critical; among its rules is the contrast of all text."""

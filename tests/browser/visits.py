@@ -36,7 +36,6 @@ class Visit:
     foreign: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     bytes: int = 0
-    title: str = ""
     violations: dict[str, list[dict]] = field(default_factory=dict)
     dark_on_dark: list[str] = field(default_factory=list)
     overflow: int = 0
@@ -78,7 +77,6 @@ def look(page, address: str, name: str) -> Visit:
     page.goto(f"{address}/{name}", wait_until="networkidle")  # some pages send on to another
     page.evaluate("() => window.MathJax?.startup?.promise")
     visit.bytes = sum(asked.sizes()["responseBodySize"] for asked in finished)
-    visit.title = page.title()
     visit.violations["light"] = violations(page)
     page.emulate_media(color_scheme="dark")
     page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
