@@ -112,7 +112,7 @@ Markdown(
 
 
 # %% tags=["hide-input"]
-chance = statistics.noise(known)
+chance = statistics.noise(known, blocks=False)
 
 
 def accuracy(seeds):

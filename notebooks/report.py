@@ -218,7 +218,8 @@ if effects and chance:
 # The accuracies of seeds 0, 1 and 2 are taken as a network's mean plus a seed's effect plus noise.
 # What least squares leave over, of all networks together, is the deviation $s$; networks of which a
 # run collapsed are left out. A difference over $n$ common seeds has the standard error $s
-# \sqrt{2/n}$. Only the paper's six differences and our two controls are tested. The short runs of
+# \sqrt{2/n}$. In the interval of one network's mean the effect of its seeds stays, so that one is wider.
+# Only the paper's six differences and our two controls are tested. The short runs of
 # the tier `quick` have no interval.
 
 # %% tags=["hide-input"]

@@ -35,20 +35,20 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_a_row_has_mean_validation_seeds_and_interval_in_every_format(tmp_path, capsys):
-    """The interval is by hand: residuals of network + seed ±0.2, ∓0.2 over two networks of two
-    seeds, one degree of freedom.
+    """The interval is by hand, over two networks of two seeds: residuals ±0.1 and ±0.3, so s² =
+    0.2 / 2, two degrees of freedom.
     """
     ours = {"resnet20-small": (8800, 8820), "sanet20-small": (8700, 8760)}
     for name, corrects in ours.items():
         for seed, correct in enumerate(corrects):
             made(tmp_path, name, seed, "paper", correct)
-    # means 88.1, 87.3; seeds 87.5, 87.9 around 87.7: residuals 0.1, −0.1, −0.1, 0.1; s = √0.04 =
-    # 0.2, one degree of freedom
-    low, high = 88.1 - 12.7062 * 0.2 / 2**0.5, 88.1 + 12.7062 * 0.2 / 2**0.5
+    low, high = 88.1 - 4.30265 * (0.1 / 2) ** 0.5, 88.1 + 4.30265 * (0.1 / 2) ** 0.5
     arguments = ["table", "--tier", "paper", "--out", str(tmp_path), "--format"]
     assert main([*arguments, "json"]) == 0
     row = json.loads(capsys.readouterr().out)[0]
-    assert (row["accuracy"], row["deviation"]) == pytest.approx((88.1, 0.2)) and row["seeds"] == 2
+    assert (row["accuracy"], row["deviation"]) == pytest.approx((88.1, 0.1**0.5)) and row[
+        "seeds"
+    ] == 2
     assert (row["low"], row["high"]) == pytest.approx((low, high), abs=1e-3)
     assert (row["validation"], row["validations"], row["epochs"]) == (10.0, [10.0, 10.0], 150)
     assert main([*arguments, "csv"]) == 0
@@ -58,7 +58,7 @@ def test_a_row_has_mean_validation_seeds_and_interval_in_every_format(tmp_path, 
     assert lines[2]["accuracy"] == ""
     assert main([*arguments, "md"]) == 0
     shown = capsys.readouterr().out
-    assert f"88.10 [{low:.2f}, {high:.2f}]" in shown and "seeds as blocks: 0.20 points" in shown
+    assert f"88.10 [{low:.2f}, {high:.2f}]" in shown and "full schedule: 0.32 points" in shown
     assert main(["table", "--tier", "quick", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out.count("not run") == 6
 

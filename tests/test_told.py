@@ -180,8 +180,9 @@ def decide(page):
     ends = {"mean": RESNET, "mean and an MLP": MLP, "EVA's first query alone": ALONE, "SANet, mean": SANET, "EVA": EVA}  # fmt: skip
     size = {name: RUNS["paper", name][0]["parameters"] for name in ends.values()}
     image, rows, told = torch.zeros(1, 3, 32, 32), [], {}
-    s, freedom = deviation()
-    half = stats.t.ppf(0.975, freedom) * s
+    half, paired = (
+        stats.t.ppf(0.975, freedom) * s for s, freedom in (deviation(blocks=False), deviation())
+    )
     work = {name: flops(evalib.build(name).eval(), image) / 1e6 for name in ends.values()}
     cpu, gpu = ({name: each.get(form) for name, each in read(f"benchmarks/training-{kind}.json")["step_seconds"].items()}
                 for kind, form in (("cpu", "evalib"), ("cuda", "evalib, compiled")))  # fmt: skip
@@ -216,7 +217,7 @@ def decide(page):
     )
     times = {name: f"{size[EVA] / size[name]:.1f} times the parameters" for name in (RESNET, MLP)}
     ahead = fmean(accuracies("paper", ALONE)) - fmean(accuracies("paper", RESNET))
-    apart = half * sqrt(2 / 3)
+    apart = paired * sqrt(2 / 3)
     page.says(
         f"leads a mean by {fmean(accuracies('paper', EVA)) - fmean(accuracies('paper', RESNET)):.1f} points",
         f"for {times[RESNET]}.",

@@ -117,7 +117,8 @@ def by_seed(runs: pd.DataFrame, column: str = "test_accuracy", tier: str = TIER)
 
 def noise(runs: pd.DataFrame, column: str = "test_accuracy", blocks: bool = True) -> Noise | None:
     """The residual deviation of the model network + seed, by least squares; ``None`` if there is
-    nothing to fit. Without ``blocks``, which the rule has, that of the network alone.
+    nothing to fit. Without ``blocks``, which the rule has, that of the network alone: for the
+    mean of one network, in which the effect of its seeds stays.
 
     Of all networks with two seeds or more, without those of which a run collapsed and without the
     rows that read the test set in each epoch. Its degrees of freedom are runs − networks − seeds +

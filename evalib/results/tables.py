@@ -41,7 +41,7 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> list[d
     precision. ``stopped`` says what is known of runs without a record.
     """
     runs = load_records(out)
-    noise = statistics.noise(runs)
+    noise = statistics.noise(runs, blocks=False)
     rows = []
     for row in list_rows(runs, tiers):
         found = find_runs(runs, row.name, tiers)
@@ -136,8 +136,9 @@ def markdown(rows: list[dict]) -> str:
         lines.append(cells)
     for deviation in {row["deviation"] for row in rows} - {None}:
         notes.append(
-            "In brackets its 95 % interval, by one standard deviation for all networks of the full"
-            f" schedule, seeds as blocks: {deviation:.2f} points."
+            "In brackets its 95 % interval, by one standard deviation over seeds for all networks"
+            f" of the full schedule: {deviation:.2f} points. A difference of two networks over the"
+            " same seeds is known more closely."
         )
     for row in rows:
         notes += [f"{row['model']}, {said}." for said in (*row["warnings"], *row["stopped"])]
