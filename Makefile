@@ -44,7 +44,7 @@ test-browser: $(READY) ## the pages in Chromium, after make book; a missing brow
 test-door: $(READY) ## each notebook alone, installing evalib as in Colab, from the last commit
 	$(PYTEST) worksteal tests/door
 
-test-lowest: $(READY) ## the same with the lowest versions that pyproject.toml admits; 3 GB to fetch
+test-lowest: $(READY) ## the same with the lowest versions that evalib[book] admits; 3 GB to fetch
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --resolution lowest-direct --extra book --no-header --no-annotate -o .venv/lowest.txt pyproject.toml
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet -r .venv/lowest.txt pip setuptools ipykernel
@@ -71,6 +71,7 @@ lint: $(READY) ## style and types of the code and the notebooks, the workflows, 
 lock: $(READY) ## requirements.txt, versions with hashes, from requirements.in; and LICENCES.md
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  -o requirements.txt requirements.in
+	$(MAKE) $(READY)
 	$(BIN)/python scripts/licences.py
 
 set-repository: $(READY) ## the repository's address, everywhere: REPO=owner/name
@@ -78,14 +79,14 @@ set-repository: $(READY) ## the repository's address, everywhere: REPO=owner/nam
 	@touch $(READY)  # pyproject.toml has changed, and no dependency
 
 pair: $(READY) ## bring each notebook's .ipynb in step with its .py
-	for page in notebooks/*.py; do $(BIN)/jupytext --quiet --to ipynb --update $$page; done
+	$(BIN)/jupytext --quiet --to ipynb --update notebooks/*.py
 
 torture: $(READY) ## kill a run at 20 random moments
 	EVALIB_KILLS=20 $(BIN)/python -m pytest tests/test_faults.py -k kill_9
 
 bench: $(READY) ## attention and trainer timed against others, into results/benchmarks/
 	$(BIN)/python -m pip install --quiet --no-deps -r benchmarks/requirements.txt
-	$(BIN)/python benchmarks/attention.py $(BENCH)
+	$(BIN)/python benchmarks/attention.py
 	$(BIN)/python benchmarks/training.py
 
 readme: $(READY) ## write Table 1 and its picture into README.md, effects and times into book/departures.md and book/running.md

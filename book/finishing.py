@@ -242,6 +242,10 @@ def read(where: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    stale = changed(read(sys.argv[1] if len(sys.argv) > 1 else str(BUILT)))
+    where = sys.argv[1] if len(sys.argv) > 1 else str(BUILT)
+    try:
+        stale = changed(read(where))
+    except (OSError, ValueError) as error:
+        sys.exit(f"{where}: no list of built pages there ({error})")
     print("\n".join(stale) or "every page is as it would be built now")
     sys.exit(bool(stale))

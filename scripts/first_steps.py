@@ -3,11 +3,11 @@ one thing changed.
 
 python scripts/first_steps.py [--courses NAME …] [--steps 300] [--precision bf16] [--out FILE]
 
-Each of ``COURSES`` trains from seed 0 as every run does. After each step: the loss, the share of
-right answers of its batch, the mean length of q0, and the share of the hidden units of the network
-that makes q0 which no image of the batch switches on. At the end the validation accuracy. A course
-is added to the file once it is whole; one that is there, made by the same commit, is not made
-again.
+Each of ``COURSES`` trains from seed 0 as every run does, but without the width rule. After each
+step: the loss, the share of right answers of its batch, the mean length of q0, and the share of the
+hidden units of the network that makes q0 which no image of the batch switches on. At the end the
+validation accuracy. A course is added to the file once it is whole; one that is there, made by the
+same commit, is not made again.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from evalib.ablations.layers import without_gain
 from evalib.networks import Network
 from evalib.results import records
 from evalib.results.records import checksum
@@ -61,17 +62,16 @@ def slower(part: Callable[[Network], nn.Module]) -> Change:
 
 
 COURSES: dict[str, tuple[str, Change]] = {
-    "small": ("evanet20-small", unchanged),
-    "large": ("evanet20-large", unchanged),
+    "small": ("evanet20-small-scaled", unchanged),
+    "large": ("evanet20-large-scaled", unchanged),
     "large, convolution at a quarter of the rate": (
-        "evanet20-large",
+        "evanet20-large-scaled",
         slower(lambda network: network.summary.eva.convolution),
     ),
     "large, EVA at a quarter of the rate": (
-        "evanet20-large",
+        "evanet20-large-scaled",
         slower(lambda network: network.summary),
     ),
-    "large, residual": ("evanet20-large-residual", unchanged),
 }
 """An experiment each, and what is done to it."""
 
@@ -83,7 +83,7 @@ def course(name: str, steps: int, asked: str | None, device: torch.device) -> di
     train, validation = (index.to(device) for index in data.split(len(cifar.train_labels)))
     images, labels = cifar.train_images.to(device), cifar.train_labels.to(device)
     network, optimiser = begin(settings, device)
-    change(network, optimiser)
+    change(without_gain(network), optimiser)
     inputs = (
         data.pad(images[train]),
         labels[train],

@@ -2,9 +2,9 @@
 
     python scripts/measure_readings.py --out results
 
-Of each record at the quick and paper tiers whose weights lie beside it, on the test images of its
-data. What is measured already stays, unless --again is given. What no record has any more goes;
-with --again also that of weights that are not here.
+Of each record at the quick and paper tiers whose weights are here, on the test images of its data.
+What is measured already stays, unless --again is given. What no record has any more goes; with
+--again also that of weights that are not here.
 """
 
 import argparse
@@ -22,7 +22,7 @@ ROWS = [row for row in experiments.ROWS.values() if not row.test_each_epoch]
 
 
 def measure(out: Path, tiers: tuple[str, ...] = SHOWN, again: bool = False) -> list[str]:
-    """Write the readings; the names of the weights that are not there to be read."""
+    """Write the readings; a line for each record whose weights are not here to be read."""
     before, readings, absent = {} if again else reading.load_readings(out), {}, []
     runs = records.load_records(out)
     runs = runs[runs["standard"] & runs["tier"].isin(tiers) & (runs["weights"] != "")]
@@ -31,13 +31,14 @@ def measure(out: Path, tiers: tuple[str, ...] = SHOWN, again: bool = False) -> l
         if made.empty or reading.find_eva(experiments.build(row.name)) is None:
             continue
         for run in made.itertuples():
-            path = run.path.with_suffix("") / run.weights
             if run.weights in before:
                 readings[run.weights] = before[run.weights]
-            elif path.exists():
-                readings[run.weights] = read(path, load_data(TIERS[run.tier].data))
+            elif found := weights.find_recorded(run.path):
+                readings[run.weights] = read(found, load_data(TIERS[run.tier].data))
             else:
-                absent.append(str(path))
+                absent.append(
+                    f"{run.path}: its weights are not here: {weights.tell_where(run.path)}"
+                )
     records.write({"readings": readings}, out / reading.READINGS)
     return absent
 
@@ -74,8 +75,8 @@ def main() -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    for path in absent:
-        print(f"{path} is not there: copy it from where the run was made", file=sys.stderr)
+    for line in absent:
+        print(line, file=sys.stderr)
     return 0
 
 

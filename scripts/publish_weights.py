@@ -44,10 +44,7 @@ def publish(
     if target.exists():
         return target
     if not source.exists():
-        raise ValueError(
-            f"{row.name}: {source} is not there: copy it from where the run was made, or train"
-            " again"
-        )
+        raise ValueError(f"{row.name}: {source} is not there: {weights.tell_where(path)}")
     tensors, _ = weights.read_weights(source)
     large = "-large" in row.name
     if (size := source.stat().st_size // (2 if large else 1)) > LIMIT:

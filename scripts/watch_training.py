@@ -1,7 +1,7 @@
 """What EVA looks at while it learns: the attention on ten bundled test pictures through a run.
 
-python scripts/watch_training.py EXPERIMENT [--tier quick] [--seed 0] [--epochs 15] [--out FILE]
-    [--directory DIR]
+python scripts/watch_training.py EXPERIMENT [--tier quick] [--seed 0] [--epochs 15]
+    [--precision bf16] [--out FILE] [--directory DIR]
 
 The run is an ordinary one (``evalib.training``). Before its first step and after each of a dozen
 epochs the ten pictures go through the network; what its looks and recalls weighed is kept beside

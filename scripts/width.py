@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from evalib.eva import EqualisedLinear, WholeMap
+from evalib.ablations.layers import without_gain
 from evalib.experiments import experiment
 from evalib.networks import BasicBlock, average_pooling, convolution_3x3, self_attention_3x3
 from evalib.results.choice import STEPS, WIDTHS
@@ -45,18 +45,6 @@ FEATURES = 2.0
 def eva_row(name: str):
     """The head of an EVANet, of any width."""
     return experiment(f"evanet20-small-{name}").head
-
-
-def without_gain(module: nn.Module) -> nn.Module:
-    """``module``, which computes the same and learns without the width rule from now on: all its
-    gains are 1.
-    """
-    for part in module.modules():
-        if isinstance(part, EqualisedLinear | WholeMap):
-            with torch.no_grad():
-                part.weight *= part.gain
-            part.gain = 1.0
-    return module
 
 
 def without_width_rule(channels: int) -> nn.Module:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -84,6 +85,18 @@ def test_what_is_no_parameter_or_of_another_type_is_refused_in_the_kernel(name, 
     with pytest.raises(ValueError, match=f"^{name}=") as refused:
         notebook.read_parameters(template(**{name: value}))
     assert "\n" not in str(refused.value)
+
+
+def test_the_cells_that_the_page_gives_for_colab_are_taken():
+    """A module is imported, then the parameters' cell is replaced."""
+    *_, drive, cell = re.findall(
+        r"```python\n(.*?)```", (ROOT / "book" / "running.md").read_text("utf-8"), re.S
+    )
+    assert "from google.colab import drive" in drive
+    names = {"_before": {}, "drive": re}
+    exec(cell, names)
+    (run,) = notebook.read_parameters(names)
+    assert run == evalib.Settings("evanet20-small", tier="quick")
 
 
 def test_the_cell_of_the_parameters_can_be_run_again():
@@ -284,8 +297,12 @@ def test_a_notebook_trains_what_is_not_there_and_its_weights_are_tested(
     assert executed == [(tmp_path / "smoke" / RUN.experiment / "train.ipynb", given)]
     assert (tested, os.environ[notebook.OUT]) == (paths[1:], str(tmp_path))
     assert capsys.readouterr().out == f"{paths[0]}: there already\n"
-    with pytest.raises(RuntimeError, match="other counts"):
+    monkeypatch.setattr(
+        notebook, "execute", lambda *given: executed.append(given[1:]) or made(tmp_path, seed=1)
+    )
+    with pytest.raises(RuntimeError, match=r"other counts; its record is .*seed1.json.fault now"):
         notebook.run_notebook(parameters)
+    assert not paths[1].exists()  # the same command trains it, and tests it, again
     made(tmp_path, epochs=5)
     with pytest.raises(ValueError, match="epochs was 5, is now 2"):
         notebook.run_notebook(parameters)

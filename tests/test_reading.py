@@ -2,7 +2,6 @@
 
 import json
 import runpy
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -118,26 +117,19 @@ def test_a_network_without_the_papers_eva_is_refused(subset, name, found):
 
 def test_readings_are_kept_for_the_weights_of_records_alone(subset, network, tmp_path):
     source = weights.packaged("evanet20-small")
-    for seed in (0, 1):
-        path = made(
-            tmp_path, "evanet20-small", seed, weights=f"weights-{source.stem[-16:]}.safetensors"
-        )
+    here, gone = f"weights-{source.stem[-16:]}.safetensors", "weights-0123456789abcdef.safetensors"
+    made(tmp_path, "evanet20-small", 0, weights=gone)
+    made(tmp_path, "evanet20-small", 1, weights=here)  # as those that the package has
     made(tmp_path, "resnet20-small")
-    path.with_suffix("").mkdir()
-    here = path.with_suffix("") / f"weights-{source.stem[-16:]}.safetensors"
-    shutil.copy(source, here)
-    absent = measure(tmp_path, ("smoke",))
-    assert absent == [str(tmp_path / "smoke" / "evanet20-small-scaled-seed0" / here.name)]
+    (absent,) = measure(tmp_path, ("smoke",))
+    assert "scaled-seed0.json: its weights are not here: copy " in absent
     right, vectors = reading.measure(network, subset.test_images, subset.test_labels)
-    kept = load_readings(tmp_path)[here.name]
+    kept = load_readings(tmp_path)[here]
     assert (kept["images"], kept["right"]) == (500, right)
     assert kept["vectors"] == [vector._asdict() for vector in vectors]
-    seeds = [run.seed for run, _ in find_readings(tmp_path)]
-    assert seeds == [0, 1]  # the same weights, so the same reading
-    here.unlink()
-    assert measure(tmp_path, ("smoke",)) == [] and load_readings(tmp_path) == {here.name: kept}
-    for seed in (0, 1):
-        made(tmp_path, "evanet20-small", seed, weights="weights-0123456789abcdef.safetensors")
+    assert [run.seed for run, _ in find_readings(tmp_path)] == [1]
+    assert measure(tmp_path, ("smoke",)) == [absent] and load_readings(tmp_path) == {here: kept}
+    made(tmp_path, "evanet20-small", 1, weights=gone)
     assert find_readings(tmp_path) == []
     assert len(measure(tmp_path, ("smoke",))) == 2 and load_readings(tmp_path) == {}
 
@@ -155,7 +147,7 @@ def test_readings_that_were_changed_are_refused(tmp_path, monkeypatch, capsys):
     made(tmp_path, "evanet20-small", seed=1, tier="quick", epochs=3)  # is not shown
     for again, status, said in (
         ("", 1, "was changed"),
-        ("--again", 0, "seed0/weights-1.safetensors is not there"),
+        ("--again", 0, "seed0.json: its weights are not here: copy "),
     ):
         monkeypatch.setattr("sys.argv", f"measure --out {tmp_path} {again}".split())
         assert SCRIPT["main"]() == status

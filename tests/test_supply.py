@@ -6,6 +6,7 @@ import ast
 import re
 import runpy
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -78,7 +79,10 @@ def test_what_is_asked_for_is_pinned():
 def test_the_licences_of_the_dependencies_are_listed():
     listing = runpy.run_path(str(ROOT / "scripts" / "licences.py"))["listing"]()
     kept = (ROOT / "LICENCES.md").read_text().splitlines()
-    assert not [line for line in listing.splitlines() if line not in kept], "make lock"
+    listed = {line.split(" | ")[0] for line in kept}
+    whole = sys.platform == "linux" and sys.version_info[:2] == (3, 11)  # others need some more
+    lines = [line for line in listing.splitlines() if whole or line.split(" | ")[0] in listed]
+    assert not [line for line in lines if line not in kept], "make lock"
     assert "not stated" not in listing
 
 

@@ -8,7 +8,13 @@ from torch.nn import functional as F
 
 from evalib.attention import RelativeSelfAttention
 from evalib.equations import Map, Out, ring
-from evalib.eva import EXTENT, ExpandingVisualAttention, feed_forward
+from evalib.eva import (
+    EXTENT,
+    EqualisedLinear,
+    ExpandingVisualAttention,
+    WholeMap,
+    feed_forward,
+)
 from evalib.networks import (
     BasicBlock,
     PaddedShortcut,
@@ -181,3 +187,15 @@ class SecondAttends(BasicBlock):
     ):
         super().__init__(in_channels, out_channels, stride, convolution_3x3, shortcut)
         self.mix2 = mix(out_channels, out_channels, stride=1)
+
+
+def without_gain(module: nn.Module) -> nn.Module:
+    """``module``, which computes the same and learns without the width rule from now on: all its
+    gains are 1.
+    """
+    for part in module.modules():
+        if isinstance(part, EqualisedLinear | WholeMap):
+            with torch.no_grad():
+                part.weight *= part.gain
+            part.gain = 1.0
+    return module

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from filelock import FileLock, Timeout
@@ -83,12 +84,13 @@ def read_parameters(names: dict) -> list[Settings]:
     """The runs that the template is told to make: it calls this with its globals.
 
     ``_before`` is a copy of the globals from before the parameters. What is new since was injected,
-    by papermill or a person, and must be a parameter. Where ``_before`` is gone, as when a person
-    runs the cell again, that is not looked at.
+    by papermill or a person, and must be a parameter, or an imported module. Where ``_before`` is
+    gone, as when a person runs the cell again, that is not looked at.
     """
     before = names.pop("_before", names)
     new = {name for name in names if name not in before and not name.startswith("_")}
-    given = {name: names[name] for name in {*Parameters.model_fields, *new}}
+    given = {name: names[name] for name in {*Parameters.model_fields, *new} if name in names}
+    given = {name: each for name, each in given.items() if not isinstance(each, ModuleType)}
     return checked(Parameters.model_validate, given).runs()
 
 
@@ -98,7 +100,7 @@ def run_notebook(parameters: Parameters) -> list[Path]:
     The executed notebook lies in the run's folder; that of several ``seeds`` in a folder of the
     experiment's name. Nothing is trained where all records of these settings are there. The weights
     are tested again here, by another process than trained them. ``RuntimeError`` names the cell
-    that failed, or the weights at fault.
+    that failed, or the weights at fault, whose record is then called ``….json.fault``.
     """
     template = in_checkout(TEMPLATE)
     need("batch", "papermill")
@@ -123,7 +125,8 @@ def run_notebook(parameters: Parameters) -> list[Path]:
             execute(template, folder / "train.ipynb", told)
             for path in to_train:
                 if fault := weights.verify(path)["fault"]:
-                    raise RuntimeError(fault)
+                    path.rename(f"{path}.fault")
+                    raise RuntimeError(f"{fault}; its record is {path}.fault now")
     return list(runs)
 
 

@@ -357,8 +357,9 @@ def load_records(out: Path | None = None) -> pd.DataFrame:
     folder = results(out)
     found: list[Path] = []
     for tier in TIERS:
-        found += sorted(folder.glob(f"{tier}/*.json"))
+        # the superseded are older, where the second that they ended in does not tell
         found += sorted(folder.glob(f"{SUPERSEDED}/{tier}/*.json"))
+        found += sorted(folder.glob(f"{tier}/*.json"))
     lines = []
     for path in found:
         try:
