@@ -43,15 +43,15 @@ def test_published_eva_is_its_description_in_loops():
             for n in range(2)
         ]
         around = layer.around_looks[s]
-        seen.append(
-            around(q, around.W_O(attend(q, layer.looks[s], [x[0, :, i, j] for i, j in pixels], r)))
-        )
+        y = around.W_O(attend(q, layer.looks[s], [x[0, :, i, j] for i, j in pixels], r))
+        seen.append(around(q[None], y[None])[0])
         q = seen[0]
         if s:
             W, around = layer.recalls[s - 1], layer.around_recalls[s - 1]
             memory = [slot + each for slot, each in zip(layer.slots, seen, strict=False)]
             nothing = [[torch.zeros(4)] * len(memory)] * 2
-            q = around(seen[-1], around.W_O(attend(W["Q"].weight @ seen[-1], W, memory, nothing)))
+            y = around.W_O(attend(W["Q"].weight @ seen[-1], W, memory, nothing))
+            q = around(seen[-1][None], y[None])[0]
     close(layer(x)[0, :, 0, 0], q)
     for widths in ((4, 8, 8), (8, 4, 8), (8, 8, 4)):
         with pytest.raises(ValueError, match="widths {}, {}, {} must be one".format(*widths)):
