@@ -125,7 +125,8 @@ table(
 #
 # The *stem* turns the three colours into the first feature map. A *stage* is a few blocks of one
 # width; the second and the third begin with a stride of 2, which halves rows and columns. The
-# *summary*, in the code the network's `head`, makes one vector of the last map. The *classifier* is one matrix, from that vector to
+# *summary*, in the code the network's `head`, makes one vector of the last map. The *classifier* is
+# one matrix, from that vector to
 # ten class scores. The stem is as wide as the first stage: the paper gives 16 channels for the
 # small networks (§3.3), and nothing for the large ones.
 

@@ -150,7 +150,7 @@ picture(
 
 # %% tags=["hide-input"]
 Markdown(
-    "These are smoke runs: two epochs on 900 images. **They say nothing about which head is better.**"
+    "These are smoke runs: two epochs on the bundled images. **They say nothing about which head is better.**"
     if tier == "smoke"
     else f"These are runs of {evalib.TIERS[tier].epochs} epochs on the full data set."
 )
