@@ -167,7 +167,7 @@ def precision_of(asked: str | None, device: torch.device) -> str:
 def eager_step(
     network: Callable[[Tensor], Tensor],
     optimiser,
-    padded: UInt8[Tensor, "n 3 40 40"],
+    padded: UInt8[Tensor, "n 3 i j"],
     labels: Int64[Tensor, " n"],
     precision: str = "float32",
     layout: torch.memory_format = torch.channels_last,
