@@ -153,7 +153,7 @@ table(
 
 # %% [markdown]
 # Accuracy is that of the full schedule of 150 epochs, with its 95 % interval and the number of
-# seeds. Runs of 15 epochs decide nothing. Operations are those of one image, a step trains 150. On
+# seeds; a difference over the same seeds is known more closely. Runs of 15 epochs decide nothing. Operations are those of one image, a step trains 150. On
 # the GPU EVA was not timed in the variant *scaled* but with a residual and a norm, which has a
 # little more to compute. Devices and details: [speed](speed.ipynb).
 

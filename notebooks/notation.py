@@ -88,7 +88,7 @@ from evalib.pages.display import table
 # | weight decay | each step also shrinks the weights a little | [the collapse](collapse.ipynb) |
 # | MLP | an FFN: matrix products with a ReLU between | [first page](intro.ipynb) |
 # | entropy | $-\sum_m w_m \ln w_m$ of weights $w$: 0 if one has all, $\ln m$ if $m$ are equal | [the collapse](collapse.ipynb) |
-# | degrees of freedom | how many independent numbers a standard deviation is made of: runs, less networks and seeds, plus one | [report](report.ipynb) |
+# | degrees of freedom | how many independent numbers a standard deviation is made of: runs, less networks, less seeds but one where their effect is taken out | [report](report.ipynb) |
 # | standard error | by how much a measured number typically misses the true one | [the collapse](collapse.ipynb) |
 # | ablation, control | a network with one thing changed; one that rules out another reason | [training](train.ipynb) |
 
@@ -120,7 +120,7 @@ from evalib.pages.display import table
 # | $m$ | a pixel of a ring or a slot | number of test images, in a standard error |
 # | $p$ | – | an accuracy, in a standard error; the p of a test, in the report |
 # | $h$ | heads | the height of an image, in the paper |
-# | $s$ | stage, 0 to 3 | the standard deviation over seeds, in the report |
+# | $s$ | stage, 0 to 3 | the standard deviation of runs, in the report |
 
 # %% [markdown]
 # ## Symbols

@@ -207,10 +207,10 @@ if effects and chance:
         picture(
             forest(effects, chance.of_difference(1)),
             caption="Effects on the full schedule, in points of test accuracy, with 95&nbsp;% "
-            "intervals, uncorrected. All bars use one standard deviation over seeds, "
-            f"{chance.deviation:.2f} points ({chance.freedom} degrees of freedom); the grey band "
-            "is what one seed against another does by itself. A change of which a run collapsed "
-            "has no interval, and is left out.",
+            "intervals, uncorrected. All bars use one standard deviation, "
+            f"{chance.deviation:.2f} points ({chance.freedom} degrees of freedom), that is left when the "
+            "seeds' effect is taken out; the grey band is what two networks on one seed differ by "
+            "through chance alone. A change of which a run collapsed has no interval, and is left out.",
         )
     )
 

@@ -144,8 +144,8 @@ lowest, highest = min(accuracies), max(accuracies)
 picture(
     figures.against_paper(rows, least=lowest - 5, most=highest + 5),
     caption=f"Your head and its rivals at <code>{tier}</code>: a dot a seed. On the full schedule "
-    "bars are 95 % intervals of the mean. Where bars overlap by much, more seeds are needed, not "
-    "a better story.",
+    "bars are 95 % intervals of the mean. The differences in the table above are of the same seeds, "
+    "and so known more closely. Where they are uncertain, more seeds are needed, not a better story.",
 )
 
 # %% tags=["hide-input"]

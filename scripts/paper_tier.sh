@@ -8,7 +8,7 @@
 #   PYTHON=python3                          one that has all of requirements.txt, in place of .venv: needs no network
 set -uo pipefail
 cd "$(dirname "$0")/.."
-trap 'exit 130' INT TERM
+trap 'exit 130' INT
 tier=${TIER:-paper} limit=${LIMIT:-0} failed=0
 [ -n "${PYTHON:-}" ] || make .venv/ready || exit 1
 python=${PYTHON:-.venv/bin/python}

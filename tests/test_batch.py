@@ -302,7 +302,7 @@ def test_a_notebook_trains_what_is_not_there_and_its_weights_are_tested(
     )
     with pytest.raises(RuntimeError, match=r"other counts; its record is .*seed1.json.fault now"):
         notebook.run_notebook(parameters)
-    assert not paths[1].exists()  # the same command trains it, and tests it, again
+    assert not paths[1].exists()  # the same command goes on, and tests again
     made(tmp_path, epochs=5)
     with pytest.raises(ValueError, match="epochs was 5, is now 2"):
         notebook.run_notebook(parameters)
@@ -498,7 +498,8 @@ def test_kill_9_of_a_job_and_of_snakemake_lose_and_double_nothing(tmp_path):
         os.kill(killed, signal.SIGKILL)
     assert "to go on, give the same command again" in process.communicate(timeout=600)[0]
     assert process.returncode == 1
-    reproduce(wanted, out, "--epochs", "2", "--", "--unlock").communicate(timeout=600)
+    unlocking = reproduce(wanted, out, "--epochs", "2", "--", "--unlock")
+    assert "to go on" not in unlocking.communicate(timeout=600)[0] and unlocking.returncode == 0
     again = reproduce(wanted, out, "--epochs", "2")  # the killed one's job may still be at work
     shown = again.communicate(timeout=600)[0]
     assert again.returncode == 0, shown

@@ -89,3 +89,8 @@ def test_the_command_names_them_and_fails(checkout):
         [sys.executable, checkout / "book" / "finishing.py", built], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout.split()) == (1, ["book/gone"])
+    built.unlink()
+    done = subprocess.run(
+        [sys.executable, checkout / "book" / "finishing.py", built], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "no list of built pages there" in done.stderr

@@ -63,6 +63,16 @@ def test_a_row_has_mean_validation_seeds_and_interval_in_every_format(tmp_path, 
     assert capsys.readouterr().out.count("not run") == 6
 
 
+def test_of_two_runs_that_ended_in_the_same_second_the_superseded_one_counts(tmp_path):
+    first = made(tmp_path, correct=300)
+    (tmp_path / "superseded" / "smoke").mkdir(parents=True)
+    first.rename(tmp_path / "superseded" / "smoke" / first.name)
+    made(tmp_path, correct=100)
+    assert records.find_runs(records.load_records(tmp_path), "resnet20-small")[
+        "test_accuracy"
+    ].tolist() == [60.0]
+
+
 def test_short_runs_have_a_mean_and_no_interval(tmp_path):
     for seed, correct in enumerate((200, 210, 235)):
         made(tmp_path, seed=seed, correct=correct)

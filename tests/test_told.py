@@ -740,6 +740,20 @@ def speed(page):
             if "convolution" in ratios:
                 said.append(f"{name}: {ratios['fast'] / ratios['convolution']:.1f}")
         page.says(f"same extent and widths: {'; '.join(said)}.")
+        times = {
+            name: each["cases"][name]
+            for name in each["cases"]
+            if "convolution" in each["cases"][name]
+        }
+        times = {
+            name: of["fast"]["seconds_ratio"] / of["convolution"]["seconds_ratio"]
+            for name, of in times.items()
+        }
+        faster, level = (
+            "; ".join(name for name, ratio in times.items() if least <= ratio <= most) or "none"
+            for least, most in ((0, 0.949999), (0.95, 1.05))
+        )
+        page.says(f"of {len(times)} cases, faster: {faster}; within 5 % of it: {level}.")
     _, gpu_layers = attention
     worst = [
         max(row["largest"] for row in gpu_layers["errors"] if row["dtype"] == name)

@@ -123,10 +123,13 @@ def run_notebook(parameters: Parameters) -> list[Path]:
         os.environ[OUT] = os.path.abspath(folder.parents[1])
         with one_gpu():
             execute(template, folder / "train.ipynb", told)
-            for path in to_train:
-                if fault := weights.verify(path)["fault"]:
-                    path.rename(f"{path}.fault")
-                    raise RuntimeError(f"{fault}; its record is {path}.fault now")
+            faults = {path: weights.verify(path)["fault"] for path in to_train}
+            at_fault = [path for path, fault in faults.items() if fault]
+            for path in at_fault:
+                path.rename(f"{path}.fault")
+            if at_fault:
+                told = (f"{faults[path]}; its record is {path}.fault now" for path in at_fault)
+                raise RuntimeError("; ".join(told))
     return list(runs)
 
 

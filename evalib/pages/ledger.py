@@ -72,7 +72,7 @@ LEDGER = (
         None,
         (LOOPS,),
         "notebooks/eva_by_hand",
-        ("D15",),
+        ("D5", "D15"),
     ),
     Entry(
         "§3.1 memory blocks",

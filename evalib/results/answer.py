@@ -150,8 +150,9 @@ def power(out: Path | None = None) -> str:
     paper, ours = (by.least_supported(len(family)) for family in (PAPER, EXPLAINING))
     return (
         f"With {len(SEEDS)} seeds each, and a deviation of {by.deviation:.2f} points from run to"
-        " run, the rule can call the largest of the paper's six differences supported from"
-        f" {paper:.2f} points on, and the larger of our two from {ours:.2f} on."
+        " run beside the effect of the seed, the rule can call the largest of the paper's six"
+        f" differences supported from {paper:.2f} points on, and the larger of our two from"
+        f" {ours:.2f} on."
         " A true difference of that size would be called so in about half of all trials."
     )
 

@@ -36,9 +36,10 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> list[d
     that has records.
 
     ``low`` and ``high`` bound the 95 % interval of the mean test accuracy, by the deviation of
-    :func:`.statistics.noise`: only at the ``paper`` tier, and not where a run collapsed. There is
-    no mean where only some collapsed. ``minutes`` are there where all were on one device, in one
-    precision. ``stopped`` says what is known of runs without a record.
+    :func:`.statistics.noise` in which the seeds' effect stays: only at the ``paper`` tier, and not
+    where a run collapsed. There is no mean where only some collapsed. ``minutes`` are there where
+    all were on one device, in one precision. ``stopped`` says what is known of runs without a
+    record.
     """
     runs = load_records(out)
     noise = statistics.noise(runs, blocks=False)
@@ -47,7 +48,8 @@ def table(out: Path | None = None, tiers: tuple[str, ...] = ALL_TIERS) -> list[d
         found = find_runs(runs, row.name, tiers)
         tier, mean, collapses = tier_of(found), average(found), list_collapses(found)
         low = high = deviation = None
-        if tier == statistics.TIER and noise and mean is not None and not collapses:
+        judged = tier == statistics.TIER and noise and noise.deviation > 1e-9
+        if judged and mean is not None and not collapses:
             reach = noise.of_mean(len(found))
             low, high, deviation = mean - reach, mean + reach, noise.deviation
         devices = sorted({device for each in found["device_seconds"] for device in each})
