@@ -263,6 +263,11 @@ def ratios(name, rows):
     return described(figure, f"{name}: {told}.")
 
 
+def counted_cases(names):
+    """How many they are, and which."""
+    return f"{len(names)} ({'; '.join(names)})" if names else "none"
+
+
 compared = []
 attentions = {
     path.stem.partition("-")[2]: read_foreign(path)
@@ -289,10 +294,11 @@ for attention in attentions.values():
         if all("seconds_ratio" in rows.get(form, {}) for form in ("fast", "convolution"))
     }
     said = "; ".join(f"{name}: {ratio:.1f}" for name, ratio in both.items())
-    faster = "; ".join(name for name, ratio in both.items() if ratio < 0.95) or "none"
-    level = "; ".join(name for name, ratio in both.items() if 0.95 <= ratio <= 1.05) or "none"
+    faster = [name for name, ratio in both.items() if ratio < 0.95]
+    level = [name for name, ratio in both.items() if 0.95 <= ratio <= 1.05]
     compared.append(
-        f"On the {attention['device']}, of {len(both)} cases, faster: {faster}; within 5 % of it: {level}."
+        f"On the {attention['device']} it is faster in {counted_cases(faster)} of {len(both)} cases, level within 5 % in "
+        f"{counted_cases(level)}, and slower in the other {len(both) - len(faster) - len(level)}."
     )
     display(
         Markdown(
@@ -454,6 +460,6 @@ if gpu.get("device") in SHEET:
 
 # %% tags=["remove-input"]
 Markdown(
-    "Is attention still slower than a convolution, as the paper laments? Our layer beside a "
-    f"convolution of the same extent: {' '.join(compared)} Fewer FLOPs are not less time."
+    "Is attention still slower than a convolution, as the paper laments? This is our layer beside a "
+    f"convolution of the same extent and widths. {' '.join(compared)} Fewer FLOPs are not less time."
 )

@@ -750,10 +750,15 @@ def speed(page):
             for name, of in times.items()
         }
         faster, level = (
-            "; ".join(name for name, ratio in times.items() if least <= ratio <= most) or "none"
+            [name for name, ratio in times.items() if least <= ratio <= most]
             for least, most in ((0, 0.949999), (0.95, 1.05))
         )
-        page.says(f"of {len(times)} cases, faster: {faster}; within 5 % of it: {level}.")
+        faster_, level_ = (
+            f"{len(names)} ({'; '.join(names)})" if names else "none" for names in (faster, level)
+        )
+        page.says(
+            f"faster in {faster_} of {len(times)} cases, level within 5 % in {level_}, and slower in the other {len(times) - len(faster) - len(level)}."
+        )
     _, gpu_layers = attention
     worst = [
         max(row["largest"] for row in gpu_layers["errors"] if row["dtype"] == name)
