@@ -128,8 +128,8 @@ def run_notebook(parameters: Parameters) -> list[Path]:
             for path in at_fault:
                 path.rename(f"{path}.fault")
             if at_fault:
-                told = (f"{faults[path]}; its record is {path}.fault now" for path in at_fault)
-                raise RuntimeError("; ".join(told))
+                said = [f"{faults[path]}; its record is {path}.fault now" for path in at_fault]
+                raise RuntimeError("; ".join(said))
     return list(runs)
 
 
